@@ -1,0 +1,1 @@
+"""Arable, a cloud operating system: rooms of servers become private data centres."""

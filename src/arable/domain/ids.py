@@ -1,0 +1,55 @@
+"""Names for things that last. One type per kind, so that the type checker finds mixed-up ids.
+
+An id is text, `<kind>-<20 letters and digits>`, and is that same text in the store, on the wire and in logs.
+The first nine characters are the time of birth in milliseconds, so ids sort by age and new rows land at the
+end of every index; the last eleven are chance. Distinct static types over plain text rather than wrapper
+objects: an id crosses SQL and JSON millions of times, and wrapping it there cost more than the call it named
+(docs/decisions/0001-ids-are-text.md).
+"""
+
+import re
+from typing import NewType
+
+from arable.domain.errors import BadInput
+
+DomainId = NewType("DomainId", str)
+AccountId = NewType("AccountId", str)
+UserId = NewType("UserId", str)
+KeyId = NewType("KeyId", str)
+SessionId = NewType("SessionId", str)
+ZoneId = NewType("ZoneId", str)
+PodId = NewType("PodId", str)
+HostId = NewType("HostId", str)
+PoolId = NewType("PoolId", str)
+OfferingId = NewType("OfferingId", str)
+ImageId = NewType("ImageId", str)
+FarmId = NewType("FarmId", str)
+MachineId = NewType("MachineId", str)
+VolumeId = NewType("VolumeId", str)
+NetworkId = NewType("NetworkId", str)
+NicId = NewType("NicId", str)
+AddressId = NewType("AddressId", str)  # a public IP
+RangeId = NewType("RangeId", str)  # a range of public IPs
+RuleId = NewType("RuleId", str)
+OperationId = NewType("OperationId", str)
+JoinTokenId = NewType("JoinTokenId", str)
+
+KINDS = frozenset(
+    ["domain", "account", "user", "key", "session", "zone", "pod", "host", "pool", "offering", "image", "farm", "machine", "volume", "network", "nic", "address", "range", "rule", "operation", "jointoken"]
+)
+
+ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SHAPE = re.compile(r"[a-z]+-[0-9a-z]{1,32}")
+
+
+def check(kind: str, text: str, field: str = "id") -> str:
+    """`text` if it is an id of that kind; raises `BadInput` naming the field otherwise."""
+    if not text.startswith(f"{kind}-") or not _SHAPE.fullmatch(text):
+        raise BadInput(f"not a {kind} id: it looks like {kind}-…", field=field)
+    return text
+
+
+def kind_of(text: str) -> str:
+    """The kind an id names, or empty text when it is no id."""
+    kind = text.partition("-")[0]
+    return kind if kind in KINDS and _SHAPE.fullmatch(text) else ""

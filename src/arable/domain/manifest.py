@@ -1,0 +1,310 @@
+"""The whole agent protocol: what a host should run, and what it says it runs.
+
+A manifest is a set of *items*, each a wish with a kind and an id, under one generation that grows with every
+change. The agent makes its host so, in the order storage, network, appliances, guests, and reports. Two things
+are deliberate. Items name everything a host needs (VLANs, addresses, digests, limits), so that an agent never
+asks back. And **data is destroyed only by an explicit `ScrapWish`**, never because an item is missing: a bug or
+an empty manifest may stop machines, it can't erase a disk.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from arable.domain.ids import HostId, MachineId, NetworkId, NicId, PoolId, VolumeId
+
+
+class ItemKind(StrEnum):
+    """Kinds of items in a manifest; the id beside it is unique within its kind and host."""
+
+    GUEST = "guest"  # id: MachineId, body: GuestWish
+    APPLIANCE = "appliance"  # id: NetworkId, body: ApplianceWish
+    LEASE = "lease"  # id: NicId, body: LeaseWish; on the host of the network's appliance
+    SCRAP = "scrap"  # id: VolumeId, body: ScrapWish
+
+
+class Power(StrEnum):
+    """Whether a guest should run."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class PartRole(StrEnum):
+    """What a file of an image version is for."""
+
+    DISK = "disk"
+    KERNEL = "kernel"
+    INITRD = "initrd"
+
+
+class PartFormat(StrEnum):
+    """How a part is opened. Never guessed from content (TRUST.md, part 2)."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+    BLOB = "blob"  # kernel and initrd: handed to the hypervisor as they are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePart:
+    """One file of an image version, named by what is in it. `virtual_bytes` is a disk's size to the guest."""
+
+    role: PartRole
+    sha256: str
+    bytes: int
+    format: PartFormat
+    virtual_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskWish:
+    """A disk of a guest, first one first. Made on first use: an overlay over `source`, or blank without one.
+
+    Limits of 0 mean none.
+    """
+
+    volume: VolumeId
+    pool: PoolId
+    bytes: int
+    source: ImagePart | None = None
+    iops: int = 0
+    bytes_per_second: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortWish:
+    """A guest's port on a network. Frames with any other source MAC or IP are dropped at the port."""
+
+    nic: NicId
+    network: NetworkId
+    vlan: int
+    mac: str
+    address: str
+    rate_kbps: int = 0  # in each direction; 0: no limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """cloud-init NoCloud data, put on a read-only disk labelled `cidata`."""
+
+    meta_data: str
+    user_data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestWish:
+    """A machine on this host. `boots` grows by one with each reboot that is asked for."""
+
+    machine: MachineId
+    generation: int
+    name: str
+    power: Power = Power.ON
+    force: bool = False  # with power off: pull the plug instead of asking the guest
+    boots: int = 1
+    cpus: int
+    cpu_mhz: int  # of the whole machine; the share and cap of CPU time is made from it
+    memory_mib: int
+    parts: tuple[ImagePart, ...] = ()  # kernel and initrd, when the machine boots directly
+    command_line: str = ""
+    disks: tuple[DiskWish, ...] = ()
+    ports: tuple[PortWish, ...] = ()
+    seed: Seed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicPort:
+    """The appliance's way out: its first public address, on the zone's public VLAN."""
+
+    vlan: int
+    address: str  # of source NAT
+    prefix: int
+    gateway: str
+    further: tuple[str, ...] = ()  # other public addresses this appliance answers for
+
+
+class Protocol(StrEnum):
+    """What a rule is about."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    ICMP = "icmp"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortForward:
+    """Traffic to `public`:`ports` goes to `to`, the ports shifted so that the first becomes `to_port`."""
+
+    protocol: Protocol
+    public: str
+    first_port: int
+    last_port: int
+    to: str
+    to_port: int
+
+
+class Direction(StrEnum):
+    """Which way a firewall rule looks: `in` to the network from outside, `out` of it."""
+
+    IN = "in"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirewallRule:
+    """Lets traffic pass. Inbound (by public address) nothing passes without a rule; outbound all passes without one.
+
+    `cidr` is the outside party. Ports 0–0 mean all.
+    """
+
+    direction: Direction
+    protocol: Protocol
+    cidr: str
+    public: str = ""  # inbound: the public address it is for
+    first_port: int = 0
+    last_port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplianceWish:
+    """The routing appliance of one network: eth0 gateway, eth1 management (host only), eth2 public."""
+
+    network: NetworkId
+    generation: int
+    vlan: int
+    cidr: str
+    gateway: str
+    domain: str  # DNS domain of the machines' names
+    mtu: int = 1500
+    public: PublicPort | None = None
+    forwards: tuple[PortForward, ...] = ()
+    firewall: tuple[FirewallRule, ...] = ()
+    resolvers: tuple[str, ...] = ()  # where other names are asked; none: not at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseWish:
+    """A machine's address and name, as its network's DHCP and DNS tell them."""
+
+    nic: NicId
+    network: NetworkId
+    mac: str
+    address: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrapWish:
+    """Erase this volume. Stays in the manifest until the host reports it gone."""
+
+    volume: VolumeId
+    pool: PoolId
+
+
+Wish = GuestWish | ApplianceWish | LeaseWish | ScrapWish
+
+
+@dataclass(frozen=True, slots=True)
+class HostManifest:
+    """All that a host should run. Guests are kept by id, and so on; the agent's ledger holds the last one."""
+
+    host: HostId
+    generation: int = 0
+    guests: dict[MachineId, GuestWish] = field(default_factory=dict)
+    appliances: dict[NetworkId, ApplianceWish] = field(default_factory=dict)
+    leases: dict[NicId, LeaseWish] = field(default_factory=dict)
+    scraps: dict[VolumeId, ScrapWish] = field(default_factory=dict)
+
+
+class GuestState(StrEnum):
+    """What an agent sees of a guest."""
+
+    PREPARING = "preparing"  # image, disk or port are not ready yet; `told` says what is waited for
+    RUNNING = "running"
+    STOPPING = "stopping"  # was asked to shut down
+    STOPPED = "stopped"  # not running; its disks are kept
+    FAILED = "failed"  # could not be made so; `told` is the reason; tried again with back-off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestSeen:
+    """A guest as it is. `generation` is that of the wish it was last made to match; 0 when never."""
+
+    machine: MachineId
+    generation: int
+    state: GuestState
+    boots: int = 0
+    told: str = ""
+    tries: int = 0  # failed attempts in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplianceSeen:
+    """An appliance as it is."""
+
+    network: NetworkId
+    generation: int
+    running: bool
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestStats:
+    """Counters since the guest's start; rates are the reader's business."""
+
+    machine: MachineId
+    cpu_ns: int = 0
+    memory_mib: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    read_ops: int = 0
+    written_ops: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSeen:
+    """A storage pool this host serves: bytes in all and in use."""
+
+    pool: PoolId
+    total_bytes: int
+    used_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What a host has, told at join and whenever it changes."""
+
+    cpus: int
+    cpu_mhz: int  # of all CPUs together
+    memory_mib: int
+    disk_mib: int
+    hypervisor: str = ""  # "qemu (tcg)", "qemu (kvm)", "sim"
+    network: str = ""
+    storage: str = ""
+    version: str = ""
+    roles: tuple[str, ...] = ("compute",)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReport:
+    """What a host runs. `full` reports name everything; others only what changed since the last one.
+
+    `generation` is that of the newest manifest this agent holds durably: the server may forget tombstones up to it.
+    `vlans`, when not None, are all VLANs that have a port here (rule 3).
+    """
+
+    host: HostId
+    generation: int
+    full: bool = False
+    guests: tuple[GuestSeen, ...] = ()
+    gone: tuple[MachineId, ...] = ()  # guests no longer here at all
+    appliances: tuple[ApplianceSeen, ...] = ()
+    appliances_gone: tuple[NetworkId, ...] = ()
+    scrapped: tuple[VolumeId, ...] = ()
+    vlans: tuple[int, ...] | None = None
+    pools: tuple[PoolSeen, ...] = ()
+    stats: tuple[GuestStats, ...] = ()
+    inventory: Inventory | None = None

@@ -1,0 +1,1 @@
+"""Routing appliances: a specification in, a working router out."""

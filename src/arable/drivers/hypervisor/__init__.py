@@ -1,0 +1,1 @@
+"""Hypervisors: a guest in, a running machine out."""

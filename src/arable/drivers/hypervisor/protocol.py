@@ -1,0 +1,114 @@
+"""What every hypervisor driver promises: states, not steps; each verb is safe to say twice.
+
+The agent prepares disks and ports first and hands over a `Guest` in which everything is a local path or name.
+Drivers know nothing of accounts, tables or HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from arable.domain.ids import MachineId
+from arable.domain.manifest import GuestStats, PartFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestDisk:
+    """A disk as the hypervisor opens it. `serial` shows up in the guest; limits of 0 mean none."""
+
+    path: Path
+    format: PartFormat
+    serial: str
+    read_only: bool = False
+    iops: int = 0
+    bytes_per_second: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestPort:
+    """A NIC: the tap device that the network driver made, and its MAC."""
+
+    device: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A machine as it should run here."""
+
+    machine: MachineId
+    generation: int
+    name: str
+    boots: int
+    cpus: int
+    cpu_mhz: int
+    memory_mib: int
+    kernel: Path | None = None
+    initrd: Path | None = None
+    command_line: str = ""
+    disks: tuple[GuestDisk, ...] = ()
+    ports: tuple[GuestPort, ...] = ()
+
+
+class GuestPower(StrEnum):
+    """What a hypervisor sees of a guest."""
+
+    RUNNING = "running"
+    OFF = "off"  # shut down, by itself or because it was asked to
+    CRASHED = "crashed"  # went away without being asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestFound:
+    """A guest as found: what was last ensured of it, and whether it runs."""
+
+    machine: MachineId
+    generation: int
+    boots: int
+    power: GuestPower
+
+
+class Hypervisor(Protocol):
+    """Four verbs. Everything a driver must remember it keeps with the guest (libvirt metadata), not in memory."""
+
+    @property
+    def name(self) -> str:
+        """What was chosen, for people: "qemu (tcg)"."""
+
+    def guests(self) -> Mapping[MachineId, GuestFound]:
+        """Everything here that is ours, running or not."""
+
+    def ensure(self, guest: Guest) -> None:
+        """Defined as given, and running.
+
+        A guest that already runs is left running, even if its definition changed: the new one counts from the
+        next boot. One with fewer `boots` is restarted (a reboot was asked for). Raises `NoRoom` or `BadInput`
+        before touching anything, `Unavailable` when it may succeed later.
+        """
+
+    def stop(self, machine: MachineId, *, force: bool) -> None:
+        """Ask the guest to shut down (ACPI), or pull the plug. Returns at once unless `force`; absent is fine."""
+
+    def remove(self, machine: MachineId) -> None:
+        """Not running and no longer defined when this returns; already gone is fine. Disks are not touched."""
+
+
+@runtime_checkable
+class HasConsole(Protocol):
+    """Guests with a serial console on a unix socket."""
+
+    def console(self, machine: MachineId) -> Path:
+        """The socket of the serial console; raises `NotFound` when the guest does not run."""
+
+    def console_log(self, machine: MachineId) -> Path:
+        """The file with all that the guest ever said on its console."""
+
+
+@runtime_checkable
+class HasStats(Protocol):
+    """Guests whose use is counted."""
+
+    def stats(self) -> Sequence[GuestStats]:
+        """One entry for each running guest."""

@@ -1,0 +1,1 @@
+"""Networks: a port in, isolated and guarded frames out."""

@@ -1,0 +1,1 @@
+"""Storage: verified images and volumes."""

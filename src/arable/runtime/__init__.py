@@ -1,0 +1,1 @@
+"""What every process needs: time, chance, loops, logs, metrics, configuration, secrets."""

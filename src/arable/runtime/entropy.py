@@ -1,0 +1,79 @@
+"""The other door (rule 12): chance. Everything that draws takes an `Entropy`.
+
+A child stream for each part keeps a recorded run stable when an unrelated part draws once more.
+"""
+
+import random
+import secrets
+
+from arable.domain.ids import ALPHABET
+from arable.runtime.clock import Clock
+
+_LAST = 11  # characters of chance at the end of an id: 57 bits for each millisecond
+
+
+class Entropy:
+    """A seeded tree of generators; `Entropy.system()` draws from the operating system instead."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self.random: random.Random = random.Random(seed)
+
+    @classmethod
+    def system(cls) -> "Entropy":
+        """Chance that nobody can foresee; for production."""
+        return _SystemEntropy()
+
+    def child(self, name: str) -> "Entropy":
+        """A stream of its own, the same for the same name."""
+        return Entropy(f"{self._seed}/{name}")
+
+    def letters(self, count: int) -> str:
+        """Text of small letters and digits."""
+        return "".join(self.random.choices(ALPHABET, k=count))
+
+    def secret(self, count: int = 40) -> str:
+        """Text that nobody can guess; `count` characters of 5.17 bits each."""
+        return self.letters(count)
+
+
+class _SystemEntropy(Entropy):
+    def __init__(self) -> None:
+        super().__init__("")
+        self.random = random.SystemRandom()
+
+    def child(self, name: str) -> Entropy:  # noqa: ARG002 - nothing to keep apart
+        return self
+
+    def letters(self, count: int) -> str:
+        value = secrets.randbits(count * 6)
+        made = []
+        for _ in range(count):
+            value, digit = divmod(value, 36)
+            made.append(ALPHABET[digit])
+        return "".join(made)
+
+
+class Ids:
+    """Makes new ids: `ids.new("machine")`. See `domain/ids.py` for their form."""
+
+    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+        self._clock = clock
+        self._entropy = entropy
+        self._at = -1
+        self._head = ""
+
+    def new(self, kind: str) -> str:
+        """A new id of that kind."""
+        at = int(self._clock.now().timestamp() * 1000)
+        if at != self._at:
+            self._at, self._head = at, _base36(at, 9)
+        return f"{kind}-{self._head}{self._entropy.letters(_LAST)}"
+
+
+def _base36(value: int, width: int) -> str:
+    made = []
+    for _ in range(width):
+        value, digit = divmod(value, 36)
+        made.append(ALPHABET[digit])
+    return "".join(reversed(made))
