@@ -12,7 +12,37 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 
-DEBIAN = ["bubblewrap", "busybox", "chromium", "chromium-driver", "cpio", "dnsmasq-base", "dropbear-bin", "ethtool", "gcc", "genisoimage", "haproxy", "iperf3", "iproute2", "kmod", "libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "libvirt-dev", "lz4", "nftables", "openvswitch-switch", "pkg-config", "postgresql", "python3-venv", "qemu-guest-agent", "qemu-system-x86", "qemu-utils", "tcpdump"]
+DEBIAN = [
+    "bubblewrap",
+    "busybox",
+    "chromium",
+    "chromium-driver",
+    "cpio",
+    "dnsmasq-base",
+    "dropbear-bin",
+    "ethtool",
+    "gcc",
+    "genisoimage",
+    "haproxy",
+    "iperf3",
+    "iproute2",
+    "kmod",
+    "libvirt-clients",
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-system",
+    "libvirt-dev",
+    "lz4",
+    "nftables",
+    "openvswitch-switch",
+    "pkg-config",
+    "postgresql",
+    "python3-venv",
+    "qemu-guest-agent",
+    "qemu-system-x86",
+    "qemu-utils",
+    "tcpdump",
+]
 
 
 def missing_packages() -> list[str]:

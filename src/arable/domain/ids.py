@@ -35,7 +35,29 @@ OperationId = NewType("OperationId", str)
 JoinTokenId = NewType("JoinTokenId", str)
 
 KINDS = frozenset(
-    ["domain", "account", "user", "key", "session", "zone", "pod", "host", "pool", "offering", "image", "farm", "machine", "volume", "network", "nic", "address", "range", "rule", "operation", "jointoken"]
+    [
+        "domain",
+        "account",
+        "user",
+        "key",
+        "session",
+        "zone",
+        "pod",
+        "host",
+        "pool",
+        "offering",
+        "image",
+        "farm",
+        "machine",
+        "volume",
+        "network",
+        "nic",
+        "address",
+        "range",
+        "rule",
+        "operation",
+        "jointoken",
+    ]
 )
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"

@@ -1,0 +1,1 @@
+"""Documents that cross a process boundary, versioned, parsed here once."""

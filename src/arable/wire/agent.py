@@ -1,0 +1,166 @@
+"""What agents and management servers say to each other, over one websocket per host (JSON text frames).
+
+The agent connects to `/agent/v1/channel` with its certificate and says `Hello`. The server answers `Welcome` and
+a `Change`; from then on it sends a `Change` whenever the host's manifest grew a generation, and the agent sends
+`Report`s. A change is a difference from the generation that the agent said it holds, or a whole manifest
+(`base` is None): always the newest truth, never a command, so any of them may be lost with the connection.
+Item bodies are kept as raw JSON, so the server passes on what the store holds without parsing it.
+
+Beside the channel, same port, same certificates:
+`POST /agent/v1/join` (no certificate yet: one-time token), `POST /agent/v1/renew`, `GET /agent/v1/images/{sha256}`
+(ranges allowed), websocket `/agent/v1/console/{ticket}` (binary frames, opened when `OpenConsole` asks for it).
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from arable.domain.errors import BadInput
+from arable.domain.manifest import (
+    ApplianceWish,
+    GuestWish,
+    HostManifest,
+    HostReport,
+    Inventory,
+    ItemKind,
+    LeaseWish,
+    ScrapWish,
+)
+
+VERSION = 1
+
+
+class Hello(msgspec.Struct, tag="hello", frozen=True, kw_only=True):
+    """The agent's first word. `have` is the generation of the manifest in its ledger, 0 for none."""
+
+    version: int = VERSION
+    host: str
+    have: int = 0
+    inventory: Inventory
+
+
+class Report(msgspec.Struct, tag="report", frozen=True, kw_only=True):
+    """What the host runs; the first one on a channel is full."""
+
+    report: HostReport
+
+
+class Welcome(msgspec.Struct, tag="welcome", frozen=True, kw_only=True):
+    """The server's first word: how often to send a report with statistics even when nothing changed."""
+
+    version: int = VERSION
+    server: str
+    report_seconds: int = 10
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One wish of a manifest; without a body it is no longer wished for."""
+
+    kind: ItemKind
+    id: str
+    body: msgspec.Raw | None = None
+
+
+class Change(msgspec.Struct, tag="change", frozen=True, kw_only=True):
+    """From manifest generation `base` (None: from nothing) to `generation`."""
+
+    base: int | None
+    generation: int
+    items: list[Item]
+
+
+class OpenConsole(msgspec.Struct, tag="console", frozen=True, kw_only=True):
+    """Somebody wants this machine's serial console: open `/agent/v1/console/{ticket}` and join them."""
+
+    ticket: str
+    machine: str
+
+
+ToServer = Hello | Report
+ToAgent = Welcome | Change | OpenConsole
+
+
+class JoinIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new host asks for its certificate. `request` is a PEM certificate signing request for a fresh key."""
+
+    token: str
+    name: str
+    request: str
+    inventory: Inventory
+
+
+class JoinOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The host's identity: its id is the certificate's common name. `authority` is the CA's PEM."""
+
+    host: str
+    certificate: str
+    authority: str
+    pool: str = ""  # the host's local storage pool
+
+
+class RenewIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A host asks for a fresh certificate before the old one ends."""
+
+    request: str
+
+
+_BODIES: dict[ItemKind, Any] = {
+    ItemKind.GUEST: msgspec.json.Decoder(GuestWish),
+    ItemKind.APPLIANCE: msgspec.json.Decoder(ApplianceWish),
+    ItemKind.LEASE: msgspec.json.Decoder(LeaseWish),
+    ItemKind.SCRAP: msgspec.json.Decoder(ScrapWish),
+}
+_FIELDS = {
+    ItemKind.GUEST: "guests",
+    ItemKind.APPLIANCE: "appliances",
+    ItemKind.LEASE: "leases",
+    ItemKind.SCRAP: "scraps",
+}
+
+_encoder = msgspec.json.Encoder()
+_to_server = msgspec.json.Decoder(ToServer)
+_to_agent = msgspec.json.Decoder(ToAgent)
+
+
+def encode(message: ToServer | ToAgent) -> bytes:
+    """One frame."""
+    return _encoder.encode(message)
+
+
+def from_agent(frame: bytes | str) -> Hello | Report:
+    """Parse what an agent said; raises `BadInput`."""
+    try:
+        return _to_server.decode(frame)
+    except msgspec.DecodeError as error:
+        raise BadInput(f"not a message of an agent: {error}") from error
+
+
+def from_server(frame: bytes | str) -> Welcome | Change | OpenConsole:
+    """Parse what a server said; raises `BadInput`."""
+    try:
+        return _to_agent.decode(frame)
+    except msgspec.DecodeError as error:
+        raise BadInput(f"not a message of a server: {error}") from error
+
+
+def apply(held: HostManifest, change: Change) -> HostManifest:
+    """The manifest after `change`; raises `BadInput` when it does not start from what is held.
+
+    `held` is untouched. An agent that gets such a refusal says `Hello` anew with `have=0`.
+    """
+    if change.base is None:
+        held = HostManifest(held.host)
+    elif change.base != held.generation:
+        raise BadInput(f"change from generation {change.base}, but {held.generation} is held")
+    kept: dict[str, dict[str, Any]] = {name: dict(getattr(held, name)) for name in _FIELDS.values()}
+    for item in change.items:
+        wishes = kept[_FIELDS[item.kind]]
+        if item.body is None:
+            wishes.pop(item.id, None)
+        else:
+            try:
+                wishes[item.id] = _BODIES[item.kind].decode(item.body)
+            except msgspec.DecodeError as error:
+                raise BadInput(f"{item.kind} {item.id}: {error}") from error
+    return replace(held, generation=change.generation, **kept)
