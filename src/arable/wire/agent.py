@@ -153,7 +153,7 @@ def apply(held: HostManifest, change: Change) -> HostManifest:
         held = HostManifest(held.host)
     elif change.base != held.generation:
         raise BadInput(f"change from generation {change.base}, but {held.generation} is held")
-    kept: dict[str, dict[str, Any]] = {name: dict(getattr(held, name)) for name in _FIELDS.values()}
+    kept: dict[str, Any] = {name: dict(getattr(held, name)) for name in _FIELDS.values()}
     for item in change.items:
         wishes = kept[_FIELDS[item.kind]]
         if item.body is None:
