@@ -119,8 +119,8 @@ _FIELDS = {
 }
 
 _encoder = msgspec.json.Encoder()
-_to_server = msgspec.json.Decoder(ToServer)
-_to_agent = msgspec.json.Decoder(ToAgent)
+_to_server: msgspec.json.Decoder[Hello | Report] = msgspec.json.Decoder(ToServer)
+_to_agent: msgspec.json.Decoder[Welcome | Change | OpenConsole] = msgspec.json.Decoder(ToAgent)
 
 
 def encode(message: ToServer | ToAgent) -> bytes:
