@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "appliance": "domain",
     "wire": "domain",
     "store": "domain runtime",
-    "services": "domain runtime store placement metering",
+    "services": "domain runtime store placement metering wire",
     "controllers": "domain runtime store placement cluster metering appliance wire client",
     "drivers": "domain runtime appliance",
     "client": "wire",

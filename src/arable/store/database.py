@@ -1,0 +1,94 @@
+"""A database by URL: `sqlite:///path`, `sqlite://` (in memory) or `postgresql+psycopg://…`, the same to everybody above.
+
+SQLite runs in WAL mode with every commit on disk (rule 6), one writer at a time (`BEGIN IMMEDIATE`: a transaction
+that will write holds the right to from its start, so what it read can't change under it). PostgreSQL runs at READ
+COMMITTED; whoever decides on what it read locks those rows (`with_for_update`, which SQLite does not need and ignores).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from arable.domain.errors import Conflict, Unavailable
+
+Tx = Connection
+"""An open transaction."""
+
+_WRITES = "arable-writes"
+
+
+class Database:
+    """Opens transactions. Cheap to share between threads, except in memory, where one thread must do everything."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded store, which one management server has for itself."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """A consistent look that never writes and never waits for writers."""
+        with self._errors(), self.engine.connect() as tx, tx.begin():
+            yield tx
+
+    @contextmanager
+    def write(self) -> Iterator[Tx]:
+        """A transaction that may write; committed at the end of the block, rolled back by an exception."""
+        with (
+            self._errors(),
+            self.engine.connect().execution_options(**{_WRITES: True}) as tx,
+            tx.begin(),
+        ):
+            yield tx
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            raise Conflict(
+                "this collides with something that is there already", detail=str(error)
+            ) from error
+        except DBAPIError as error:
+            if error.connection_invalidated or "locked" in str(error.orig):
+                raise Unavailable("the database does not answer", detail=str(error)) from error
+            raise
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+
+def _sqlite(url: str) -> Engine:
+    memory = url in ("sqlite://", "sqlite:///:memory:")
+    options: dict[str, Any] = {"poolclass": StaticPool} if memory else {"pool_size": 8}
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
+
+    @event.listens_for(engine, "connect")
+    def _opened(raw: sqlite3.Connection, _record: object) -> None:
+        raw.isolation_level = None  # we say BEGIN ourselves, below
+        if not memory:
+            raw.execute("PRAGMA journal_mode=WAL")
+        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+        raw.execute("PRAGMA cache_size=-65536")
+        raw.execute("PRAGMA temp_store=MEMORY")
+
+    @event.listens_for(engine, "begin")
+    def _begun(tx: Connection) -> None:
+        writes = tx.get_execution_options().get(_WRITES)
+        tx.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: str) -> Engine:
+    return create_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
