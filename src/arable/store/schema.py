@@ -240,6 +240,7 @@ join_token = Table(
     _at("expires_at"),
     _at("used_at", null=True),
     Column("host", String, nullable=True),
+    _text("request_hash", ""),  # of the signing request that used it
     _at("created_at"),
 )
 
@@ -355,6 +356,19 @@ image_version = Table(
     _at("created_at"),
 )
 
+# A part that an account brought: only its versions may name it. The bytes are kept once, whoever brings them.
+image_part = Table(
+    "image_part",
+    metadata,
+    Column("account", String, ForeignKey("account.id"), primary_key=True),
+    Column("sha256", String, primary_key=True, index=True),
+    _text("role"),
+    _text("format"),
+    _count("bytes"),
+    _count("virtual_bytes"),
+    _at("created_at"),
+)
+
 # --- the customer's things ------------------------------------------------------------------------------------
 
 farm = Table(
@@ -435,7 +449,10 @@ machine = Table(
     _json("placement"),  # tags, affinity, strategy asked for
     _count("boots", 1),
     _flag("force"),
-    _count("tries"),
+    _count("tries"),  # hosts that could not start it, in a row
+    _count("told"),  # generation of the wish that its host was last told
+    _flag("ran"),  # was ever seen running: its disks hold something
+    _flag("giving_up"),  # its host could not start it and was told to stop trying
     Column("operation", String, nullable=True),
     _json("why"),  # of the last placement or failure, for `explain`
     _at("destroyed_at", null=True),
@@ -559,6 +576,12 @@ manifest_item = Table(
         "body", Text, nullable=True
     ),  # JSON of the wish; null: no longer wished for, until the host has heard
     Index("ix_manifest_item_host_generation", "host", "generation"),
+    Index(
+        "ix_manifest_item_gone",
+        "host",
+        sqlite_where=text("body is null"),
+        postgresql_where=text("body is null"),
+    ),
 )
 
 operation = Table(
@@ -578,6 +601,12 @@ operation = Table(
     _at("created_at"),
     _at("changed_at"),
     Index("ix_operation_account_id", "account", "id"),
+    Index(
+        "ix_operation_running",
+        "target",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
 )
 
 event = Table(

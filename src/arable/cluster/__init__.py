@@ -1,0 +1,1 @@
+"""Who is in charge: pure decisions about leases, elections and liveness."""

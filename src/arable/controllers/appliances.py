@@ -1,0 +1,184 @@
+"""Every network's routing appliance: up before the first machine, told of every change, gone some time after the last."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+from typing import TypeVar
+
+import msgspec
+
+from arable.controllers import endings, wishes
+from arable.domain.ids import HostId, NetworkId, ZoneId
+from arable.domain.manifest import (
+    ApplianceWish,
+    Direction,
+    FirewallRule,
+    ItemKind,
+    PortForward,
+    Protocol,
+    PublicPort,
+)
+from arable.domain.network import ApplianceState
+from arable.domain.settings import APPLIANCE_IDLE_SECONDS
+from arable.store import placing, routing, settings
+from arable.store import wishes as manifests
+from arable.store.database import Tx
+from arable.store.routing import AddressRow, NetworkRow, RuleRow
+
+MOST = 500
+
+R = TypeVar("R", AddressRow, RuleRow)
+
+_encode = msgspec.json.Encoder().encode
+
+
+def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, str]:
+    """Start the appliances of these networks that have none; for those that can't be started, why not.
+
+    One that is leaving is left to leave; when its host says that it is gone, whoever waits for it is woken.
+    """
+    refused: dict[NetworkId, str] = {}
+    starting: list[NetworkRow] = []
+    for row in routing.networks_by_id(tx, networks):
+        if row.appliance_state != ApplianceState.ABSENT:
+            continue
+        host = _choose(tx, row.zone)
+        if host is None:
+            refused[row.id] = "no host of the zone that can run routing appliances is up"
+            continue
+        starting.append(row._replace(appliance_host=host, appliance_state=ApplianceState.STARTING))
+        routing.set_appliance(tx, row.id, ApplianceState.STARTING, host, "")
+    _tell(tx, starting, with_leases=True)
+    routing.note_busy(tx, [row.id for row in starting])
+    return refused
+
+
+def attend(tx: Tx, at: datetime) -> int:
+    """Networks that changed: write their appliances anew, or take leaving ones down. How many were looked at."""
+    rows = routing.networks_with_attention(tx, MOST)
+    if not rows:
+        return 0
+    kept = [r for r in rows if r.state == "ready" and r.appliance_state in _PRESENT]
+    _tell(tx, kept)
+    for row in rows:
+        if row.state != "ready" and row.appliance_state in _PRESENT:
+            _take_down(tx, row)
+    # A change to an appliance that does not run is in effect as soon as it is kept: it will start with it.
+    absent = [r.id for r in rows if r.state == "ready" and r.appliance_state not in _PRESENT]
+    endings.settle(tx, [(op, None) for op in routing.operations_on(tx, absent)], at)
+    routing.clear_attention(tx, [row.id for row in rows])
+    return len(rows)
+
+
+def collect(tx: Tx, at: datetime) -> int:
+    """Take down appliances whose networks have had no machine that runs or wants to for long enough."""
+    limit = at - timedelta(seconds=settings.get(tx, APPLIANCE_IDLE_SECONDS))
+    routing.mark_idle(tx, at)
+    idle = routing.idle_since_before(tx, limit, MOST)
+    for row in idle:
+        _take_down(tx, row)
+    return len(idle)
+
+
+_PRESENT = (ApplianceState.STARTING, ApplianceState.RUNNING)
+
+
+def _choose(tx: Tx, zone: ZoneId) -> HostId | None:
+    """The routing host with the fewest appliances; ties by id."""
+    able = [h.id for h in placing.hosts(tx, zone) if "routing" in h.roles and not h.refuses]
+    if not able:
+        return None
+    load = routing.appliances_by_host(tx, able)
+    return min(able, key=lambda host: (load.get(host, 0), host))
+
+
+def _take_down(tx: Tx, row: NetworkRow) -> None:
+    if row.appliance_host is None:
+        return
+    leases = [(row.appliance_host, nic.id) for nic in routing.nics(tx, [row.id])]
+    manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
+    manifests.take_back(tx, ItemKind.LEASE, leases)
+    routing.set_appliance(tx, row.id, ApplianceState.LEAVING, row.appliance_host, "")
+
+
+def _tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> None:
+    if not rows:
+        return
+    ids = [row.id for row in rows]
+    addresses = _by_network(routing.addresses(tx, ids))
+    rules = _by_network(routing.rules(tx, ids))
+    items = [
+        item(row, row.appliance_host, addresses.get(row.id, []), rules.get(row.id, []))
+        for row in rows
+        if row.appliance_host
+    ]
+    if with_leases:
+        hosts = {row.id: row.appliance_host for row in rows}
+        for nic in routing.nics(tx, ids):
+            host = hosts[nic.network]
+            if host:
+                items.append(wishes.lease(nic.name, nic, host))
+    manifests.note_presence(tx, [(r.id, r.appliance_host) for r in rows if r.appliance_host])
+    manifests.put(tx, items)
+
+
+def item(
+    row: NetworkRow, host: HostId, addresses: Sequence[AddressRow], rules: Sequence[RuleRow]
+) -> manifests.Item:
+    """The appliance of a network as its host is told; a pure function of rows."""
+    wish = ApplianceWish(
+        network=row.id,
+        generation=row.generation,
+        vlan=row.vlan,
+        cidr=row.cidr,
+        gateway=row.gateway,
+        domain=row.dns_domain,
+        public=_public(addresses),
+        forwards=tuple(
+            PortForward(
+                protocol=Protocol(rule.protocol),
+                public=rule.public,
+                first_port=rule.first_port,
+                last_port=rule.last_port,
+                to=rule.to,
+                to_port=rule.to_port,
+            )
+            for rule in rules
+            if rule.kind == "forward" and rule.public and rule.to
+        ),
+        firewall=tuple(
+            FirewallRule(
+                direction=Direction(rule.direction),
+                protocol=Protocol(rule.protocol),
+                cidr=rule.cidr,
+                public=rule.public or "",
+                first_port=rule.first_port,
+                last_port=rule.last_port,
+            )
+            for rule in rules
+            if rule.kind == "firewall" or rule.cidr
+        ),
+        resolvers=tuple(msgspec.json.decode(row.resolvers, type=list[str])),
+    )
+    return manifests.Item(host, ItemKind.APPLIANCE, row.id, _encode(wish).decode())
+
+
+def _public(addresses: Sequence[AddressRow]) -> PublicPort | None:
+    """The way out: the source NAT address, or the first one."""
+    if not addresses:
+        return None
+    first = next((a for a in addresses if a.source_nat), addresses[0])
+    return PublicPort(
+        vlan=first.vlan,
+        address=first.address,
+        prefix=ip_network(first.cidr).prefixlen,
+        gateway=first.gateway,
+        further=tuple(a.address for a in addresses if a is not first),
+    )
+
+
+def _by_network(rows: Iterable[R]) -> dict[NetworkId, list[R]]:
+    found: dict[NetworkId, list[R]] = {}
+    for row in rows:
+        found.setdefault(row.network, []).append(row)
+    return found

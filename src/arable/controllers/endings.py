@@ -1,0 +1,159 @@
+"""How asks end: done, refused, failed, gone. Settles operations, tells events, gives back what was held."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from arable.domain.errors import CloudError, NoRoom
+from arable.domain.event import Event
+from arable.domain.failure import Failure, failure
+from arable.domain.ids import AccountId, HostId, MachineId, OperationId
+from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
+from arable.domain.manifest import ItemKind
+from arable.placement.choose import Placed
+from arable.store import attention, events, operations, quotas
+from arable.store import wishes as manifests
+from arable.store.attention import MachineRow
+from arable.store.database import Tx
+
+
+def settle(
+    tx: Tx, ended: Iterable[tuple[OperationId | None, CloudError | None]], at: datetime
+) -> None:
+    """One part of each of these operations is done, or failed by an error."""
+    done: dict[OperationId, int] = {}
+    failed: dict[OperationId, list[Failure]] = {}
+    for operation, error in ended:
+        if operation is None:
+            continue
+        done[operation] = done.get(operation, 0) + 1
+        if error is not None:
+            failed.setdefault(operation, []).append(failure(error))
+    operations.settle_many(
+        tx, {op: (count, _one(failed.get(op, []))) for op, count in done.items()}, at
+    )
+
+
+def _one(failures: list[Failure]) -> Failure | None:
+    distinct = list(dict.fromkeys(failures)) if _hashable(failures) else failures
+    if len(distinct) <= 1:
+        return distinct[0] if distinct else None
+    return Failure(
+        "several", "parts of this failed, for several reasons", None, tuple(distinct[:20])
+    )
+
+
+def _hashable(failures: list[Failure]) -> bool:
+    return all(failure.why is None for failure in failures)
+
+
+def refuse(
+    tx: Tx, refused: Sequence[tuple[MachineRow, str, Mapping[str, Any]]], at: datetime
+) -> None:
+    """These can't be started: one that never had a host leaves nothing behind, any other one is stopped again."""
+    if not refused:
+        return
+    fresh = [row for row, _told, _why in refused if not row.ran and not row.tries]
+    fresh_ids = {row.id for row in fresh}
+    attention.change_machines(
+        tx,
+        (
+            "state",
+            "wish",
+            "host",
+            "attention",
+            "operation",
+            "why",
+            "tries",
+            "generation",
+            "changed_at",
+        ),
+        [
+            {
+                "id": row.id,
+                "state": MACHINE.next(MachineState(row.state), MachineEvent.NO_ROOM),
+                "wish": MachineWish.STOPPED,
+                "host": None,
+                "attention": False,
+                "operation": None,
+                "why": msgspec.json.encode({"refused": told, **why}).decode(),
+                "tries": 0,
+                "generation": row.generation + 1,
+                "changed_at": attention.stamp(at),
+            }
+            for row, told, why in refused
+            if row.id not in fresh_ids
+        ],
+    )
+    settle(tx, [(row.operation, NoRoom(told, why=why)) for row, told, why in refused], at)
+    tell(tx, [(row, "machine.refused", told) for row, told, _why in refused], at)
+    forget(tx, fresh)
+
+
+def step(
+    tx: Tx, rows: Sequence[MachineRow], placed: Mapping[MachineId, Placed], at: datetime
+) -> None:
+    """Note in the machines' operations that they have hosts now."""
+    counts: dict[OperationId, int] = {}
+    for row in rows:
+        if row.operation and row.id in placed:
+            counts[row.operation] = counts.get(row.operation, 0) + 1
+    operations.advance_many(
+        tx,
+        {op: "placed, starting" if n == 1 else f"{n} placed, starting" for op, n in counts.items()},
+        at,
+    )
+
+
+def tell(tx: Tx, told: Sequence[tuple[MachineRow, str, str]], at: datetime) -> None:
+    """Events about machines."""
+    events.add_many(
+        tx,
+        [
+            Event(at=at, account=row.account, kind=kind, subject=row.id, text=f"{row.name}: {text}")
+            for row, kind, text in told
+        ],
+    )
+
+
+def gone(tx: Tx, rows: Sequence[MachineRow], at: datetime) -> None:
+    """Nothing of these is left anywhere: their rows go, and what they held is given back."""
+    if not rows:
+        return
+    for row in rows:
+        MACHINE.next(MachineState(row.state), MachineEvent.SEE_GONE)
+    nics = attention.nics(tx, [row.id for row in rows])
+    leases: list[tuple[HostId, str]] = [
+        (nic.appliance_host, nic.id)
+        for found in nics.values()
+        for nic in found
+        if nic.appliance_host
+    ]
+    manifests.take_back(tx, ItemKind.LEASE, leases)
+    tell(tx, [(row, "machine.gone", "expunged") for row in rows], at)
+    forget(tx, rows)
+    settle(tx, [(row.operation, None) for row in rows], at)
+
+
+def forget(tx: Tx, rows: Sequence[MachineRow]) -> None:
+    """Remove machines' rows and give their owners' limits back."""
+    if not rows:
+        return
+    ids = [row.id for row in rows]
+    held: dict[AccountId, dict[str, int]] = {}
+    volumes = attention.volumes(tx, ids)
+    for row in rows:
+        disks = volumes.get(row.id, [])
+        of = held.setdefault(
+            row.account,
+            {"machines": 0, "cpus": 0, "memory_mib": 0, "volumes": 0, "storage_mib": 0},
+        )
+        of["machines"] += 1
+        of["cpus"] += row.cpus
+        of["memory_mib"] += row.memory_mib
+        of["volumes"] += len(disks)
+        of["storage_mib"] += sum(disk.mib for disk in disks)
+    attention.remove_machines(tx, ids)
+    quotas.give_many(tx, sorted(held.items()))

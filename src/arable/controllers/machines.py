@@ -1,0 +1,246 @@
+"""Every machine whose wish changed: find it a host, tell its host, or let it go.
+
+One round takes all machines that want attention, in one transaction. Nothing is remembered between rounds; whatever
+a round could not do it leaves to a nudge (the appliance came up, the host reported) or to the next round.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from arable.controllers import appliances, endings, wishes
+from arable.domain.group import GroupRule, Placement
+from arable.domain.ids import HostId, MachineId, NetworkId, PoolId, ZoneId
+from arable.domain.machine import MACHINE, MachineEvent, MachineState
+from arable.domain.network import ApplianceState
+from arable.domain.units import Size
+from arable.placement.choose import GroupAsk, Placed, PlacementAsk, Refused, choose
+from arable.placement.view import HostView, ZoneView, groups_of
+from arable.store import attention, placing, reservations
+from arable.store import wishes as manifests
+from arable.store.attention import MachineRow, NicRow, VolumeRow
+from arable.store.database import Tx
+
+MOST = 2000
+"""Machines in one round: what one transaction should hold up others for."""
+
+_placement = msgspec.json.Decoder(Placement)
+_why = msgspec.json.Decoder(dict[str, object])
+_CHANGED = ("state", "host", "attention", "told", "why", "giving_up", "generation", "changed_at")
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round has read and is about to write."""
+
+    at: datetime
+    nics: dict[MachineId, list[NicRow]]
+    volumes: dict[MachineId, list[VolumeRow]]
+    items: list[manifests.Item] = field(default_factory=list)
+    presence: set[tuple[NetworkId, HostId]] = field(default_factory=set)
+    changes: list[dict[str, object]] = field(default_factory=list)
+
+    def change(self, machine: MachineRow, *, state: str, host: HostId | None, why: str) -> None:
+        self.changes.append(
+            {
+                "id": machine.id,
+                "state": state,
+                "host": host,
+                "attention": False,
+                "told": machine.generation,
+                "why": why,
+                "giving_up": machine.giving_up,
+                "generation": machine.generation,
+                "changed_at": attention.stamp(self.at),
+            }
+        )
+
+    def tell(self, machine: MachineRow, host: HostId, pool: PoolId) -> None:
+        """Put the machine in its host's manifest, and its name and addresses in its appliances' ones."""
+        nics = self.nics.get(machine.id, [])
+        volumes = self.volumes.get(machine.id, [])
+        self.items.append(wishes.guest(machine, host, nics, volumes, pool))
+        for nic in nics:
+            self.presence.add((nic.network, host))
+            if nic.appliance_host:
+                self.items.append(wishes.lease(machine.name, nic, nic.appliance_host))
+
+
+def attend(tx: Tx, at: datetime) -> int:
+    """One round; how many machines it looked at. Call again at once when it is `MOST`."""
+    rows = attention.machines(tx, MOST)
+    if not rows:
+        return 0
+    ids = [row.id for row in rows]
+    this = _Round(at, attention.nics(tx, ids), attention.volumes(tx, ids))
+    waiting = [row for row in rows if row.state == MachineState.WAITING]
+    if waiting:
+        _place(tx, this, _routed(tx, this, waiting))
+    pools = attention.local_pools(tx, {row.host for row in rows if row.host})
+    for row in rows:
+        if row.state == MachineState.WAITING:
+            continue
+        if row.host:
+            this.tell(row, row.host, pools[row.host])
+            this.change(row, state=row.state, host=row.host, why=row.why)
+        elif row.state != MachineState.EXPUNGING:
+            this.change(row, state=row.state, host=None, why=row.why)
+    leaving = [row for row in rows if row.state == MachineState.EXPUNGING and not row.host]
+    attention.change_machines(tx, _CHANGED, this.changes)
+    manifests.note_presence(tx, this.presence)
+    manifests.put(tx, this.items)
+    _expunge(tx, this, leaving)
+    return len(rows)
+
+
+def _routed(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]:
+    """Those whose networks all have a running appliance; for the others it is started and wakes them later."""
+    wanted: dict[NetworkId, list[MachineRow]] = {}
+    blocked: set[MachineId] = set()
+    for row in waiting:
+        for nic in this.nics.get(row.id, ()):
+            if nic.appliance_state != ApplianceState.RUNNING:
+                blocked.add(row.id)
+                wanted.setdefault(nic.network, []).append(row)
+    if not blocked:
+        return waiting
+    refused = appliances.want(tx, list(wanted))
+    hopeless = {
+        row.id: refused[net] for net, rows in wanted.items() if net in refused for row in rows
+    }
+    told = msgspec.json.encode({"waiting": "for the routing appliance of its network"}).decode()
+    for row in waiting:
+        if row.id in blocked and row.id not in hopeless:
+            this.change(row, state=row.state, host=None, why=told)
+    endings.refuse(
+        tx, [(row, hopeless[row.id], {}) for row in waiting if row.id in hopeless], this.at
+    )
+    return [row for row in waiting if row.id not in blocked]
+
+
+def _place(tx: Tx, this: _Round, waiting: list[MachineRow]) -> None:
+    by_zone: dict[ZoneId, list[MachineRow]] = {}
+    for row in waiting:
+        by_zone.setdefault(row.zone, []).append(row)
+    for zone, rows in sorted(by_zone.items()):
+        _place_in(tx, this, zone, rows)
+
+
+def _place_in(tx: Tx, this: _Round, zone: ZoneId, rows: list[MachineRow]) -> None:
+    asks, sizes = _asks(tx, this, rows)
+    answers = choose(snapshot(tx, zone, asks), asks)
+    placed = {a.machine: a for a in answers if isinstance(a, Placed)}
+    full = reservations.take(tx, _sums(placed.values(), sizes))
+    pools = attention.local_pools(tx, {a.host for a in placed.values()})
+    adopted: list[tuple[PoolId, VolumeRow]] = []
+    refused: list[tuple[MachineRow, str, dict[str, object]]] = []
+    considered: dict[tuple[object, ...], str] = {}
+    for row, answer in zip(rows, answers, strict=True):
+        if isinstance(answer, Refused):
+            why: dict[str, object] = {"reasons": answer.reasons, "hosts": answer.by_host}
+            refused.append((row, answer.told(), why))
+            continue
+        if (
+            answer.host in full
+        ):  # another server took the room since our snapshot: the next round looks anew
+            continue
+        state = MACHINE.next(MachineState(row.state), MachineEvent.PLACE)
+        told = row._replace(generation=row.generation + 1, giving_up=False)
+        this.tell(told, answer.host, pools[answer.host])
+        adopted += [(pools[answer.host], v) for v in this.volumes.get(row.id, ()) if not v.pool]
+        key = (answer.strategy, answer.considered, *sorted(answer.refused.items()))
+        if key not in considered:
+            considered[key] = msgspec.json.encode(
+                {
+                    "placed by": answer.strategy,
+                    "hosts considered": answer.considered,
+                    "hosts refused": answer.refused,
+                }
+            ).decode()
+        this.change(told, state=state, host=answer.host, why=considered[key])
+    attention.adopt_volumes(tx, adopted)
+    endings.refuse(tx, refused, this.at)
+    endings.step(tx, rows, placed, this.at)
+
+
+def _asks(
+    tx: Tx, this: _Round, rows: Sequence[MachineRow]
+) -> tuple[list[PlacementAsk], dict[MachineId, Size]]:
+    """What each machine needs. Its disks count only until they have a pool: then their room is taken already."""
+    member_of = placing.memberships(tx, [row.id for row in rows])
+    asks, sizes = [], {}
+    decoded: dict[str, Placement] = {}
+    for row in rows:
+        if row.placement not in decoded:
+            decoded[row.placement] = _placement.decode(row.placement)
+        wish = decoded[row.placement]
+        volumes = this.volumes.get(row.id, [])
+        disk = sum(volume.mib for volume in volumes if not volume.pool)
+        sizes[row.id] = Size(row.cpus, row.cpu_mhz, row.memory_mib, disk)
+        asks.append(
+            PlacementAsk(
+                machine=row.id,
+                size=sizes[row.id],
+                tags=wish.all_tags,
+                strategy=wish.strategy,
+                groups=tuple(
+                    GroupAsk(g.group, GroupRule(g.rule), g.strict)
+                    for g in member_of.get(row.id, ())
+                ),
+                only=next((volume.host for volume in volumes if volume.host), None),
+                avoid=_avoid(row),
+            )
+        )
+    return asks, sizes
+
+
+def _avoid(row: MachineRow) -> frozenset[HostId]:
+    """Hosts that could not start it."""
+    if not row.tries:
+        return frozenset()
+    hosts = _why.decode(row.why).get("avoid", [])
+    return frozenset(hosts) if isinstance(hosts, list) else frozenset()
+
+
+def snapshot(tx: Tx, zone: ZoneId, asks: Iterable[PlacementAsk]) -> ZoneView:
+    """The zone's compute hosts as they are in this transaction, and where the asks' groups have members."""
+    hosts = [
+        HostView(host.id, host.name, host.pod, host.free, host.limit, host.tags, host.refuses)
+        for host in placing.hosts(tx, zone)
+        if "compute" in host.roles
+    ]
+    view = ZoneView(hosts)
+    named = {group.group for ask in asks for group in ask.groups}
+    if named:
+        groups_of(view, placing.group_hosts(tx, named))
+    return view
+
+
+def _sums(placed: Iterable[Placed], sizes: dict[MachineId, Size]) -> dict[HostId, tuple[Size, int]]:
+    sums: dict[HostId, tuple[Size, int]] = {}
+    for answer in placed:
+        size, count = sums.get(answer.host, (Size(), 0))
+        sums[answer.host] = (size + sizes[answer.machine], count + 1)
+    return sums
+
+
+def _expunge(tx: Tx, this: _Round, rows: list[MachineRow]) -> None:
+    """Have their disks erased; those that have none anywhere are gone now."""
+    items, erasing, gone = [], [], []
+    for row in rows:
+        held = [v for v in this.volumes.get(row.id, ()) if v.pool and v.host]
+        items += [wishes.scrap(v, v.host, v.pool) for v in held if v.pool and v.host]
+        erasing += [v.id for v in held]
+        if not held:
+            gone.append(row)
+    attention.mark_erasing(tx, erasing)
+    manifests.put(tx, items)
+    waiting = {row.id for row in gone}
+    attention.change_machines(
+        tx,
+        ("attention",),
+        [{"id": row.id, "attention": False} for row in rows if row.id not in waiting],
+    )
+    endings.gone(tx, gone, this.at)

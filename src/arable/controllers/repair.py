@@ -1,0 +1,54 @@
+"""The slow check: what hosts are told must be what the rows say.
+
+Whoever changes a wish writes its item in the same transaction, so this finds nothing, unless a bug or a hand in the
+database made a difference; then it is put right, and told loudly. Each round looks at one part in 36 (by the last
+letter of the id, chosen by the clock), so that no round is long and nothing needs to be remembered.
+"""
+
+import logging
+from datetime import datetime
+
+from arable.controllers import wishes
+from arable.domain.ids import ALPHABET
+from arable.domain.manifest import ItemKind
+from arable.store import attention, told
+from arable.store import wishes as manifests
+from arable.store.database import Tx
+from arable.store.nudges import nudge
+
+log = logging.getLogger(__name__)
+
+SECONDS = 10
+"""Between rounds: everything is looked at every six minutes."""
+
+
+def check(tx: Tx, at: datetime) -> int:
+    """One round; how many differences were put right."""
+    letter = ALPHABET[int(at.timestamp()) // SECONDS % len(ALPHABET)]
+    rows = told.settled_machines(tx, letter)
+    bodies = told.guest_items(tx, letter)
+    ids = [row.id for row in rows]
+    nics, volumes = attention.nics(tx, ids), attention.volumes(tx, ids)
+    wrong = []
+    for row in rows:
+        disks = volumes.get(row.id, [])
+        pool = next((disk.pool for disk in disks if disk.pool), None)
+        if row.host is None or pool is None:
+            continue
+        as_told = row._replace(generation=row.told)
+        item = wishes.guest(as_told, row.host, nics.get(row.id, []), disks, pool)
+        if bodies.pop((row.host, row.id), None) != item.body:
+            wrong.append(row.id)
+    placed = {row.id: row.host for row in rows}
+    strays = [
+        (host, id_)
+        for host, id_ in bodies
+        if id_ not in told.busy(tx, [id_]) and placed.get(id_) != host
+    ]
+    if wrong or strays:
+        log.error("manifests differ from their rows: %s; not wished for: %s", wrong, strays)
+    attention.change_machines(tx, ("attention",), [{"id": id_, "attention": True} for id_ in wrong])
+    manifests.take_back(tx, ItemKind.GUEST, strays)
+    if wrong:
+        nudge(tx, "machines")
+    return len(wrong) + len(strays)

@@ -1,0 +1,1 @@
+"""Where machines go, and why: pure functions over a snapshot of hosts."""

@@ -1,0 +1,265 @@
+"""Choose a host for each waiting machine, or say for every host why not.
+
+Order of choice: the least loaded pod that has a fitting host; in it the host by strategy (`spread`: the one left
+with most room; `pack`: with least); ties break by id. So the outcome depends on the snapshot and the order of the
+asks alone. Asks of one *class* (same size, tags and strategy, no groups, no fixed host) are placed together by
+heaps: the filters run once for the class, and each further machine costs two heap operations.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arable.domain.group import GroupRule, Strategy
+from arable.domain.ids import HostId, MachineId
+from arable.domain.units import Size
+from arable.placement.view import Flags, Ints, ZoneView
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAsk:
+    """A placement group that the machine belongs to. Not strict: a preference, given up when nothing else fits."""
+
+    group: str
+    rule: GroupRule
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementAsk:
+    """What a machine needs. `only` is the host that holds its disks already, when they can't move;
+    `avoid` are hosts that could not start it.
+    """
+
+    machine: MachineId
+    size: Size
+    tags: frozenset[str] = frozenset()
+    strategy: Strategy = Strategy.SPREAD
+    groups: tuple[GroupAsk, ...] = ()
+    only: HostId | None = None
+    avoid: frozenset[HostId] = frozenset()
+
+    @property
+    def alike(self) -> tuple[Size, frozenset[str], Strategy] | None:
+        """Asks with the same value here are placed together; None: alone."""
+        return (
+            None
+            if self.groups or self.only or self.avoid
+            else (self.size, self.tags, self.strategy)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A host, and what else was looked at: hosts considered, and how many fell to which rule."""
+
+    machine: MachineId
+    host: HostId
+    considered: int
+    refused: dict[str, int]
+    strategy: Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No host: for each, the first rule that it failed (`by_host` names at most `NAMED`)."""
+
+    machine: MachineId
+    reasons: dict[str, int]
+    by_host: dict[str, str] = field(default_factory=dict)
+
+    def told(self) -> str:
+        """One sentence for the user."""
+        parts = ", ".join(f"{count} {why}" for why, count in sorted(self.reasons.items()))
+        return f"no host can take this: {parts or 'there are none'}"
+
+
+NAMED = 50
+
+
+def choose(view: ZoneView, asks: Sequence[PlacementAsk]) -> list[Placed | Refused]:
+    """One answer for each ask, in order; `view` is left as it is after the placements."""
+    answers: list[Placed | Refused] = []
+    for alike, together in groupby(asks, key=lambda ask: ask.alike):
+        same = list(together)
+        if alike is None:
+            answers += [_one(view, ask) for ask in same]
+        else:
+            answers += _alike(view, same)
+    return answers
+
+
+def _alike(view: ZoneView, asks: list[PlacementAsk]) -> list[Placed | Refused]:
+    """Place asks of one class by a heap of pods, each with a heap of hosts."""
+    first = asks[0]
+    mask, reasons = passing(view, first)
+    told = {reason: int(count) for reason, count in reasons}
+    considered = len(view.hosts)
+    queues = _queues(view, first, mask)
+    pods = [(view.pod_load(pod), pod) for pod in queues]
+    heapq.heapify(pods)
+    answers: list[Placed | Refused] = []
+    for ask in asks:
+        while pods and not queues[pods[0][1]]:
+            heapq.heappop(pods)
+        if not pods:
+            answers.append(_refusal(view, ask))
+            continue
+        pod = pods[0][1]
+        _, at = heapq.heappop(queues[pod])
+        view.take(at, ask.size)
+        answers.append(Placed(ask.machine, view.hosts[at].id, considered, told, ask.strategy))
+        if _fits(view, at, ask.size):
+            heapq.heappush(queues[pod], (_rank(view, at, ask), at))
+        heapq.heapreplace(pods, (view.pod_load(pod), pod))
+    return answers
+
+
+def _one(view: ZoneView, ask: PlacementAsk) -> Placed | Refused:
+    """Place an ask that is like no other."""
+    mask, reasons = passing(view, ask)
+    if not mask.any():
+        return _refusal(view, ask)
+    wanted = _preferred(view, ask, mask)
+    queues = _queues(view, ask, wanted)
+    pod = min(queues, key=lambda pod: (view.pod_load(pod), pod))
+    at = queues[pod][0][1]
+    view.take(at, ask.size)
+    for group in ask.groups:
+        view.joined(group.group, at)
+    told = {reason: int(count) for reason, count in reasons}
+    return Placed(ask.machine, view.hosts[at].id, len(view.hosts), told, ask.strategy)
+
+
+def passing(view: ZoneView, ask: PlacementAsk) -> tuple[Flags, list[tuple[str, int]]]:
+    """Hosts that pass every rule, and how many fell to each: a host counts for the first rule that it fails."""
+    left = np.ones(len(view.hosts), dtype=np.bool_)
+    fallen: list[tuple[str, int]] = []
+    for reason, flags in _rules(view, ask):
+        lost = int(np.count_nonzero(left & ~flags))
+        if lost:
+            fallen.append((reason, lost))
+            left &= flags
+    return left, fallen
+
+
+def why_not(view: ZoneView, ask: PlacementAsk) -> dict[str, str]:
+    """For every host, by name, the first rule that it fails, with numbers; hosts that would do are left out."""
+    told: dict[str, str] = {}
+    size = ask.size
+    rules = _rules(view, ask)
+    for at, host in enumerate(view.hosts):
+        reason = next((reason for reason, flags in rules if not flags[at]), "")
+        match reason:
+            case "":
+                continue
+            case "take no machines now":
+                reason = host.refuses
+            case "lack CPU":
+                reason = f"needs {size.cpu_mhz} MHz, {max(0, int(view.free_mhz[at]))} free"
+            case "lack memory":
+                reason = f"needs {size.memory_mib} MiB, {max(0, int(view.free_memory[at]))} free"
+            case "lack disk":
+                reason = (
+                    f"needs {size.disk_mib} MiB of disk, {max(0, int(view.free_disk[at]))} free"
+                )
+            case _:
+                reason = reason.replace(
+                    "lack a tag", f"lacks a tag of {', '.join(sorted(ask.tags))}"
+                )
+        told[host.name] = reason
+    return told
+
+
+def _rules(view: ZoneView, ask: PlacementAsk) -> list[tuple[str, Flags]]:
+    """Every rule as (what its losers do, who passes), cheapest and most telling first."""
+    hosts = view.hosts
+    accepting = np.fromiter((not host.refuses for host in hosts), np.bool_, len(hosts))
+    rules: list[tuple[str, Flags]] = []
+    if ask.only is not None:
+        here = np.zeros(len(hosts), dtype=np.bool_)
+        if (at := view.index.get(ask.only)) is not None:
+            here[at] = True
+        rules.append(("don't hold its disks", here))
+    rules.append(("take no machines now", accepting))
+    if ask.avoid:
+        untried = np.fromiter((host.id not in ask.avoid for host in hosts), np.bool_, len(hosts))
+        rules.append(("could not start it", untried))
+    rules += [("lack a tag", view.with_tag(tag)) for tag in sorted(ask.tags)]
+    rules += [
+        ("lack CPU", view.free_mhz >= ask.size.cpu_mhz),
+        ("lack memory", view.free_memory >= ask.size.memory_mib),
+        ("lack disk", view.free_disk >= ask.size.disk_mib),
+    ]
+    rules += [_group_rule(view, group) for group in ask.groups if group.strict]
+    return rules
+
+
+def _group_rule(view: ZoneView, ask: GroupAsk) -> tuple[str, Flags]:
+    members = view.groups.get(ask.group, {})
+    has = np.zeros(len(view.hosts), dtype=np.bool_)
+    has[list(members)] = True
+    if ask.rule is GroupRule.APART:
+        return "have a member of a group that wants to be apart", ~has
+    if not members:
+        return "", np.ones(len(view.hosts), dtype=np.bool_)
+    return "are not where its group is", has
+
+
+def _preferred(view: ZoneView, ask: PlacementAsk, mask: Flags) -> Flags:
+    """Of the passing hosts those that also meet the wishes that are not strict, if there are any."""
+    for group in ask.groups:
+        if not group.strict:
+            narrower = mask & _group_rule(view, group)[1]
+            if narrower.any():
+                mask = narrower
+    return mask
+
+
+def _queues(view: ZoneView, ask: PlacementAsk, mask: Flags) -> dict[int, list[tuple[float, int]]]:
+    """For each pod a heap of its passing hosts, best first."""
+    passed = np.flatnonzero(mask)
+    ranks = _ranks(view, passed, ask)
+    queues: dict[int, list[tuple[float, int]]] = {}
+    for rank, at, pod in zip(
+        ranks.tolist(), passed.tolist(), view.pod[passed].tolist(), strict=True
+    ):
+        queues.setdefault(pod, []).append((rank, at))
+    for queue in queues.values():
+        heapq.heapify(queue)
+    return queues
+
+
+def _ranks(view: ZoneView, at: Ints, ask: PlacementAsk) -> NDArray[np.float64]:
+    """Smaller is better: how full the fuller of CPU and memory will be (spread), or how empty (pack)."""
+    mhz = (view.free_mhz[at] - ask.size.cpu_mhz) / np.maximum(view.limit_mhz[at], 1)
+    memory = (view.free_memory[at] - ask.size.memory_mib) / np.maximum(view.limit_memory[at], 1)
+    left = np.minimum(mhz, memory)
+    return left if ask.strategy is Strategy.PACK else -left
+
+
+def _rank(view: ZoneView, at: int, ask: PlacementAsk) -> float:
+    mhz = (int(view.free_mhz[at]) - ask.size.cpu_mhz) / max(int(view.limit_mhz[at]), 1)
+    memory = (int(view.free_memory[at]) - ask.size.memory_mib) / max(int(view.limit_memory[at]), 1)
+    left = min(mhz, memory)
+    return left if ask.strategy is Strategy.PACK else -left
+
+
+def _fits(view: ZoneView, at: int, size: Size) -> bool:
+    return bool(
+        view.free_mhz[at] >= size.cpu_mhz
+        and view.free_memory[at] >= size.memory_mib
+        and view.free_disk[at] >= size.disk_mib
+    )
+
+
+def _refusal(view: ZoneView, ask: PlacementAsk) -> Refused:
+    mask, reasons = passing(view, ask)
+    if mask.any():
+        raise AssertionError("refused although a host passes every rule")
+    named = dict(list(why_not(view, ask).items())[:NAMED])
+    return Refused(ask.machine, dict(reasons), named)

@@ -1,0 +1,256 @@
+"""What the appliance controllers read and write: networks with all that their routing appliances are told."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import and_, exists, func, or_, select, type_coerce, update
+from sqlalchemy.types import Text
+
+from arable.domain.ids import AccountId, HostId, NetworkId, NicId, OperationId, ZoneId
+from arable.domain.network import ApplianceState, NetworkState
+from arable.store import schema
+from arable.store.database import Tx
+from arable.store.many import among
+
+R = TypeVar("R", bound=tuple[Any, ...])
+
+_n, _z = schema.network.c, schema.zone.c
+
+
+class NetworkRow(NamedTuple):
+    """A network, and what its zone says; `resolvers` is JSON text."""
+
+    id: NetworkId
+    account: AccountId
+    zone: ZoneId
+    name: str
+    cidr: str
+    gateway: str
+    dns_domain: str
+    vlan: int
+    state: str
+    appliance_host: HostId | None
+    appliance_state: str
+    attention: bool
+    generation: int
+    resolvers: str
+
+
+_NETWORK = select(
+    *(_n[name] for name in NetworkRow._fields[:-1]), type_coerce(_z.resolvers, Text)
+).join(schema.zone, _z.id == _n.zone)
+
+
+class AddressRow(NamedTuple):
+    """A public address of a network, and its range."""
+
+    network: NetworkId
+    address: str
+    source_nat: bool
+    cidr: str
+    gateway: str
+    vlan: int
+
+
+class RuleRow(NamedTuple):
+    """A rule with the addresses it is about: the public one, and the machine's."""
+
+    network: NetworkId
+    kind: str
+    direction: str
+    protocol: str
+    cidr: str
+    first_port: int
+    last_port: int
+    to_port: int
+    public: str | None
+    to: str | None
+
+
+class LeaseRow(NamedTuple):
+    """A NIC as DHCP and DNS tell it; the same names as `attention.NicRow` where both have them."""
+
+    id: NicId
+    network: NetworkId
+    mac: str
+    address: str
+    name: str
+
+
+def networks_by_id(tx: Tx, ids: Iterable[NetworkId]) -> list[NetworkRow]:
+    """These networks, locked: whoever starts an appliance is alone with it."""
+    query = _NETWORK.where(among(tx, _n.id, ids)).order_by(_n.id).with_for_update(of=schema.network)
+    return _rows(NetworkRow, tx.execute(query).all())
+
+
+def networks_with_attention(tx: Tx, limit: int) -> list[NetworkRow]:
+    """Networks that changed since their appliance was told."""
+    query = _NETWORK.where(_n.attention).order_by(_n.id).limit(limit)
+    return _rows(NetworkRow, tx.execute(query).all())
+
+
+def clear_attention(tx: Tx, ids: Sequence[NetworkId]) -> None:
+    """Their appliances have been told."""
+    tx.execute(update(schema.network).where(among(tx, _n.id, ids)).values(attention=False))
+
+
+def addresses(tx: Tx, of: Sequence[NetworkId]) -> list[AddressRow]:
+    """The public addresses of these networks, in order."""
+    address, ranges = schema.address.c, schema.public_range.c
+    query = (
+        select(
+            address.network,
+            address.address,
+            address.source_nat,
+            ranges.cidr,
+            ranges.gateway,
+            ranges.vlan,
+        )
+        .join(schema.public_range, ranges.id == address.range)
+        .where(among(tx, address.network, of))
+        .order_by(address.number)
+    )
+    return _rows(AddressRow, tx.execute(query).all())
+
+
+def rules(tx: Tx, of: Sequence[NetworkId]) -> list[RuleRow]:
+    """The rules of these networks, oldest first."""
+    rule, address, nic = schema.rule.c, schema.address.c, schema.nic.c
+    query = (
+        select(
+            rule.network,
+            rule.kind,
+            rule.direction,
+            rule.protocol,
+            rule.cidr,
+            rule.first_port,
+            rule.last_port,
+            rule.to_port,
+            address.address,
+            nic.address,
+        )
+        .select_from(
+            schema.rule.outerjoin(schema.address, address.id == rule.address).outerjoin(
+                schema.nic, nic.id == rule.nic
+            )
+        )
+        .where(among(tx, rule.network, of))
+        .order_by(rule.id)
+    )
+    return _rows(RuleRow, tx.execute(query).all())
+
+
+def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
+    """Every NIC on these networks whose machine is not on its way out."""
+    nic, machine = schema.nic.c, schema.machine.c
+    query = (
+        select(nic.id, nic.network, nic.mac, nic.address, machine.name)
+        .join(schema.machine, machine.id == nic.machine)
+        .where(among(tx, nic.network, of), machine.wish.in_(("running", "stopped")))
+        .order_by(nic.id)
+    )
+    return _rows(LeaseRow, tx.execute(query).all())
+
+
+def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
+    """How many appliances each of these hosts has."""
+    query = (
+        select(_n.appliance_host, func.count())
+        .where(among(tx, _n.appliance_host, hosts))
+        .group_by(_n.appliance_host)
+    )
+    return {host: count for host, count in tx.execute(query).tuples() if host}
+
+
+def set_appliance(
+    tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
+) -> None:
+    """How far a network's appliance is, and where."""
+    tx.execute(
+        update(schema.network)
+        .where(_n.id == network)
+        .values(appliance_state=state, appliance_host=host, appliance_told=told)
+    )
+
+
+def note_busy(tx: Tx, networks: Sequence[NetworkId]) -> None:
+    """These networks' appliances have something to do."""
+    if networks:
+        tx.execute(update(schema.network).where(among(tx, _n.id, networks)).values(idle_since=None))
+
+
+def _busy() -> Any:
+    """Whether a machine of the network runs or wants to."""
+    nic, machine = schema.nic.c, schema.machine.c
+    return exists(
+        select(nic.id)
+        .join(schema.machine, machine.id == nic.machine)
+        .where(
+            nic.network == _n.id,
+            or_(
+                machine.host.is_not(None),
+                and_(machine.wish == "running", machine.state == "waiting"),
+            ),
+        )
+    )
+
+
+def mark_idle(tx: Tx, at: datetime) -> None:
+    """Note since when networks have been idle, and forget it of those that are not."""
+    running = _n.appliance_state.in_((ApplianceState.STARTING, ApplianceState.RUNNING))
+    network = schema.network
+    tx.execute(
+        update(network).where(running, _n.idle_since.is_(None), ~_busy()).values(idle_since=at)
+    )
+    tx.execute(update(network).where(_n.idle_since.is_not(None), _busy()).values(idle_since=None))
+
+
+def idle_since_before(tx: Tx, limit: datetime, most: int) -> list[NetworkRow]:
+    """Networks whose appliance has had nothing to do since before `limit`."""
+    query = (
+        _NETWORK.where(
+            _n.idle_since < limit,
+            _n.appliance_state.in_((ApplianceState.STARTING, ApplianceState.RUNNING)),
+        )
+        .order_by(_n.id)
+        .limit(most)
+    )
+    return _rows(NetworkRow, tx.execute(query).all())
+
+
+def operations_on(tx: Tx, networks: Sequence[NetworkId]) -> list[OperationId]:
+    """Operations that wait for something to be in effect on these networks."""
+    operation = schema.operation.c
+    query = select(operation.id).where(
+        among(tx, operation.target, networks), operation.state == "running"
+    )
+    return list(tx.scalars(query))
+
+
+def leaving_networks(tx: Tx, limit: int) -> list[NetworkRow]:
+    """Deleted networks of which nothing is left on any host (rule 3)."""
+    presence = schema.network_presence.c
+    query = (
+        _NETWORK.where(
+            _n.state == NetworkState.LEAVING,
+            _n.appliance_state == ApplianceState.ABSENT,
+            ~exists(select(presence.host).where(presence.network == _n.id)),
+        )
+        .order_by(_n.id)
+        .limit(limit)
+    )
+    return _rows(NetworkRow, tx.execute(query).all())
+
+
+def remove_network(tx: Tx, row: NetworkRow) -> None:
+    """The network's row goes and its VLAN may be taken by another."""
+    vlan = schema.vlan
+    tx.execute(update(vlan).where(vlan.c.network == row.id).values(network=None, leaving=False))
+    tx.execute(schema.rule.delete().where(schema.rule.c.network == row.id))
+    tx.execute(schema.network.delete().where(_n.id == row.id))
+
+
+def _rows(kind: type[R], rows: Sequence[Any]) -> list[R]:
+    made: Any = kind
+    return [made._make(row) for row in rows]

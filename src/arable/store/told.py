@@ -1,0 +1,38 @@
+"""What hosts have been told, for the slow check that compares it with what they should have been."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+
+from arable.domain.ids import HostId, MachineId
+from arable.domain.manifest import ItemKind
+from arable.store import attention, schema
+from arable.store.attention import MachineRow
+from arable.store.database import Tx
+from arable.store.many import among
+
+
+def settled_machines(tx: Tx, letter: str) -> list[MachineRow]:
+    """Machines with a host, about which nothing is waiting to be told, whose id ends with a letter."""
+    machine = schema.machine.c
+    query = select(machine.id).where(
+        machine.host.is_not(None), ~machine.attention, machine.id.endswith(letter)
+    )
+    return list(attention.machines_by_id(tx, list(tx.scalars(query))).values())
+
+
+def guest_items(tx: Tx, letter: str) -> dict[tuple[HostId, MachineId], str]:
+    """The bodies of guests' items whose machine's id ends with a letter."""
+    item = schema.manifest_item.c
+    query = select(item.host, item.id, item.body).where(
+        item.kind == ItemKind.GUEST, item.body.is_not(None), item.id.endswith(letter)
+    )
+    return {(host, id_): body for host, id_, body in tx.execute(query).tuples() if body}
+
+
+def busy(tx: Tx, machines: Iterable[MachineId]) -> frozenset[MachineId]:
+    """Those among these machines about which something is waiting to be told."""
+    machine = schema.machine.c
+    return frozenset(
+        tx.scalars(select(machine.id).where(among(tx, machine.id, machines), machine.attention))
+    )
