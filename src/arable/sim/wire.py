@@ -1,0 +1,56 @@
+"""The wire between a simulated host and its management server: every message is really encoded and parsed.
+
+It keeps order, as TCP does. It may be slow, it may be cut (what was under way is lost, both ends start anew), and a
+server that resends after a cut makes doubled messages by itself.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from arable.wire.agent import (
+    Change,
+    Hello,
+    OpenConsole,
+    Report,
+    Welcome,
+    encode,
+    from_agent,
+    from_server,
+)
+
+
+@dataclass(slots=True)
+class Wire:
+    """Two queues of frames. `cut` wires lose what is on them and take nothing."""
+
+    up: deque[bytes] = field(default_factory=deque)
+    down: deque[bytes] = field(default_factory=deque)
+    cut: bool = False
+    open: bool = False  # the agent has said hello on it
+    have: int = 0  # what the server has sent of the manifest on this connection
+    known: bool = False  # the server has heard the hello
+
+    def say(self, message: Hello | Report) -> None:
+        """From the agent."""
+        if not self.cut:
+            self.up.append(encode(message))
+
+    def tell(self, message: Welcome | Change) -> None:
+        """From the server."""
+        if not self.cut:
+            self.down.append(encode(message))
+
+    def heard(self) -> Hello | Report | None:
+        """The next word that reached the server."""
+        return from_agent(self.up.popleft()) if self.up else None
+
+    def told(self) -> Welcome | Change | OpenConsole | None:
+        """The next word that reached the agent."""
+        return from_server(self.down.popleft()) if self.down else None
+
+    def drop(self) -> None:
+        """The connection is gone, with all that was on it."""
+        self.up.clear()
+        self.down.clear()
+        self.open = self.known = False
+        self.have = 0
