@@ -63,6 +63,10 @@ class TooLarge(BadInput):
     """The body is larger than this call takes."""
 
 
+class TooOften(CloudError):
+    """Asked more often than anybody may; `why` says after how many seconds to ask again."""
+
+
 class Unavailable(CloudError):
     """Something we depend on does not answer; the same call may succeed later."""
 

@@ -1,6 +1,12 @@
 """A host as the management plane sees it."""
 
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from arable.domain.ids import HostId, JoinTokenId, PodId, PoolId, ZoneId
+from arable.domain.manifest import Inventory
 
 
 class HostState(StrEnum):
@@ -9,3 +15,100 @@ class HostState(StrEnum):
     JOINED = "joined"  # has its certificate, was never heard
     UP = "up"
     SILENT = "silent"  # its channel is gone or mute; what runs there is left alone
+
+
+DIMENSIONS = ("cpu_mhz", "memory_mib", "disk_mib")
+"""What is reserved on a host, and may be over-committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A host as it is kept. Capacity is what it has; `…_percent` of it may be reserved."""
+
+    id: HostId
+    zone: ZoneId
+    pod: PodId
+    name: str
+    state: HostState = HostState.JOINED
+    maintenance: bool = False
+    roles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    pool: PoolId | None = None
+    cpus: int = 0
+    cpu_mhz: int = 0
+    memory_mib: int = 0
+    disk_mib: int = 0
+    cpu_percent: int = 400
+    memory_percent: int = 100
+    disk_percent: int = 200
+    reserved_cpus: int = 0
+    reserved_cpu_mhz: int = 0
+    reserved_memory_mib: int = 0
+    reserved_disk_mib: int = 0
+    machines: int = 0
+    manifest_generation: int = 0
+    acked_generation: int = 0
+    server: str = ""
+    seen_at: datetime | None = None
+    generation: int = 1
+    created_at: datetime
+
+    def changed(self, **but: Any) -> "Host":
+        """The same host with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, **but)
+
+    def reserved(self, dimension: str) -> int:
+        """How much of it is taken."""
+        return int(getattr(self, f"reserved_{dimension}"))
+
+    def limit(self, dimension: str) -> int:
+        """How much of it can be taken."""
+        return int(getattr(self, dimension) * self.percent(dimension) // 100)
+
+    def percent(self, dimension: str) -> int:
+        """Its over-commit: 100 is none."""
+        return int(getattr(self, f"{dimension.partition('_')[0]}_percent"))
+
+
+def measured(host: Host, told: Inventory) -> dict[str, Any]:
+    """The columns that change when a host tells what it has; empty when nothing does.
+
+    What is reserved stays within the capacity (rule 2), so a host that shrank below what runs there keeps the least
+    capacity that holds it, and `facts["short"]` says what is missing: nothing more is placed there, and its operator
+    sees why.
+    """
+    short: dict[str, int] = {}
+    capacity: dict[str, int] = {"cpus": told.cpus}
+    for dimension in DIMENSIONS:
+        has = max(0, int(getattr(told, dimension)))
+        needs = -(-host.reserved(dimension) * 100 // host.percent(dimension))
+        capacity[dimension] = max(has, needs)
+        if needs > has:
+            short[dimension] = needs - has
+    facts: dict[str, Any] = {
+        "hypervisor": told.hypervisor,
+        "network": told.network,
+        "storage": told.storage,
+        "version": told.version,
+    }
+    if short:
+        facts["short"] = short
+    now = {**capacity, "facts": facts}
+    return {name: value for name, value in now.items() if getattr(host, name) != value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinToken:
+    """Lets one host join one pod. The token's text is kept nowhere; what comes with it says who the host is."""
+
+    id: JoinTokenId
+    pod: PodId
+    secret_hash: str
+    roles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    expires_at: datetime
+    used_at: datetime | None = None
+    host: HostId | None = None
+    request_hash: str = ""  # of the signing request that used it, so that a lost answer can be given again
+    created_at: datetime

@@ -22,6 +22,7 @@ PodId = NewType("PodId", str)
 HostId = NewType("HostId", str)
 PoolId = NewType("PoolId", str)
 OfferingId = NewType("OfferingId", str)
+DiskOfferingId = NewType("DiskOfferingId", str)
 ImageId = NewType("ImageId", str)
 FarmId = NewType("FarmId", str)
 MachineId = NewType("MachineId", str)
@@ -32,6 +33,7 @@ AddressId = NewType("AddressId", str)  # a public IP
 RangeId = NewType("RangeId", str)  # a range of public IPs
 RuleId = NewType("RuleId", str)
 OperationId = NewType("OperationId", str)
+GroupId = NewType("GroupId", str)  # a placement group
 JoinTokenId = NewType("JoinTokenId", str)
 
 KINDS = frozenset(
@@ -46,6 +48,7 @@ KINDS = frozenset(
         "host",
         "pool",
         "offering",
+        "diskoffering",
         "image",
         "farm",
         "machine",
@@ -57,6 +60,7 @@ KINDS = frozenset(
         "rule",
         "operation",
         "jointoken",
+        "group",
     ]
 )
 

@@ -4,9 +4,26 @@ A machine's *wish* is what its owner wants in the end; its *state* is how far th
 an event of the table below changes the state.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from arable.domain.group import Placement
+from arable.domain.ids import (
+    AccountId,
+    FarmId,
+    HostId,
+    ImageId,
+    MachineId,
+    OfferingId,
+    OperationId,
+    ZoneId,
+)
 from arable.domain.lifecycle import table
+from arable.domain.manifest import ImagePart
+from arable.domain.units import Size
 
 
 class MachineWish(StrEnum):
@@ -84,3 +101,69 @@ MACHINE = table(
     (_S.DESTROYED, _E.EXPUNGE, _S.EXPUNGING),
     (_S.EXPUNGING, _E.SEE_GONE, _S.GONE),
 )
+
+
+LIVING = (MachineWish.RUNNING, MachineWish.STOPPED)
+"""Wishes of machines that are not on their way out: their names are unique in an account and zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """How a machine boots when its image is a kernel and an initrd: the host loads them, there is no boot loader."""
+
+    parts: tuple[ImagePart, ...] = ()
+    command_line: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine as it is kept, but for its cloud-init data, which only whoever writes manifests reads.
+
+    A change is a new value: `after` for what the table above allows, `changed` for anything else. Both count the
+    generation on, which is what `store.machines.save` compares.
+    """
+
+    id: MachineId
+    account: AccountId
+    farm: FarmId
+    zone: ZoneId
+    name: str
+    state: MachineState = MachineState.WAITING
+    wish: MachineWish = MachineWish.RUNNING
+    host: HostId | None = None
+    attention: bool = False
+    offering: OfferingId
+    cpus: int
+    cpu_mhz: int  # of the whole machine
+    memory_mib: int
+    disk_mib: int
+    network_kbps: int = 0
+    disk_iops: int = 0
+    disk_bytes_per_second: int = 0
+    image: ImageId | None = None
+    image_version: int | None = None
+    boot: Boot = field(default_factory=Boot)
+    placement: Placement = field(default_factory=Placement)
+    boots: int = 1
+    force: bool = False
+    tries: int = 0  # hosts that could not start it, in a row
+    ran: bool = False  # was ever seen running: its disks hold something
+    operation: OperationId | None = None
+    why: Mapping[str, Any] = field(default_factory=dict)
+    destroyed_at: datetime | None = None
+    generation: int = 1
+    created_at: datetime
+    changed_at: datetime
+
+    @property
+    def size(self) -> Size:
+        """What it takes from a host."""
+        return Size(self.cpus, self.cpu_mhz, self.memory_mib, self.disk_mib)
+
+    def after(self, event: MachineEvent, at: datetime, **but: Any) -> "Machine":
+        """The same machine one event later; raises `Conflict` when the event can't happen now."""
+        return self.changed(at, state=MACHINE.next(self.state, event), **but)
+
+    def changed(self, at: datetime, **but: Any) -> "Machine":
+        """The same machine with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, changed_at=at, **but)

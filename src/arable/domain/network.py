@@ -1,6 +1,23 @@
-"""What a guest network and its routing appliance may be."""
+"""What a guest network, its routing appliance, its ports, public addresses and rules may be."""
 
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from arable.domain.ids import (
+    AccountId,
+    AddressId,
+    FarmId,
+    HostId,
+    MachineId,
+    NetworkId,
+    NicId,
+    RangeId,
+    RuleId,
+    ZoneId,
+)
+from arable.domain.manifest import Direction, Protocol
 
 
 class NetworkState(StrEnum):
@@ -17,3 +34,97 @@ class ApplianceState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     LEAVING = "leaving"  # waits until its host says it is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A guest network as it is kept. `generation` is also the generation of its appliance's wish."""
+
+    id: NetworkId
+    account: AccountId
+    farm: FarmId
+    zone: ZoneId
+    name: str
+    cidr: str
+    gateway: str
+    dns_domain: str
+    vlan: int
+    state: NetworkState = NetworkState.READY
+    next_offset: int = 2  # moved by `store.networks.take_offsets` alone
+    appliance_host: HostId | None = None
+    appliance_state: ApplianceState = ApplianceState.ABSENT
+    appliance_told: str = ""
+    idle_since: datetime | None = None
+    attention: bool = False
+    generation: int = 1
+    created_at: datetime
+
+    def changed(self, **but: Any) -> "Network":
+        """The same network with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, **but)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """A machine's port on a network. `offset` is its address's distance from the network's first."""
+
+    id: NicId
+    machine: MachineId
+    network: NetworkId
+    account: AccountId
+    position: int = 0
+    mac: str
+    address: str
+    offset: int
+    rate_kbps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A public address: free without an account. The one with `source_nat` is its network's way out."""
+
+    id: AddressId
+    zone: ZoneId
+    range: RangeId
+    address: str
+    number: int
+    account: AccountId | None = None
+    network: NetworkId | None = None
+    source_nat: bool = False
+    taken_at: datetime | None = None
+    generation: int = 1
+
+    def changed(self, **but: Any) -> "Address":
+        """The same address with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, **but)
+
+
+class RuleKind(StrEnum):
+    """What a rule does."""
+
+    FORWARD = "forward"  # a public address's ports lead to a machine's port
+    FIREWALL = "firewall"  # traffic may pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule of a network's appliance.
+
+    A forward's `cidr` is who may use it without a further firewall rule: `0.0.0.0/0` for everybody, empty for
+    nobody. So a forward and its opening are one row, and go together.
+    """
+
+    id: RuleId
+    account: AccountId
+    network: NetworkId
+    address: AddressId | None
+    kind: RuleKind
+    direction: Direction = Direction.IN
+    protocol: Protocol
+    cidr: str = ""
+    first_port: int = 0
+    last_port: int = 0
+    nic: NicId | None = None
+    to_port: int = 0
+    generation: int = 1
+    created_at: datetime

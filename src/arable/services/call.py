@@ -4,7 +4,10 @@ Nothing else is ambient. A use case's first line says which permission it needs;
 store keeps. Path ids, query and body follow the call as plain arguments, in this order.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from arable.domain.access import Caller
 from arable.domain.image_files import ImageFiles
@@ -34,3 +37,34 @@ class Call:
     around: Surroundings
     dry_run: bool = False
     expects: int | None = None  # If-Match: the generation that the caller saw
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request of many that one batch function executes together; `args` are what the use case would get.
+
+    A dry run never shares a batch: it is executed alone and rolled back.
+    """
+
+    caller: Caller
+    around: Surroundings
+    args: tuple[Any, ...]
+    dry_run: bool = False
+    expects: int | None = None
+
+    def on(self, tx: Tx) -> Call:
+        """The call that a use case for this one request alone would get."""
+        return Call(tx, self.caller, self.around, self.dry_run, self.expects)
+
+
+@dataclass(frozen=True, slots=True)
+class Prelude:
+    """What goes before a write and would hold up the writer: hashing passwords, receiving a stream.
+
+    A prelude runs on a thread of its own, outside of any transaction; `look()` opens one for reading. What it
+    returns is the use case's last argument. What it saw may have changed since: the use case decides.
+    """
+
+    caller: Caller
+    around: Surroundings
+    look: Callable[[], AbstractContextManager[Call]]

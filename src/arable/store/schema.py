@@ -339,6 +339,7 @@ image = Table(
     _flag("public"),
     _text("command_line", ""),  # for images that boot by kernel and initrd
     _count("minimum_memory_mib"),
+    _count("newest"),  # the highest version number that was ever given
     _generation(),
     _at("created_at"),
     UniqueConstraint("account", "name"),

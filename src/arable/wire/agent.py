@@ -120,7 +120,25 @@ _FIELDS = {
 
 _encoder = msgspec.json.Encoder()
 _to_server: msgspec.json.Decoder[Hello | Report] = msgspec.json.Decoder(ToServer)
-_to_agent: msgspec.json.Decoder[Welcome | Change | OpenConsole] = msgspec.json.Decoder(ToAgent)
+
+
+class _Item(msgspec.Struct, frozen=True):
+    """`Item` as it is parsed: raw JSON can't be optional there, so an absent body is null for a moment."""
+
+    kind: ItemKind
+    id: str
+    body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Change(msgspec.Struct, tag="change", frozen=True):
+    base: int | None
+    generation: int
+    items: list[_Item]
+
+
+_to_agent: msgspec.json.Decoder[Welcome | _Change | OpenConsole] = msgspec.json.Decoder(
+    Welcome | _Change | OpenConsole
+)
 
 
 def encode(message: ToServer | ToAgent) -> bytes:
@@ -139,9 +157,16 @@ def from_agent(frame: bytes | str) -> Hello | Report:
 def from_server(frame: bytes | str) -> Welcome | Change | OpenConsole:
     """Parse what a server said; raises `BadInput`."""
     try:
-        return _to_agent.decode(frame)
+        message = _to_agent.decode(frame)
     except msgspec.DecodeError as error:
         raise BadInput(f"not a message of a server: {error}") from error
+    if not isinstance(message, _Change):
+        return message
+    items = [
+        Item(kind=item.kind, id=item.id, body=None if bytes(item.body) == b"null" else item.body)
+        for item in message.items
+    ]
+    return Change(base=message.base, generation=message.generation, items=items)
 
 
 def apply(held: HostManifest, change: Change) -> HostManifest:

@@ -1,0 +1,185 @@
+"""The agent: makes its host what the manifest says, and tells what it is. No I/O of its own, no threads, no waiting.
+
+Whoever owns one (a process with a channel, or the simulated world on virtual time) calls `hello` for each new
+connection, `receive` for each message, `step` whenever something may have changed or `due` has come, and sends
+what `step` returns. Any of these calls may be the last one before the process dies: the ledger is written before
+anything is done, every action is safe to repeat, and nothing that runs depends on this process.
+"""
+
+import logging
+from collections.abc import Callable
+
+from arable.agent.appliances import HostAppliances
+from arable.agent.guests import Guests, needs
+from arable.agent.ledger import Held, Ledger
+from arable.agent.network import Ports, Unplugs
+from arable.agent.patience import Patience
+from arable.agent.report import Findings, Reporter
+from arable.agent.sight import Drivers, Ground, Sight, look, look_at_appliances, look_at_guests
+from arable.agent.storage import Disks, Scraps
+from arable.agent.told import Telling
+from arable.agent.wishes import Wishes
+from arable.domain.errors import BadInput
+from arable.domain.ids import HostId, MachineId, NicId
+from arable.domain.manifest import HostManifest, HostReport, Inventory, ItemKind
+from arable.drivers.storage.protocol import Fetch
+from arable.runtime.clock import Clock
+from arable.runtime.reconcile import run_once
+from arable.wire.agent import Change, Hello, OpenConsole, Welcome
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 10.0
+SOON_SECONDS = 1.0  # between looks while something is on its way
+
+
+class Agent:
+    """One host's agent."""
+
+    def __init__(
+        self,
+        host: HostId,
+        ledger: Ledger,
+        drivers: Drivers,
+        clock: Clock,
+        fetch: Fetch,
+        *,
+        inventory: Callable[[], Inventory],
+    ) -> None:
+        self.host = host
+        self.drivers = drivers
+        self._ledger = ledger
+        self._clock = clock
+        self._inventory = inventory
+        held = self._saved = ledger.load()
+        self._ground = ground = Ground(
+            drivers,
+            Patience(clock),
+            Wishes(host, held.manifest if held else None),
+            dict(held.facts) if held else {},
+            Sight(clock.monotonic()),
+        )
+        self._disks = Disks(ground, fetch)
+        self._ports = Ports(ground)
+        self._appliances = HostAppliances(ground)
+        self._guests = Guests(ground, self._disks, self._ports)
+        self._unplugs = Unplugs(ground, self._ports)
+        self._scraps = Scraps(ground, self._disks)
+        self._telling = Telling(ground, self._guests)
+        self._reporter = Reporter(host, drivers, ground.patience)
+        self._report_seconds = REPORT_SECONDS
+        self._report_at = clock.monotonic()
+
+    @property
+    def generation(self) -> int:
+        """Of the newest manifest that is durably held."""
+        return self._saved.manifest.generation if self._saved else 0
+
+    def hello(self, *, anew: bool = False) -> Hello:
+        """The first word on a connection; `anew` asks for a whole manifest. All that was said before is forgotten."""
+        self._reporter.reset()
+        inventory = self._inventory()
+        self._reporter.greeted(inventory)
+        have = (
+            0 if anew or not self._ground.wishes.known else self._ground.wishes.manifest.generation
+        )
+        return Hello(host=self.host, have=have, inventory=inventory)
+
+    def receive(self, message: Welcome | Change | OpenConsole) -> Hello | None:
+        """Take in a message. Answers with a greeting when a change does not start from what is held.
+
+        Raises `BadInput` for a whole manifest that can't be read: then this server is no use to this agent.
+        """
+        match message:
+            case Welcome():
+                self._report_seconds = float(max(1, message.report_seconds))
+            case Change():
+                before = self._ground.wishes.manifest
+                try:
+                    self._ground.wishes.change(message)
+                except BadInput as error:
+                    if message.base is None:
+                        raise
+                    log.warning("change refused, asking for all: %s", error.public)
+                    return self.hello(anew=True)
+                self._hurry(message, before)
+            case OpenConsole():
+                pass  # the channel's business
+        return None
+
+    def step(self) -> HostReport | None:
+        """One round: what was taken in is made durable, the host made so; what is worth saying is returned."""
+        now = self._clock.monotonic()
+        look(self._ground, now)
+        self._tend()
+        if self._ground.wishes.known and self._keep():
+            self._act()
+            self._keep()
+        heartbeat = now >= self._report_at
+        if heartbeat:
+            self._report_at = now + self._report_seconds
+            self._ground.patience.prune()
+        findings = Findings(
+            generation=self.generation,
+            guests=self._telling.tell(self._ground.seen),
+            appliances=self._appliances.tell(self._ground.seen),
+            scrapped=self._scraps.scrapped,
+            departed=self._ground.wishes.departed,
+            inventory=self._inventory() if heartbeat else self._reporter.inventory,
+        )
+        return self._reporter.report(self._ground.seen, findings, heartbeat=heartbeat)
+
+    def due(self) -> float:
+        """When the next step is worth while, in monotonic time, if nothing happens before."""
+        moments = [self._report_at]
+        again = self._ground.patience.next()
+        if again is not None:
+            moments.append(again)
+        if self._guests.restless(self._ground.seen) or self._appliances.restless(self._ground.seen):
+            moments.append(self._clock.monotonic() + SOON_SECONDS)
+        return min(moments)
+
+    def _act(self) -> None:
+        run_once(self._disks)
+        run_once(self._ports)
+        if run_once(self._appliances).actions:
+            look_at_appliances(self._ground)
+        if run_once(self._guests).actions:
+            look_at_guests(self._ground)
+            self._tend()
+        run_once(self._unplugs)
+        run_once(self._scraps)
+
+    def _hurry(self, change: Change, before: HostManifest) -> None:
+        """What failed for an earlier wish need not fail for this one: try at once."""
+        if not self._ground.patience:
+            return
+        for item in change.items:
+            self._ground.patience.hurry(item.id)
+            if item.kind is ItemKind.LEASE and (lease := before.leases.get(NicId(item.id))):
+                self._ground.patience.hurry(lease.network)
+            if item.kind is ItemKind.LEASE and item.body is not None:
+                self._ground.patience.hurry(
+                    self._ground.wishes.manifest.leases[NicId(item.id)].network
+                )
+            if item.kind is ItemKind.GUEST and item.body is not None:
+                for key in needs(self._ground.wishes.manifest.guests[MachineId(item.id)]):
+                    self._ground.patience.hurry(key)
+
+    def _tend(self) -> None:
+        if self._ground.wishes.known:
+            self._guests.tend(self._ground.seen)
+
+    def _keep(self) -> bool:
+        """Write down what changed; whether the ledger holds what is about to be acted upon."""
+        saved, manifest = self._saved, self._ground.wishes.manifest
+        if saved and saved.manifest is manifest and saved.facts == self._ground.facts:
+            return True
+        held = Held(manifest=manifest, facts=dict(self._ground.facts))
+        try:
+            self._ledger.save(held)
+        except OSError as error:
+            log.error("the ledger can't be written, so nothing is done: %s", error)  # noqa: TRY400
+            return False
+        self._saved = held
+        return True

@@ -1,0 +1,284 @@
+"""Guests: started when what they need is there, asked to stop, removed when no longer wished for.
+
+A guest that crashes is started again, each time in a row after a longer pause. One that shuts itself down stays
+off until its wish changes (`sight.note`). One that is to be off is asked first, and after `GRACE_SECONDS` its plug
+is pulled.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from arable.agent.ledger import NO_FACTS
+from arable.agent.network import Ports, device
+from arable.agent.sight import HYPERVISOR, NETWORK, Ground, Sight, holding, satisfied
+from arable.agent.storage import Disks, seed_key
+from arable.domain.errors import CloudError
+from arable.domain.ids import MachineId
+from arable.domain.manifest import GuestWish, PartFormat, PartRole, Power
+from arable.drivers.hypervisor.protocol import Guest, GuestDisk, GuestPort, GuestPower
+
+GRACE_SECONDS = 60.0
+ASKS_SECONDS = 10.0  # a guest that boots just then misses the question
+STABLE_SECONDS = 120.0  # running that long, earlier crashes no longer count
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Have this guest run as wished; also tells a running one what counts from its next boot."""
+
+    wish: GuestWish
+
+    def __str__(self) -> str:
+        return f"start {self.wish.machine} ({self.wish.generation}.{self.wish.boots})"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask a guest to shut down, or pull its plug."""
+
+    machine: MachineId
+    force: bool
+
+    def __str__(self) -> str:
+        return f"{'pull the plug of' if self.force else 'shut down'} {self.machine}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Have no such guest."""
+
+    machine: MachineId
+
+    def __str__(self) -> str:
+        return f"remove {self.machine}"
+
+
+@dataclass(slots=True)
+class Asked:
+    """When a guest was asked to shut down."""
+
+    first: float
+    last: float = -ASKS_SECONDS
+
+
+class Guests:
+    """Guests of this host."""
+
+    name = "guests"
+
+    def __init__(self, ground: Ground, disks: Disks, ports: Ports) -> None:
+        self._ground = ground
+        self._driver = ground.drivers.hypervisor
+        self._disks = disks
+        self._ports = ports
+        self._asked: dict[MachineId, Asked] = {}
+        self._crashed: set[MachineId] = set()  # and counted, and not started again yet
+        self._shaky: dict[MachineId, float] = {}  # tries count; running since
+        self._running = 0
+
+    def observe(self) -> Sight:
+        return self._ground.seen
+
+    def tend(self, seen: Sight) -> None:
+        """Count crashes and forget what is over: what every look tells, before anything is planned."""
+        if seen.guests is None:
+            return
+        wished = self._ground.wishes.manifest.guests
+        for machine in self._ground.facts.keys() - wished.keys() - seen.guests.keys():
+            del self._ground.facts[machine]
+            self._crashed.discard(machine)
+            self._ground.patience.fine(machine)
+        for wish in seen.making:
+            found = seen.guests.get(wish.machine)
+            if found and found.power is GuestPower.CRASHED and wish.machine not in self._crashed:
+                self._crashed.add(wish.machine)
+                self._blame(wish.machine, "the guest went away without being asked")
+        for machine, known in list(self._ground.facts.items()):
+            if known.tries:
+                self._steady(machine, seen)
+            if known.asked:
+                self._changed_its_mind(machine, seen)
+        for machine in [m for m in self._asked if not _running(m, seen)]:
+            del self._asked[machine]
+        running = sum(found.power is GuestPower.RUNNING for found in seen.guests.values())
+        if running < self._running:  # there may be room now for those that found none
+            for wish in seen.making:
+                if wish.machine not in self._crashed:
+                    self._ground.patience.hurry(wish.machine)
+        self._running = running
+
+    def plan(self, seen: Sight, /) -> Sequence[Start | Stop | Remove]:
+        if seen.guests is None:
+            return []
+        actions: list[Start | Stop | Remove] = [
+            Remove(machine) for machine in seen.strangers if self._ground.patience.may(machine)
+        ]
+        actions += self._stops(seen)
+        actions += [
+            Start(wish)
+            for wish in seen.making
+            if self._ground.patience.may(wish.machine) and not any(self.lacks(wish, seen))
+        ]
+        return actions
+
+    def apply(self, action: Start | Stop | Remove, /) -> None:
+        assert self._driver is not None, "plans nothing without a driver"
+        match action:
+            case Start(wish):
+                found = (self._ground.seen.guests or {}).get(wish.machine)
+                reboots = found is not None and found.boots < wish.boots
+                self._hold(wish, keep=_running(wish.machine, self._ground.seen))
+                try:
+                    self._driver.ensure(self._guest(wish))
+                except CloudError as error:
+                    self._blame(wish.machine, error.public)
+                    raise
+                self._ground.patience.fine(wish.machine)
+                self._crashed.discard(wish.machine)
+                if reboots:
+                    self._hold(wish, keep=False)
+            case Stop(machine, force):
+                self._ask(machine)
+                with self._ground.patience.attempt(machine):
+                    self._driver.stop(machine, force=force)
+                self._asked[machine].last = self._ground.seen.now
+            case Remove(machine):
+                with self._ground.patience.attempt(machine):
+                    self._driver.remove(machine)
+
+    def lacks(self, wish: GuestWish, seen: Sight) -> Iterator[tuple[str, str]]:
+        """What a guest still needs before it can start: the item's key, and a word for it."""
+        if self._driver is None:
+            yield HYPERVISOR, "a hypervisor on this host"
+        running = _running(wish.machine, seen)
+        for part in wish.parts:
+            if self._disks.part(wish, part) is None:
+                yield part.sha256, f"image part {part.role}"
+        for disk in wish.disks:
+            shelf = seen.shelves.get(disk.pool)
+            volume = shelf.volumes.get(disk.volume) if shelf else None
+            if volume is None:
+                if shelf and disk.source and disk.source.sha256 not in shelf.images:
+                    yield disk.source.sha256, "image"
+                elif shelf is None:
+                    yield disk.pool, f"pool {disk.pool}"
+                yield disk.volume, f"disk {disk.volume}"
+            elif volume.bytes < disk.bytes and not running:
+                yield disk.volume, f"disk {disk.volume}"
+        if wish.seed and self._disks.seed(wish) is None:
+            if wish.disks:
+                yield seed_key(wish.disks[0].volume), "cloud-init data"
+            else:
+                yield wish.machine, "a disk to keep cloud-init data with"
+        if seen.ports is None and wish.ports:
+            yield NETWORK, NETWORK
+        for port in wish.ports:
+            there = seen.ports.get(port.nic) if seen.ports else None
+            if there is None or there != self._ports.port(port):
+                yield port.nic, f"port {port.nic}"
+
+    def restless(self, seen: Sight) -> bool:
+        """Whether a guest is on its way from one state to another, so that it is worth looking again soon."""
+        return bool(self._asked) and any(_running(machine, seen) for machine in self._asked)
+
+    def _stops(self, seen: Sight) -> Iterator[Stop]:
+        for wish in seen.off:
+            if not _running(wish.machine, seen) or not self._ground.patience.may(wish.machine):
+                continue
+            asked = self._asked.get(wish.machine)
+            if wish.force or (asked and seen.now >= asked.first + GRACE_SECONDS):
+                yield Stop(wish.machine, force=True)
+            elif asked is None or seen.now >= asked.last + ASKS_SECONDS:
+                yield Stop(wish.machine, force=False)
+
+    def _ask(self, machine: MachineId) -> None:
+        self._asked.setdefault(machine, Asked(self._ground.seen.now))
+        facts = self._ground.facts_of(machine)
+        if not facts.asked:
+            self._ground.facts[machine] = replace(facts, asked=True)
+
+    def _hold(self, wish: GuestWish, *, keep: bool) -> None:
+        """Remember what the guest will hold; one that runs on also keeps what it was started with."""
+        facts = self._ground.facts_of(wish.machine)
+        held = holding(facts if keep else NO_FACTS, wish)
+        self._ground.facts[wish.machine] = replace(facts, volumes=held.volumes, nics=held.nics)
+
+    def _blame(self, machine: MachineId, told: str) -> None:
+        facts = self._ground.facts_of(machine)
+        self._ground.patience.failed(machine, told, facts.tries)
+        self._ground.facts[machine] = replace(facts, tries=self._ground.patience.tries(machine))
+
+    def _steady(self, machine: MachineId, seen: Sight) -> None:
+        wish = self._ground.wishes.manifest.guests.get(machine)
+        found = (seen.guests or {}).get(machine)
+        if wish is None or wish.power is Power.OFF or not satisfied(wish, found):
+            self._shaky.pop(machine, None)
+            return
+        self._crashed.discard(machine)
+        self._ground.patience.fine(machine)  # an answer was lost: it runs all the same
+        if seen.now >= self._shaky.setdefault(machine, seen.now) + STABLE_SECONDS:
+            del self._shaky[machine]
+            self._ground.facts[machine] = replace(self._ground.facts[machine], tries=0)
+
+    def _changed_its_mind(self, machine: MachineId, seen: Sight) -> None:
+        """One that is to run after all may still go off, because it was asked to; not for ever."""
+        wish = self._ground.wishes.manifest.guests.get(machine)
+        if wish and wish.power is Power.ON and _running(machine, seen):
+            asked = self._asked.setdefault(machine, Asked(seen.now))
+            if seen.now >= asked.first + 2 * GRACE_SECONDS:
+                del self._asked[machine]
+                facts = self._ground.facts_of(machine)
+                self._ground.facts[machine] = replace(facts, asked=False)
+
+    def _guest(self, wish: GuestWish) -> Guest:
+        seen = self._ground.seen
+        paths = {part.role: self._disks.part(wish, part) for part in wish.parts}
+        disks = [
+            GuestDisk(
+                path=volume.path,
+                format=volume.format,
+                serial=disk.volume.partition("-")[2][:20],
+                iops=disk.iops,
+                bytes_per_second=disk.bytes_per_second,
+            )
+            for disk in wish.disks
+            if (volume := seen.shelves[disk.pool].volumes[disk.volume])
+        ]
+        seed = self._disks.seed(wish)
+        if seed:
+            disks.append(
+                GuestDisk(path=seed, format=PartFormat.RAW, serial="cidata", read_only=True)
+            )
+        return Guest(
+            machine=wish.machine,
+            generation=wish.generation,
+            name=wish.name,
+            boots=wish.boots,
+            cpus=wish.cpus,
+            cpu_mhz=wish.cpu_mhz,
+            memory_mib=wish.memory_mib,
+            kernel=paths.get(PartRole.KERNEL),
+            initrd=paths.get(PartRole.INITRD),
+            command_line=wish.command_line,
+            disks=tuple(disks),
+            ports=tuple(GuestPort(device=device(p.nic), mac=p.mac) for p in wish.ports),
+        )
+
+
+def needs(wish: GuestWish) -> Iterator[str]:
+    """Keys of all that can stand in the way of a guest."""
+    yield wish.machine
+    for part in wish.parts:
+        yield part.sha256
+    for disk in wish.disks:
+        yield disk.volume
+        yield seed_key(disk.volume)
+        if disk.source:
+            yield disk.source.sha256
+    for port in wish.ports:
+        yield port.nic
+
+
+def _running(machine: MachineId, seen: Sight) -> bool:
+    found = (seen.guests or {}).get(machine)
+    return found is not None and found.power is GuestPower.RUNNING

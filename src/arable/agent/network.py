@@ -1,0 +1,144 @@
+"""Ports before guests, and pulling them after.
+
+`Ports` makes the ports of guests that should run; `Unplugs` removes those that nobody needs, after the guests had
+their turn: a port stays while the guest behind it may still run, so a VLAN is told gone (rule 3) only when no frame
+can come from it any more. Appliances plug their own ends in (`drivers/appliance/protocol.py`), so ports of kind
+`VETH` are left alone here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arable.agent.sight import Ground, Sight
+from arable.domain.ids import NicId
+from arable.domain.manifest import PortWish
+from arable.drivers.hypervisor.protocol import GuestPower
+from arable.drivers.network.protocol import Port, PortKind
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """Have this port."""
+
+    port: Port
+
+    def __str__(self) -> str:
+        return f"plug {self.port.nic} into VLAN {self.port.vlan}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unplug:
+    """Have no such port."""
+
+    nic: NicId
+
+    def __str__(self) -> str:
+        return f"unplug {self.nic}"
+
+
+def device(nic: NicId) -> str:
+    """The name of a guest's tap: an id's last eleven letters are chance, and a name has room for fifteen."""
+    return f"tap{nic[-11:]}"
+
+
+class Ports:
+    """Plugs guests in."""
+
+    name = "ports"
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._network = ground.drivers.network
+        self._made: dict[NicId, tuple[PortWish, Port]] = {}  # so that a port is worked out once
+
+    def observe(self) -> Sight:
+        return self._ground.seen
+
+    def plan(self, seen: Sight, /) -> Sequence[Plug]:
+        if seen.ports is None:
+            return []
+        actions = []
+        for wish in seen.on:
+            for wanted in wish.ports:
+                port = self.port(wanted)
+                there = seen.ports.get(wanted.nic)
+                if there is not port and there != port and self._ground.patience.may(wanted.nic):
+                    actions.append(Plug(port))
+        return actions
+
+    def apply(self, action: Plug, /) -> None:
+        port, seen = action.port, self._ground.seen
+        seen.replugged = True
+        with self._ground.patience.attempt(port.nic):
+            self._network.ensure(port)
+        if seen.ports is not None:
+            seen.ports[port.nic] = port
+
+    def port(self, wish: PortWish) -> Port:
+        """What the network driver is asked for."""
+        held = self._made.get(wish.nic)
+        if held is None or held[0] is not wish:
+            held = (wish, _port(wish))
+            self._made[wish.nic] = held
+        return held[1]
+
+    def forget(self, nic: NicId) -> None:
+        """The port is gone."""
+        self._made.pop(nic, None)
+
+
+class Unplugs:
+    """Removes ports of guests that do not run."""
+
+    name = "unplugs"
+
+    def __init__(self, ground: Ground, ports: Ports) -> None:
+        self._ground = ground
+        self._network = ground.drivers.network
+        self._ports = ports
+
+    def observe(self) -> Sight:
+        return self._ground.seen
+
+    def plan(self, seen: Sight, /) -> Sequence[Unplug]:
+        if seen.ports is None or seen.guests is None:
+            return []
+        needed: set[NicId] = set()
+        for wish in seen.on:
+            for port in wish.ports:
+                needed.add(port.nic)
+        spare = seen.ports.keys() - needed
+        if not spare:
+            return []
+        for machine, found in seen.guests.items():
+            if found.power is GuestPower.RUNNING:
+                facts = self._ground.facts_of(machine)
+                if not facts.ran and not facts.nics and machine in seen.strangers:
+                    return []  # nothing is known of what it uses; it will be removed first
+                spare.difference_update(facts.nics)
+        return [
+            Unplug(nic)
+            for nic in sorted(spare)
+            if seen.ports[nic].kind is PortKind.TAP and self._ground.patience.may(nic)
+        ]
+
+    def apply(self, action: Unplug, /) -> None:
+        seen = self._ground.seen
+        seen.replugged = True
+        with self._ground.patience.attempt(action.nic):
+            self._network.remove(action.nic)
+        self._ports.forget(action.nic)
+        if seen.ports is not None:
+            seen.ports.pop(action.nic, None)
+
+
+def _port(wish: PortWish) -> Port:
+    return Port(
+        nic=wish.nic,
+        kind=PortKind.TAP,
+        vlan=wish.vlan,
+        device=device(wish.nic),
+        mac=wish.mac,
+        address=wish.address,
+        rate_kbps=wish.rate_kbps,
+    )

@@ -1,0 +1,140 @@
+"""Reports: what changed since the last one, everything on a new connection, statistics at the heartbeat.
+
+The reporter remembers what it said on this connection. A new connection starts from nothing (`reset`), so what was
+lost with the old one is said again.
+"""
+
+from dataclasses import dataclass
+
+from arable.agent.patience import Patience
+from arable.agent.sight import HYPERVISOR, NETWORK, Drivers, Sight, ask
+from arable.domain.ids import HostId, MachineId, NetworkId, VolumeId
+from arable.domain.manifest import (
+    ApplianceSeen,
+    GuestSeen,
+    GuestStats,
+    HostReport,
+    Inventory,
+    PoolSeen,
+)
+from arable.drivers.hypervisor.protocol import HasStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What is true at the end of a step. Guests are None when the hypervisor can't be asked."""
+
+    generation: int
+    guests: dict[MachineId, GuestSeen] | None
+    appliances: dict[NetworkId, ApplianceSeen]
+    scrapped: frozenset[VolumeId]
+    departed: set[MachineId]  # no longer wished for; told gone once they are
+    inventory: Inventory | None
+
+
+class Reporter:
+    """Makes reports of findings."""
+
+    def __init__(self, host: HostId, drivers: Drivers, patience: Patience) -> None:
+        self._host = host
+        self._drivers = drivers
+        self._patience = patience
+        self._inventory: Inventory | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """A new connection: nothing was said on it yet."""
+        self._full = True
+        self._generation = -1
+        self._guests: dict[MachineId, GuestSeen] = {}
+        self._appliances: dict[NetworkId, ApplianceSeen] = {}
+        self._scrapped: frozenset[VolumeId] = frozenset()
+        self._vlans: tuple[int, ...] | None = None
+
+    @property
+    def inventory(self) -> Inventory | None:
+        """As it was said last."""
+        return self._inventory
+
+    def greeted(self, inventory: Inventory) -> None:
+        """What the greeting said."""
+        self._inventory = inventory
+
+    def report(self, seen: Sight, now: Findings, *, heartbeat: bool) -> HostReport | None:
+        """What is worth saying, or None. What it names counts as said."""
+        full = self._full and now.guests is not None  # a full report without guests would be a lie
+        guests, gone = self._new_guests(now, full=full)
+        appliances, withdrawn = self._new_appliances(now, full=full)
+        scrapped = now.scrapped if full else now.scrapped - self._scrapped
+        vlans = None
+        if full or heartbeat or seen.replugged:
+            vlans = self._new_vlans(always=full or heartbeat)
+        inventory = now.inventory if now.inventory != self._inventory else None
+        news = guests or gone or appliances or withdrawn or scrapped or inventory
+        new = full or heartbeat or vlans is not None or now.generation != self._generation
+        if not (new or news):
+            return None
+        report = HostReport(
+            host=self._host,
+            generation=now.generation,
+            full=full,
+            guests=tuple(guests),
+            gone=tuple(gone),
+            appliances=tuple(appliances),
+            appliances_gone=tuple(withdrawn),
+            scrapped=tuple(sorted(scrapped)),
+            vlans=vlans,
+            pools=self._pools() if full or heartbeat else (),
+            stats=self._stats() if heartbeat else (),
+            inventory=inventory,
+        )
+        self._said(now, vlans, full=full)
+        return report
+
+    def _new_guests(self, now: Findings, *, full: bool) -> tuple[list[GuestSeen], list[MachineId]]:
+        if now.guests is None:
+            return [], []
+        said = {} if full else self._guests
+        changed = [
+            seen
+            for machine, seen in now.guests.items()
+            if (before := said.get(machine)) is not seen and before != seen
+        ]
+        gone = (now.departed | self._guests.keys()) - now.guests.keys()
+        return changed, sorted(gone)
+
+    def _new_appliances(
+        self, now: Findings, *, full: bool
+    ) -> tuple[list[ApplianceSeen], list[NetworkId]]:
+        said = {} if full else self._appliances
+        changed = [seen for network, seen in now.appliances.items() if said.get(network) != seen]
+        return changed, sorted(self._appliances.keys() - now.appliances.keys())
+
+    def _new_vlans(self, *, always: bool) -> tuple[int, ...] | None:
+        found = ask(self._drivers.network.vlans, NETWORK, self._patience)
+        if found is None:
+            return None
+        vlans = tuple(sorted(found))
+        return vlans if always or vlans != self._vlans else None
+
+    def _pools(self) -> tuple[PoolSeen, ...]:
+        seen = (ask(storage.usage, storage.pool, self._patience) for storage in self._drivers.pools)
+        return tuple(pool for pool in seen if pool)
+
+    def _stats(self) -> tuple[GuestStats, ...]:
+        hypervisor = self._drivers.hypervisor
+        if not isinstance(hypervisor, HasStats):
+            return ()
+        return tuple(ask(hypervisor.stats, HYPERVISOR, self._patience) or ())
+
+    def _said(self, now: Findings, vlans: tuple[int, ...] | None, *, full: bool) -> None:
+        self._full = self._full and not full
+        self._generation = now.generation
+        self._inventory = now.inventory
+        self._scrapped = now.scrapped
+        if now.guests is not None:
+            self._guests = now.guests
+            now.departed.clear()
+        self._appliances = now.appliances
+        if vlans is not None:
+            self._vlans = vlans

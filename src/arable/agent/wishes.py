@@ -1,0 +1,69 @@
+"""The manifest in force, with what every step looks up in it kept at hand.
+
+Changes are applied as they come and never scanned for again: a routing host may hold leases of thousands of
+machines, and a change of one of them should cost one of them.
+"""
+
+from arable.domain.errors import BadInput
+from arable.domain.ids import HostId, MachineId, NetworkId, NicId
+from arable.domain.manifest import HostManifest, ItemKind, LeaseWish
+from arable.wire.agent import Change, apply
+
+Leases = dict[NicId, LeaseWish]
+NO_LEASES: Leases = {}
+
+
+class Wishes:
+    """What this host should be. `known` is False until a manifest came from the ledger or a server."""
+
+    def __init__(self, host: HostId, manifest: HostManifest | None) -> None:
+        self.known = manifest is not None
+        self.manifest = manifest or HostManifest(host)
+        self.departed: set[MachineId] = set()  # wished for once, no longer, and not yet told gone
+        self._leases = _by_network(self.manifest)
+
+    def leases(self, network: NetworkId) -> Leases:
+        """The leases of a network; never changed in place, so that the same object means the same leases."""
+        return self._leases.get(network, NO_LEASES)
+
+    def change(self, change: Change) -> None:
+        """Take in a change; raises `BadInput`, and then nothing was taken in.
+
+        A whole manifest is the newest truth whatever its generation; a difference must start from what is held
+        and lead forward.
+        """
+        held = self.manifest
+        if change.base == 0:  # from nothing, said otherwise
+            change = Change(base=None, generation=change.generation, items=change.items)
+        if change.base is not None and change.generation <= change.base:
+            raise BadInput(f"change from generation {change.base} back to {change.generation}")
+        manifest = apply(held, change)
+        if change.base is None:
+            self.departed |= held.guests.keys() - manifest.guests.keys()
+            self._leases = _by_network(manifest)
+        else:
+            for item in change.items:
+                if item.kind is ItemKind.GUEST and item.body is None:
+                    self.departed.add(MachineId(item.id))
+                elif item.kind is ItemKind.LEASE:
+                    nic = NicId(item.id)
+                    self._exchange(nic, held.leases.get(nic), manifest.leases.get(nic))
+        self.departed -= manifest.guests.keys()
+        self.manifest = manifest
+        self.known = True
+
+    def _exchange(self, nic: NicId, old: LeaseWish | None, new: LeaseWish | None) -> None:
+        if old and nic in self.leases(old.network):  # one change may name an item twice
+            kept = self._leases.pop(old.network).copy()
+            del kept[nic]
+            if kept:
+                self._leases[old.network] = kept
+        if new:
+            self._leases[new.network] = {**self.leases(new.network), nic: new}
+
+
+def _by_network(manifest: HostManifest) -> dict[NetworkId, Leases]:
+    found: dict[NetworkId, Leases] = {}
+    for nic, lease in manifest.leases.items():
+        found.setdefault(lease.network, {})[nic] = lease
+    return found

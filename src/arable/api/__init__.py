@@ -1,0 +1,1 @@
+"""HTTP in: operations as rows, one adaptor for all of them, problems, OpenAPI."""

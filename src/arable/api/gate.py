@@ -1,0 +1,58 @@
+"""Who asks: the bearer token of the request, verified. Everything about a caller is made here and in `services/credentials`."""
+
+import asyncio
+from concurrent.futures import Executor as Pool
+from dataclasses import replace
+
+from arable.api.incoming import Headers, Scope
+from arable.api.operation import Access, Policy
+from arable.domain.access import Caller
+from arable.domain.errors import Unauthenticated
+from arable.services.credentials import NOBODY, Credentials
+
+_LONGEST = 512
+
+
+class Gate:
+    """Lets callers in. Looks at the store on a thread, once for all requests that bring the same token at once."""
+
+    def __init__(self, credentials: Credentials, pool: Pool) -> None:
+        self._credentials = credentials
+        self._pool = pool
+        self._looking: dict[str, asyncio.Future[Caller]] = {}
+
+    async def caller(self, policy: Policy, said: Headers, scope: Scope, request: str) -> Caller:
+        """Who asks; raises `Unauthenticated` or `Forbidden`. A public call does not look at credentials at all."""
+        if policy is Access.PUBLIC:
+            return _here(NOBODY, scope, request)
+        token = bearer(said)
+        found = self._credentials.believed(token)
+        if found is None:
+            found = await self._verified(token)
+        return _here(found, scope, request)
+
+    async def _verified(self, token: str) -> Caller:
+        looking = self._looking.get(token)
+        if looking is None:
+            loop = asyncio.get_running_loop()
+            looking = loop.run_in_executor(self._pool, self._credentials.verify, token)
+            self._looking[token] = looking
+            looking.add_done_callback(lambda _done: self._looking.pop(token, None))
+        return await asyncio.shield(looking)
+
+
+def bearer(said: Headers) -> str:
+    """The token of `Authorization: Bearer …`; raises `Unauthenticated`."""
+    scheme, _, token = said.authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token or len(token) > _LONGEST:
+        raise Unauthenticated(
+            "sign in: send an API key or a session's token as 'Authorization: Bearer …'"
+        )
+    return token
+
+
+def _here(caller: Caller, scope: Scope, request: str) -> Caller:
+    client = scope.get("client")
+    return replace(caller, source=client[0] if client else "", request=request)
+
+

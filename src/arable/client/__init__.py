@@ -1,0 +1,1 @@
+"""A typed client of Arable's own API: for the command line, for tests, for other regions."""

@@ -1,0 +1,50 @@
+"""What is for sale: units of virtual resources, for machines and for further disks."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from arable.domain.ids import DiskOfferingId, OfferingId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offering:
+    """A machine's size. `cpu_mhz` is that of each CPU; limits of 0 mean none. Only hosts with all `tags` take it."""
+
+    id: OfferingId
+    name: str
+    cpus: int
+    cpu_mhz: int
+    memory_mib: int
+    root_mib: int
+    network_kbps: int = 0
+    disk_iops: int = 0
+    disk_bytes_per_second: int = 0
+    tags: tuple[str, ...] = ()
+    price_class: str = ""
+    enabled: bool = True
+    generation: int = 1
+    created_at: datetime
+
+    def changed(self, **but: Any) -> "Offering":
+        """The same offering with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, **but)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskOffering:
+    """A further disk's size and limits. `mib` 0: the customer says how large."""
+
+    id: DiskOfferingId
+    name: str
+    mib: int = 0
+    iops: int = 0
+    bytes_per_second: int = 0
+    tags: tuple[str, ...] = ()
+    enabled: bool = True
+    generation: int = 1
+    created_at: datetime
+
+    def changed(self, **but: Any) -> "DiskOffering":
+        """The same disk offering with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, **but)

@@ -1,0 +1,86 @@
+"""What a machine's guest is told at its first boot: cloud-init NoCloud data, made from what its owner asked for.
+
+Host name and SSH keys are in the meta-data, so a script or a cloud-config of the owner's own works with them as it
+is, byte for byte; and the name stands nowhere else, so a machine is renamed by changing one line. Only a generated
+password needs a cloud-config of ours beside the owner's document: both are then parts of one MIME message, which is
+how cloud-init takes several.
+"""
+
+import json
+from dataclasses import dataclass
+
+from arable.domain.ids import MachineId
+from arable.domain.manifest import Seed
+
+USER_DATA_BYTES = 16 * 1024
+"""The limit that EC2 and the tools made for it expect."""
+
+_HOSTNAME = "local-hostname: "
+_KINDS = {"#cloud-config": "text/cloud-config", "#!": "text/x-shellscript"}
+
+
+@dataclass(frozen=True, slots=True)
+class SeedAsk:
+    """What the owner asked for. `password` is a hash as `/etc/shadow` has it, for the image's default user."""
+
+    keys: tuple[str, ...] = ()
+    password: str = ""
+    user_data: str = ""
+
+
+def takes_password(user_data: str) -> bool:
+    """Whether a generated password can be put beside this user-data: cloud-config, scripts, and none at all."""
+    return not user_data or _kind(user_data) is not None
+
+
+def seed(machine: MachineId, name: str, ask: SeedAsk) -> Seed:
+    """The two documents. `instance-id` never changes, so that a guest does its first-boot work once."""
+    meta = [f"instance-id: {machine}", f"{_HOSTNAME}{name}"]
+    if ask.keys:
+        meta += ["public-keys:", *map(_quoted, ask.keys)]
+    return Seed(meta_data="\n".join(meta) + "\n", user_data=_user_data(machine, ask))
+
+
+def renamed(old: Seed, name: str) -> Seed:
+    """The same data for a machine with another name."""
+    lines = old.meta_data.split("\n")
+    told = [f"{_HOSTNAME}{name}" if line.startswith(_HOSTNAME) else line for line in lines]
+    return Seed(meta_data="\n".join(told), user_data=old.user_data)
+
+
+def _user_data(machine: MachineId, ask: SeedAsk) -> str:
+    if not ask.user_data:
+        keys = ["ssh_authorized_keys:", *map(_quoted, ask.keys)] if ask.keys else []
+        return _config(*keys, *_password(ask))
+    if ask.password:
+        return _multipart(machine, [_config(*_password(ask)), ask.user_data])
+    return ask.user_data
+
+
+def _quoted(key: str) -> str:
+    return f"  - {json.dumps(key, ensure_ascii=False)}"
+
+
+def _config(*lines: str) -> str:
+    return "\n".join(("#cloud-config", *lines)) + "\n"
+
+
+def _password(ask: SeedAsk) -> list[str]:
+    if not ask.password:
+        return []
+    return [f'password: "{ask.password}"', "chpasswd: {expire: false}", "ssh_pwauth: true"]
+
+
+def _multipart(machine: MachineId, parts: list[str]) -> str:
+    """Several user-data documents in one; of two cloud-configs that set the same key, the first wins."""
+    border = f"==={machine}==="
+    while any(border in part for part in parts):
+        border += "="
+    lines = ["MIME-Version: 1.0", f'Content-Type: multipart/mixed; boundary="{border}"', ""]
+    for part in parts:
+        lines += [f"--{border}", f'Content-Type: {_kind(part)}; charset="utf-8"', "", part]
+    return "\n".join([*lines, f"--{border}--", ""])
+
+
+def _kind(text: str) -> str | None:
+    return next((kind for head, kind in _KINDS.items() if text.startswith(head)), None)

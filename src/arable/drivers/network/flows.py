@@ -1,0 +1,144 @@
+"""What the switch does with a frame, as OpenFlow rules. Pure text; `openflow.py` hands it to the switch.
+
+Table 0 decides whether a frame may come in at all, and notes its VLAN in register 0. Everything that is not
+let in by name is dropped, so a port without rules is a port without traffic: there is no unguarded instant while
+a port is made, and none after the switch lost its memory. Table 1 limits what goes to a port, and forwards.
+
+Each rule carries a cookie: our mark, the port's number, and a digest of all of the port's rules and meters. Whether
+a port is guarded exactly as it should be is then a count of cookies, also after an upgrade changed the rules.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from arable.drivers.network.protocol import Port, PortKind
+
+MARK = 0xA7AB << 48
+MARK_MASK = 0xFFFF << 48
+PORT_MASK = 0xFFFFFFFF << 32
+
+FORWARD = "actions=NORMAL"
+_UNTAGGED = "vlan_tci=0x0000/0x1fff"
+_TAGGED = "vlan_tci=0x1000/0x1000"
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A limit on frames that are sent through it."""
+
+    id: int
+    kbps: int
+
+    def __str__(self) -> str:
+        # A burst of a tenth of a second: enough for TCP to run at the limit, too little to be felt as more.
+        burst = max(self.kbps // 10, 256)
+        return f"meter={self.id},kbps,burst,band=type=drop,rate={self.kbps},burst_size={burst}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that the switch needs to know for one port, or (number 0) for itself."""
+
+    number: int
+    flows: tuple[str, ...]
+    meters: tuple[Meter, ...] = ()
+
+    @property
+    def cookie(self) -> int:
+        text = "\n".join([*self.flows, *map(str, self.meters)])
+        digest = hashlib.sha256(text.encode()).digest()
+        return MARK | self.number << 32 | int.from_bytes(digest[:4])
+
+    def bundle(self) -> str:
+        """One atomic change: every rule of this port, of whatever age, makes way for these."""
+        added = [f"add cookie={self.cookie:#x},{flow}" for flow in self.flows]
+        return "\n".join([removal(self.number), *added, ""])
+
+
+def removal(number: int) -> str:
+    """The line of a bundle that takes away all rules of a port."""
+    return f"delete {owned_by(number)}"
+
+
+def owned_by(number: int) -> str:
+    """Matches the rules of a port by cookie."""
+    return f"cookie={MARK | number << 32:#x}/{PORT_MASK:#x}"
+
+
+def meter_ids(number: int) -> tuple[int, int]:
+    """Of the frames from a port, and of those to it."""
+    return 2 * number, 2 * number + 1
+
+
+def of_bridge(uplink: int, others: Iterable[int], native: int) -> Rules:
+    """The switch's own rules: the uplink and the host's own ports pass; nothing else does without rules of its own."""
+    to_table_1 = "goto_table:1"
+    note_native = f"load:{native}->NXM_NX_REG0[0..11],{to_table_1}"
+    note_tag = f"move:NXM_OF_VLAN_TCI[0..11]->NXM_NX_REG0[0..11],{to_table_1}"
+    outside = [
+        f"table=0,priority=20,in_port={uplink},{_UNTAGGED},actions={note_native}",
+        f"table=0,priority=10,in_port={uplink},actions={note_tag}",
+    ]
+    flows = [
+        *(outside if uplink > 0 else ()),
+        *(f"table=0,priority=10,in_port={n},actions={note_native}" for n in sorted(others)),
+        "table=0,priority=0,actions=drop",
+        f"table=1,priority=0,{FORWARD}",
+    ]
+    return Rules(0, tuple(flows))
+
+
+def of_port(number: int, port: Port) -> Rules:
+    """The rules of a port: what its kind may send, and its limits in both directions."""
+    up, down = meter_ids(number)
+    admit = f"load:{port.vlan}->NXM_NX_REG0[0..11],goto_table:1"
+    meters = []
+    if port.rate_kbps:
+        admit = f"meter:{up},{admit}"
+        meters.append(Meter(up, port.rate_kbps))
+    flows = _guarded(number, port, admit) if port.kind is PortKind.TAP else _trusted(number, admit)
+    if port.rate_kbps and port.mac:
+        meters.append(Meter(down, port.rate_kbps))
+        to_it = f"reg0={port.vlan},dl_dst={port.mac}"
+        flows.append(f"table=1,priority=100,{to_it},actions=meter:{down},NORMAL")
+    return Rules(number, tuple(flows), tuple(meters))
+
+
+def _trusted(number: int, admit: str) -> list[str]:
+    return [
+        f"table=0,priority=200,in_port={number},{_TAGGED},actions=drop",
+        f"table=0,priority=100,in_port={number},actions={admit}",
+    ]
+
+
+def _guarded(number: int, port: Port, admit: str) -> list[str]:
+    """A guest speaks for itself alone: its MAC, its IPv4 address, as a DHCP client, without tags.
+
+    What is not named falls to the last rule: IPv6, STP, LLDP, CDP and whatever else there is. Duplicate address
+    detection (RFC 5227) asks with an empty sender address, which tells nobody anything, so it may for its own.
+    """
+    here = f"in_port={number}"
+    own = f"{here},{_UNTAGGED},dl_src={port.mac}"
+    refused: Sequence[str] = [
+        f"{here},{_TAGGED}",
+        f"{here},udp,tp_src=67",  # answers of a DHCP server
+        f"{here},udp,tp_dst=68",
+        f"{here},icmp,icmp_type=5",  # redirects
+    ]
+    passed: Sequence[str] = [
+        f"{own},arp,arp_sha={port.mac},arp_spa={port.address}",
+        f"{own},arp,arp_op=1,arp_sha={port.mac},arp_spa=0.0.0.0,arp_tpa={port.address}",
+        f"{own},ip,nw_src={port.address}",
+        f"{own},udp,nw_src=0.0.0.0,nw_dst=255.255.255.255,tp_src=68,tp_dst=67",
+    ]
+    return [
+        *(f"table=0,priority=200,{match},actions=drop" for match in refused),
+        *(f"table=0,priority=100,{match},actions={admit}" for match in passed),
+        f"table=0,priority=90,{here},actions=drop",
+    ]
+
+
+def number_in(cookie: int) -> int:
+    """The port whose rules carry this cookie."""
+    return cookie >> 32 & 0xFFFF

@@ -1,0 +1,90 @@
+"""Hands rules to the switch and reads back which it holds, through `ovs-ofctl`.
+
+A bundle is atomic: a port has its old rules or its new ones. Meters can't be in a bundle; they are made before the
+rules that use them, and removed after.
+"""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from arable.domain.errors import Unavailable
+from arable.drivers.network import flows
+from arable.drivers.network.flows import Meter, Rules
+
+_COOKIE = re.compile(r"cookie=0x([0-9a-f]+)")
+_PROTOCOL = "OpenFlow14"
+
+
+class OpenFlow:
+    """The rules of one bridge. `rundir` is where the switch keeps its management sockets."""
+
+    def __init__(self, rundir: Path, bridge: str, patience: float = 20.0) -> None:
+        self._to = f"unix:{rundir / bridge}.mgmt"
+        self._patience = patience
+
+    def held(self) -> Counter[int]:
+        """How many rules the switch holds, for each cookie of ours."""
+        ours = f"cookie={flows.MARK:#x}/{flows.MARK_MASK:#x}"
+        listed = self._run("--no-stats", "dump-flows", self._to, ours)
+        return Counter(int(found, 16) for found in _COOKIE.findall(listed))
+
+    def install(self, rules: Rules) -> None:
+        """These rules are the port's, and no others."""
+        self._set_meters(rules.meters)
+        self._run("--bundle", "add-flows", self._to, "-", told=rules.bundle())
+
+    def remove(self, number: int, *, meters: bool = True) -> None:
+        """No rule and no meter of that port is left."""
+        self._run("del-flows", self._to, flows.owned_by(number))
+        if meters:
+            self.remove_meters(number)
+
+    def remove_meters(self, number: int) -> None:
+        """No limits for that port; only after no rule needs them (it would go with its meter)."""
+        started = [
+            self._start("del-meters", self._to, f"meter={meter}")
+            for meter in flows.meter_ids(number)
+        ]
+        for process in started:
+            self._finish(process)
+
+    def _set_meters(self, meters: Sequence[Meter]) -> None:
+        """Made side by side: most of the time goes into starting the tool. One that is there is changed."""
+        started = [(meter, self._start("add-meter", self._to, str(meter))) for meter in meters]
+        for meter, process in started:
+            try:
+                self._finish(process)
+            except Unavailable as error:
+                if "METER_EXISTS" not in error.detail:
+                    raise
+                self._run("mod-meter", self._to, str(meter))
+
+    def _run(self, *words: str, told: str = "") -> str:
+        return self._finish(self._start(*words), told)
+
+    def _start(self, *words: str) -> "subprocess.Popen[str]":
+        try:
+            return subprocess.Popen(
+                # Rules name ports by number; asking the switch for their names would double the time.
+                ["ovs-ofctl", "--no-names", "-O", _PROTOCOL, *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except FileNotFoundError:
+            raise Unavailable("ovs-ofctl is not installed here") from None
+
+    def _finish(self, process: "subprocess.Popen[str]", told: str = "") -> str:
+        try:
+            output, errors = process.communicate(told, timeout=self._patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise Unavailable("the switch does not answer") from None
+        if process.returncode != 0:
+            raise Unavailable("the switch refused its rules", detail=errors.strip() or output)
+        return output

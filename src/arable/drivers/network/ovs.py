@@ -1,0 +1,326 @@
+"""Guest networks on Open vSwitch: 802.1Q between hosts, port security and limits by OpenFlow.
+
+The same code drives the userspace datapath (emulated hosts) and the kernel's (real ones); it asks which one the
+bridge has. The bridge and its uplink are there already: an operator, or `switch.py` for an emulated host, makes
+them. This driver closes the bridge (`fail_mode=secure`), so that what no rule lets in does not pass.
+
+The order of a port's making is its safety. Its row goes into the switch's database first, with all facts and a
+number we choose: from then on whatever a crash leaves behind is known, and is finished by `ensure` or taken away by
+`remove`. Then the device (down), then the rules for that number, then the device goes up. A port without rules has
+no traffic, so a guest never has an unguarded instant. Removal goes the other way round, the row last.
+
+When `ovs-vswitchd` restarts it has lost all rules. The host's own are given back by whoever looks (`ports`), since
+the agent's way to its server may go through them; ports without rules are not listed, so the agent ensures them.
+
+A device that exists already is used: a tap counts as ours and goes with its port; anything else under a guest's
+port (one end of somebody's veth) is adopted, plugged in and guarded like a tap, and left where it is at the end.
+"""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+from typing import TypeVar
+
+from arable.domain.errors import BadInput, Conflict, Stale, Unavailable
+from arable.domain.ids import NicId
+from arable.drivers.network import bridge as b
+from arable.drivers.network import flows, hostguard
+from arable.drivers.network.bridge import Bridge, Held, Origin, Plug
+from arable.drivers.network.links import GROUP, Link, Links
+from arable.drivers.network.openflow import OpenFlow
+from arable.drivers.network.ovsdb import Operation, Ovsdb, first
+from arable.drivers.network.protocol import Port, PortKind
+from arable.runtime.clock import Clock
+
+T = TypeVar("T")
+
+NATIVE = 1  # the VLAN of untagged frames on the uplink: management
+
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
+_MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")  # of one device, not of a group
+_TRIES = 5
+
+
+class OvsNetwork:
+    """`Network` on one Open vSwitch bridge. `netns` is where its devices live; None: where we are."""
+
+    def __init__(
+        self,
+        db: str,
+        bridge: str,
+        uplink: str,
+        clock: Clock,
+        *,
+        rundir: Path | None = None,
+        netns: str | None = None,
+        native: int = NATIVE,
+        patience: float = 20.0,
+    ) -> None:
+        self._db = db
+        self._bridge = bridge
+        self._uplink = uplink
+        self._clock = clock
+        self._netns = netns
+        self._native = native
+        self._patience = patience
+        rundir = rundir or Path(db.removeprefix("unix:")).parent
+        self._openflow = OpenFlow(rundir, bridge, patience)
+        self._links = Links(netns)
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        with self._conversation() as db:
+            userspace = b.read(db, self._bridge).userspace
+        return "ovs (netdev)" if userspace else "ovs (kernel)"
+
+    def prepare(self) -> None:
+        """The bridge is closed and carries management; what every other verb begins with."""
+        self._agreeing(lambda db: self._lay(db) and None)
+
+    def ports(self) -> Mapping[NicId, Port]:
+        return self._agreeing(self._ports)
+
+    def ensure(self, port: Port) -> None:
+        self._check(port)
+        self._agreeing(lambda db: self._ensure(db, port))
+
+    def remove(self, nic: NicId) -> None:
+        self._agreeing(lambda db: self._remove(db, nic))
+
+    def vlans(self) -> frozenset[int]:
+        with self._conversation() as db:
+            bridge = b.read(db, self._bridge)
+        uplink = self._uplink_of(bridge)
+        own = {plug.tag for plug, _ in bridge.ours.values() if plug.tag is not None}
+        others = {plug.tag for plug in bridge.plugs.values() if not plug.held}
+        return frozenset(own | (uplink.trunks - others - {self._native}))
+
+    # -- the verbs ------------------------------------------------------------------------------
+
+    def _ports(self, db: Ovsdb) -> dict[NicId, Port]:
+        bridge, rules, links = self._lay(db)
+        return {
+            nic: held.port
+            for nic, (plug, held) in bridge.ours.items()
+            if self._complete(plug, held, bridge, rules, links)
+        }
+
+    def _ensure(self, db: Ovsdb, port: Port) -> None:
+        bridge, rules, links = self._lay(db)
+        self._check_device(bridge, port)
+        plug, held = bridge.ours.get(port.nic, (None, None))
+        if plug and held:
+            if held.port == port and self._complete(plug, held, bridge, rules, links):
+                return
+            if not self._can_stay(plug, held, port, links):
+                self._unplug(db, bridge, plug, held, keep_device=held.port.device == port.device)
+                bridge = b.read(db, self._bridge)
+                plug = held = None
+        limited = bool(held and held.port.rate_kbps)
+        if plug and held:
+            held = replace(held, port=port)
+            db.change(bridge.unchanged(), *b.changing(plug, held))
+        else:
+            held = self._new(bridge, port, links)
+            trunk = self._trunk(bridge, further={port.vlan})
+            db.transact(bridge.unchanged(), *b.adding(bridge, held), *trunk)
+        self._make_device(port, userspace=bridge.userspace)
+        self._openflow.install(flows.of_port(held.number, port))
+        number = held.number
+        if limited and not port.rate_kbps:
+            self._openflow.remove_meters(number)
+        db.until(
+            "Interface",
+            [["name", "==", port.device]],
+            ["ofport"],
+            lambda row: bool(first(row["ofport"]) == number),
+        )
+        self._links.raise_up(port.device)
+
+    def _remove(self, db: Ovsdb, nic: NicId) -> None:
+        bridge = b.read(db, self._bridge)
+        if nic in bridge.ours:
+            self._unplug(db, bridge, *bridge.ours[nic], keep_device=False)
+
+    # -- their steps ----------------------------------------------------------------------------
+
+    def _lay(self, db: Ovsdb) -> tuple[Bridge, Counter[int], Mapping[str, Link]]:
+        """The bridge as it should be, with the rules it holds and the devices of the host."""
+        bridge = b.read(db, self._bridge)
+        changes = self._corrections(bridge)
+        if changes:
+            db.change(bridge.unchanged(), *changes)
+            bridge = b.read(db, self._bridge)
+        links = self._links.all()
+        if bridge.userspace:
+            self._keep_host_apart(links)
+        rules = self._openflow.held()
+        uplink = self._uplink_of(bridge)
+        others = [
+            plug.number
+            for plug in bridge.plugs.values()
+            if plug.number > 0 and not plug.held and plug.name != uplink.name
+        ]
+        wanted = flows.of_bridge(uplink.number, others, self._native)
+        if rules[wanted.cookie] != len(wanted.flows):
+            self._openflow.install(wanted)
+        self._sweep(bridge, rules)
+        return bridge, rules, links
+
+    def _corrections(self, bridge: Bridge) -> list[Operation]:
+        uplink = self._uplink_of(bridge)
+        changes: list[Operation] = []
+        if bridge.fail_mode != "secure":
+            changes += b.closing(bridge)
+        trunks = frozenset({self._native, *self._tags(bridge)})
+        if (uplink.vlan_mode, uplink.tag, uplink.trunks) != (
+            "native-untagged",
+            self._native,
+            trunks,
+        ):
+            changes += b.trunking(uplink, self._native, trunks)
+        for plug in bridge.plugs.values():
+            if plug.name != uplink.name and plug.tag is None and not plug.trunks:
+                changes += b.tagging(plug, self._native)
+        return changes
+
+    def _keep_host_apart(self, links: Mapping[str, Link]) -> None:
+        if not hostguard.stands(self._netns):
+            hostguard.raise_up(self._netns)
+        uplink = links.get(self._uplink)
+        if uplink and uplink.group != GROUP:
+            self._links.make_quiet(self._uplink, offloads=False)
+
+    def _sweep(self, bridge: Bridge, rules: Counter[int]) -> None:
+        """Rules of ports that are no more: a crash came between them and their row."""
+        known = {0, *(held.number for _, held in bridge.ours.values())}
+        for number in {flows.number_in(cookie) for cookie in rules} - known:
+            self._openflow.remove(number)
+
+    def _new(self, bridge: Bridge, port: Port, links: Mapping[str, Link]) -> Held:
+        there = links.get(port.device)
+        adopted = there is not None and port.kind is PortKind.TAP and there.kind != "tun"
+        return Held(port, bridge.free_number(), Origin.ADOPTED if adopted else Origin.MADE)
+
+    def _make_device(self, port: Port, *, userspace: bool) -> None:
+        if self._links.find(port.device) is None:
+            if port.kind is PortKind.TAP:
+                self._links.make_tap(port.device)
+            else:
+                self._links.make_veth(port.device, port.peer)
+                if userspace:
+                    self._links.make_quiet(port.peer, offloads=False)
+        self._links.make_quiet(port.device, offloads=not userspace)
+
+    def _can_stay(self, plug: Plug, held: Held, port: Port, links: Mapping[str, Link]) -> bool:
+        """Whether the port becomes what is wanted without being taken out of the switch first.
+
+        The switch does not notice when a device is replaced by another one of the same name.
+        """
+        was = held.port
+        lasting = (was.kind, was.vlan, was.device, was.peer)
+        lost = plug.name not in links and (plug.number > 0 or held.origin is Origin.ADOPTED)
+        return (
+            lasting == (port.kind, port.vlan, port.device, port.peer)
+            and plug.tag == port.vlan
+            and plug.number in (held.number, 0, -1)
+            and not lost
+        )
+
+    def _complete(
+        self,
+        plug: Plug,
+        held: Held,
+        bridge: Bridge,
+        rules: Counter[int],
+        links: Mapping[str, Link],
+    ) -> bool:
+        wanted = flows.of_port(held.number, held.port)
+        link = links.get(plug.name)
+        return (
+            plug.tag == held.port.vlan
+            and plug.number == held.number
+            and not plug.error
+            and held.port.vlan in self._uplink_of(bridge).trunks
+            and rules[wanted.cookie] == len(wanted.flows)
+            and link is not None
+            and link.up
+            and link.group == GROUP
+        )
+
+    def _unplug(
+        self, db: Ovsdb, bridge: Bridge, plug: Plug, held: Held, *, keep_device: bool
+    ) -> None:
+        """Silence first, the row last: it is what a crash in between is remembered by."""
+        if held.origin is Origin.MADE and not keep_device:
+            self._links.remove(plug.name)
+        self._openflow.remove(held.number, meters=bool(held.port.rate_kbps))
+        trunk = self._trunk(bridge, without=plug.name)
+        db.change(bridge.unchanged(), *b.dropping(bridge, plug), *trunk)
+
+    def _trunk(
+        self, bridge: Bridge, *, further: Iterable[int] = (), without: str = ""
+    ) -> list[Operation]:
+        tags = {*self._tags(bridge, without), *further}
+        return b.trunking(self._uplink_of(bridge), self._native, tags)
+
+    def _tags(self, bridge: Bridge, without: str = "") -> set[int]:
+        """What the uplink has to carry: the VLANs of all other ports, an operator's own among them."""
+        return {
+            plug.tag
+            for plug in bridge.plugs.values()
+            if plug.tag is not None and plug.name not in (self._uplink, without)
+        }
+
+    def _uplink_of(self, bridge: Bridge) -> Plug:
+        uplink = bridge.plugs.get(self._uplink)
+        if uplink is None:
+            raise Unavailable(
+                f"the bridge {self._bridge} has no port {self._uplink} to the outside"
+            )
+        return uplink
+
+    # -- refusals, and speaking with the switch -------------------------------------------------
+
+    def _check(self, port: Port) -> None:
+        if not 1 <= port.vlan <= 4094 or port.vlan == self._native:
+            raise BadInput(f"{port.nic}: {port.vlan} is no VLAN for guests", field="vlan")
+        if not _DEVICE.fullmatch(port.device) or port.device == self._uplink:
+            raise BadInput(f"{port.nic}: {port.device!r} is no name for a device", field="device")
+        if port.rate_kbps < 0:
+            raise BadInput(f"{port.nic}: a rate can't be negative", field="rate_kbps")
+        if port.kind is PortKind.VETH and not _DEVICE.fullmatch(port.peer):
+            raise BadInput(f"{port.nic}: {port.peer!r} is no name for a device", field="peer")
+        if (port.kind is PortKind.TAP or port.mac) and not _MAC.fullmatch(port.mac):
+            raise BadInput(f"{port.nic}: {port.mac!r} is no MAC of a device", field="mac")
+        if port.kind is PortKind.TAP or port.address:
+            try:
+                IPv4Address(port.address)
+            except AddressValueError:
+                raise BadInput(
+                    f"{port.nic}: {port.address!r} is no IPv4 address", field="address"
+                ) from None
+
+    def _check_device(self, bridge: Bridge, port: Port) -> None:
+        plug = bridge.plugs.get(port.device)
+        if plug and (not plug.held or plug.held.port.nic != port.nic):
+            owner = plug.held.port.nic if plug.held else "the host"
+            raise Conflict(f"{port.nic}: device {port.device} belongs to {owner}")
+
+    def _agreeing(self, act: Callable[[Ovsdb], T]) -> T:
+        """One at a time here; when somebody else changed the bridge meanwhile, decide anew."""
+        with self._lock, self._conversation() as db:
+            for _ in range(_TRIES - 1):
+                try:
+                    return act(db)
+                except Stale:
+                    continue
+            return act(db)
+
+    def _conversation(self) -> Ovsdb:
+        return Ovsdb(self._db, self._clock, self._patience)

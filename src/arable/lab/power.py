@@ -1,0 +1,163 @@
+"""Devices on and off. On: cabled, its first process, its switch, its addresses, its services. Off: nothing left.
+
+Power off is honest. Every process of the device is gone at once and its network namespace with it, as a server's
+memory and wiring would be; what is kept is its directory, its disk. So power on is the way in which a lab is first
+built, too, and a fault that can't be repaired by building is a fault of the building.
+"""
+
+import shutil
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from arable.domain.errors import CloudError
+from arable.drivers import namespaces
+from arable.lab import boot, devices, living, outside_server, switches, wires
+from arable.lab.devices import Service
+from arable.lab.living import Process
+from arable.lab.plan import MANAGEMENT, OUTSIDE_PORT, UPLINK, Device, Kind, Plan, Wire
+from arable.lab.record import DeviceRecord, Place, with_device
+from arable.runtime.clock import Clock
+
+AGENT = "agent"
+_GRACE = timedelta(seconds=3)  # for guests to write back what their disks hold in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A lab one can work on: where it is, and what it should be."""
+
+    place: Place
+    plan: Plan
+    clock: Clock
+
+    def init(self, device: str) -> Process | None:
+        """The first process of a device, if it is on."""
+        init = self.place.read().devices.get(device, DeviceRecord()).init
+        return init if init and init.alive else None
+
+
+def make_room(site: Site, device: Device) -> None:
+    """The device's namespace and directory are there."""
+    namespace = site.place.namespace(device.name)
+    site.place.device(device.name).mkdir(mode=0o700, exist_ok=True)
+    namespaces.create(namespace)
+    wires.settle(namespace, forwards=device.forwards)
+
+
+def cable(site: Site, wire: Wire, *, plugged: bool = True) -> None:
+    """The wire is there; both devices have their namespaces."""
+    ends = [(end, site.place.namespace(end.device)) for end in (wire.near, wire.far)]
+    near, far = ((namespace, end.interface) for end, namespace in ends)
+    wires.connect(near, far, plugged=plugged)
+    for end, namespace in ends:
+        switch = site.plan.devices[end.device].switch
+        if switch and any(port.interface == end.interface for port in switch.ports):
+            wires.quiet(namespace, end.interface)
+
+
+def switch_on(site: Site, device: Device) -> Process:
+    """Switch a cabled device on; its services run when this returns, a host's agent apart."""
+    place, lab = site.place, site.place.id
+    namespace = place.namespace(device.name)
+    disks = host_disks(place.device(device.name)) if device.kind is Kind.HOST else {}
+    init = devices.launch(lab, device.name, namespace, disks, place.log(device.name))
+    place.change(partial(with_device, name=device.name, device=DeviceRecord(init=init)))
+    if device.switch:
+        devices.run(lab, init, [sys.executable, "-m", boot.__name__], text=_order(device))
+    address(site, device)
+    if device.firewall:
+        devices.run(lab, init, ["nft", "-f", "-"], text=device.firewall)
+    if device.kind is Kind.INTERNET:
+        devices.start(lab, namespace, _outside(place))
+    return init
+
+
+def _order(device: Device) -> str:
+    order = boot.Order()
+    if device.switch and device.kind is Kind.HOST:
+        order = boot.Order(bridge=device.switch.bridge, uplink=UPLINK, management=MANAGEMENT)
+    elif device.switch:
+        order = boot.Order(switch=switches.arguments(device.switch))
+    return msgspec.json.encode(order).decode()
+
+
+def address(site: Site, device: Device) -> None:
+    """The device's legs have their addresses and its routes stand; again, if a cable was pulled meanwhile."""
+    legs = [
+        (p.interface, p.address)
+        for p in (device.switch.ports if device.switch else ())
+        if p.address
+    ]
+    namespace = site.place.namespace(device.name)
+    wires.configure(namespace, (*device.addresses, *legs), device.routes)
+
+
+def agent_config(place: Place, host: str) -> Path:
+    """The configuration of a host's agent, on the host's disk; whoever sets the lab up writes it."""
+    return place.device(host) / "agent.yaml"
+
+
+def start_agent(site: Site, host: str) -> None:
+    """The host's agent runs: the very `arable agent` of production."""
+    config = str(agent_config(site.place, host))
+    argv = [sys.executable, "-m", "arable.processes.main", "agent", "run", "--config", config]
+    service = Service(AGENT, argv, site.place.log(f"agent-{host}"))
+    devices.start(site.place.id, site.place.namespace(host), service)
+
+
+def _outside(place: Place) -> Service:
+    argv = [sys.executable, "-I", "-S", outside_server.__file__, "0.0.0.0", str(OUTSIDE_PORT)]  # noqa: S104 - in its namespace
+    return Service("outside", argv, place.log("outside"))
+
+
+def host_disks(root: Path) -> dict[Path, str]:
+    """What of a host outlives its power: bound from its directory over the places where daemons keep it."""
+    kept = {
+        "openvswitch": boot.SWITCH_RUN,
+        "etc-libvirt": "/etc/libvirt",
+        "lib-libvirt": "/var/lib/libvirt",
+        "cache-libvirt": "/var/cache/libvirt",
+        "log-libvirt": "/var/log/libvirt",
+    }
+    disks = {
+        root / name: target
+        for name, target in kept.items()
+        if target.startswith("/run/") or Path(target).is_dir()
+    }
+    for disk in disks:
+        disk.mkdir(mode=0o755, exist_ok=True)
+    return disks
+
+
+def shut(site: Site, device: str) -> None:
+    """Switch a device off kindly: the agent first, lest it restart what we stop; then all others may tidy up."""
+    init = site.init(device)
+    if init is None:
+        return
+    members = living.family(init)
+    for member in members:
+        member.signal(signal.SIGCONT)
+    with suppress(CloudError):
+        devices.stop(site.place.namespace(device), AGENT)
+    living.end([one for one in members if one != init], site.clock, grace=_GRACE)
+    cut_power(site, device)
+
+
+def cut_power(site: Site, device: str) -> None:
+    """All of the device's processes are gone at once."""
+    init = site.init(device)
+    if init:
+        living.end([init], site.clock)
+    site.place.change(partial(with_device, name=device, device=DeviceRecord()))
+
+
+def wipe(place: Place, device: str) -> None:
+    """Forget what a device kept."""
+    shutil.rmtree(place.device(device), ignore_errors=True)

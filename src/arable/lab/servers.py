@@ -1,0 +1,85 @@
+"""The management servers of a lab: ordinary processes of this machine, with one foot in the lab.
+
+A socket belongs to the namespace it was made in, whoever uses it. So the socket on which agents find their server is
+made inside the lab's management segment and handed to `arable server`, and nothing of the lab needs a cable into
+the machine's own network.
+"""
+
+import socket
+import subprocess
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+
+from arable.domain.errors import Unavailable
+from arable.drivers.namespaces import inside
+from arable.lab import living
+from arable.lab.devices import environment
+from arable.lab.living import Process
+from arable.lab.power import Site
+from arable.lab.record import Record, ServerRecord
+from arable.lab.topology import GATEWAY_PORT, Region
+
+
+def gateway_socket(site: Site, region: Region) -> socket.socket:
+    """Listens where the region's hosts look for their management server."""
+
+    def listen() -> socket.socket:
+        return socket.create_server((region.server, GATEWAY_PORT), backlog=1024)
+
+    try:
+        return inside(site.place.namespace(region.name), listen)
+    except OSError as error:
+        told = f"nothing can listen at {region.server} in {region.name}: {error.strerror}"
+        raise Unavailable(told) from error
+
+
+def start(site: Site, region: Region, argv: Sequence[str]) -> Process:
+    """Start the region's server; `argv` gets the gateway's file descriptor appended. Its own session: Ctrl-C is ours."""
+    with (
+        gateway_socket(site, region) as gateway,
+        site.place.log(f"server-{region.name}").open("ab") as said,
+    ):
+        child = subprocess.Popen(  # it outlives this call, and perhaps this process
+            [*argv, "--gateway-fd", str(gateway.fileno())],
+            env=environment(site.place.id),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            pass_fds=[gateway.fileno()],
+            start_new_session=True,
+        )
+    server = living.process(child.pid)
+    if server is None or not server.alive:
+        raise Unavailable("the management server ended at once; its log says why")
+    note(site, region.name, ServerRecord(argv=tuple(argv), process=server))
+    return server
+
+
+def restart(site: Site, region: Region) -> Process:
+    """Start a server that was stopped, as it was started before; one that runs is left alone."""
+    known = site.place.read().servers.get(region.name)
+    if known is None:
+        raise Unavailable(f"no management server was ever started in {region.name}")
+    if known.process and known.process.alive:
+        return known.process
+    return start(site, region, known.argv)
+
+
+def stop(site: Site, region: Region, *, grace: timedelta = timedelta()) -> None:
+    """No server runs in the region when this returns; without grace it never learns why. Noted as wanted so."""
+    known = site.place.read().servers.get(region.name)
+    if known and known.process:
+        note(site, region.name, ServerRecord(argv=known.argv))
+        living.end([known.process], site.clock, grace=grace)
+
+
+def note(site: Site, region: str, server: ServerRecord) -> None:
+    """Write it down for others."""
+
+    def change(record: Record, name: str) -> Record:
+        return msgspec.structs.replace(record, servers={**record.servers, name: server})
+
+    site.place.change(partial(change, name=region))

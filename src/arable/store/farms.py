@@ -1,0 +1,76 @@
+"""How farms are kept."""
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from arable.domain.access import Scope
+from arable.domain.errors import NotFound
+from arable.domain.farm import Farm
+from arable.domain.ids import AccountId, FarmId, ZoneId
+from arable.store import schema as t
+from arable.store.columns import moment
+from arable.store.database import Tx
+from arable.store.rows import insert_rows, raw, stamp
+from arable.store.scope import visible
+
+_COLUMNS = ("id", "account", "zone", "name", "generation", "created_at")
+_SELECT = raw(t.farm, _COLUMNS)
+_row = attrgetter(*_COLUMNS[:-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarmFilter:
+    """Which farms of a list."""
+
+    account: AccountId | None = None
+    zone: ZoneId | None = None
+    name: str = ""
+
+
+def get(tx: Tx, scope: Scope, id_: FarmId) -> Farm:
+    """The farm, if it is there and in sight."""
+    query = _SELECT.where(t.farm.c.id == id_, *visible(t.farm.c.account, scope))
+    row = tx.execute(query).first()
+    if row is None:
+        raise NotFound("there is no such farm")
+    return _farm(row)
+
+
+def page(
+    tx: Tx, scope: Scope, where: FarmFilter, *, after: str | None = None, limit: int = 100
+) -> list[Farm]:
+    """By key."""
+    c = t.farm.c
+    conditions = visible(c.account, scope)
+    for column, value in ((c.account, where.account), (c.zone, where.zone), (c.name, where.name)):
+        if value:
+            conditions.append(column == value)
+    if after:
+        conditions.append(c.id > after)
+    query = _SELECT.where(*conditions).order_by(c.id).limit(limit)
+    return [_farm(row) for row in tx.execute(query)]
+
+
+def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Farm | None:
+    """The farm of this name."""
+    c = t.farm.c
+    row = tx.execute(_SELECT.where(c.account == account, c.zone == zone, c.name == name)).first()
+    return None if row is None else _farm(row)
+
+
+def add(tx: Tx, farm: Farm) -> None:
+    """Keep a new farm."""
+    insert_rows(tx, t.farm, _COLUMNS, [(*_row(farm), stamp(farm.created_at))])
+
+
+def _farm(row: Any) -> Farm:
+    (id_, account, zone, name, generation, created_at) = row
+    return Farm(
+        id=id_,
+        account=account,
+        zone=zone,
+        name=name,
+        generation=generation,
+        created_at=moment(created_at),
+    )

@@ -1,0 +1,229 @@
+"""How images, their versions and the parts that accounts brought are kept. The bytes are in `ImageFiles`.
+
+A caller sees images in scope, and public ones whoever has them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, or_, select, text
+
+from arable.domain.access import Scope
+from arable.domain.errors import Conflict, NotFound
+from arable.domain.ids import AccountId, ImageId
+from arable.domain.image import Image, ImageVersion, KeptPart
+from arable.domain.manifest import ImagePart, PartFormat, PartRole
+from arable.store import kept
+from arable.store import schema as t
+from arable.store.database import Tx
+from arable.store.many import among
+from arable.store.rows import stamp
+from arable.store.scope import visible
+
+WHAT = "image"
+_ADD_PART = text("""
+    insert into image_part (account, sha256, role, format, bytes, virtual_bytes, created_at)
+    values (:account, :sha256, :role, :format, :bytes, :virtual_bytes, :created_at)
+    on conflict (account, sha256) do update set
+        role = excluded.role, format = excluded.format, virtual_bytes = excluded.virtual_bytes,
+        created_at = excluded.created_at
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFilter:
+    """Which images of a list."""
+
+    name: str | None = None
+    account: AccountId | None = None
+    public: bool | None = None
+
+
+def add(tx: Tx, image: Image) -> None:
+    """A new image; its name must be free in its account."""
+    check_name(tx, image.account, image.name)
+    kept.add(tx, t.image, image)
+
+
+def check_name(tx: Tx, account: AccountId, name: str) -> None:
+    """Raises `Conflict` when the account has an image of that name."""
+    row = t.image.c
+    if tx.execute(select(row.id).where(row.account == account, row.name == name)).first():
+        raise Conflict(f"the account has an image named {name} already", field="name")
+
+
+def get(tx: Tx, scope: Scope, image: ImageId) -> Image:
+    """An image to use: in scope, or public. Raises `NotFound`."""
+    return kept.get(tx, t.image, Image, WHAT, t.image.c.id == image, *_usable(scope))
+
+
+def own(tx: Tx, scope: Scope, image: ImageId, *, lock: bool = False) -> Image:
+    """An image to change: in scope. Raises `NotFound`."""
+    row = t.image.c
+    return kept.get(
+        tx, t.image, Image, WHAT, row.id == image, *visible(row.account, scope), lock=lock
+    )
+
+
+def by_name(tx: Tx, scope: Scope, name: str) -> Image:
+    """An image to use, by its name: one in scope before a public one, then the oldest. Raises `NotFound`."""
+    row = t.image.c
+    ours = [*visible(row.account, scope)]
+    query = select(t.image).where(row.name == name).order_by(row.id).limit(1)
+    for conditions in (ours, [row.public]):
+        found = tx.execute(query.where(*conditions)).first()
+        if found is not None:
+            return kept.value(Image, found)
+    raise NotFound(f"there is no such {WHAT}")
+
+
+def page(
+    tx: Tx, scope: Scope, where: ImageFilter, *, after: str | None = None, limit: int = 100
+) -> list[Image]:
+    """Images to use, by age."""
+    row = t.image.c
+    conditions = _usable(scope)
+    for column, wanted in (
+        (row.name, where.name),
+        (row.account, where.account),
+        (row.public, where.public),
+    ):
+        if wanted is not None:
+            conditions.append(column == wanted)
+    return kept.page(tx, t.image, Image, conditions, after=after, limit=limit)
+
+
+def save(tx: Tx, image: Image) -> None:
+    """The next generation."""
+    kept.save(tx, t.image, image, WHAT)
+
+
+def remove(tx: Tx, image: Image) -> None:
+    """Remove an image (locked by the caller) that has no versions any more."""
+    if tx.execute(select(exists().where(t.image_version.c.image == image.id))).scalar():
+        raise Conflict("the image has versions; delete them first")
+    kept.forget(tx, t.image, image, WHAT)
+
+
+def add_version(tx: Tx, version: ImageVersion) -> None:
+    """A new version. Its number is the image's next `newest`, which the caller saves with the image."""
+    row = asdict(version)
+    row["parts"] = [asdict(part) for part in version.parts]
+    tx.execute(insert(t.image_version).values(**row))
+
+
+def version(tx: Tx, image: ImageId, number: int | None = None) -> ImageVersion:
+    """That version of an image that the caller may use, or its latest. Raises `NotFound`."""
+    row = t.image_version.c
+    query = select(t.image_version).where(row.image == image)
+    if number is not None:
+        query = query.where(row.number == number)
+    found = tx.execute(query.order_by(row.number.desc()).limit(1)).first()
+    if found is None:
+        raise NotFound("the image has no such version" if number else "the image has no version yet")
+    return kept.value(ImageVersion, found)
+
+
+def versions(tx: Tx, images: Iterable[ImageId]) -> dict[ImageId, list[ImageVersion]]:
+    """All versions of these images, latest first."""
+    row = t.image_version.c
+    query = (
+        select(t.image_version)
+        .where(among(tx, row.image, images))
+        .order_by(row.image, row.number.desc())
+    )
+    made: dict[ImageId, list[ImageVersion]] = {}
+    for found in tx.execute(query):
+        made.setdefault(found.image, []).append(kept.value(ImageVersion, found))
+    return made
+
+
+def remove_version(tx: Tx, old: ImageVersion) -> None:
+    """Remove a version that no machine was made of and no volume lies over."""
+    machine, volume = t.machine.c, t.volume.c
+    if tx.execute(
+        select(exists().where(machine.image == old.image, machine.image_version == old.number))
+    ).scalar():
+        raise Conflict("machines were made of this version")
+    if old.disk is not None and tx.execute(
+        select(exists().where(volume.source.contains(old.disk.sha256)))
+    ).scalar():
+        raise Conflict("volumes lie over this version's disk")
+    row = t.image_version.c
+    tx.execute(delete(t.image_version).where(row.image == old.image, row.number == old.number))
+
+
+def keep_part(tx: Tx, kept_part: KeptPart) -> None:
+    """The account brought this part; bringing it again is the same, with what it said last."""
+    part = kept_part.part
+    tx.execute(
+        _ADD_PART,
+        {
+            "account": kept_part.account,
+            "sha256": part.sha256,
+            "role": part.role,
+            "format": part.format,
+            "bytes": part.bytes,
+            "virtual_bytes": part.virtual_bytes,
+            "created_at": stamp(kept_part.created_at),
+        },
+    )
+
+
+def parts_of(tx: Tx, account: AccountId, digests: Iterable[str]) -> dict[str, ImagePart]:
+    """Those of these parts that the account brought."""
+    row = t.image_part.c
+    query = select(t.image_part).where(row.account == account, among(tx, row.sha256, digests))
+    return {found.sha256: _part(found) for found in tx.execute(query)}
+
+
+def bytes_of(tx: Tx, account: AccountId) -> int:
+    """All parts that the account brought, together."""
+    row = t.image_part.c
+    query = select(func.sum(row.bytes)).where(row.account == account)
+    return int(tx.execute(query).scalar() or 0)
+
+
+def lock_account(tx: Tx, account: AccountId) -> None:
+    """Let one at a time add parts to the account, so that its limit holds."""
+    tx.execute(select(t.account.c.id).where(t.account.c.id == account).with_for_update())
+
+
+def unused_parts(tx: Tx, before: datetime) -> list[tuple[AccountId, str]]:
+    """Parts brought before a time that no version of their account's images names."""
+    used = {
+        (account, part["sha256"])
+        for account, parts in tx.execute(
+            select(t.image.c.account, t.image_version.c.parts).join(
+                t.image_version, t.image_version.c.image == t.image.c.id
+            )
+        ).tuples()
+        for part in parts
+    }
+    row = t.image_part.c
+    query = select(row.account, row.sha256).where(row.created_at < before)
+    return [pair for pair in tx.execute(query).tuples() if pair not in used]
+
+
+def forget_part(tx: Tx, account: AccountId, sha256: str) -> bool:
+    """The account does not have this part any more; whether nobody has, so that its bytes may go."""
+    row = t.image_part.c
+    tx.execute(delete(t.image_part).where(row.account == account, row.sha256 == sha256))
+    return not tx.execute(select(exists().where(row.sha256 == sha256))).scalar()
+
+
+def _usable(scope: Scope) -> list[ColumnElement[bool]]:
+    ours = visible(t.image.c.account, scope)
+    return [or_(t.image.c.public, *ours)] if ours else []
+
+
+def _part(row: Row[Any]) -> ImagePart:
+    return ImagePart(
+        role=PartRole(row.role),
+        sha256=row.sha256,
+        bytes=row.bytes,
+        format=PartFormat(row.format),
+        virtual_bytes=row.virtual_bytes,
+    )

@@ -1,0 +1,158 @@
+"""How guest networks are kept. Their ports are in `nics`, their VLANs in `vlans`, their way out in `addresses`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, update
+
+from arable.domain.access import Scope
+from arable.domain.errors import NotFound, Stale
+from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
+from arable.domain.network import ApplianceState, Network, NetworkState
+from arable.store import schema as t
+from arable.store.columns import moment
+from arable.store.database import Tx
+from arable.store.many import among
+from arable.store.rows import insert_rows, raw, save_rows, stamp, stamped
+from arable.store.scope import visible
+
+_FIXED = (
+    *("id", "account", "farm", "zone", "cidr", "gateway", "dns_domain", "vlan"),
+    *("created_at", "next_offset"),
+)
+_CHANGING = (
+    *("name", "state", "appliance_host", "appliance_state", "appliance_told", "attention"),
+    *("idle_since", "generation"),
+)
+_COLUMNS = _FIXED + _CHANGING
+_fixed = attrgetter(*_FIXED[:-2])
+_SELECT = raw(t.network, _COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFilter:
+    """Which networks of a list."""
+
+    account: AccountId | None = None
+    zone: ZoneId | None = None
+    farm: FarmId | None = None
+    state: NetworkState | None = None
+    prefix: str = ""  # of the name
+
+
+def get(tx: Tx, scope: Scope, id_: NetworkId, *, lock: bool = False) -> Network:
+    """The network, if it is there and in sight. `lock`: nobody else changes it before this transaction ends."""
+    query = _SELECT.where(t.network.c.id == id_, *visible(t.network.c.account, scope))
+    row = tx.execute(query.with_for_update() if lock else query).first()
+    if row is None:
+        raise NotFound("there is no such network")
+    return _network(row)
+
+
+def page(
+    tx: Tx, scope: Scope, where: NetworkFilter, *, after: str | None = None, limit: int = 100
+) -> list[Network]:
+    """By key."""
+    c = t.network.c
+    conditions = visible(c.account, scope)
+    for column, value in (
+        (c.account, where.account),
+        (c.zone, where.zone),
+        (c.farm, where.farm),
+        (c.state, where.state),
+    ):
+        if value:
+            conditions.append(column == value)
+    if where.prefix:
+        conditions.append(func.substr(c.name, 1, len(where.prefix)) == where.prefix)
+    if after:
+        conditions.append(c.id > after)
+    return _all(tx, *conditions, limit=limit)
+
+
+def by_ids(tx: Tx, ids: Iterable[NetworkId], *, lock: bool = False) -> dict[NetworkId, Network]:
+    """Those of these that are there. No scope narrows it: the caller compares accounts, or is a controller."""
+    query = _SELECT.where(among(tx, t.network.c.id, ids)).order_by(t.network.c.id)
+    rows = tx.execute(query.with_for_update() if lock else query)
+    return {network.id: network for network in map(_network, rows)}
+
+
+def of_account(tx: Tx, account: AccountId, zone: ZoneId) -> list[Network]:
+    """An account's networks in a zone, those on their way out too: their hosts may still know them."""
+    return _all(tx, t.network.c.account == account, t.network.c.zone == zone)
+
+
+def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Network | None:
+    """The network of this name."""
+    c = t.network.c
+    found = _all(tx, c.account == account, c.zone == zone, c.name == name)
+    return found[0] if found else None
+
+
+def add(tx: Tx, network: Network) -> None:
+    """Keep a new network, whose VLAN was taken already."""
+    row = (*_fixed(network), stamp(network.created_at), network.next_offset, *_changing(network))
+    insert_rows(tx, t.network, _COLUMNS, [row])
+
+
+def save(tx: Tx, network: Network) -> None:
+    """Keep the next generation of `network`, unless somebody got there first."""
+    save_many(tx, [network])
+
+
+def save_many(tx: Tx, networks: Sequence[Network]) -> None:
+    """Keep the next generation of each, or raise `Stale`: whoever reads to change many, locks what it reads."""
+    rows = [(*_changing(network), network.id, network.generation - 1) for network in networks]
+    if save_rows(tx, t.network, _CHANGING, rows) != len(rows):
+        raise Stale("the network changed meanwhile; read it again and decide anew")
+
+
+def move_cursors(tx: Tx, cursors: Mapping[NetworkId, int]) -> None:
+    """Where the next search for a free address begins. No generation: it is a hint for the allocator alone."""
+    for network, offset in sorted(cursors.items()):
+        tx.execute(update(t.network).where(t.network.c.id == network).values(next_offset=offset))
+
+
+def _all(tx: Tx, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Network]:
+    query = _SELECT.where(*conditions).order_by(t.network.c.id).limit(limit)
+    return [_network(row) for row in tx.execute(query)]
+
+
+def _changing(network: Network) -> tuple[Any, ...]:
+    return (
+        network.name,
+        network.state.value,
+        network.appliance_host,
+        network.appliance_state.value,
+        network.appliance_told,
+        network.attention,
+        stamp(network.idle_since),
+        network.generation,
+    )
+
+
+def _network(row: Any) -> Network:
+    (id_, account, farm, zone, cidr, gateway, dns_domain, vlan, created_at, next_offset) = row[:10]
+    (name, state, host, appliance_state, told, attention, idle_since, generation) = row[10:]
+    return Network(
+        id=id_,
+        account=account,
+        farm=farm,
+        zone=zone,
+        name=name,
+        cidr=cidr,
+        gateway=gateway,
+        dns_domain=dns_domain,
+        vlan=vlan,
+        state=NetworkState(state),
+        next_offset=next_offset,
+        appliance_host=host,
+        appliance_state=ApplianceState(appliance_state),
+        appliance_told=told,
+        idle_since=stamped(idle_since),
+        attention=attention,
+        generation=generation,
+        created_at=moment(created_at),
+    )

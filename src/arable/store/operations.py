@@ -1,0 +1,267 @@
+"""Operations as rows: begun by services, settled by controllers in batches, read by whoever waits for them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from msgspec import convert, to_builtins
+from sqlalchemy import Row, bindparam, insert, select, update
+
+from arable.domain.access import Scope
+from arable.domain.errors import CloudError, NotFound
+from arable.domain.failure import Failure, failure
+from arable.domain.ids import AccountId, OperationId, UserId
+from arable.domain.operation import Operation, OperationState, Step
+from arable.store import schema as t
+from arable.store.database import Tx
+from arable.store.nudges import nudge
+from arable.store.scope import visible
+
+_STEPS = 50  # kept of one operation: its first ones and its last
+_CAUSES = 20  # failures kept of one operation
+
+Failed = Failure | CloudError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFilter:
+    """Which operations."""
+
+    states: Sequence[str] = ()
+    kind: str | None = None
+    target: str | None = None
+    account: str | None = None
+
+
+def topic(operation: str) -> str:
+    """What is nudged when this operation changes."""
+    return f"operation/{operation}"
+
+
+def add(tx: Tx, operation: Operation) -> None:
+    """Begin one."""
+    add_many(tx, [operation])
+
+
+def add_many(tx: Tx, operations: Sequence[Operation]) -> None:
+    """Begin many."""
+    if operations:
+        tx.execute(insert(t.operation), [_columns(each) for each in operations])
+
+
+def get(tx: Tx, scope: Scope, operation: OperationId) -> Operation:
+    """One that the caller can see."""
+    row = tx.execute(
+        select(t.operation).where(
+            t.operation.c.id == operation, *visible(t.operation.c.account, scope)
+        )
+    ).first()
+    if row is None:
+        raise NotFound("no such operation")
+    return _operation(row)
+
+
+def page(
+    tx: Tx, scope: Scope, where: OperationFilter, *, after: str | None = None, limit: int = 100
+) -> list[Operation]:
+    """The newest first, as that is what is asked for; `after` is the id of the last one seen."""
+    query = select(t.operation).where(*visible(t.operation.c.account, scope))
+    if where.states:
+        query = query.where(t.operation.c.state.in_(where.states))
+    for column, wanted in (
+        (t.operation.c.kind, where.kind),
+        (t.operation.c.target, where.target),
+        (t.operation.c.account, where.account),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if after is not None:
+        query = query.where(t.operation.c.id < after)
+    return [
+        _operation(row) for row in tx.execute(query.order_by(t.operation.c.id.desc()).limit(limit))
+    ]
+
+
+def advance_many(tx: Tx, steps: Mapping[OperationId, str], at: datetime) -> None:
+    """Note what happened on the way; operations that have ended or gone are passed over."""
+    changed = []
+    for now in _locked(tx, steps):
+        changed.append(
+            {"of": now.id, "steps": _steps(now.steps, Step(at, steps[now.id])), "at": at}
+        )
+        nudge(tx, topic(now.id))
+    if changed:
+        tx.execute(
+            update(t.operation)
+            .where(t.operation.c.id == bindparam("of"))
+            .values(steps=bindparam("steps"), changed_at=bindparam("at")),
+            changed,
+        )
+
+
+def advance(tx: Tx, operation: OperationId, step: str, at: datetime) -> None:
+    """Note what happened on the way."""
+    advance_many(tx, {operation: step}, at)
+
+
+def settle_many(
+    tx: Tx, settled: Mapping[OperationId, tuple[int, Failed]], at: datetime
+) -> list[Operation]:
+    """So many parts of each have come to their end, the last of them perhaps by a failure.
+
+    An operation ends with its last part: `done`, or `failed` when any part failed. Answers with those that ended.
+    """
+    changed: list[dict[str, Any]] = []
+    ended: list[Operation] = []
+    for now in _locked(tx, settled):
+        count, failed = settled[now.id]
+        after = _settled(now, count, failed, at)
+        changed.append(
+            {
+                "of": after.id,
+                "state": after.state,
+                "pending": after.pending,
+                "steps": _steps(after.steps),
+                "error": _error(after.error),
+                "at": at,
+            }
+        )
+        if after.state is not OperationState.RUNNING:
+            ended.append(after)
+        nudge(tx, topic(after.id))
+    if changed:
+        tx.execute(
+            update(t.operation)
+            .where(t.operation.c.id == bindparam("of"))
+            .values(
+                state=bindparam("state"),
+                pending=bindparam("pending"),
+                steps=bindparam("steps"),
+                error=bindparam("error"),
+                changed_at=bindparam("at"),
+            ),
+            changed,
+        )
+    return ended
+
+
+def finish(tx: Tx, operation: OperationId, at: datetime, result: Any = None) -> None:
+    """All of it is done."""
+    for now in _locked(tx, [operation]):
+        if result is not None:
+            tx.execute(
+                update(t.operation).where(t.operation.c.id == operation).values(result=result)
+            )
+        settle_many(tx, {operation: (now.pending, None)}, at)
+
+
+def fail(tx: Tx, operation: OperationId, at: datetime, error: Failure | CloudError) -> None:
+    """It can't be done, and nothing more will come of it."""
+    for now in _locked(tx, [operation]):
+        settle_many(tx, {operation: (now.pending, error)}, at)
+
+
+def _settled(now: Operation, count: int, failed: Failed, at: datetime) -> Operation:
+    pending = max(now.pending - count, 0)
+    error = now.error
+    if failed is not None:
+        error = _with(error, failed if isinstance(failed, Failure) else failure(failed))
+    steps = now.steps
+    if failed is not None and error is not None:
+        last = error.causes[-1].text if error.causes else error.text
+        steps = (*steps, Step(at, f"failed: {last}"))
+    state = now.state
+    if pending == 0:
+        state = OperationState.DONE if error is None else OperationState.FAILED
+        steps = (*steps, Step(at, str(state)))
+    return Operation(
+        id=now.id,
+        account=now.account,
+        user=now.user,
+        kind=now.kind,
+        target=now.target,
+        state=state,
+        total=now.total,
+        pending=pending,
+        steps=steps,
+        result=now.result,
+        error=error,
+        created_at=now.created_at,
+        changed_at=at,
+    )
+
+
+def _with(error: Failure | None, more: Failure) -> Failure:
+    """The first failure speaks for the operation; when parts failed for several reasons, all are its causes."""
+    if error is None:
+        return more
+    known = error.causes if error.kind == "several" else (error,)
+    if more in known or len(known) >= _CAUSES:
+        return error
+    return Failure("several", "parts of this failed, for several reasons", None, (*known, more))
+
+
+def _locked(
+    tx: Tx, operations: Mapping[OperationId, Any] | Sequence[OperationId]
+) -> list[Operation]:
+    """The running ones among these, held until the end of the transaction, in the order of ids."""
+    if not operations:
+        return []
+    rows = tx.execute(
+        select(t.operation)
+        .where(
+            t.operation.c.id.in_(list(operations)), t.operation.c.state == OperationState.RUNNING
+        )
+        .order_by(t.operation.c.id)
+        .with_for_update()
+    )
+    return [_operation(row) for row in rows]
+
+
+def _columns(operation: Operation) -> dict[str, Any]:
+    return {
+        "id": operation.id,
+        "account": operation.account,
+        "user": operation.user,
+        "kind": operation.kind,
+        "target": operation.target,
+        "state": operation.state,
+        "total": operation.total,
+        "pending": operation.pending,
+        "steps": _steps(operation.steps),
+        "result": {} if operation.result is None else operation.result,
+        "error": _error(operation.error),
+        "created_at": operation.created_at,
+        "changed_at": operation.changed_at,
+    }
+
+
+def _steps(steps: Sequence[Step], *more: Step) -> list[Any]:
+    every = [*steps, *more]
+    if len(every) > _STEPS:
+        every = every[: _STEPS // 2] + every[-_STEPS // 2 :]
+    kept: list[Any] = to_builtins(every)
+    return kept
+
+
+def _error(error: Failure | None) -> Any:
+    return None if error is None else to_builtins(error)
+
+
+def _operation(row: Row[Any]) -> Operation:
+    return Operation(
+        id=OperationId(row.id),
+        account=AccountId(row.account),
+        user=UserId(row.user),
+        kind=row.kind,
+        target=row.target,
+        state=OperationState(row.state),
+        total=row.total,
+        pending=row.pending,
+        steps=convert(row.steps, tuple[Step, ...]),
+        result=row.result or None,
+        error=None if row.error is None else convert(row.error, Failure),
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+    )

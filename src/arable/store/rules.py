@@ -1,0 +1,106 @@
+"""How the rules of routing appliances are kept."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from arable.domain.access import Scope
+from arable.domain.errors import NotFound
+from arable.domain.ids import AccountId, AddressId, NetworkId, NicId, RuleId
+from arable.domain.manifest import Direction, Protocol
+from arable.domain.network import Rule, RuleKind
+from arable.store import schema as t
+from arable.store.columns import moment
+from arable.store.database import Tx
+from arable.store.rows import insert_rows, raw, stamp
+from arable.store.scope import visible
+
+_COLUMNS = (
+    *("id", "account", "network", "address", "kind", "direction", "protocol", "cidr"),
+    *("first_port", "last_port", "nic", "to_port", "generation", "created_at"),
+)
+_SELECT = raw(t.rule, _COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFilter:
+    """Which rules of a list."""
+
+    account: AccountId | None = None
+    network: NetworkId | None = None
+    address: AddressId | None = None
+    nic: NicId | None = None
+    kind: RuleKind | None = None
+
+
+def get(tx: Tx, scope: Scope, id_: RuleId) -> Rule:
+    """The rule, if it is there and in sight."""
+    query = _SELECT.where(t.rule.c.id == id_, *visible(t.rule.c.account, scope))
+    row = tx.execute(query).first()
+    if row is None:
+        raise NotFound("there is no such rule")
+    return _rule(row)
+
+
+def page(
+    tx: Tx, scope: Scope, where: RuleFilter, *, after: str | None = None, limit: int | None = None
+) -> list[Rule]:
+    """By key."""
+    c = t.rule.c
+    conditions = visible(c.account, scope)
+    for column, value in (
+        (c.account, where.account),
+        (c.network, where.network),
+        (c.address, where.address),
+        (c.nic, where.nic),
+        (c.kind, where.kind),
+    ):
+        if value:
+            conditions.append(column == value)
+    if after:
+        conditions.append(c.id > after)
+    query = _SELECT.where(*conditions).order_by(c.id).limit(limit)
+    return [_rule(row) for row in tx.execute(query)]
+
+
+def any_of_address(tx: Tx, address: AddressId) -> bool:
+    """Whether rules use a public address."""
+    query = select(t.rule.c.id).where(t.rule.c.address == address).limit(1)
+    return tx.execute(query).first() is not None
+
+
+def add(tx: Tx, rule: Rule) -> None:
+    """Keep a new rule."""
+    row = (
+        *(rule.id, rule.account, rule.network, rule.address, rule.kind.value),
+        *(rule.direction.value, rule.protocol.value, rule.cidr, rule.first_port, rule.last_port),
+        *(rule.nic, rule.to_port, rule.generation, stamp(rule.created_at)),
+    )
+    insert_rows(tx, t.rule, _COLUMNS, [row])
+
+
+def remove(tx: Tx, id_: RuleId) -> None:
+    """Forget a rule."""
+    tx.execute(delete(t.rule).where(t.rule.c.id == id_))
+
+
+def _rule(row: Any) -> Rule:
+    (id_, account, network, address, kind, direction, protocol, cidr) = row[:8]
+    (first_port, last_port, nic, to_port, generation, created_at) = row[8:]
+    return Rule(
+        id=id_,
+        account=account,
+        network=network,
+        address=address,
+        kind=RuleKind(kind),
+        direction=Direction(direction),
+        protocol=Protocol(protocol),
+        cidr=cidr,
+        first_port=first_port,
+        last_port=last_port,
+        nic=nic,
+        to_port=to_port,
+        generation=generation,
+        created_at=moment(created_at),
+    )

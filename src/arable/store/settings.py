@@ -1,0 +1,57 @@
+"""Settings as they are now: the stored value, or the default (`domain/settings.py` has the table)."""
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import delete, select, text
+
+from arable.domain.errors import BadInput
+from arable.domain.settings import SETTINGS, Setting, V
+from arable.store import schema
+from arable.store.database import Tx
+
+_SET = text("""
+    insert into setting (name, value) values (:name, :value)
+    on conflict (name) do update set value = excluded.value
+""")
+
+
+def get(tx: Tx, setting: Setting[V]) -> V:
+    """One setting."""
+    row = schema.setting.c
+    stored = tx.execute(select(row.value).where(row.name == setting.name)).scalar_one_or_none()
+    if stored is None:
+        return setting.default
+    try:
+        return setting.check(stored)
+    except BadInput:
+        return setting.default
+
+
+def all_of(tx: Tx) -> dict[str, int | str]:
+    """Every setting by name."""
+    row = schema.setting.c
+    stored = {name: value for name, value in tx.execute(select(row.name, row.value)).tuples()}
+    return {name: _fitting(setting, stored.get(name)) for name, setting in SETTINGS.items()}
+
+
+def put(tx: Tx, values: Mapping[str, int | str]) -> None:
+    """Store values that were checked."""
+    rows = [
+        {"name": name, "value": msgspec.json.encode(value).decode()}
+        for name, value in sorted(values.items())
+    ]
+    if rows:
+        tx.execute(_SET, rows)
+
+
+def reset(tx: Tx, name: str) -> None:
+    """Back to the default."""
+    tx.execute(delete(schema.setting).where(schema.setting.c.name == name))
+
+
+def _fitting(setting: Setting[int] | Setting[str], value: object) -> int | str:
+    try:
+        return setting.check(value)
+    except BadInput:
+        return setting.default

@@ -1,0 +1,87 @@
+"""How guest networks look outside."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+
+Cidr = Annotated[
+    str,
+    Meta(
+        min_length=9,
+        max_length=18,
+        pattern=r"^[0-9.]+/[0-9]{1,2}$(?!\n)",
+        description="An IPv4 subnet without host bits.",
+        examples=["10.2.0.0/24"],
+    ),
+]
+
+
+class NetworkIn(In, frozen=True, kw_only=True):
+    """A new guest network: layer 2 of its own, one subnet, its own router."""
+
+    name: Name
+    cidr: Annotated[
+        Cidr | None,
+        Meta(
+            description=(
+                "A private subnet from /16 to /29 that meets no other network of the account in the zone; it may "
+                "equal another customer's. Null: the zone's usual one."
+            )
+        ),
+    ] = None
+    zone: Annotated[
+        NameOrId | None, Meta(description="Where; may be left out while there is one zone only.")
+    ] = None
+    farm: Annotated[NameOrId | None, Meta(description="Null: the default farm of the zone.")] = None
+
+
+class NetworkOut(Out, frozen=True, kw_only=True):
+    """A guest network. Its routing appliance runs from before its first machine until some time after its last."""
+
+    id: str
+    name: str
+    account: str
+    zone: str
+    farm: str
+    cidr: str
+    gateway: str
+    dns_domain: Annotated[str, Meta(description="Machines find each other as `name.dns_domain`.")]
+    vlan: Annotated[
+        int | None, Meta(description="Its tag on the wire; only told to those who may see hosts.")
+    ] = None
+    state: Literal["ready", "leaving"]
+    appliance: Annotated[
+        Literal["absent", "starting", "running", "leaving"],
+        Meta(description="Its routing appliance."),
+    ]
+    source_nat: Annotated[
+        str | None,
+        Meta(
+            description="The public address that its machines appear with outside; null: they have no way out."
+        ),
+    ]
+    notice: Annotated[
+        str, Meta(description="What its owner should know, such as a missing way out.")
+    ]
+    generation: int
+    created_at: datetime
+
+
+class NetworkQuery(PageQuery, frozen=True, kw_only=True):
+    """Which networks."""
+
+    zone: Id | None = None
+    state: Literal["ready", "leaving"] | None = None
+    name: Annotated[Name | None, Meta(description="Exactly this name.")] = None
+    prefix: Annotated[Name | None, Meta(description="Names that begin so.")] = None
+    farm: Id | None = None
+    account: Id | None = None
+
+
+class NetworkChange(In, frozen=True, kw_only=True):
+    """What to change; what is left out stays."""
+
+    name: Name | UnsetType = UNSET

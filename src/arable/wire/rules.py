@@ -1,0 +1,88 @@
+"""How the rules of routing appliances look outside."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from arable.wire.common import Id, In, Out, PageQuery
+
+Port = Annotated[int, Meta(ge=1, le=65_535, examples=[8080])]
+AnyCidr = Annotated[
+    str,
+    Meta(
+        min_length=9,
+        max_length=18,
+        pattern=r"^[0-9.]+/[0-9]{1,2}$(?!\n)",
+        description="An IPv4 subnet without host bits; 0.0.0.0/0: everybody.",
+        examples=["0.0.0.0/0"],
+    ),
+]
+
+
+class ForwardIn(In, frozen=True, kw_only=True):
+    """Ports of a public address lead to a machine. Nothing passes the firewall without a rule, or `open`."""
+
+    address: Annotated[Id, Meta(description="A public address that a network has.")]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    first_port: Port
+    last_port: Annotated[Port | None, Meta(description="Null: one port only.")] = None
+    machine: Annotated[
+        Id, Meta(description="The machine; its port on the network of the address is what counts.")
+    ]
+    to_port: Annotated[
+        Port | None,
+        Meta(description="What the first port becomes, the others after it; null: the same."),
+    ] = None
+    open: Annotated[
+        bool, Meta(description="Let the traffic pass the firewall, too; goes when this rule goes.")
+    ] = False
+    cidr: Annotated[AnyCidr, Meta(description="With `open`: for whom.")] = "0.0.0.0/0"
+
+
+class FirewallIn(In, frozen=True, kw_only=True):
+    """Lets traffic pass. In: nothing passes without a rule. Out: all passes until there is a rule."""
+
+    direction: Literal["in", "out"] = "in"
+    address: Annotated[Id | None, Meta(description="In: the public address that is asked.")] = None
+    network: Annotated[Id | None, Meta(description="Out: the network that asks.")] = None
+    protocol: Literal["tcp", "udp", "icmp", "all"] = "tcp"
+    cidr: Annotated[AnyCidr, Meta(description="The other side.")] = "0.0.0.0/0"
+    first_port: Annotated[Port | None, Meta(description="TCP and UDP; null: all ports.")] = None
+    last_port: Annotated[Port | None, Meta(description="Null: one port only.")] = None
+
+
+class RuleOut(Out, frozen=True, kw_only=True):
+    """A rule. `cidr` of a forward that is not open is null: the firewall's rules decide."""
+
+    id: str
+    account: str
+    network: str
+    kind: Literal["forward", "firewall"]
+    direction: Literal["in", "out"]
+    address: Annotated[str | None, Meta(description="The public address, by id.")]
+    protocol: Literal["tcp", "udp", "icmp", "all"]
+    cidr: str | None
+    open: Annotated[bool, Meta(description="Whether traffic passes by this very rule.")]
+    first_port: Annotated[int | None, Meta(description="Null: all ports.")]
+    last_port: int | None
+    nic: Annotated[str | None, Meta(description="Where a forward leads.")]
+    to_port: int | None
+    created_at: datetime
+
+
+class RuleMadeOut(Out, frozen=True, kw_only=True):
+    """Accepted: the rule is kept, and in effect when the operation is done."""
+
+    operation: str
+    rule: RuleOut
+
+
+class RuleQuery(PageQuery, frozen=True, kw_only=True):
+    """Which rules."""
+
+    network: Id | None = None
+    address: Id | None = None
+    nic: Id | None = None
+    kind: Literal["forward", "firewall"] | None = None
+    account: Id | None = None

@@ -1,0 +1,111 @@
+"""Routers are programmed when their wish or their leases change, repaired when they fail, removed when unwanted."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent import make_agent as make
+from agent.make_agent import Rig
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def leases(rig: Rig, network: str = "a") -> set[str]:
+    return {lease.name for lease in rig.hardware.appliances[make.network(network)].leases.values()}
+
+
+def test_a_router_runs_with_the_leases_of_its_network_alone(rig) -> None:
+    rig.wish(
+        make.appliance("a"),
+        make.appliance("b", vlan=101),
+        make.lease("web", of="a"),
+        make.lease("db", of="b"),
+    )
+    rig.step()
+    assert leases(rig, "a") == {"web"}
+    assert leases(rig, "b") == {"db"}
+    assert rig.server.appliances[make.network("a")].running
+
+
+def test_leases_come_move_and_go(rig) -> None:
+    rig.wish(make.appliance("a"), make.appliance("b", vlan=101))
+    rig.step()
+    rig.wish(make.lease("web"), make.lease("db"))
+    rig.step()
+    assert leases(rig) == {"web", "db"}
+    rig.wish(make.lease("web", of="b"), no=[make.lease("db")])
+    rig.step()
+    assert leases(rig) == set()
+    assert leases(rig, "b") == {"web"}
+
+
+def test_a_router_is_not_touched_while_nothing_changed(rig) -> None:
+    rig.wish(make.appliance("a"), make.lease("web"))
+    rig.step()
+    ensured = []
+    ensure = rig.drivers.appliances.ensure
+    rig.drivers.appliances.ensure = lambda *args: (ensured.append(args), ensure(*args))
+    rig.wish(make.guest("a"), make.lease("other", of="z"))
+    rig.settle(60)
+    assert not ensured
+    rig.wish(make.lease("db"))
+    rig.settle(60)
+    assert len(ensured) == 1
+
+
+def test_after_a_restart_a_router_is_programmed_once_since_its_leases_can_not_be_seen(rig) -> None:
+    rig.wish(make.appliance("a"), make.lease("web"))
+    rig.step()
+    rig.hardware.appliances[make.network("a")].leases.clear()
+    rig.restart()
+    rig.step()
+    assert leases(rig) == {"web"}
+
+
+def test_a_changed_wish_is_programmed(rig) -> None:
+    wish = make.appliance("a")
+    rig.wish(wish)
+    rig.step()
+    rig.wish(replace(wish, generation=2, domain="other.internal"))
+    rig.step()
+    assert rig.hardware.appliances[make.network("a")].wish.domain == "other.internal"
+    assert rig.server.appliances[make.network("a")].generation == 2
+
+
+def test_a_broken_router_is_told_and_repaired(rig) -> None:
+    rig.wish(make.appliance("a"))
+    rig.settle(30)
+    rig.hardware.break_appliance(make.network("a"))
+    rig.step()
+    assert rig.hardware.appliances[make.network("a")].seen.running
+    rig.step()
+    assert rig.server.appliances[make.network("a")].running
+
+
+def test_a_router_no_longer_wished_for_is_removed_with_its_vlans(rig) -> None:
+    rig.wish(make.appliance("a"), make.lease("web"))
+    rig.step()
+    assert rig.server.vlans == (50, 100)
+    rig.wish(no=[make.appliance("a"), make.lease("web")])
+    rig.step()
+    assert not rig.hardware.appliances
+    rig.settle(20)
+    assert rig.server.vlans == ()
+    assert not rig.server.appliances
+
+
+def test_a_router_that_fails_to_start_is_told_with_the_reason_and_tried_again(rig) -> None:
+    rig.faults.when = lambda where: where == "before ensure network-a"
+    rig.wish(make.appliance("a"), make.appliance("b", vlan=101), make.guest("a"))
+    rig.step()
+    seen = rig.server.appliances[make.network("a")]
+    assert (seen.running, seen.generation) == (False, 0)
+    assert "simulated failure" in seen.told
+    assert rig.server.appliances[make.network("b")].running
+    assert rig.runs("a")
+    rig.faults.when = lambda _where: False
+    rig.settle(20)
+    assert rig.server.appliances[make.network("a")].running
