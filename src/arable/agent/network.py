@@ -58,11 +58,13 @@ class Ports:
         if seen.ports is None:
             return []
         actions = []
+        made, there = self._made, seen.ports
         for wish in seen.on:
             for wanted in wish.ports:
-                port = self.port(wanted)
-                there = seen.ports.get(wanted.nic)
-                if there is not port and there != port and self._ground.patience.may(wanted.nic):
+                held = made.get(wanted.nic)
+                port = held[1] if held and held[0] is wanted else self.port(wanted)
+                found = there.get(wanted.nic)
+                if found is not port and found != port and self._ground.patience.may(wanted.nic):
                     actions.append(Plug(port))
         return actions
 
@@ -78,7 +80,8 @@ class Ports:
         """What the network driver is asked for."""
         held = self._made.get(wish.nic)
         if held is None or held[0] is not wish:
-            held = (wish, _port(wish))
+            made = _port(wish)  # the old object, where it is the same, compares faster
+            held = (wish, held[1] if held and held[1] == made else made)
             self._made[wish.nic] = held
         return held[1]
 
@@ -103,10 +106,7 @@ class Unplugs:
     def plan(self, seen: Sight, /) -> Sequence[Unplug]:
         if seen.ports is None or seen.guests is None:
             return []
-        needed: set[NicId] = set()
-        for wish in seen.on:
-            for port in wish.ports:
-                needed.add(port.nic)
+        needed = {port.nic for wish in seen.on for port in wish.ports}
         spare = seen.ports.keys() - needed
         if not spare:
             return []

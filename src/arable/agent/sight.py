@@ -8,6 +8,7 @@ are left alone, the others are served.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from functools import partial
 from typing import TypeVar
 
@@ -67,6 +68,27 @@ class Sight:
     replugged: bool = False  # ports were touched in this step
 
 
+class Standing(Enum):
+    """How a wished-for guest stands to its wish."""
+
+    OFF = auto()  # is not to run
+    HALTED = auto()  # shut itself down
+    SATISFIED = auto()
+    MAKING = auto()  # is to run, and does not yet as wished
+
+
+def stand(wish: GuestWish, found: GuestFound | None, facts: GuestFacts) -> Standing:
+    """Judge one guest."""
+    if wish.power is Power.OFF:
+        return Standing.OFF
+    if facts.halted is not None:
+        return Standing.HALTED
+    return Standing.SATISFIED if satisfied(wish, found) else Standing.MAKING
+
+
+Judged = tuple[GuestWish, GuestFound | None, GuestFacts, Standing]
+
+
 @dataclass(slots=True)
 class Ground:
     """What the reconcilers of one agent stand on. `seen` is replaced by each look; `facts` go to the ledger."""
@@ -76,6 +98,9 @@ class Ground:
     wishes: Wishes
     facts: dict[MachineId, GuestFacts]
     seen: Sight
+    judged: dict[MachineId, Judged] = field(
+        default_factory=dict
+    )  # what was judged is not judged again
 
     def facts_of(self, machine: MachineId) -> GuestFacts:
         """What is known of a guest beyond what can be seen."""
@@ -123,19 +148,29 @@ def look_at_guests(ground: Ground) -> None:
     )
     if guests is None:
         return
-    wished = ground.wishes.manifest.guests
+    wished, judged = ground.wishes.manifest.guests, ground.judged
+    lists = {
+        Standing.OFF: (sight.off,),
+        Standing.HALTED: (),
+        Standing.SATISFIED: (sight.on,),
+        Standing.MAKING: (sight.on, sight.making),
+    }
     for machine, wish in wished.items():
         found = guests.get(machine)
         known = facts.get(machine, NO_FACTS)
-        noted = note(wish, found, known)
-        if noted is not known:
-            facts[machine] = noted
-        if wish.power is Power.OFF:
-            sight.off.append(wish)
-        elif noted.halted is None:
-            sight.on.append(wish)
-            if not satisfied(wish, found):
-                sight.making.append(wish)
+        last = judged.get(machine)
+        if last and last[0] is wish and last[1] is found and last[2] is known:
+            standing = last[3]
+        else:
+            noted = note(wish, found, known)
+            if noted is not known:
+                facts[machine] = noted
+            standing = stand(wish, found, noted)
+            judged[machine] = (wish, found, noted, standing)
+        for group in lists[standing]:
+            group.append(wish)
+    for machine in judged.keys() - wished.keys():
+        del judged[machine]
     if guests.keys() - wished.keys():
         sight.strangers = sorted(guests.keys() - wished.keys())
 

@@ -45,9 +45,8 @@ def of_zone(tx: Tx, zone: ZoneId) -> tuple[HostCount, dict[str, Amount]]:
     ]
     for dimension in DIMENSIONS:
         installed = row[dimension]
-        # The percent stands in a column of its own, so the division by 100 comes last: whole numbers, no rounding up.
-        total = installed * row[f"{dimension.partition('_')[0]}_percent"] / 100
-        whole = func.floor(total)
+        percent = row[f"{dimension.partition('_')[0]}_percent"]
+        whole = installed * percent // 100
         reserved = row[f"reserved_{dimension}"]
         columns += [
             func.sum(installed),

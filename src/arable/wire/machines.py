@@ -9,9 +9,16 @@ from arable.wire.common import Id, In, Line, Name, NameOrId, Out, PageQuery, Tag
 from arable.wire.operations import OperationOut
 
 MachineStateName = Literal[
-    *("waiting", "starting", "running", "stopping", "stopped"),
-    *("error", "destroyed", "expunging"),
+    "waiting",
+    "starting",
+    "running",
+    "stopping",
+    "stopped",
+    "error",
+    "destroyed",
+    "expunging",
 ]
+WishName = Literal["running", "stopped", "destroyed", "gone"]
 StrategyName = Annotated[
     Literal["spread", "pack"],
     Meta(description="Prefer the host with most room left, or the one with least."),
@@ -100,7 +107,7 @@ class DeployIn(In, frozen=True, kw_only=True):
         str,
         Meta(
             max_length=16_384,
-            pattern=r"^[^\x00\ud800-\udfff]*$(?!\n)|\n$(?!\n)",
+            pattern=r"^[^\x00\ud800-\udfff]*$",
             description=(
                 "For cloud-init: a `#cloud-config`, a `#!` script, or what else it knows; at most 16 KiB "
                 "of UTF-8, as EC2 has it. Host name and SSH keys need not be in it."
@@ -139,9 +146,6 @@ class DeployedOut(Out, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(examples=["machine-0mh5z1x2k3q8w7e6r5t4"])]
     name: str
-    password: Annotated[
-        str | None, Meta(description="The generated password; here and now, and never again.")
-    ] = None
 
 
 class DeployOut(Out, frozen=True, kw_only=True):
@@ -149,6 +153,10 @@ class DeployOut(Out, frozen=True, kw_only=True):
 
     operation: Annotated[str, Meta(description="Done when all of them run.")]
     machines: list[DeployedOut]
+    passwords: Annotated[
+        dict[str, str] | None,
+        Meta(description="Generated passwords by machine id: here and now, and never again."),
+    ] = None
 
 
 class NicOut(Out, frozen=True, kw_only=True):
@@ -169,7 +177,7 @@ class MachineOut(Out, frozen=True, kw_only=True):
     zone: str
     farm: str
     state: MachineStateName
-    wish: Literal["running", "stopped", "destroyed", "gone"]
+    wish: WishName
     offering: str
     cpus: int
     cpu_mhz: Annotated[int, Meta(description="Of all CPUs together.")]
@@ -216,6 +224,14 @@ class StopIn(In, frozen=True, kw_only=True):
     force: Annotated[bool, Meta(description="Pull the plug instead of asking the guest.")] = False
 
 
+class DestroyIn(In, frozen=True, kw_only=True):
+    """How to destroy."""
+
+    expunge: Annotated[
+        bool, Meta(description="Erase its disks as soon as it is off: nothing can be recovered.")
+    ] = False
+
+
 class RecoverIn(In, frozen=True, kw_only=True):
     """How to come back."""
 
@@ -244,7 +260,7 @@ class ExplainOut(Out, frozen=True, kw_only=True):
     machine: str
     name: str
     state: MachineStateName
-    wish: Literal["running", "stopped", "destroyed", "gone"]
+    wish: WishName
     says: Annotated[
         list[Line],
         Meta(
