@@ -182,8 +182,8 @@ class Rig:
         self.agent = self.restart()
         self.drivers: Drivers
 
-    def restart(self) -> Agent:
-        """The agent process dies and comes back; the host does not notice."""
+    def restart(self, *, alone: bool = False) -> Agent:
+        """The agent process dies and comes back; the host does not notice. `alone`: it reaches no server."""
         network = SimNetwork(self.hardware, self.faults)
         self.drivers = Drivers(
             network=network,
@@ -199,11 +199,18 @@ class Rig:
             self.depot.fetch,
             inventory=lambda: self.inventory,
         )
-        self.connect()
+        if alone:
+            self.agent.hello()
+        else:
+            self.connect()
         return self.agent
 
     def connect(self) -> Hello:
-        return self.agent.hello()
+        """The agent greets its server, which sends all unless the agent holds the newest."""
+        hello = self.agent.hello()
+        if self.generation and hello.have != self.generation:
+            self.agent.receive(self.all())
+        return hello
 
     def wish(self, *wishes: Wish, no: Iterable[Wish] = ()) -> None:
         """The server's manifest changes, and the agent is told the difference."""

@@ -136,7 +136,7 @@ def test_a_machine_that_shut_itself_down_stays_off_over_restarts_of_agent_and_ho
     rig.settle(60)
     assert not rig.runs("a")
     rig.hardware.lose_power()
-    rig.restart()
+    rig.restart(alone=True)
     rig.settle(60)
     assert not rig.runs("a")
     assert rig.runs("b")
@@ -235,7 +235,7 @@ def test_all_machines_start_again_after_a_power_cut_without_a_server(rig) -> Non
     rig.wish(make.guest("a"), make.guest("b"), make.off("c"), make.appliance("a"))
     rig.step()
     rig.hardware.lose_power()
-    rig.restart()
+    rig.restart(alone=True)
     rig.settle(30)
     assert (rig.runs("a"), rig.runs("b"), rig.runs("c")) == (True, True, False)
     assert make.network("a") in rig.hardware.appliances
@@ -302,7 +302,7 @@ def test_an_agent_without_a_manifest_touches_nothing_and_tells_what_it_sees(rig)
     rig.wish(make.guest("a"), make.off("b"))
     rig.step()
     rig.ledger.held = None
-    rig.restart()
+    rig.restart(alone=True)
     rig.settle(100)
     assert rig.runs("a")
     assert rig.hardware.ports

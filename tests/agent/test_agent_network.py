@@ -68,7 +68,7 @@ def test_a_port_stays_while_an_unknown_guest_runs(rig) -> None:
     rig.wish(make.guest("a"))
     rig.step()
     rig.ledger.held = None
-    rig.restart()
+    rig.restart(alone=True)
     rig.faults.when = lambda where: where == "before remove machine-a"
     rig.agent.receive(make.whole(5))
     rig.settle(60)

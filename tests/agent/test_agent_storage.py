@@ -164,7 +164,7 @@ def test_a_scrap_waits_for_an_unknown_guest_to_be_removed(rig) -> None:
     rig.wish(make.guest("a"))
     rig.step()
     rig.ledger.held = None
-    rig.restart()
+    rig.restart(alone=True)
     rig.faults.when = lambda where: where == "before remove machine-a"
     rig.agent.receive(make.whole(5, make.scrap("a")))
     rig.settle(60)

@@ -106,6 +106,8 @@ def test_there_is_no_network(jail, listening) -> None:
 
     done = jail.run("qemu-img", command)
     assert not done.ok
+    devices = jail.run("cat", ["/proc/net/dev"]).out.decode().splitlines()[2:]
+    assert [line.partition(":")[0].strip() for line in devices] == ["lo"]
     listening.setblocking(False)
     with pytest.raises(BlockingIOError):
         listening.accept()

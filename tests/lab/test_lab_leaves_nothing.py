@@ -159,13 +159,14 @@ def test_the_next_lab_begins_by_removing_what_is_left_of_the_last(tmp_path: Path
 
 
 def test_one_directory_has_one_lab_at_a_time(tmp_path: Path) -> None:
-    with (
-        build.lab(topology.load(SMALL), tmp_path, CLOCK) as site,
-        pytest.raises(Conflict, match="already up"),
-        build.lab(topology.load(SMALL), tmp_path, CLOCK),
-    ):
-        raise AssertionError("two labs at one place")
-    assert site.init("a1") is None
+    with build.lab(topology.load(SMALL), tmp_path, CLOCK) as site:
+        with (
+            pytest.raises(Conflict, match="already up"),
+            build.lab(topology.load(SMALL), tmp_path, CLOCK),
+        ):
+            raise AssertionError("two labs at one place")
+        assert site.init("a1")
+    assert traces(tmp_path) == []
 
 
 def test_two_labs_live_side_by_side(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def power_off(site: Site, name: str) -> None:
     site.place.change(partial(with_device, name=name, device=DeviceRecord()))
     if init:
         living.end([init], site.clock)
-    namespaces.remove(site.place.namespace(device.name))
+    _unwire(site, device.name)
 
 
 def power_on(site: Site, name: str) -> None:
@@ -91,14 +91,21 @@ def power_on(site: Site, name: str) -> None:
     device = host(site, name)
     if site.init(name):
         return
-    namespaces.remove(site.place.namespace(name))
+    _unwire(site, name)
     record = site.place.read()
     power.make_room(site, device)
     for cable in site.plan.wires_of(name):
-        power.cable(site, cable, plugged=cable.name not in record.cut)
+        power.cable_again(site, cable, plugged=cable.name not in record.cut)
     power.switch_on(site, device)
     if power.agent_config(site.place, name).exists():
         power.start_agent(site, name)
+
+
+def _unwire(site: Site, name: str) -> None:
+    """The kernel takes a namespace apart when it finds time; its cables must be gone now, to be laid again."""
+    for cable in site.plan.wires_of(name):
+        power.uncable(site, cable)
+    namespaces.remove(site.place.namespace(name))
 
 
 def _signal_all(site: Site, name: str, number: int) -> None:

@@ -18,7 +18,10 @@ from arable.domain.errors import Unavailable
 from arable.lab import cpio, debian_kernel, elf
 from arable.lab.cpio import Archive
 
-COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off"
+COMMAND_LINE = (
+    "console=ttyS0 quiet panic=-1 mitigations=off"
+    " cryptomgr.notests audit=0 apparmor=0 no_timer_check"  # half a second of an emulated start
+)
 MEMORY_MIB = 128
 """What the guest needs. The kernel alone takes 62 MiB of address space before it frees a part of them."""
 

@@ -51,15 +51,38 @@ def make_room(site: Site, device: Device) -> None:
     wires.settle(namespace, forwards=device.forwards)
 
 
-def cable(site: Site, wire: Wire, *, plugged: bool = True) -> None:
+def cable(site: Site, wire: Wire) -> None:
     """The wire is there; both devices have their namespaces."""
     ends = [(end, site.place.namespace(end.device)) for end in (wire.near, wire.far)]
     near, far = ((namespace, end.interface) for end, namespace in ends)
-    wires.connect(near, far, plugged=plugged)
+    wires.connect(near, far)
     for end, namespace in ends:
         switch = site.plan.devices[end.device].switch
         if switch and any(port.interface == end.interface for port in switch.ports):
             wires.quiet(namespace, end.interface)
+
+
+def uncable(site: Site, wire: Wire) -> None:
+    """The wire is gone, and the switch at its near end has forgotten it; already gone is fine."""
+    _tell_switch(site, wire, switches.removing(wire.near.interface))
+    wires.disconnect(site.place.namespace(wire.near.device), wire.near.interface)
+
+
+def cable_again(site: Site, wire: Wire, *, plugged: bool) -> None:
+    """Lay a wire to a switch that runs."""
+    cable(site, wire)
+    switch = site.plan.devices[wire.near.device].switch
+    for port in switch.ports if switch else ():
+        if switch and port.interface == wire.near.interface:
+            _tell_switch(site, wire, switches.adding(switch, port))
+    if not plugged:  # only now: a switch raises what it is given
+        wires.plug(site.place.namespace(wire.near.device), wire.near.interface, up=False)
+
+
+def _tell_switch(site: Site, wire: Wire, words: list[str]) -> None:
+    init = site.init(wire.near.device)
+    if init:
+        devices.run(site.place.id, init, ["ovs-vsctl", "--timeout=60", *words])
 
 
 def switch_on(site: Site, device: Device) -> Process:

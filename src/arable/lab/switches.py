@@ -14,8 +14,18 @@ def arguments(switch: Switch) -> list[str]:
     """What makes the bridge and its ports so, in one transaction."""
     words = ["add-br", switch.bridge, "--", "set", "Bridge", switch.bridge, "datapath_type=netdev"]
     for port in switch.ports:
-        words += ["--", "add-port", switch.bridge, port.interface, "--", *_port(port)]
+        words += ["--", *adding(switch, port)]
     return words
+
+
+def adding(switch: Switch, port: Port) -> list[str]:
+    """What adds one port, configured, in one transaction."""
+    return ["add-port", switch.bridge, port.interface, "--", *_port(port)]
+
+
+def removing(interface: str) -> list[str]:
+    """What takes a port away. A switch in user space holds on to a device that was replaced under the same name."""
+    return ["--if-exists", "del-port", interface]
 
 
 def _port(port: Port) -> Iterator[str]:

@@ -40,8 +40,8 @@ def settle(namespace: str, *, forwards: bool) -> None:
     _over_netlink(namespace, go)
 
 
-def connect(near: tuple[str, str], far: tuple[str, str], *, plugged: bool = True) -> None:
-    """A cable between two (namespace, interface) that aren't there yet; `near` stays down when not plugged."""
+def connect(near: tuple[str, str], far: tuple[str, str]) -> None:
+    """A cable between two (namespace, interface) that aren't there yet; both ends are up."""
 
     def make(ip: Any) -> None:
         with (RUN / far[0]).open() as other:
@@ -49,9 +49,13 @@ def connect(near: tuple[str, str], far: tuple[str, str], *, plugged: bool = True
             ip.link("add", ifname=near[1], kind="veth", peer=peer)
 
     _over_netlink(near[0], make)
-    Links(far[0]).raise_up(far[1])
-    if plugged:
-        Links(near[0]).raise_up(near[1])
+    for namespace, interface in (far, near):
+        Links(namespace).raise_up(interface)
+
+
+def disconnect(namespace: str, interface: str) -> None:
+    """The cable that ends there is gone with both its ends; already gone is fine."""
+    Links(namespace).remove(interface)
 
 
 def quiet(namespace: str, interface: str) -> None:

@@ -1,11 +1,15 @@
-"""How public addresses are kept: a row for each of a zone's ranges, free without an account."""
+"""How public addresses are kept: a row for each of a zone's ranges.
 
+An address has its owner's `account`. One that was released has none, but keeps its `network` until that network's
+appliance answers for it no more (`let_go`); only then it is free.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, TextClause, func, select, text
+from sqlalchemy import ColumnElement, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
@@ -13,6 +17,7 @@ from arable.domain.ids import AccountId, AddressId, NetworkId, ZoneId
 from arable.domain.network import Address
 from arable.store import schema as t
 from arable.store.database import Tx
+from arable.store.many import among
 from arable.store.rows import raw, save_rows, stamp, stamped
 from arable.store.scope import visible
 
@@ -29,6 +34,7 @@ class AddressFilter:
     account: AccountId | None = None
     zone: ZoneId | None = None
     network: NetworkId | None = None
+    address: str = ""
 
 
 def get(tx: Tx, scope: Scope, id_: AddressId, *, lock: bool = False) -> Address:
@@ -51,6 +57,7 @@ def page(
         (c.account, where.account),
         (c.zone, where.zone),
         (c.network, where.network),
+        (c.address, where.address),
     ):
         if value:
             conditions.append(column == value)
@@ -59,24 +66,29 @@ def page(
     return _all(tx, *conditions, limit=limit)
 
 
-def of_network(tx: Tx, network: NetworkId) -> list[Address]:
-    """A network's public addresses."""
-    return _all(tx, t.address.c.network == network)
-
-
-def count_of_network(tx: Tx, network: NetworkId) -> int:
-    """How many of them."""
-    query = select(func.count()).select_from(t.address).where(t.address.c.network == network)
-    return tx.execute(query).scalar_one()
+def of_networks(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, list[Address]]:
+    """Each network's public addresses, lowest first."""
+    c = t.address.c
+    query = _SELECT.where(among(tx, c.network, networks), c.account.is_not(None)).order_by(c.number)
+    found: dict[NetworkId, list[Address]] = {}
+    for row in tx.execute(query):
+        address = _address(row)
+        if address.network is not None:
+            found.setdefault(address.network, []).append(address)
+    return found
 
 
 def take_free(tx: Tx, zone: ZoneId) -> Address | None:
     """The lowest free address of the zone, locked; the caller saves it with its owner. None: all are taken."""
-    row = tx.execute(_free(tx.dialect.name), {"zone": zone}).first()
-    if row is None:
-        return None
-    query = _SELECT.where(t.address.c.id == row.id)
-    return _address(tx.execute(query).one())
+    c = t.address.c
+    query = (
+        _SELECT.where(c.zone == zone, c.account.is_(None), c.network.is_(None))
+        .order_by(c.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = tx.execute(query).first()
+    return None if row is None else _address(row)
 
 
 def by_text(tx: Tx, zone: ZoneId, address: str) -> Address | None:
@@ -100,15 +112,11 @@ def save(tx: Tx, address: Address) -> None:
         raise Stale("the public address changed meanwhile; read it again and decide anew")
 
 
-@cache
-def _free(dialect: str) -> TextClause:
-    lock = "" if dialect == "sqlite" else "for update skip locked"
-    return text(
-        f"""
-        select id from address where zone = :zone and account is null
-        order by number limit 1 {lock}
-        """  # noqa: S608 - a word of ours
-    )
+def let_go(tx: Tx, networks: Iterable[NetworkId]) -> None:
+    """Released addresses that the appliances of these networks answer for no more: now others may take them (rule 3)."""
+    c = t.address.c
+    free = update(t.address).where(among(tx, c.network, networks), c.account.is_(None))
+    tx.execute(free.values(network=None))
 
 
 def _all(tx: Tx, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Address]:

@@ -39,6 +39,7 @@ class NetworkFilter:
     zone: ZoneId | None = None
     farm: FarmId | None = None
     state: NetworkState | None = None
+    name: str = ""
     prefix: str = ""  # of the name
 
 
@@ -61,7 +62,8 @@ def page(
         (c.account, where.account),
         (c.zone, where.zone),
         (c.farm, where.farm),
-        (c.state, where.state),
+        (c.state, where.state and where.state.value),
+        (c.name, where.name),
     ):
         if value:
             conditions.append(column == value)

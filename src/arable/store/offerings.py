@@ -27,7 +27,7 @@ class OfferingFilter:
 
 def add(tx: Tx, offering: Offering) -> None:
     """A new offering; its name must be free."""
-    _check_name(tx, t.offering, offering.name, WHAT)
+    check_name(tx, offering.name)
     kept.add(tx, t.offering, offering)
 
 
@@ -62,7 +62,7 @@ def remove(tx: Tx, offering: Offering) -> None:
 
 def add_disk(tx: Tx, offering: DiskOffering) -> None:
     """A new disk offering; its name must be free."""
-    _check_name(tx, t.disk_offering, offering.name, DISK)
+    check_disk_name(tx, offering.name)
     kept.add(tx, t.disk_offering, offering)
 
 
@@ -87,6 +87,16 @@ def save_disk(tx: Tx, offering: DiskOffering) -> None:
 def remove_disk(tx: Tx, offering: DiskOffering) -> None:
     """Remove a disk offering. Volumes took its size and limits over when they were made."""
     kept.forget(tx, t.disk_offering, offering, DISK)
+
+
+def check_name(tx: Tx, name: str) -> None:
+    """Raises `Conflict` when an offering has that name."""
+    _check_name(tx, t.offering, name, WHAT)
+
+
+def check_disk_name(tx: Tx, name: str) -> None:
+    """Raises `Conflict` when a disk offering has that name."""
+    _check_name(tx, t.disk_offering, name, DISK)
 
 
 def _check_name(tx: Tx, table: Table, name: str, what: str) -> None:

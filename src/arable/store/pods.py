@@ -24,10 +24,15 @@ class PodFilter:
 
 def add(tx: Tx, pod: Pod) -> None:
     """A new pod; its name must be free in its zone."""
-    row = t.pod.c
-    if tx.execute(select(row.id).where(row.zone == pod.zone, row.name == pod.name)).first():
-        raise Conflict(f"the zone has a pod named {pod.name} already", field="name")
+    check_name(tx, pod.zone, pod.name)
     kept.add(tx, t.pod, pod)
+
+
+def check_name(tx: Tx, zone: ZoneId, name: str) -> None:
+    """Raises `Conflict` when a pod of the zone has that name."""
+    row = t.pod.c
+    if tx.execute(select(row.id).where(row.zone == zone, row.name == name)).first():
+        raise Conflict(f"the zone has a pod named {name} already", field="name")
 
 
 def get(tx: Tx, pod: PodId, *, lock: bool = False) -> Pod:

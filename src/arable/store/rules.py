@@ -54,7 +54,7 @@ def page(
         (c.network, where.network),
         (c.address, where.address),
         (c.nic, where.nic),
-        (c.kind, where.kind),
+        (c.kind, where.kind and where.kind.value),
     ):
         if value:
             conditions.append(column == value)
@@ -83,6 +83,11 @@ def add(tx: Tx, rule: Rule) -> None:
 def remove(tx: Tx, id_: RuleId) -> None:
     """Forget a rule."""
     tx.execute(delete(t.rule).where(t.rule.c.id == id_))
+
+
+def remove_of_network(tx: Tx, network: NetworkId) -> None:
+    """Forget all of a network's rules."""
+    tx.execute(delete(t.rule).where(t.rule.c.network == network))
 
 
 def _rule(row: Any) -> Rule:

@@ -1,0 +1,1 @@
+"""What a routing appliance is told to do, rendered from its wish. Pure; every runtime uses the same."""

@@ -1,0 +1,62 @@
+"""Configuration of dnsmasq: DHCP and DNS of one guest network, and nothing else.
+
+In two parts. What the process is started with stays while it runs; who is in the network is in two files that it
+reads again on SIGHUP, so a new machine costs no restart. Only machines with a lease get an address, and only names
+from our files are names: what a guest calls itself is ignored.
+"""
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from arable.appliance.router import Lease, Router
+
+DHCP_HOSTS, HOSTS = "dhcp-hosts", "hosts"
+LEASES, PID, LOG = "leases", "dnsmasq.pid", "dnsmasq.log"
+
+_LEASE_TIME = "12h"
+
+
+def configuration(router: Router, folder: PurePosixPath, user: str, device: str = "eth0") -> str:
+    """What dnsmasq is started with. `folder` is where it finds its files, `user` whom it becomes."""
+    lines = [
+        f"interface={device}",
+        "except-interface=lo",
+        "bind-interfaces",
+        "no-resolv",
+        "no-poll",
+        "no-hosts",
+        *(f"server={address}" for address in router.resolvers),
+        "domain-needed",
+        "bogus-priv",
+        f"domain={router.domain}",
+        f"local=/{router.domain}/",
+        f"addn-hosts={folder / HOSTS}",
+        f"dhcp-range={router.cidr.network_address},static,{router.cidr.netmask},{_LEASE_TIME}",
+        f"dhcp-hostsfile={folder / DHCP_HOSTS}",
+        "dhcp-ignore=tag:!known",
+        "dhcp-ignore-names",
+        "dhcp-authoritative",
+        f"dhcp-lease-max={router.cidr.num_addresses}",
+        f"dhcp-option=option:router,{router.gateway}",
+        f"dhcp-option=option:dns-server,{router.gateway}",
+        f"dhcp-option=option:mtu,{router.mtu}",
+        f"dhcp-leasefile={folder / LEASES}",
+        f"pid-file={folder / PID}",
+        f"log-facility={folder / LOG}",
+        "quiet-dhcp",
+        f"user={user}",
+        "group=nogroup",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def dhcp_hosts(leases: Iterable[Lease]) -> str:
+    """Who gets which address: MAC, address, name."""
+    return "".join(f"{lease.mac},{lease.address},{lease.name}\n" for lease in leases)
+
+
+def hosts(router: Router, leases: Iterable[Lease]) -> str:
+    """The names that DNS knows, each in full and by itself."""
+    return "".join(
+        f"{lease.address} {lease.name}.{router.domain} {lease.name}\n" for lease in leases
+    )

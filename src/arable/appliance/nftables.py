@@ -1,0 +1,128 @@
+"""The packet filter of a routing appliance, as one text that nft loads in one transaction.
+
+The old table goes and the new one comes at the same instant: no packet ever meets half a ruleset. Connections live
+in the kernel's connection table, not here, so those that stay allowed are not touched (`connections.py` finds those
+that don't).
+
+Inbound rules look at where a packet was sent *before* it was forwarded (`ct original`), as that is what a rule is
+about. A guest that calls its own network's public address goes through the same rules and comes back (hairpin).
+"""
+
+from collections.abc import Iterator
+
+from arable.appliance.router import Forward, Opening, Ports, Router
+from arable.domain.manifest import Protocol
+
+TABLE = "router"
+GUESTS, MANAGEMENT, PUBLIC = "eth0", "eth1", "eth2"
+
+_NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"
+
+
+def ruleset(router: Router) -> str:
+    """All rules of the appliance, in place of those it had."""
+    chains = [
+        _chain("forwarding", "filter hook forward priority filter; policy drop;", _forward(router)),
+        _chain("outward", "", _outward(router)),
+        _chain("inward", "", (_inward(opening) for opening in router.inbound)),
+        _chain("to_router", "filter hook input priority filter; policy drop;", _input(router)),
+        _chain("from_router", "filter hook output priority filter; policy accept;", _output()),
+        _chain("arriving", "nat hook prerouting priority dstnat; policy accept;", _dnat(router)),
+        _chain("leaving", "nat hook postrouting priority srcnat; policy accept;", _snat(router)),
+    ]
+    begin = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
+    return f"{begin}table inet {TABLE} {{\n{''.join(chains)}}}\n"
+
+
+def _chain(name: str, hook: str, rules: Iterator[str]) -> str:
+    lines = [f"type {hook}"] if hook else []
+    body = "".join(f"    {line}\n" for line in (*lines, *rules))
+    return f"  chain {name} {{\n{body}  }}\n"
+
+
+def _forward(router: Router) -> Iterator[str]:
+    yield "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
+    yield "ct state established,related accept"
+    yield "ct state invalid drop"
+    yield f'iifname "{GUESTS}" oifname "{PUBLIC}" ip saddr {router.cidr} jump outward'
+    yield f'iifname {{ "{GUESTS}", "{PUBLIC}" }} oifname "{GUESTS}" ct status dnat jump inward'
+
+
+def _outward(router: Router) -> Iterator[str]:
+    if not router.outbound:
+        yield "accept"
+    for opening in router.outbound:
+        yield f"ip daddr {opening.outside} {_to_ports(opening, 'th dport')}accept"
+
+
+def _inward(opening: Opening) -> str:
+    return (
+        f"ct original ip daddr {opening.public} ip saddr {opening.outside} "
+        f"{_to_ports(opening, 'ct original proto-dst')}accept"
+    )
+
+
+def _to_ports(opening: Opening, what: str) -> str:
+    """Matches of protocol and port; nothing when all are meant."""
+    kinds = {
+        Protocol.ALL: "meta l4proto { tcp, udp } " if opening.ports.last else "",
+        Protocol.TCP: "meta l4proto tcp ",
+        Protocol.UDP: "meta l4proto udp ",
+        Protocol.ICMP: "meta l4proto icmp ",
+    }
+    ports = f"{what} {_range(opening.ports)} " if opening.ports.last else ""
+    return kinds[opening.protocol] + ports
+
+
+def _range(ports: Ports) -> str:
+    return str(ports.first) if ports.first == ports.last else f"{ports.first}-{ports.last}"
+
+
+def _input(router: Router) -> Iterator[str]:
+    yield 'iifname "lo" accept'
+    yield "ct state established,related accept"
+    yield "ct state invalid drop"
+    yield f'iifname "{GUESTS}" udp sport 68 udp dport 67 accept'
+    asked = f'iifname "{GUESTS}" ip saddr {router.cidr} ip daddr {router.gateway}'
+    yield f"{asked} meta l4proto {{ tcp, udp }} th dport 53 accept"
+    yield f"{asked} icmp type echo-request accept"
+    yield f'iifname "{MANAGEMENT}" icmpv6 type echo-request accept'
+    yield f'iifname "{MANAGEMENT}" {_NEIGHBOURS} accept'
+    for opening in router.inbound:
+        if opening.protocol in (Protocol.ICMP, Protocol.ALL) and not opening.ports.last:
+            yield (
+                f'iifname "{PUBLIC}" ip daddr {opening.public} ip saddr {opening.outside} '
+                "icmp type echo-request accept"
+            )
+
+
+def _output() -> Iterator[str]:
+    """The appliance answers the host, and never calls it."""
+    yield f'oifname "{MANAGEMENT}" {_NEIGHBOURS} accept'
+    yield f'oifname "{MANAGEMENT}" ct state established accept'
+    yield f'oifname "{MANAGEMENT}" drop'
+
+
+def _dnat(router: Router) -> Iterator[str]:
+    for forward in router.forwards:
+        protocol, ports = forward.protocol, forward.ports
+        arrived = f'iifname {{ "{GUESTS}", "{PUBLIC}" }} ip daddr {forward.public} '
+        if forward.to_port == ports.first:
+            yield f"{arrived}{protocol} dport {_range(ports)} dnat ip to {forward.to}"
+        elif ports.first == ports.last:
+            to = f"{forward.to}:{forward.to_port}"
+            yield f"{arrived}{protocol} dport {ports.first} dnat ip to {to}"
+        else:
+            # The kernel would choose any port of a target range; a shifted one is told port by port.
+            yield f"{arrived}dnat ip to {protocol} dport map {{ {_shifted(forward)} }}"
+
+
+def _shifted(forward: Forward) -> str:
+    ports = range(forward.ports.first, forward.ports.last + 1)
+    return ", ".join(f"{port} : {forward.to} . {forward.target(port)}" for port in ports)
+
+
+def _snat(router: Router) -> Iterator[str]:
+    if router.out:
+        yield f'oifname "{PUBLIC}" ip saddr {router.cidr} snat ip to {router.out.address}'
+    yield f'oifname "{GUESTS}" ip saddr {router.cidr} ct status dnat masquerade'

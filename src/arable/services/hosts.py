@@ -1,0 +1,161 @@
+"""Hosts and the tokens they join by: what an operator may ask of them. What hosts ask stands in `agents.py`."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from arable.domain.access import Permission
+from arable.domain.errors import Conflict
+from arable.domain.host import DIMENSIONS, Host, HostState, JoinToken
+from arable.domain.ids import HostId, JoinTokenId, PodId, ZoneId
+from arable.domain.settings import JOIN_TOKEN_SECONDS
+from arable.runtime import tokens
+from arable.services import pods
+from arable.services.call import Call
+from arable.services.paging import paged
+from arable.store import hosts, join_tokens, settings
+from arable.store.hosts import HostFilter
+from arable.store.join_tokens import JoinTokenFilter
+from arable.store.nudges import nudge
+from arable.wire.common import Page
+from arable.wire.hosts import (
+    CapacityOfHost,
+    HostChange,
+    HostOut,
+    HostQuery,
+    JoinTokenIn,
+    JoinTokenOut,
+    JoinTokenQuery,
+    NewJoinTokenOut,
+)
+
+
+def create_token(call: Call, ask: JoinTokenIn) -> NewJoinTokenOut:
+    """A token that lets one host join; its text is in this answer and nowhere else."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    pod = pods.named(call, ask.pod)
+    seconds = ask.seconds or settings.get(call.tx, JOIN_TOKEN_SECONDS)
+    issued = tokens.new_join_token(call.around.authority.fingerprint, call.around.entropy)
+    now = call.around.clock.now()
+    token = JoinToken(
+        id=JoinTokenId(call.around.ids.new("jointoken")),
+        pod=pod.id,
+        secret_hash=issued.digest,
+        roles=tuple(sorted(set(ask.roles))),
+        tags=tuple(sorted(set(ask.tags))),
+        expires_at=now + timedelta(seconds=seconds),
+        created_at=now,
+    )
+    join_tokens.add(call.tx, token)
+    known = msgspec.structs.asdict(_token_out(token))
+    return NewJoinTokenOut(**known, token=issued.text.reveal())
+
+
+def page_tokens(call: Call, query: JoinTokenQuery) -> Page[JoinTokenOut]:
+    """Join tokens by age, used ones too."""
+    call.caller.needs(Permission.INFRA_READ)
+    where = JoinTokenFilter(pod=PodId(query.pod) if query.pod else None)
+    found = join_tokens.page(call.tx, where, after=query.after, limit=query.limit + 1)
+    return paged(found, query.limit, _token_out)
+
+
+def delete_token(call: Call, token: JoinTokenId) -> None:
+    """Nobody can join by it any more; a host that has stays."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    join_tokens.get(call.tx, token)
+    join_tokens.remove(call.tx, token)
+
+
+def page(call: Call, query: HostQuery) -> Page[HostOut]:
+    """Hosts by age."""
+    call.caller.needs(Permission.INFRA_READ)
+    where = HostFilter(
+        zone=ZoneId(query.zone) if query.zone else None,
+        pod=PodId(query.pod) if query.pod else None,
+        name=query.name,
+        states=tuple(HostState(state) for state in query.state),
+        maintenance=query.maintenance,
+    )
+    found = hosts.page(call.tx, where, after=query.after, limit=query.limit + 1)
+    return paged(found, query.limit, _out)
+
+
+def get(call: Call, host: HostId) -> HostOut:
+    """One host."""
+    call.caller.needs(Permission.INFRA_READ)
+    return _out(hosts.get(call.tx, host))
+
+
+def change(call: Call, host: HostId, ask: HostChange) -> HostOut:
+    """What is said is changed; over-commit never below what is reserved already (rule 2)."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    before = hosts.get(call.tx, host, lock=True)
+    call.must_be(before.generation)
+    said: dict[str, Any] = msgspec.to_builtins(ask)
+    for name in ("roles", "tags"):
+        if name in said:
+            said[name] = tuple(sorted(set(said[name])))
+    after = before.changed(**said)
+    for dimension in DIMENSIONS:
+        reserved, limit = after.reserved(dimension), after.limit(dimension)
+        if reserved > limit:
+            raise Conflict(
+                f"{reserved} are reserved, and only {limit} could be",
+                field=f"{dimension.partition('_')[0]}_percent",
+            )
+    hosts.change(call.tx, before, said)
+    nudge(call.tx, "machines")  # some may wait for just this room
+    return _out(after)
+
+
+def delete(call: Call, host: HostId) -> None:
+    """Only when nothing is there. Its certificate is worth nothing from then on."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    found = hosts.get(call.tx, host, lock=True)
+    call.must_be(found.generation)
+    hosts.remove(call.tx, found)
+
+
+def _token_out(token: JoinToken) -> JoinTokenOut:
+    return JoinTokenOut(
+        id=token.id,
+        pod=token.pod,
+        roles=token.roles,
+        tags=token.tags,
+        expires_at=token.expires_at,
+        used_at=token.used_at,
+        host=token.host,
+        created_at=token.created_at,
+    )
+
+
+def _out(host: Host) -> HostOut:
+    amounts = {
+        dimension: CapacityOfHost(
+            installed=getattr(host, dimension),
+            percent=host.percent(dimension),
+            total=host.limit(dimension),
+            reserved=host.reserved(dimension),
+        )
+        for dimension in DIMENSIONS
+    }
+    return HostOut(
+        id=host.id,
+        name=host.name,
+        zone=host.zone,
+        pod=host.pod,
+        state=host.state.value,
+        maintenance=host.maintenance,
+        roles=host.roles,
+        tags=host.tags,
+        facts=host.facts,
+        pool=host.pool,
+        machines=host.machines,
+        cpus=host.cpus,
+        server=host.server,
+        seen_at=host.seen_at,
+        generation=host.generation,
+        created_at=host.created_at,
+        **amounts,
+    )

@@ -1,0 +1,229 @@
+"""What one may ask of guest networks. Each is a VLAN of its zone, a subnet and a routing appliance of its own."""
+
+from ipaddress import IPv4Network
+
+from msgspec import UNSET
+
+from arable.domain import farm as farm_
+from arable.domain.access import Permission
+from arable.domain.errors import Conflict, LimitExceeded, NoRoom
+from arable.domain.farm import Farm
+from arable.domain.guest_cidr import check_beside, checked, gateway_of
+from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
+from arable.domain.network import Address, Network, NetworkState
+from arable.domain.zone import Zone
+from arable.services.asks import (
+    NETWORKS,
+    check_expected,
+    operation_out,
+    network_changed,
+    own_network,
+    tell,
+)
+from arable.services.call import Call
+from arable.services.pages import paged
+from arable.services.references import References
+from arable.store import (
+    addresses,
+    farms,
+    networks,
+    nics,
+    public_ranges,
+    quotas,
+    rules,
+    vlans,
+)
+from arable.store.nudges import nudge
+from arable.wire.common import Page
+from arable.wire.networks import NetworkChange, NetworkIn, NetworkOut, NetworkQuery
+from arable.wire.operations import OperationOut
+
+NO_WAY_OUT = (
+    "has no public address, so its machines have no way out: acquire one and associate it, "
+    "or ask the operator for more"
+)
+
+
+def create(call: Call, ask: NetworkIn) -> NetworkOut:
+    """A network, with a public address as its way out if there is one to be had."""
+    call.caller.needs(Permission.NETWORK_WRITE)
+    account = call.caller.account
+    found = References(call.tx)
+    zone = found.zone(ask.zone)
+    cidr = checked(ask.cidr or zone.guest_cidr)
+    farm = None if ask.farm is None else found.farm(account, zone, ask.farm)
+    made = make(call, account, zone, ask.name, cidr, farm)
+    return _shape(call, made, addresses.of_networks(call.tx, [made.id]).get(made.id, []))
+
+
+def make(
+    call: Call,
+    account: AccountId,
+    zone: Zone,
+    name: str,
+    cidr: IPv4Network,
+    farm: Farm | None = None,
+) -> Network:
+    """Keep a new network. Raises before anything is kept, or leaves it to the caller's savepoint.
+
+    Taking from the limit holds the account's row, so nobody else makes a network of this account meanwhile.
+    """
+    quotas.take(call.tx, account, networks=1)
+    if networks.named(call.tx, account, zone.id, name) is not None:
+        raise Conflict(f"you have a network named {name} in {zone.name} already", field="name")
+    check_beside(cidr, networks.of_account(call.tx, account, zone.id))
+    for public in public_ranges.of_zone(call.tx, zone.id):
+        if cidr.overlaps(IPv4Network(public.cidr)):
+            raise Conflict(
+                f"overlaps with {public.cidr}, public addresses of the zone", field="cidr"
+            )
+    id_ = NetworkId(call.around.ids.new("network"))
+    vlan = vlans.take(call.tx, zone.id, id_)
+    made = Network(
+        id=id_,
+        account=account,
+        farm=(farm or default_farm(call, account, zone.id)).id,
+        zone=zone.id,
+        name=name,
+        cidr=str(cidr),
+        gateway=gateway_of(cidr),
+        dns_domain=zone.dns_domain,
+        vlan=vlan,
+        created_at=call.around.clock.now(),
+    )
+    networks.add(call.tx, made)
+    way_out = _take_way_out(call, made)
+    told = f"{name}: created, {cidr}" if way_out else f"{name}: created, {cidr}; {NO_WAY_OUT}"
+    tell(call, account, "network.created", id_, told)
+    return made
+
+
+def default_farm(call: Call, account: AccountId, zone: ZoneId) -> Farm:
+    """The account's default farm in the zone, made on first use by whoever holds the account's limit."""
+    found = farms.named(call.tx, account, zone, farm_.DEFAULT)
+    if found is None:
+        found = Farm(
+            id=FarmId(call.around.ids.new("farm")),
+            account=account,
+            zone=zone,
+            name=farm_.DEFAULT,
+            created_at=call.around.clock.now(),
+        )
+        farms.add(call.tx, found)
+    return found
+
+
+def _take_way_out(call: Call, network: Network) -> Address | None:
+    """A public address for source NAT; none when the zone has none left, or the account's limit none to spare."""
+    free = addresses.take_free(call.tx, network.zone)
+    if free is None:
+        return None
+    try:
+        quotas.take(call.tx, network.account, addresses=1)
+    except LimitExceeded:
+        return None
+    taken = free.changed(
+        account=network.account,
+        network=network.id,
+        source_nat=True,
+        taken_at=call.around.clock.now(),
+    )
+    addresses.save(call.tx, taken)
+    return taken
+
+
+def page(call: Call, query: NetworkQuery) -> Page[NetworkOut]:
+    """Networks in sight, by age."""
+    call.caller.needs(Permission.NETWORK_READ)
+    where = networks.NetworkFilter(
+        account=query.account and AccountId(query.account),
+        zone=query.zone and ZoneId(query.zone),
+        farm=query.farm and FarmId(query.farm),
+        state=query.state and NetworkState(query.state),
+        name=query.name or "",
+        prefix=query.prefix or "",
+    )
+    found = networks.page(
+        call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1
+    )
+    public = addresses.of_networks(call.tx, [network.id for network in found])
+    return paged(found, query, lambda each: _shape(call, each, public.get(each.id, [])))
+
+
+def get(call: Call, network: NetworkId) -> NetworkOut:
+    """One."""
+    call.caller.needs(Permission.NETWORK_READ)
+    found = networks.get(call.tx, call.caller.scope, network)
+    return _shape(call, found, addresses.of_networks(call.tx, [network]).get(network, []))
+
+
+def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
+    """Rename it."""
+    found = own_network(call, network)
+    check_expected(call, found.generation, "network")
+    _check_ready(found)
+    if change.name is not UNSET and change.name != found.name:
+        if networks.named(call.tx, found.account, found.zone, change.name) is not None:
+            raise Conflict(f"there is a network named {change.name} already", field="name")
+        tell(call, found.account, "network.renamed", network, f"{found.name}: now {change.name}")
+        # Every generation is told to the appliance, or what waits for the last one would wait for ever.
+        found = found.changed(name=change.name, attention=True)
+        networks.save(call.tx, found)
+        nudge(call.tx, NETWORKS)
+    return _shape(call, found, addresses.of_networks(call.tx, [network]).get(network, []))
+
+
+def delete(call: Call, network: NetworkId) -> OperationOut:
+    """It leaves: done when no host has anything of it any more. Its name is free at once, its VLAN only then."""
+    found = own_network(call, network)
+    check_expected(call, found.generation, "network")
+    _check_ready(found)
+    if count := nics.of_network(call.tx, network):
+        raise Conflict(
+            f"{count} machines have ports on {found.name}, destroyed ones among them until they are expunged",
+            why={"ports": count},
+        )
+    held = addresses.of_networks(call.tx, [network]).get(network, [])
+    if others := [address.address for address in held if not address.source_nat]:
+        raise Conflict(
+            f"{found.name} has public addresses; release them first: {', '.join(others)}"
+        )
+    rules.remove_of_network(call.tx, network)
+    for address in held:
+        addresses.save(call.tx, address.changed(account=None, source_nat=False, taken_at=None))
+        quotas.give(call.tx, found.account, addresses=1)
+    operation = network_changed(
+        call, found, "network.delete", state=NetworkState.LEAVING, name=str(found.id)
+    )
+    tell(call, found.account, "network.leaving", network, f"{found.name}: deleted")
+    return operation_out(operation)
+
+
+def _check_ready(network: Network) -> None:
+    if network.state is not NetworkState.READY:
+        raise Conflict("this network was deleted; it goes when no host has anything of it")
+
+
+def _shape(call: Call, network: Network, public: list[Address]) -> NetworkOut:
+    source = next((address.address for address in public if address.source_nat), None)
+    notice = ""
+    if network.state is NetworkState.READY and source is None:
+        notice = f"{network.name} {NO_WAY_OUT}"
+    infra = Permission.INFRA_READ in call.caller.permissions
+    return NetworkOut(
+        id=network.id,
+        name=network.name,
+        account=network.account,
+        zone=network.zone,
+        farm=network.farm,
+        cidr=network.cidr,
+        gateway=network.gateway,
+        dns_domain=network.dns_domain,
+        vlan=network.vlan if infra else None,
+        state=network.state.value,
+        appliance=network.appliance_state.value,
+        source_nat=source,
+        notice=notice,
+        generation=network.generation,
+        created_at=network.created_at,
+    )

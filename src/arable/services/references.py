@@ -1,0 +1,163 @@
+"""What a request names, by name or by id, found once: a thousand deployments of one kind look things up once.
+
+Everything is looked up for an account: its own things, and what everybody may use. Another account's name or id reads
+like one that does not exist (rule 9).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from arable.domain import ids
+from arable.domain.access import Scope
+from arable.domain.errors import BadInput, Conflict, NotFound
+from arable.domain.farm import Farm
+from arable.domain.group import Group
+from arable.domain.ids import AccountId
+from arable.domain.image import Image, ImageVersion
+from arable.domain.network import Network
+from arable.domain.offering import DiskOffering, Offering
+from arable.domain.settings import PLACEMENT_STRATEGY
+from arable.domain.zone import Zone
+from arable.store import farms, groups, images, networks, offerings, settings, zones
+from arable.store.database import Tx
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class References:
+    """Remembers what it found, and what it did not find, for as long as its transaction lasts."""
+
+    tx: Tx
+    _found: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def zone(self, ref: str | None, where: str = "zone") -> Zone:
+        """An enabled zone; the only one there is when nothing is said."""
+
+        def look() -> Zone:
+            if ref is None:
+                every = zones.page(self.tx, zones.ZoneFilter(enabled=True), limit=2)
+                if len(every) != 1:
+                    raise BadInput(
+                        "say in which zone" if every else "there is no zone", field=where
+                    )
+                return every[0]
+            if ids.kind_of(ref) == "zone":
+                return zones.get(self.tx, ids.ZoneId(ref))
+            return _one(zones.page(self.tx, zones.ZoneFilter(name=ref), limit=1), "zone")
+
+        zone = self._once(("zone", ref), where, look)
+        if not zone.enabled:
+            raise Conflict("this zone takes nothing new: it is disabled", field=where)
+        return zone
+
+    def offering(self, ref: str, where: str = "offering") -> Offering:
+        """One that is for sale."""
+
+        def look() -> Offering:
+            if ids.kind_of(ref) == "offering":
+                return offerings.get(self.tx, ids.OfferingId(ref))
+            return offerings.by_name(self.tx, ref)
+
+        found = self._once(("offering", ref), where, look)
+        if not found.enabled:
+            raise Conflict("this offering is not for sale any more", field=where)
+        return found
+
+    def disk_offering(self, ref: str, where: str) -> DiskOffering:
+        """One that is for sale."""
+
+        def look() -> DiskOffering:
+            if ids.kind_of(ref) == "diskoffering":
+                return offerings.get_disk(self.tx, ids.DiskOfferingId(ref))
+            named = offerings.OfferingFilter(name=ref)
+            return _one(offerings.page_disks(self.tx, named, limit=1), "disk offering")
+
+        found = self._once(("diskoffering", ref), where, look)
+        if not found.enabled:
+            raise Conflict("this disk offering is not for sale any more", field=where)
+        return found
+
+    def image(self, account: AccountId, ref: str, where: str = "image") -> Image:
+        """The account's own, or a public one."""
+        scope = Scope(account=account)
+
+        def look() -> Image:
+            if ids.kind_of(ref) == "image":
+                return images.get(self.tx, scope, ids.ImageId(ref))
+            return images.by_name(self.tx, scope, ref)
+
+        return self._once(("image", account, ref), where, look)
+
+    def version(self, image: Image, number: int | None, where: str = "version") -> ImageVersion:
+        """Of an image that was found; its newest when no number is said."""
+        return self._once(
+            ("version", image.id, number),
+            where,
+            lambda: images.version(self.tx, image.id, number),
+        )
+
+    def farm(self, account: AccountId, zone: Zone, ref: str, where: str = "farm") -> Farm:
+        """The account's, in the zone."""
+
+        def look() -> Farm:
+            if ids.kind_of(ref) == "farm":
+                found = farms.get(self.tx, Scope(account=account), ids.FarmId(ref))
+                return _in_zone(found, zone, "farm")
+            return _there(farms.named(self.tx, account, zone.id, ref), "farm")
+
+        return self._once(("farm", account, zone.id, ref), where, look)
+
+    def network(self, account: AccountId, zone: Zone, ref: str, where: str = "network") -> Network:
+        """The account's, in the zone."""
+
+        def look() -> Network:
+            if ids.kind_of(ref) == "network":
+                found = networks.get(self.tx, Scope(account=account), ids.NetworkId(ref))
+                return _in_zone(found, zone, "network")
+            return _there(networks.named(self.tx, account, zone.id, ref), "network")
+
+        return self._once(("network", account, zone.id, ref), where, look)
+
+    def group(self, account: AccountId, ref: str, where: str = "group") -> Group:
+        """The account's placement group."""
+
+        def look() -> Group:
+            if ids.kind_of(ref) == "group":
+                return groups.get(self.tx, Scope(account=account), ids.GroupId(ref))
+            return _there(groups.named(self.tx, account, ref), "placement group")
+
+        return self._once(("group", account, ref), where, look)
+
+    def strategy(self) -> str:
+        """What the cloud prefers."""
+        return self._once(("strategy",), "", lambda: settings.get(self.tx, PLACEMENT_STRATEGY))
+
+    def _once(self, key: tuple[Any, ...], where: str, look: Callable[[], T]) -> T:
+        if key not in self._found:
+            try:
+                self._found[key] = look()
+            except (NotFound, BadInput) as error:
+                self._found[key] = error
+        found = self._found[key]
+        if isinstance(found, NotFound | BadInput):
+            raise type(found)(found.public, field=where)
+        result: T = found
+        return result
+
+
+def _one(found: list[T], what: str) -> T:
+    return _there(found[0] if found else None, what)
+
+
+def _there(found: T | None, what: str) -> T:
+    if found is None:
+        raise NotFound(f"there is no such {what}")
+    return found
+
+
+def _in_zone(found: T, zone: Zone, what: str) -> T:
+    if getattr(found, "zone", None) != zone.id:
+        raise BadInput(f"this {what} is in another zone than {zone.name}")
+    return found

@@ -1,0 +1,206 @@
+"""What an operator and a customer had before the story begins: a zone of hosts, an offering, an image, an account."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert
+
+from arable.domain.access import ROLES, Caller
+from arable.domain.host import HostState
+from arable.domain.ids import AccountId, DomainId, HostId, PoolId, UserId, ZoneId
+from arable.domain.manifest import ImagePart, PartFormat, PartRole
+from arable.runtime.clock import Clock
+from arable.runtime.entropy import Ids
+from arable.store import schema
+from arable.store.database import Tx
+
+KERNEL = b"\x7fELF simulated kernel"
+IMAGE = "tiny"
+OFFERING = "small"
+VLANS = range(100, 108)
+PUBLIC_VLAN = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How large the world is, and how tight: small worlds hit their limits, and that is where bugs live."""
+
+    pods: int = 2
+    hosts: int = 2  # in each pod
+    host_cpus: int = 8
+    host_mhz: int = 16_000
+    host_memory_mib: int = 2048
+    host_disk_mib: int = 100_000
+    machine_memory_mib: int = 256
+    limits: int = -1  # machines of an account
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The names of what was laid out."""
+
+    zone: ZoneId
+    hosts: dict[HostId, PoolId]
+    callers: tuple[Caller, ...]
+    files: dict[str, bytes]
+
+
+def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> Ground:
+    """Write it all down in an empty store."""
+    at = clock.now()
+    zone = ZoneId(ids.new("zone"))
+    _add(tx, schema.zone, id=zone, name="zone-1", created_at=at)
+    _add_all(tx, schema.vlan, [{"zone": zone, "tag": tag} for tag in VLANS])
+    hosts: dict[HostId, PoolId] = {}
+    for p in range(room.pods):
+        pod = ids.new("pod")
+        _add(
+            tx,
+            schema.pod,
+            id=pod,
+            zone=zone,
+            name=f"pod-{p}",
+            cidr=f"172.31.{p}.0/24",
+            created_at=at,
+        )
+        for h in range(room.hosts):
+            host, pool = HostId(ids.new("host")), PoolId(ids.new("pool"))
+            _add(
+                tx,
+                schema.host,
+                id=host,
+                zone=zone,
+                pod=pod,
+                name=f"host-{p}-{h}",
+                state=HostState.UP,
+                roles=["compute", "routing"],
+                pool=pool,
+                cpus=room.host_cpus,
+                cpu_mhz=room.host_mhz,
+                memory_mib=room.host_memory_mib,
+                disk_mib=room.host_disk_mib,
+                seen_at=at,
+                created_at=at,
+            )
+            _add(
+                tx,
+                schema.pool,
+                id=pool,
+                zone=zone,
+                host=host,
+                name="local",
+                kind="local",
+                created_at=at,
+            )
+            hosts[host] = pool
+    _addresses(tx, zone, ids, at)
+    part = ImagePart(
+        role=PartRole.KERNEL,
+        sha256=hashlib.sha256(KERNEL).hexdigest(),
+        bytes=len(KERNEL),
+        format=PartFormat.BLOB,
+    )
+    root = DomainId(ids.new("domain"))
+    _add(tx, schema.domain, id=root, path="root", name="root", created_at=at)
+    _add_all(
+        tx,
+        schema.role,
+        [
+            {"name": name, "rank": int(rank), "permissions": sorted(may)}
+            for name, (rank, may) in ROLES.items()
+        ],
+    )
+    callers = tuple(
+        _customer(tx, ids, root, f"customer-{n}", room.limits, at) for n in range(customers)
+    )
+    _add(
+        tx,
+        schema.offering,
+        id=ids.new("offering"),
+        name=OFFERING,
+        cpus=1,
+        cpu_mhz=1000,
+        memory_mib=room.machine_memory_mib,
+        root_mib=1024,
+        created_at=at,
+    )
+    image = ids.new("image")
+    _add(
+        tx,
+        schema.image,
+        id=image,
+        account=callers[0].account,
+        name=IMAGE,
+        public=True,
+        created_at=at,
+    )
+    _add(
+        tx,
+        schema.image_version,
+        image=image,
+        number=1,
+        digest=part.sha256,
+        parts=[part],
+        bytes=part.bytes,
+        created_at=at,
+    )
+    return Ground(zone, hosts, callers, {part.sha256: KERNEL})
+
+
+def _customer(tx: Tx, ids: Ids, root: DomainId, name: str, limit: int, at: Any) -> Caller:
+    account, user = AccountId(ids.new("account")), UserId(ids.new("user"))
+    _add(tx, schema.account, id=account, domain=root, name=name, created_at=at)
+    _add(tx, schema.quota, account=account, max_machines=limit)
+    _add(tx, schema.user, id=user, account=account, name=name, role="customer", created_at=at)
+    rank, may = ROLES["customer"]
+    return Caller(
+        user=user,
+        name=name,
+        account=account,
+        domain=root,
+        path="root",
+        role="customer",
+        rank=rank,
+        permissions=may,
+        via="system",
+    )
+
+
+def _addresses(tx: Tx, zone: ZoneId, ids: Ids, at: Any) -> None:
+    made = ids.new("range")
+    _add(
+        tx,
+        schema.public_range,
+        id=made,
+        zone=zone,
+        cidr="203.0.113.0/24",
+        gateway="203.0.113.1",
+        first="203.0.113.10",
+        last="203.0.113.19",
+        vlan=PUBLIC_VLAN,
+        created_at=at,
+    )
+    first = (203 << 24) + (113 << 8)
+    _add_all(
+        tx,
+        schema.address,
+        [
+            {
+                "id": ids.new("address"),
+                "zone": zone,
+                "range": made,
+                "address": f"203.0.113.{n}",
+                "number": first + n,
+            }
+            for n in range(10, 20)
+        ],
+    )
+
+
+def _add(tx: Tx, table: Any, **columns: Any) -> None:
+    tx.execute(insert(table).values(**columns))
+
+
+def _add_all(tx: Tx, table: Any, rows: list[dict[str, Any]]) -> None:
+    tx.execute(insert(table), rows)
