@@ -38,7 +38,7 @@ def upgrade() -> None:
 '''
 
 
-def plain(kind: str, thing: Any, context: Any) -> str | bool:
+def plain(kind: str, thing: Any, _context: Any) -> str | bool:
     """Our own column types as what they are in the database."""
     if kind == "type" and isinstance(thing, TypeDecorator):
         return f"sa.{thing.impl_instance!r}"
@@ -61,7 +61,9 @@ def difference(database: Database) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    ask = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     ask.add_argument("message", nargs="?", default="")
     ask.add_argument("--first", action="store_true")
     given = ask.parse_args()
@@ -74,7 +76,10 @@ def main() -> None:
         if not given.message:
             raise SystemExit("say what the revision does")
         before = migrate.upgrade(database)
-        message, revision = given.message[0].upper() + given.message[1:], f"r{int(before[1:]) + 1:04}"
+        message, revision = (
+            given.message[0].upper() + given.message[1:],
+            f"r{int(before[1:]) + 1:04}",
+        )
     body = difference(database)
     if not body:
         raise SystemExit("the schema has not changed")

@@ -54,5 +54,3 @@ def bearer(said: Headers) -> str:
 def _here(caller: Caller, scope: Scope, request: str) -> Caller:
     client = scope.get("client")
     return replace(caller, source=client[0] if client else "", request=request)
-
-

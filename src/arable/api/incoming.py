@@ -228,9 +228,7 @@ def _check_media(said: Headers) -> None:
         "charset=utf-8",
         'charset="utf-8"',
     ):
-        raise Fault(
-            415, "unsupported-media-type", "the body must be application/json, in UTF-8"
-        )
+        raise Fault(415, "unsupported-media-type", "the body must be application/json, in UTF-8")
     if said.content_encoding not in ("", "identity"):
         raise Fault(415, "unsupported-media-type", "the body must not be compressed")
 

@@ -6,6 +6,7 @@ them (a newline in a DHCP option was enough to configure a peer's dnsmasq). What
 before anything is touched, and names the field; the router goes on with what it has.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -229,7 +230,7 @@ def _forwards(
 def _apart(forwards: Sequence[Forward]) -> None:
     """A public port leads to one place."""
     order = sorted(forwards, key=lambda f: (f.public, f.protocol, f.ports.first))
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in itertools.pairwise(order):
         same = (one.public, one.protocol) == (other.public, other.protocol)
         if same and other.ports.first <= one.ports.last:
             raise BadInput(

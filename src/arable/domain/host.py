@@ -110,5 +110,7 @@ class JoinToken:
     expires_at: datetime
     used_at: datetime | None = None
     host: HostId | None = None
-    request_hash: str = ""  # of the signing request that used it, so that a lost answer can be given again
+    request_hash: str = (
+        ""  # of the signing request that used it, so that a lost answer can be given again
+    )
     created_at: datetime

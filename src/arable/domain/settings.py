@@ -43,7 +43,9 @@ _KINDS: dict[type, str] = {int: "a whole number", str: "text"}
 
 
 def _limit(resource: str, default: int, of: str) -> Setting[int]:
-    return Setting(f"new_account_{resource}", default, f"Limit of a new account: {of}; -1: none", -1, _MOST)
+    return Setting(
+        f"new_account_{resource}", default, f"Limit of a new account: {of}; -1: none", -1, _MOST
+    )
 
 
 EXPUNGE_SECONDS = Setting(

@@ -57,9 +57,7 @@ def check_tags(asked: Tags, there: Iterable[Tags], field: str) -> None:
         raise BadInput(f"VLANs are numbers from {FIRST_TAG} to {LAST_TAG}", field=field)
     for run in there:
         if run.meets(asked):
-            raise Conflict(
-                f"the zone has the VLANs {run.first} to {run.last} already", field=field
-            )
+            raise Conflict(f"the zone has the VLANs {run.first} to {run.last} already", field=field)
 
 
 def runs(tags: Sequence[int]) -> tuple[Tags, ...]:

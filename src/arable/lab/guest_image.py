@@ -30,6 +30,7 @@ _PLACES = {  # of `guest/` in the image, and whether it is started as a program
     "init": ("init", True),
     "seed": ("lib/arable/seed", False),
     "cloud-config.awk": ("lib/arable/cloud-config.awk", False),
+    "multipart.awk": ("lib/arable/multipart.awk", False),
     "dhcp": ("lib/arable/dhcp", True),
     "index.cgi": ("www/cgi-bin/index.cgi", True),
     "power-button": ("sbin/shutdown", True),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,9 +29,11 @@ class Process(msgspec.Struct, frozen=True):
 
     @property
     def alive(self) -> bool:
-        """Whether it runs; one that only waits to be reaped does not."""
+        """Whether it runs. One that waits to be reaped does not, unless threads of it still hold what it held."""
         found = _stat(self.pid)
-        return found is not None and found[2] == self.born and found[1] not in "ZX"
+        if found is None or found.born != self.born:
+            return False
+        return found.state not in "ZX" or found.threads > 1
 
     def signal(self, number: int) -> None:
         """Send it; a process that is gone doesn't mind."""
@@ -42,7 +45,7 @@ class Process(msgspec.Struct, frozen=True):
 def process(pid: int) -> Process | None:
     """The process that has this number now."""
     found = _stat(pid)
-    return None if found is None else Process(pid, found[2])
+    return None if found is None else Process(pid, found.born)
 
 
 def marked(mark: str) -> Iterator[Process]:
@@ -69,7 +72,7 @@ def family(root: Process) -> list[Process]:
     for pid in _pids():
         found = _stat(pid)
         if found:
-            children.setdefault(found[0], []).append(pid)
+            children.setdefault(found.parent, []).append(pid)
     members, waiting = [], [root.pid] if root.alive else []
     while waiting:
         pid = waiting.pop()
@@ -101,7 +104,9 @@ def await_end(processes: Iterable[Process], clock: Clock, limit: timedelta) -> l
             fd = os.pidfd_open(one.pid)
             try:
                 if one.alive:  # the number may have changed hands before we got hold of it
-                    select.select([fd], [], [], max(0.0, until - clock.monotonic()))
+                    end = select.poll()
+                    end.register(fd, select.POLLIN)
+                    end.poll(max(0.0, until - clock.monotonic()) * 1000)
             finally:
                 os.close(fd)
     return [one for one in left if one.alive]
@@ -116,11 +121,17 @@ def _pids() -> Iterator[int]:
     return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
 
 
-def _stat(pid: int) -> tuple[int, str, int] | None:
-    """Parent, state and birth."""
+class _Stat(NamedTuple):
+    parent: int
+    state: str
+    threads: int
+    born: int
+
+
+def _stat(pid: int) -> _Stat | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text[text.rindex(")") + 2 :].split()
-    return int(fields[1]), fields[0], int(fields[19])
+    return _Stat(int(fields[1]), fields[0], int(fields[17]), int(fields[19]))

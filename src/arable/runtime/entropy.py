@@ -9,6 +9,9 @@ import secrets
 from arable.domain.ids import ALPHABET
 from arable.runtime.clock import Clock
 
+Random = random.Random
+"""The type of a generator, for those who are handed one."""
+
 _LAST = 11  # characters of chance at the end of an id: 57 bits for each millisecond
 
 

@@ -24,7 +24,9 @@ TOPIC = "credentials"
 BELIEVED = 1.0
 _MOST = 10_000
 _USED_EVERY = timedelta(minutes=5)  # how exact `used_at` of a key is
-_REFUSED = "this credential does not count: it is unknown, has expired or was revoked; sign in again"
+_REFUSED = (
+    "this credential does not count: it is unknown, has expired or was revoked; sign in again"
+)
 
 NOBODY = Caller(
     user=UserId(""),

@@ -231,9 +231,7 @@ class Executor:
 
 def lost_race(error: BaseException) -> bool:
     """Whether the database gave this transaction up for another's sake: the same again will do."""
-    return (
-        isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST_RACES
-    )
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST_RACES
 
 
 def _target(answer: Any) -> str:

@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from arable.domain import farm as farm_
 from arable.domain.access import Permission
-from arable.domain.errors import Conflict, LimitExceeded, NoRoom
+from arable.domain.errors import Conflict, LimitExceeded
 from arable.domain.farm import Farm
 from arable.domain.guest_cidr import check_beside, checked, gateway_of
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
@@ -15,8 +15,8 @@ from arable.domain.zone import Zone
 from arable.services.asks import (
     NETWORKS,
     check_expected,
-    operation_out,
     network_changed,
+    operation_out,
     own_network,
     tell,
 )
@@ -136,10 +136,10 @@ def page(call: Call, query: NetworkQuery) -> Page[NetworkOut]:
     """Networks in sight, by age."""
     call.caller.needs(Permission.NETWORK_READ)
     where = networks.NetworkFilter(
-        account=query.account and AccountId(query.account),
-        zone=query.zone and ZoneId(query.zone),
-        farm=query.farm and FarmId(query.farm),
-        state=query.state and NetworkState(query.state),
+        account=AccountId(query.account) if query.account else None,
+        zone=ZoneId(query.zone) if query.zone else None,
+        farm=FarmId(query.farm) if query.farm else None,
+        state=NetworkState(query.state) if query.state else None,
         name=query.name or "",
         prefix=query.prefix or "",
     )

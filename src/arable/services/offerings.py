@@ -38,9 +38,7 @@ def create(call: Call, ask: OfferingIn) -> OfferingOut:
 def page(call: Call, query: OfferingQuery) -> Page[OfferingOut]:
     """Offerings by age."""
     call.caller.needs(Permission.CATALOGUE_READ)
-    found = offerings.page(
-        call.tx, _where(call, query), after=query.after, limit=query.limit + 1
-    )
+    found = offerings.page(call.tx, _where(call, query), after=query.after, limit=query.limit + 1)
     return paged(found, query.limit, _out)
 
 
@@ -124,9 +122,8 @@ def delete_disk(call: Call, offering: DiskOfferingId) -> None:
 
 def _where(call: Call, query: OfferingQuery) -> OfferingFilter:
     """Only those who could enable a disabled one get to see it."""
-    sees_all = Permission.CATALOGUE_WRITE in call.caller.permissions
-    enabled = query.enabled if sees_all else True
-    return OfferingFilter(name=query.name, enabled=enabled)
+    writes = Permission.CATALOGUE_WRITE in call.caller.permissions
+    return OfferingFilter(name=query.name, enabled=query.enabled, disabled=writes)
 
 
 def _check_shown(call: Call, enabled: bool, what: str) -> None:

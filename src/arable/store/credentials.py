@@ -35,9 +35,7 @@ class Holder:
 
 def of_key(tx: Tx, key: KeyId) -> Holder | None:
     """The holder of an API key."""
-    row = _one(
-        tx, t.api_key, t.api_key.c.id == key, t.api_key.c.scopes, t.api_key.c.used_at
-    )
+    row = _one(tx, t.api_key, t.api_key.c.id == key, t.api_key.c.scopes, t.api_key.c.used_at)
     return None if row is None else _holder(row, permissions_of(row["scopes"]), row["used_at"])
 
 

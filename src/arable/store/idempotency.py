@@ -15,7 +15,7 @@ from arable.store.columns import micros
 from arable.store.database import Tx
 
 _BEGIN = text(
-    "insert into idempotency (\"user\", \"key\", fingerprint, status, body, created_at)"
+    'insert into idempotency ("user", "key", fingerprint, status, body, created_at)'
     " values (:user, :key, :fingerprint, 0, '', :at) on conflict do nothing"
 )
 

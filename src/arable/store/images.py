@@ -122,7 +122,9 @@ def version(tx: Tx, image: ImageId, number: int | None = None) -> ImageVersion:
         query = query.where(row.number == number)
     found = tx.execute(query.order_by(row.number.desc()).limit(1)).first()
     if found is None:
-        raise NotFound("the image has no such version" if number else "the image has no version yet")
+        raise NotFound(
+            "the image has no such version" if number else "the image has no version yet"
+        )
     return kept.value(ImageVersion, found)
 
 
@@ -147,9 +149,10 @@ def remove_version(tx: Tx, old: ImageVersion) -> None:
         select(exists().where(machine.image == old.image, machine.image_version == old.number))
     ).scalar():
         raise Conflict("machines were made of this version")
-    if old.disk is not None and tx.execute(
-        select(exists().where(volume.source.contains(old.disk.sha256)))
-    ).scalar():
+    if (
+        old.disk is not None
+        and tx.execute(select(exists().where(volume.source.contains(old.disk.sha256)))).scalar()
+    ):
         raise Conflict("volumes lie over this version's disk")
     row = t.image_version.c
     tx.execute(delete(t.image_version).where(row.image == old.image, row.number == old.number))
@@ -179,10 +182,10 @@ def parts_of(tx: Tx, account: AccountId, digests: Iterable[str]) -> dict[str, Im
     return {found.sha256: _part(found) for found in tx.execute(query)}
 
 
-def bytes_of(tx: Tx, account: AccountId) -> int:
-    """All parts that the account brought, together."""
+def bytes_of(tx: Tx, account: AccountId, *, but: Iterable[str] = ()) -> int:
+    """All parts that the account brought, together, `but` these."""
     row = t.image_part.c
-    query = select(func.sum(row.bytes)).where(row.account == account)
+    query = select(func.sum(row.bytes)).where(row.account == account, ~among(tx, row.sha256, but))
     return int(tx.execute(query).scalar() or 0)
 
 
@@ -207,11 +210,15 @@ def unused_parts(tx: Tx, before: datetime) -> list[tuple[AccountId, str]]:
     return [pair for pair in tx.execute(query).tuples() if pair not in used]
 
 
-def forget_part(tx: Tx, account: AccountId, sha256: str) -> bool:
-    """The account does not have this part any more; whether nobody has, so that its bytes may go."""
+def known_parts(tx: Tx) -> frozenset[str]:
+    """Digests of all parts that somebody brought."""
+    return frozenset(tx.execute(select(t.image_part.c.sha256)).scalars())
+
+
+def forget_part(tx: Tx, account: AccountId, sha256: str) -> None:
+    """The account does not have this part any more."""
     row = t.image_part.c
     tx.execute(delete(t.image_part).where(row.account == account, row.sha256 == sha256))
-    return not tx.execute(select(exists().where(row.sha256 == sha256))).scalar()
 
 
 def _usable(scope: Scope) -> list[ColumnElement[bool]]:

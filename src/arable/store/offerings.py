@@ -19,10 +19,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferingFilter:
-    """Which offerings of a list, of either kind."""
+    """Which offerings of a list, of either kind. `disabled`: those too that nothing can be made of."""
 
     name: str | None = None
     enabled: bool | None = None
+    disabled: bool = False
 
 
 def add(tx: Tx, offering: Offering) -> None:
@@ -112,4 +113,6 @@ def _page(
         conditions.append(table.c.name == where.name)
     if where.enabled is not None:
         conditions.append(table.c.enabled == where.enabled)
+    if not where.disabled:
+        conditions.append(table.c.enabled)
     return kept.page(tx, table, kind, conditions, after=after, limit=limit)

@@ -31,7 +31,7 @@ def get(tx: Tx, setting: Setting[V]) -> V:
 def all_of(tx: Tx) -> dict[str, int | str]:
     """Every setting by name."""
     row = schema.setting.c
-    stored = {name: value for name, value in tx.execute(select(row.name, row.value)).tuples()}
+    stored = dict(tx.execute(select(row.name, row.value)).tuples().all())
     return {name: _fitting(setting, stored.get(name)) for name, setting in SETTINGS.items()}
 
 

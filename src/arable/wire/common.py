@@ -36,6 +36,8 @@ Line = Annotated[
         max_length=255, pattern=_PLAIN, description="One line of text without control characters."
     ),
 ]
+Plain = Annotated[str, Meta(pattern=_PLAIN)]
+"""What a `Line` may consist of, to be bounded otherwise: msgspec takes each bound from one place only."""
 Id = Annotated[
     str,
     Meta(

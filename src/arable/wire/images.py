@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, Line, Name, NameOrId, Out, PageQuery
+from arable.wire.common import Id, In, Name, Out, PageQuery, Plain
 
 Sha256 = Annotated[
     str,
@@ -25,7 +25,7 @@ PartFormatName = Annotated[
     Meta(description="How it is opened; never guessed. Kernels and initrds are blobs."),
 ]
 CommandLine = Annotated[
-    Line,
+    Plain,
     Meta(
         max_length=2048,
         description="Of the kernel, for versions that boot by kernel and initrd.",
@@ -46,9 +46,6 @@ class ImageIn(In, frozen=True, kw_only=True):
     public: Public = False
     command_line: CommandLine = ""
     minimum_memory_mib: Memory = 0
-    account: Annotated[
-        NameOrId | None, Meta(description="Whose it is; null: the caller's own account.")
-    ] = None
 
 
 class ImageChange(In, frozen=True, kw_only=True):
@@ -131,7 +128,7 @@ class FileIn(In, frozen=True, kw_only=True):
     """A file in the management server's image directory."""
 
     path: Annotated[
-        Line,
+        Plain,
         Meta(
             min_length=1,
             max_length=1024,

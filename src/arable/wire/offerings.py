@@ -5,16 +5,17 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import In, Line, Name, Out, PageQuery, Tag
+from arable.wire.common import In, Name, Out, PageQuery, Plain, Tag
 
 Tags = Annotated[
     tuple[Tag, ...], Meta(max_length=16, description="Only hosts with all of these take it.")
 ]
 PriceClass = Annotated[
-    Line, Meta(max_length=63, description="What it costs is a matter of its class.")
+    Plain, Meta(max_length=63, description="What it costs is a matter of its class.")
 ]
 Kbps = Annotated[
-    int, Meta(ge=0, le=400_000_000, description="In each direction; 0: no limit.", examples=[100_000])
+    int,
+    Meta(ge=0, le=400_000_000, description="In each direction; 0: no limit.", examples=[100_000]),
 ]
 Iops = Annotated[int, Meta(ge=0, le=10_000_000, description="0: no limit.")]
 BytesPerSecond = Annotated[int, Meta(ge=0, le=1 << 40, description="0: no limit.")]
@@ -26,9 +27,7 @@ class OfferingIn(In, frozen=True, kw_only=True):
 
     name: Name
     cpus: Annotated[int, Meta(ge=1, le=512, examples=[2])]
-    cpu_mhz: Annotated[
-        int, Meta(ge=100, le=10_000, description="Of each CPU.", examples=[2000])
-    ]
+    cpu_mhz: Annotated[int, Meta(ge=100, le=10_000, description="Of each CPU.", examples=[2000])]
     memory_mib: Annotated[int, Meta(ge=16, le=1 << 24, examples=[4096])]
     root_mib: Annotated[
         int, Meta(ge=1, le=1 << 26, description="The first disk, at least.", examples=[20480])

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from arable.wire.common import In, Line, Out
+from arable.wire.common import In, Out, Plain
 
 SettingName = Annotated[str, Meta(max_length=63, pattern=r"^[a-z_]+$(?!\n)")]
-SettingValue = Annotated[int, Meta(ge=-1, le=1 << 40)] | Annotated[Line, Meta(max_length=63)]
+SettingValue = Annotated[int, Meta(ge=-1, le=1 << 40)] | Annotated[Plain, Meta(max_length=63)]
 
 
 class SettingOut(Out, frozen=True, kw_only=True):

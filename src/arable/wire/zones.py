@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import In, Line, Name, Out, PageQuery
+from arable.wire.common import In, Name, Out, PageQuery, Plain
 
 Cidr = Annotated[
     str,
@@ -28,7 +28,7 @@ DnsDomain = Annotated[
     ),
 ]
 Resolvers = Annotated[
-    tuple[Annotated[Line, Meta(max_length=45)], ...],
+    tuple[Annotated[Plain, Meta(max_length=45)], ...],
     Meta(max_length=4, description="Where names outside are asked; none: not at all."),
 ]
 GuestCidr = Annotated[Cidr, Meta(description="The subnet of networks that are made on first use.")]

@@ -1,0 +1,277 @@
+"""Renders a guest as the XML that libvirt reads, and reads back what we wrote into it. Pure: values in, text out.
+
+Our own facts (machine, generation, boots) live in the domain's metadata, so they are kept, started and removed
+with the guest, and a driver that was just made knows as much as the one before it. Every value goes in as a value
+of an XML tree, never as text pasted into text; what XML can't hold is refused. Disk formats are always given:
+libvirt and QEMU then never look into a disk to guess (TRUST, part 2).
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, fromstring, register_namespace, tostring
+
+from arable.domain.errors import BadInput
+from arable.domain.ids import MachineId
+from arable.drivers.hypervisor.protocol import Guest, GuestDisk, GuestPort
+
+NAMESPACE = "urn:arable:guest:1"
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+PERIOD_US = 100_000
+_LEAST_QUOTA_US = 1_000  # what libvirt and the kernel take
+_LEAST_WEIGHT, _MOST_WEIGHT = 2, 10_000  # valid in both versions of cgroups
+_LEAST_CACHE_MIB, _MOST_CACHE_MIB = 64, 512
+_MOST_PORTS = 20  # PCI slots on the root bus are few; see `_Slots`
+_MOST_DISKS = 8
+
+# Control characters, lone surrogates and the two non-characters: not even a reference can name them in XML 1.0.
+_NOT_XML = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+_SERIAL = re.compile(r"[A-Za-z0-9_.-]{1,20}")  # what virtio can show; longer ones would be cut in silence
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one station, not of a group
+
+register_namespace("arable", NAMESPACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How guests are run on this host."""
+
+    accelerator: str  # "kvm" or "tcg"
+    host_mhz: int  # clock of one of its processors
+    cap_cpu: bool  # whether a guest that wants more than its share is held back
+    cgroups: bool = True  # whether libvirt has any here
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """Where a guest's serial console is."""
+
+    socket: Path
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What we keep with a guest."""
+
+    machine: MachineId
+    generation: int
+    boots: int
+    digest: str  # of all else in its definition
+
+
+def uuid_of(machine: MachineId) -> str:
+    """The UUID that a machine has on every host: made from its id, so that defining it again finds it."""
+    digits = bytearray(hashlib.sha256(f"{NAMESPACE}:{machine}".encode()).digest()[:16])
+    digits[6] = digits[6] & 0x0F | 0x80  # version 8: custom
+    digits[8] = digits[8] & 0x3F | 0x80
+    text = digits.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def render(guest: Guest, console: Console, tuning: Tuning) -> str:
+    """The whole definition. Raises `BadInput` for what no hypervisor could run."""
+    _check(guest)
+    domain = _definition(guest, console, tuning)
+    digest = hashlib.sha256(tostring(domain)).hexdigest()[:16]
+    metadata = Element("metadata")
+    metadata.append(_facts(Facts(guest.machine, guest.generation, guest.boots, digest)))
+    domain.insert(2, metadata)
+    return tostring(domain, encoding="unicode")
+
+
+def facts(metadata: str) -> Facts:
+    """Our facts, as libvirt gives them back."""
+    found = fromstring(metadata)  # noqa: S314 - from libvirt, and written by us
+    return Facts(
+        MachineId(found.attrib["machine"]),
+        int(found.attrib["generation"]),
+        int(found.attrib["boots"]),
+        found.attrib.get("digest", ""),
+    )
+
+
+def _facts(kept: Facts) -> Element:
+    return Element(
+        f"{{{NAMESPACE}}}guest",
+        machine=kept.machine,
+        generation=str(kept.generation),
+        boots=str(kept.boots),
+        digest=kept.digest,
+    )
+
+
+def _definition(guest: Guest, console: Console, tuning: Tuning) -> Element:
+    kvm = tuning.accelerator == "kvm"
+    domain = Element("domain", type="kvm" if kvm else "qemu")
+    _leaf(domain, "name", guest.machine)  # names of machines repeat, ids never do
+    _leaf(domain, "uuid", uuid_of(guest.machine))
+    if guest.name:
+        _leaf(domain, "title", guest.name)
+    _leaf(domain, "memory", str(guest.memory_mib), unit="MiB")
+    _leaf(domain, "vcpu", str(guest.cpus))
+    if tuning.cgroups and guest.cpu_mhz > 0:
+        _cpu_time(domain, guest, tuning)
+    _boot(domain, guest)
+    features = SubElement(domain, "features")
+    SubElement(features, "acpi")
+    if kvm:
+        SubElement(domain, "cpu", mode="host-model")
+    else:
+        # Without this QEMU translates into a buffer of a gigabyte, which any guest fills in time.
+        _leaf(SubElement(features, "tcg"), "tb-cache", str(_cache_mib(guest)), unit="MiB")
+    SubElement(domain, "clock", offset="utc")
+    _leaf(domain, "on_poweroff", "destroy")
+    _leaf(domain, "on_reboot", "restart")
+    _leaf(domain, "on_crash", "destroy")
+    _devices(SubElement(domain, "devices"), guest, console)
+    return domain
+
+
+def _cpu_time(domain: Element, guest: Guest, tuning: Tuning) -> None:
+    """A share by weight when the host is busy, and a cap where wanted, both made from MHz."""
+    tune = SubElement(domain, "cputune")
+    weight = 100 * guest.cpu_mhz // tuning.host_mhz
+    _leaf(tune, "shares", str(min(max(weight, _LEAST_WEIGHT), _MOST_WEIGHT)))
+    quota = PERIOD_US * guest.cpu_mhz // (guest.cpus * tuning.host_mhz)  # of each virtual CPU
+    if tuning.cap_cpu and quota < PERIOD_US:
+        _leaf(tune, "period", str(PERIOD_US))
+        _leaf(tune, "quota", str(max(quota, _LEAST_QUOTA_US)))
+
+
+def _boot(domain: Element, guest: Guest) -> None:
+    system = SubElement(domain, "os")
+    _leaf(system, "type", "hvm", arch="x86_64", machine="q35")
+    if guest.kernel is None:
+        SubElement(system, "boot", dev="hd")
+        return
+    _leaf(system, "kernel", str(guest.kernel))
+    if guest.initrd is not None:
+        _leaf(system, "initrd", str(guest.initrd))
+    if guest.command_line:
+        _leaf(system, "cmdline", guest.command_line)
+
+
+def _devices(devices: Element, guest: Guest, console: Console) -> None:
+    slots = _Slots()
+    SubElement(devices, "controller", type="usb", model="none")
+    for place, disk in enumerate(guest.disks):
+        slots.give(_disk(devices, place, disk))
+    for port in guest.ports:
+        slots.give(_interface(devices, port))
+    serial = SubElement(devices, "serial", type="unix")
+    SubElement(serial, "source", mode="bind", path=str(console.socket))
+    SubElement(serial, "log", file=str(console.log), append="on")
+    SubElement(serial, "target", port="0")
+    slots.give(SubElement(devices, "controller", type="virtio-serial"))
+    channel = SubElement(devices, "channel", type="unix")
+    SubElement(channel, "target", type="virtio", name=AGENT_CHANNEL)
+    balloon = slots.give(SubElement(devices, "memballoon", model="virtio"))
+    SubElement(balloon, "stats", period="10")
+    chance = slots.give(SubElement(devices, "rng", model="virtio"))
+    _leaf(chance, "backend", "/dev/urandom", model="random")
+
+
+def _disk(devices: Element, place: int, disk: GuestDisk) -> Element:
+    made = SubElement(devices, "disk", type="file", device="disk")
+    driver = SubElement(made, "driver", name="qemu", type=str(disk.format))
+    if not disk.read_only:
+        # What the guest was told is on disk is there, and free blocks go back to the pool.
+        driver.set("cache", "none")
+        driver.set("discard", "unmap")
+    SubElement(made, "source", file=str(disk.path))
+    SubElement(made, "target", dev=f"vd{chr(ord('a') + place)}", bus="virtio")
+    if disk.iops or disk.bytes_per_second:
+        limits = SubElement(made, "iotune")
+        if disk.bytes_per_second:
+            _leaf(limits, "total_bytes_sec", str(disk.bytes_per_second))
+        if disk.iops:
+            _leaf(limits, "total_iops_sec", str(disk.iops))
+    if disk.read_only:
+        SubElement(made, "readonly")
+    _leaf(made, "serial", disk.serial)
+    return made
+
+
+def _interface(devices: Element, port: GuestPort) -> Element:
+    """A tap that the network driver made. No offloads: a switch in user space gets and gives whole frames only."""
+    made = SubElement(devices, "interface", type="ethernet")
+    SubElement(made, "mac", address=port.mac)
+    SubElement(made, "target", dev=port.device, managed="no")
+    SubElement(made, "model", type="virtio")
+    driver = SubElement(made, "driver", name="qemu")
+    off = dict.fromkeys(("csum", "tso4", "tso6", "ecn", "ufo"), "off")
+    SubElement(driver, "host", {**off, "gso": "off"})
+    SubElement(driver, "guest", off)
+    return made
+
+
+class _Slots:
+    """Places on the PCI root bus, one after the other, in the order of definition.
+
+    Left to itself, libvirt puts each device behind a bridge of its own, and a guest spends a third of its start on
+    finding them.
+    """
+
+    def __init__(self) -> None:
+        self._next = 1
+
+    def give(self, device: Element) -> Element:
+        slot, self._next = self._next, self._next + 1
+        place = {"domain": "0x0000", "bus": "0x00", "slot": f"0x{slot:02x}", "function": "0x0"}
+        SubElement(device, "address", type="pci", **place)
+        return device
+
+
+def _cache_mib(guest: Guest) -> int:
+    """A small guest has little code; a large one gains from more room, up to a point."""
+    return min(max(guest.memory_mib // 4, _LEAST_CACHE_MIB), _MOST_CACHE_MIB)
+
+
+def _check(guest: Guest) -> None:
+    """Refuse what libvirt would refuse less clearly, or after having touched something."""
+    if guest.cpus < 1:
+        raise BadInput("a machine needs a CPU", field="cpus")
+    if guest.memory_mib < 1:
+        raise BadInput("a machine needs memory", field="memory_mib")
+    if len(guest.disks) > _MOST_DISKS:
+        raise BadInput(f"a machine has at most {_MOST_DISKS} disks", field="disks")
+    if len(guest.ports) > _MOST_PORTS - len(guest.disks):
+        raise BadInput("a machine has no room for so many ports and disks", field="ports")
+    if guest.initrd is not None and guest.kernel is None:
+        raise BadInput("an initrd needs a kernel", field="initrd")
+    for field, text in (("name", guest.name), ("command_line", guest.command_line)):
+        _printable(field, text)
+    for field, path in (("kernel", guest.kernel), ("initrd", guest.initrd)):
+        _absolute(field, path)
+    for disk in guest.disks:
+        _absolute("disks.path", disk.path)
+        if not _SERIAL.fullmatch(disk.serial):
+            raise BadInput(f"not a disk's serial: {disk.serial!r}", field="disks.serial")
+        if disk.iops < 0 or disk.bytes_per_second < 0:
+            raise BadInput("a limit is less than nothing", field="disks")
+    for port in guest.ports:
+        if not _DEVICE.fullmatch(port.device):
+            raise BadInput(f"not a device's name: {port.device!r}", field="ports.device")
+        if not _MAC.fullmatch(port.mac):
+            raise BadInput(f"not a station's MAC: {port.mac!r}", field="ports.mac")
+
+
+def _absolute(field: str, path: Path | None) -> None:
+    if path is not None:
+        _printable(field, str(path))
+        if not path.is_absolute():
+            raise BadInput(f"{field} is not an absolute path", field=field)
+
+
+def _printable(field: str, text: str) -> None:
+    if _NOT_XML.search(text):
+        raise BadInput(f"{field} has a control character in it", field=field)
+
+
+def _leaf(parent: Element, tag: str, text: str, **attributes: str) -> Element:
+    made = SubElement(parent, tag, attributes)
+    made.text = text
+    return made

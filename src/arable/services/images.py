@@ -1,0 +1,354 @@
+"""Images: accounts make them of files they bring; everybody may use their own and the public ones.
+
+Bytes come in before the transaction that makes a version of them (`begin_version`, `begin_part`, `copy_files` are
+preludes), so a write never waits for a network or a disk. Bytes that then belong to nobody are swept away later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from arable.domain.access import Permission, Rank
+from arable.domain.errors import BadInput, Forbidden, LimitExceeded, NotFound, Unavailable
+from arable.domain.ids import AccountId, ImageId
+from arable.domain.image import FORMATS, Image, ImageVersion, KeptPart, check_parts, digest
+from arable.domain.image_files import PartSaid, Upload
+from arable.domain.image_header import Limits
+from arable.domain.manifest import ImagePart, PartFormat, PartRole
+from arable.domain.settings import ACCOUNT_IMAGE_MIB, IMAGE_UPLOAD_MIB
+from arable.domain.units import MIB
+from arable.services.call import Call, Prelude, Surroundings
+from arable.services.paging import paged
+from arable.store import images, settings
+from arable.store.database import Tx
+from arable.store.images import ImageFilter
+from arable.wire.common import Page
+from arable.wire.images import (
+    FileIn,
+    FromFilesIn,
+    FromPartsIn,
+    ImageChange,
+    ImageIn,
+    ImageOut,
+    ImageQuery,
+    PartOut,
+    UploadQuery,
+    VersionOut,
+    VersionQuery,
+)
+
+KEEP_UNUSED = timedelta(hours=24)
+"""How long a part waits for a version to be made of it."""
+
+
+def create(call: Call, ask: ImageIn) -> ImageOut:
+    """A new image of the caller's account, without a version as yet."""
+    call.caller.needs(Permission.IMAGE_WRITE)
+    _check_publishing(call, public=ask.public)
+    image = Image(
+        id=ImageId(call.around.ids.new("image")),
+        account=call.caller.account,
+        name=ask.name,
+        public=ask.public,
+        command_line=ask.command_line,
+        minimum_memory_mib=ask.minimum_memory_mib,
+        created_at=call.around.clock.now(),
+    )
+    images.add(call.tx, image)
+    return _out(image, ())
+
+
+def page(call: Call, query: ImageQuery) -> Page[ImageOut]:
+    """Images to use, by age."""
+    call.caller.needs(Permission.IMAGE_READ)
+    where = ImageFilter(
+        name=query.name,
+        account=AccountId(query.account) if query.account else None,
+        public=query.public,
+    )
+    scope = call.caller.scope
+    found = images.page(call.tx, scope, where, after=query.after, limit=query.limit + 1)
+    versions = images.versions(call.tx, [image.id for image in found])
+    return paged(found, query.limit, lambda image: _out(image, versions.get(image.id, ())))
+
+
+def get(call: Call, image: ImageId) -> ImageOut:
+    """One image to use."""
+    call.caller.needs(Permission.IMAGE_READ)
+    return _shown(call, images.get(call.tx, call.caller.scope, image))
+
+
+def change(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
+    """What is said is changed; versions never are."""
+    call.caller.needs(Permission.IMAGE_WRITE)
+    before = images.own(call.tx, call.caller.scope, image, lock=True)
+    call.must_be(before.generation)
+    after = before.changed(**msgspec.to_builtins(ask))
+    _check_publishing(call, public=after.public and not before.public)
+    if after.name != before.name:
+        images.check_name(call.tx, after.account, after.name)
+    images.save(call.tx, after)
+    return _shown(call, after)
+
+
+def delete(call: Call, image: ImageId) -> None:
+    """Only without versions."""
+    call.caller.needs(Permission.IMAGE_WRITE)
+    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    call.must_be(found.generation)
+    images.remove(call.tx, found)
+
+
+def delete_version(call: Call, image: ImageId, query: VersionQuery) -> None:
+    """Only when nothing was made of it. Its number is not given again."""
+    call.caller.needs(Permission.IMAGE_WRITE)
+    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    images.remove_version(call.tx, images.version(call.tx, found.id, query.number))
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An upload on its way (`Receiver` of the API)."""
+
+    upload: Upload
+
+    def write(self, piece: bytes, /) -> None:
+        """The next bytes."""
+        self.upload.write(piece)
+
+    def done(self) -> ImagePart:
+        """All of them were there; raises unless they are what was said."""
+        return self.upload.finish()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self.upload.abandon()
+
+
+def begin_version(prelude: Prelude, image: ImageId, query: UploadQuery) -> Incoming:
+    """Before the first byte: refuse what can't become a version."""
+    with prelude.look() as call:
+        call.caller.needs(Permission.IMAGE_WRITE)
+        found = images.own(call.tx, call.caller.scope, image)
+        if query.role != "disk":
+            raise BadInput(
+                "a version of one file is a disk; upload kernel and initrd as parts", field="role"
+            )
+        said = _said(call.tx, query, found.account)
+    return Incoming(prelude.around.images.begin(said))
+
+
+def upload_version(
+    call: Call, image: ImageId, query: UploadQuery, received: ImagePart
+) -> VersionOut:
+    """A version of the one file that was received."""
+    del query  # was heeded on the way in
+    call.caller.needs(Permission.IMAGE_WRITE)
+    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    _keep(call, found.account, [received])
+    return _new_version(call, found, [received])
+
+
+def begin_part(prelude: Prelude, query: UploadQuery) -> Incoming:
+    """Before the first byte: refuse what can't become a part."""
+    with prelude.look() as call:
+        call.caller.needs(Permission.IMAGE_WRITE)
+        said = _said(call.tx, query, call.caller.account)
+    return Incoming(prelude.around.images.begin(said))
+
+
+def upload_part(call: Call, query: UploadQuery, received: ImagePart) -> PartOut:
+    """A part of the caller's account, for a version of several."""
+    del query
+    call.caller.needs(Permission.IMAGE_WRITE)
+    _keep(call, call.caller.account, [received])
+    return _part_out(received)
+
+
+def create_from_parts(call: Call, image: ImageId, ask: FromPartsIn) -> VersionOut:
+    """A version of parts that the image's account brought. Those of others are as good as absent."""
+    call.caller.needs(Permission.IMAGE_WRITE)
+    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    brought = images.parts_of(call.tx, found.account, ask.parts)
+    for at, sha256 in enumerate(ask.parts):
+        if sha256 not in brought:
+            raise BadInput("the image's account has not uploaded this part", field=f"parts.{at}")
+    return _new_version(call, found, [brought[sha256] for sha256 in ask.parts])
+
+
+def copy_files(prelude: Prelude, image: ImageId, ask: FromFilesIn) -> tuple[ImagePart, ...]:
+    """Copy files of the management server in. The directory they must be in is the operator's choice at start."""
+    with prelude.look() as call:
+        _needs_operator(call)
+        found = images.own(call.tx, call.caller.scope, image)
+        for at, file in enumerate(ask.files):
+            _check_format(file.role, file.format, f"files.{at}.format")
+        said = [_said(call.tx, file, found.account) for file in ask.files]
+    inbox = prelude.around.inbox
+    if inbox is None:
+        raise Unavailable("this management server has no image directory")
+    paths = [_beneath(inbox, file, f"files.{at}.path") for at, file in enumerate(ask.files)]
+    made = [
+        prelude.around.images.admit_path(path, one) for path, one in zip(paths, said, strict=True)
+    ]
+    return tuple(made)
+
+
+def create_from_files(
+    call: Call, image: ImageId, ask: FromFilesIn, copied: tuple[ImagePart, ...]
+) -> VersionOut:
+    """A version of the files that were copied in."""
+    del ask
+    _needs_operator(call)
+    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    _keep(call, found.account, copied)
+    return _new_version(call, found, copied)
+
+
+def sweep(tx: Tx, around: Surroundings) -> int:
+    """Forget parts that nobody made a version of, and bytes that belong to nobody; how many of either.
+
+    A file that is new may belong to an upload whose transaction is on its way.
+    """
+    before = around.clock.now() - KEEP_UNUSED
+    swept = 0
+    for account, sha256 in images.unused_parts(tx, before):
+        images.forget_part(tx, account, sha256)
+        swept += 1
+    for sha256 in around.images.parts() - images.known_parts(tx):
+        try:
+            age = around.images.path(sha256).stat().st_mtime
+        except (NotFound, FileNotFoundError):
+            continue
+        if age < before.timestamp():
+            around.images.remove(sha256)
+            swept += 1
+    return swept
+
+
+def _new_version(call: Call, image: Image, parts: Sequence[ImagePart]) -> VersionOut:
+    """The next version of a locked image."""
+    check_parts(parts)
+    after = image.changed(newest=image.newest + 1)
+    images.save(call.tx, after)
+    version = ImageVersion(
+        image=image.id,
+        number=after.newest,
+        digest=digest(parts),
+        parts=tuple(sorted(parts, key=lambda part: part.role)),
+        bytes=sum(part.bytes for part in parts),
+        created_at=call.around.clock.now(),
+    )
+    images.add_version(call.tx, version)
+    return _version_out(version)
+
+
+def _keep(call: Call, account: AccountId, parts: Sequence[ImagePart]) -> None:
+    """These parts belong to the account from now on, if its limit lets them."""
+    here = call.around.images.parts()
+    if any(part.sha256 not in here for part in parts):
+        raise Unavailable("the bytes are gone again; upload them anew")
+    images.lock_account(call.tx, account)
+    digests = {part.sha256 for part in parts}
+    before = images.bytes_of(call.tx, account, but=digests)
+    _check_limit(call.tx, before + sum(part.bytes for part in parts))
+    for part in parts:
+        images.keep_part(
+            call.tx,
+            KeptPart(account=account, part=part, created_at=call.around.clock.now()),
+        )
+
+
+def _check_limit(tx: Tx, total: int) -> None:
+    most = settings.get(tx, ACCOUNT_IMAGE_MIB)
+    if total > most * MIB:
+        raise LimitExceeded(f"an account's image files take at most {most} MiB together")
+
+
+def _said(tx: Tx, query: UploadQuery | FileIn, account: AccountId) -> PartSaid:
+    _check_format(query.role, query.format, "format")
+    _check_limit(tx, images.bytes_of(tx, account))
+    most = settings.get(tx, IMAGE_UPLOAD_MIB) * MIB
+    limits = Limits()
+    return PartSaid(
+        role=PartRole(query.role),
+        format=PartFormat(query.format),
+        sha256=query.sha256,
+        limits=replace(
+            limits,
+            file_bytes=min(limits.file_bytes, most),
+            blob_bytes=min(limits.blob_bytes, most),
+        ),
+    )
+
+
+def _check_format(role: str, said: str, field: str) -> None:
+    possible = FORMATS[PartRole(role)]
+    if said not in possible:
+        raise BadInput(f"a {role} is {' or '.join(possible)}", field=field)
+
+
+def _beneath(inbox: Path, file: FileIn, field: str) -> Path:
+    """The file, if it is in the directory itself or below: no way leads out, through links neither."""
+    root = inbox.resolve()
+    try:
+        found = (root / file.path).resolve(strict=True)
+    except (OSError, RuntimeError):
+        found = root
+    if not found.is_relative_to(root) or not found.is_file():
+        raise BadInput("there is no such file in the image directory", field=field)
+    return found
+
+
+def _check_publishing(call: Call, *, public: bool) -> None:
+    if public and call.caller.rank < Rank.OPERATOR:
+        raise Forbidden("only operators make images that every account can use")
+
+
+def _needs_operator(call: Call) -> None:
+    call.caller.needs(Permission.INFRA_WRITE)
+    call.caller.needs(Permission.IMAGE_WRITE)
+    if call.caller.rank < Rank.OPERATOR:
+        raise Forbidden("only operators use files of the management server")
+
+
+def _shown(call: Call, image: Image) -> ImageOut:
+    return _out(image, images.versions(call.tx, [image.id]).get(image.id, ()))
+
+
+def _out(image: Image, versions: Sequence[ImageVersion]) -> ImageOut:
+    return ImageOut(
+        id=image.id,
+        account=image.account,
+        name=image.name,
+        public=image.public,
+        command_line=image.command_line,
+        minimum_memory_mib=image.minimum_memory_mib,
+        versions=tuple(_version_out(version) for version in versions),
+        generation=image.generation,
+        created_at=image.created_at,
+    )
+
+
+def _version_out(version: ImageVersion) -> VersionOut:
+    return VersionOut(
+        image=version.image,
+        number=version.number,
+        digest=version.digest,
+        parts=tuple(_part_out(part) for part in version.parts),
+        bytes=version.bytes,
+        created_at=version.created_at,
+    )
+
+
+def _part_out(part: ImagePart) -> PartOut:
+    return PartOut(
+        role=part.role.value,
+        format=part.format.value,
+        sha256=part.sha256,
+        bytes=part.bytes,
+        virtual_bytes=part.virtual_bytes,
+    )
