@@ -196,8 +196,7 @@ def leases_in(draw: st.DrawFn, cidr: IPv4Network) -> list[LeaseWish]:
         lease(
             n,
             address=address,
-            mac=f"02:{int(IPv4Address(address)):010x}"[:3]
-            + ":".join(f"{int(IPv4Address(address)):010x}"[i : i + 2] for i in range(0, 10, 2)),
+            mac=f"02:{IPv4Address(address).packed.hex(':')}:01",
             name=draw(labels),
         )
         for n, address in enumerate(addresses)

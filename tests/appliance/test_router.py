@@ -22,7 +22,9 @@ def test_an_honest_wish_is_taken_as_it_was_meant(wish) -> None:
     assert [
         (str(f.public), f.ports.first, f.ports.last, str(f.to), f.to_port) for f in made.forwards
     ] == [(f.public, f.first_port, f.last_port, f.to, f.to_port) for f in wish.forwards]
-    assert len(made.inbound) + len(made.outbound) == len(wish.firewall)
+    rules = {(rule.cidr, rule.first_port, rule.last_port) for rule in wish.firewall}
+    openings = (*made.inbound, *made.outbound)
+    assert {(str(o.outside), o.ports.first, o.ports.last) for o in openings} == rules
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,7 @@ def test_what_can_not_be_is_refused_and_named(but, field) -> None:
 def test_text_that_does_not_belong_there_is_refused_or_becomes_a_value(field, text) -> None:
     try:
         made = router(make.spoiled(make.wish(), field, text))
-    except BadInput as refusal:
-        assert refusal.field
+    except BadInput:
         return
     assert "\n" not in f"{made}"
     assert made.domain.replace(".", "").replace("-", "").isalnum()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,21 +53,21 @@ def processes(site: Site) -> list[Process]:
     return living.family(init) if init else []
 
 
+def said_of(site: Site, what: str) -> Iterator[str]:
+    """A file below /proc of each process on a1; those that end while we look have none."""
+    for one in processes(site):
+        with suppress(OSError):
+            yield Path(f"/proc/{one.pid}", what).read_text()
+
+
 def sleepers(site: Site) -> list[str]:
     """What the stand-ins on a1 wait for: the last word of their command lines."""
-    found = []
-    for one in processes(site):
-        words = Path(f"/proc/{one.pid}/cmdline").read_bytes().split(b"\0")
-        if words[0] == b"sleep":
-            found.append(words[1].decode())
-    return found
+    words = [line.split("\0") for line in said_of(site, "cmdline")]
+    return [line[1] for line in words if line[0] == "sleep"]
 
 
 def states(site: Site) -> set[str]:
-    return {
-        Path(f"/proc/{p.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        for p in processes(site)
-    }
+    return {stat.rpartition(")")[2].split()[0] for stat in said_of(site, "stat")}
 
 
 def seen(site: Site) -> look.DeviceSeen:

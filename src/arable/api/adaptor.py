@@ -202,7 +202,9 @@ class Adaptor:
                 if op.takes is not None:
                     args = (*args, document)
                 if op.prepare is not None:
-                    args = (*args, await self._prepared(op.prepare, caller, args))
+                    needed = op.prepare_if is None or op.prepare_if(*args)
+                    made = await self._prepared(op.prepare, caller, args) if needed else None
+                    args = (*args, made)
             else:
                 raw = b""
                 args = (*args, await self._received(op.receive, caller, args, said, receive))
@@ -233,10 +235,12 @@ class Adaptor:
     async def _done(self, order: Order) -> Done:
         for _ in range(_TRIES):
             try:
-                return await self._future(self._executor.write(order))
+                done: Done = await self._future(self._executor.write(order))
             except Exception as error:
                 if not lost_race(error):
                     raise
+            else:
+                return done
         raise Unavailable("others changed the same things all the time; ask again")
 
     def _future(self, future: "Future[Any]") -> "asyncio.Future[Any]":

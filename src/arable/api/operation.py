@@ -81,6 +81,7 @@ class Op:
     status: int = 200
     batch: BatchOf | None = None
     prepare: Prepare | None = None
+    prepare_if: Callable[..., bool] | None = None  # of the same arguments; else `prepared` is None
     receive: Receive | None = None  # the body is a stream of bytes, not a document
     wait: Wait | None = None
     stream: Any = None  # server-sent events without end, each of them such a document

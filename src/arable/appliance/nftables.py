@@ -64,14 +64,9 @@ def _inward(opening: Opening) -> str:
 
 def _to_ports(opening: Opening, what: str) -> str:
     """Matches of protocol and port; nothing when all are meant."""
-    kinds = {
-        Protocol.ALL: "meta l4proto { tcp, udp } " if opening.ports.last else "",
-        Protocol.TCP: "meta l4proto tcp ",
-        Protocol.UDP: "meta l4proto udp ",
-        Protocol.ICMP: "meta l4proto icmp ",
-    }
+    kind = "" if opening.protocol is Protocol.ALL else f"meta l4proto {opening.protocol} "
     ports = f"{what} {_range(opening.ports)} " if opening.ports.last else ""
-    return kinds[opening.protocol] + ports
+    return kind + ports
 
 
 def _range(ports: Ports) -> str:
@@ -89,7 +84,7 @@ def _input(router: Router) -> Iterator[str]:
     yield f'iifname "{MANAGEMENT}" icmpv6 type echo-request accept'
     yield f'iifname "{MANAGEMENT}" {_NEIGHBOURS} accept'
     for opening in router.inbound:
-        if opening.protocol in (Protocol.ICMP, Protocol.ALL) and not opening.ports.last:
+        if opening.protocol in (Protocol.ICMP, Protocol.ALL):
             yield (
                 f'iifname "{PUBLIC}" ip daddr {opening.public} ip saddr {opening.outside} '
                 "icmp type echo-request accept"

@@ -28,6 +28,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 _LONGEST_DOMAIN = 190  # leaves room for a label of 63 before it
 _LAST_PORT = 65_535
+_HAVE_PORTS = (Protocol.TCP, Protocol.UDP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """Traffic of `protocol` (TCP, UDP, ICMP, or all) with `outside` may pass; inbound, to `public`."""
+    """Traffic of `protocol` with `outside` may pass; inbound, to `public`. Only TCP and UDP have ports."""
 
     protocol: Protocol
     outside: IPv4Network
@@ -131,14 +132,15 @@ def router(wish: ApplianceWish) -> Router:
         for forward in _forwards(asked, publics, cidr, gateway, f"forwards.{index}")
     )
     _apart(forwards)
-    inbound, outbound = [], []
+    inbound: list[Opening] = []
+    outbound: list[Opening] = []
     for index, rule in enumerate(wish.firewall):
         field = f"firewall.{index}"
         if rule.direction is Direction.IN:
             public = _address(rule.public, f"{field}.public")
-            inbound.append(_opening(rule, field, _ours(public, publics, f"{field}.public")))
+            inbound += _openings(rule, field, _ours(public, publics, f"{field}.public"))
         else:
-            outbound.append(_opening(rule, field, None))
+            outbound += _openings(rule, field, None)
     return Router(
         network=NetworkId(check("network", wish.network, "network")),
         vlan=wish.vlan,
@@ -211,8 +213,7 @@ def _forwards(
     """One for each protocol. `all` means both that have ports."""
     if asked.protocol is Protocol.ICMP:
         raise BadInput("ICMP has no ports to forward", field=f"{field}.protocol")
-    both = (Protocol.TCP, Protocol.UDP)
-    protocols = both if asked.protocol is Protocol.ALL else (asked.protocol,)
+    protocols = _HAVE_PORTS if asked.protocol is Protocol.ALL else (asked.protocol,)
     ports = _ports(asked.first_port, asked.last_port, field)
     last = asked.to_port + asked.last_port - asked.first_port
     if not ports.last or not 1 <= asked.to_port <= last <= _LAST_PORT:
@@ -238,12 +239,16 @@ def _apart(forwards: Sequence[Forward]) -> None:
             )
 
 
-def _opening(rule: FirewallRule, field: str, public: IPv4Address | None) -> Opening:
+def _openings(rule: FirewallRule, field: str, public: IPv4Address | None) -> list[Opening]:
     ports = _ports(rule.first_port, rule.last_port, field)
     if rule.protocol is Protocol.ICMP and ports.last:
         raise BadInput("ICMP has no ports", field=f"{field}.first_port")
     outside = _network(rule.cidr, f"{field}.cidr")
-    return Opening(protocol=rule.protocol, outside=outside, ports=ports, public=public)
+    both = rule.protocol is Protocol.ALL and ports.last
+    return [
+        Opening(protocol=protocol, outside=outside, ports=ports, public=public)
+        for protocol in (_HAVE_PORTS if both else (rule.protocol,))
+    ]
 
 
 def _ports(first: int, last: int, field: str) -> Ports:

@@ -9,6 +9,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +39,18 @@ def inode(name: str) -> int:
         return (RUN / name).stat().st_ino
     except FileNotFoundError:
         return 0
+
+
+def inhabitants(name: str) -> list[int]:
+    """The processes inside."""
+    wanted = inode(name)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if wanted and entry.name.isdigit():
+            with suppress(OSError):  # processes end at any time
+                if (entry / "ns" / "net").stat().st_ino == wanted:
+                    found.append(int(entry.name))
+    return found
 
 
 def create(name: str) -> None:

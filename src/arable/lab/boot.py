@@ -1,8 +1,8 @@
 """What a device does by itself when it gets power: its switch starts, and on a host its hypervisor.
 
-Runs on the device (`python -m arable.lab.boot`, order on standard input), so daemons see one world, as on a real
-machine: their process ids, files and sockets are where they think they are, and `ovs-vsctl` or `virsh` typed by
-somebody on the device just work. Ends when everything answers.
+Runs on the device (`python -m arable.lab.boot ORDER`, in JSON), so daemons see one world, as on a real machine:
+their process ids, files, sockets and control groups are where they think they are, and `ovs-vsctl` or `virsh` typed
+by somebody on the device just work. Ends when everything answers.
 """
 
 import subprocess
@@ -25,6 +25,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     bridge: str = ""
     uplink: str = ""
     management: str = ""
+    hypervisor: str = ""  # a name unlike any other host's, if there is to be one
+    capabilities: str = ""  # where what is known of QEMU is shared between hosts
 
 
 def boot(order: Order, clock: Clock) -> None:
@@ -36,6 +38,11 @@ def boot(order: Order, clock: Clock) -> None:
             daemon.lay_host_bridge(order.bridge, order.uplink, order.management)
         else:
             _configure(daemon.db, order.switch)
+    if order.hypervisor:
+        from arable.drivers.hypervisor.daemon import LibvirtDaemon
+
+        known = Path(order.capabilities)
+        LibvirtDaemon.in_place(order.hypervisor, clock, capabilities=known).start()
 
 
 def _configure(db: str, words: list[str]) -> None:
@@ -50,9 +57,9 @@ def _configure(db: str, words: list[str]) -> None:
 
 
 def main() -> None:
-    """Read the order, follow it, and say on standard error what went wrong."""
+    """Follow the order, and say on standard error what went wrong."""
     try:
-        boot(msgspec.json.decode(sys.stdin.buffer.read(), type=Order), RealClock())
+        boot(msgspec.json.decode(sys.argv[1], type=Order), RealClock())
     except CloudError as error:
         sys.exit(f"{error.public} {error.detail}".strip())
 

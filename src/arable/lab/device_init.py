@@ -6,9 +6,10 @@ name, and then starts, reaps and reports services, as it is told over an abstrac
 processes of the device live in its process namespace: kill this one and the kernel kills every other at once,
 which is exactly what losing power does.
 
-    device_init.py NETNS-FILE NAME [SOURCE:TARGET ...]      prints its process id when it is ready
+    device_init.py NETNS-FILE NAME GROUP [SOURCE:TARGET ...]      prints its process id when it is ready
 
-A pair binds a directory over another one that must exist: the device's disk, as it were.
+A pair binds a directory over another one that must exist: the device's disk, as it were. The device's processes
+are in control groups of their own at the path GROUP, and see those as the top of the tree.
 """
 
 import ctypes
@@ -32,7 +33,11 @@ PRIVATE = (
     "arable",
 )  # made fresh under /run at each start
 
-_NEW_NS, _NEW_UTS, _NEW_IPC, _NEW_PID, _NEW_NET = (1 << bit for bit in (17, 26, 27, 29, 30))
+GROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = ("cpu", "cpuacct")  # what a hypervisor limits its guests with
+
+_NEW_NS, _NEW_CGROUP, _NEW_UTS, _NEW_IPC = (1 << bit for bit in (17, 25, 26, 27))
+_NEW_PID, _NEW_NET = (1 << bit for bit in (29, 30))
 _BIND, _RECURSIVE, _PRIVATE = 4096, 16384, 1 << 18
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,25 +54,36 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
     call("mount", source.encode(), target.encode(), kind.encode(), flags, data.encode())
 
 
-def enter(netns: str, name: str, binds: list[str]) -> None:
+def enter(netns: str, name: str, group: str, binds: list[str]) -> None:
     """Become the device: its network, its name, its own /run and /sys, its disk. Processes follow with the fork."""
     fd = os.open(netns, os.O_RDONLY)
     call("setns", fd, _NEW_NET)
     os.close(fd)
-    call("unshare", _NEW_NS | _NEW_UTS | _NEW_IPC | _NEW_PID)
+    disks = [(os.open(pair.partition(":")[0], os.O_PATH), pair.partition(":")[2]) for pair in binds]
+    groups = [(os.open(GROUPS, os.O_PATH), str(GROUPS)), *join(group)]
+    call("unshare", _NEW_NS | _NEW_UTS | _NEW_IPC | _NEW_PID | _NEW_CGROUP)
     mount("none", "/", "none", _RECURSIVE | _PRIVATE)
-    sources = [os.open(pair.partition(":")[0], os.O_PATH) for pair in binds]
-    groups = os.open("/sys/fs/cgroup", os.O_PATH)
     mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
     for directory in PRIVATE:
         Path("/run", directory).mkdir()
     mount("sysfs", "/sys", "sysfs")
-    mount(f"/proc/self/fd/{groups}", "/sys/fs/cgroup", "none", _BIND | _RECURSIVE)
-    for source, pair in zip(sources, binds, strict=True):
-        mount(f"/proc/self/fd/{source}", pair.partition(":")[2], "none", _BIND)
+    for source, target in (*groups, *disks):
+        mount(f"/proc/self/fd/{source}", target, "none", _BIND | _RECURSIVE)
         os.close(source)
-    os.close(groups)
     socket.sethostname(name)
+
+
+def join(group: str) -> list[tuple[int, str]]:
+    """Be in control groups of that path, and say which they are and where the device should see them."""
+    joined = {}
+    for controller in CONTROLLERS:
+        top = (GROUPS / controller).resolve()  # controllers may share a tree
+        if (top / "tasks").exists():
+            own = top / group
+            own.mkdir(parents=True, exist_ok=True)
+            (own / "cgroup.procs").write_text(str(os.getpid()))
+            joined[top] = own
+    return [(os.open(own, os.O_PATH), str(top)) for top, own in joined.items()]
 
 
 class Device:
@@ -153,6 +169,13 @@ class Device:
         self.stopping.append((name, asker))
         return None
 
+    def do_wait(self, asker: socket.socket, name: str) -> dict[str, Any] | None:
+        """The answer comes when the service has ended."""
+        if name not in self.pids:
+            return {"ended": self.ended.get(name)}
+        self.stopping.append((name, asker))
+        return None
+
     def do_status(self, _: socket.socket) -> dict[str, Any]:
         """What runs, what has ended and how."""
         return {"running": self.pids, "ended": self.ended}
@@ -183,8 +206,8 @@ class Device:
 
 
 def main() -> None:
-    netns, name, *binds = sys.argv[1:]
-    enter(netns, name, binds)
+    netns, name, group, *binds = sys.argv[1:]
+    enter(netns, name, group, binds)
     ready, telling = os.pipe()
     child = os.fork()
     if child == 0:

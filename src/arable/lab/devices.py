@@ -38,7 +38,8 @@ def environment(lab: str, **more: str) -> dict[str, str]:
 def launch(lab: str, name: str, namespace: str, disks: Mapping[Path, str], log: Path) -> Process:
     """Power on: the device's first process, ready to be asked. `disks` are bound over directories that exist."""
     binds = [f"{source}:{target}" for source, target in disks.items()]
-    argv = [sys.executable, "-I", "-S", device_init.__file__, str(RUN / namespace), name, *binds]
+    init = [sys.executable, "-I", "-S", device_init.__file__]
+    argv = [*init, str(RUN / namespace), name, f"{lab}/{name}", *binds]
     with log.open("ab") as said:
         done = subprocess.run(
             argv,
@@ -69,6 +70,12 @@ def start(lab: str, namespace: str, service: Service) -> None:
 def stop(namespace: str, service: str, number: int = signal.SIGKILL) -> None:
     """The service does not run any more when this returns."""
     _ask(namespace, do="stop", name=service, number=int(number))
+
+
+def wait(namespace: str, service: str) -> int | None:
+    """How the service ended, when it has; None if it never ran."""
+    ended: int | None = _ask(namespace, do="wait", name=service)["ended"]
+    return ended
 
 
 def running(namespace: str) -> dict[str, int]:

@@ -12,10 +12,11 @@ import msgspec
 
 from arable.domain.errors import Conflict, NotFound
 from arable.drivers import namespaces
-from arable.lab import devices, living, power, wires
+from arable.lab import devices, living, power, servers, wires
 from arable.lab.plan import Device, Kind, Wire
 from arable.lab.power import AGENT, Site
 from arable.lab.record import DeviceRecord, Record, with_device
+from arable.lab.topology import Region
 
 Thing = TypeVar("Thing")
 
@@ -99,6 +100,21 @@ def power_on(site: Site, name: str) -> None:
     power.switch_on(site, device)
     if power.agent_config(site.place, name).exists():
         power.start_agent(site, name)
+
+
+def kill_server(site: Site, name: str) -> None:
+    """The region's management server is gone between two instructions."""
+    servers.stop(site, _region(site, name))
+
+
+def start_server(site: Site, name: str) -> None:
+    """The region's management server runs (again)."""
+    servers.restart(site, _region(site, name))
+
+
+def _region(site: Site, name: str) -> Region:
+    regions = site.place.read().topology.regions
+    return _known({region.name: region for region in regions}, name, "region")
 
 
 def _unwire(site: Site, name: str) -> None:

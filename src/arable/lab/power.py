@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from arable.domain.errors import CloudError
+from arable.domain.errors import CloudError, Unavailable
 from arable.drivers import namespaces
-from arable.lab import boot, devices, living, outside_server, switches, wires
+from arable.lab import boot, cache, devices, living, outside_server, switches, wires
 from arable.lab.devices import Service
 from arable.lab.living import Process
 from arable.lab.plan import MANAGEMENT, OUTSIDE_PORT, UPLINK, Device, Kind, Plan, Wire
@@ -26,6 +26,9 @@ from arable.lab.record import DeviceRecord, Place, with_device
 from arable.runtime.clock import Clock
 
 AGENT = "agent"
+CAPABILITIES = Path(
+    "/var/cache/arable/qemu"
+)  # takes eight seconds to find out, so every lab shares it
 _GRACE = timedelta(seconds=3)  # for guests to write back what their disks hold in memory
 
 
@@ -93,7 +96,7 @@ def switch_on(site: Site, device: Device) -> Process:
     init = devices.launch(lab, device.name, namespace, disks, place.log(device.name))
     place.change(partial(with_device, name=device.name, device=DeviceRecord(init=init)))
     if device.switch:
-        devices.run(lab, init, [sys.executable, "-m", boot.__name__], text=_order(device))
+        _boot(site, device)
     address(site, device)
     if device.firewall:
         devices.run(lab, init, ["nft", "-f", "-"], text=device.firewall)
@@ -102,13 +105,29 @@ def switch_on(site: Site, device: Device) -> Process:
     return init
 
 
-def _order(device: Device) -> str:
-    order = boot.Order()
-    if device.switch and device.kind is Kind.HOST:
-        order = boot.Order(bridge=device.switch.bridge, uplink=UPLINK, management=MANAGEMENT)
-    elif device.switch:
-        order = boot.Order(switch=switches.arguments(device.switch))
-    return msgspec.json.encode(order).decode()
+def _boot(site: Site, device: Device) -> None:
+    place, namespace = site.place, site.place.namespace(device.name)
+    order = msgspec.json.encode(_order(site, device)).decode()
+    log = place.log(f"boot-{device.name}")
+    log.unlink(missing_ok=True)
+    argv = [sys.executable, "-m", boot.__name__, order]
+    devices.start(place.id, namespace, Service("boot", argv, log))
+    if devices.wait(namespace, "boot") != 0:
+        raise Unavailable(f"{device.name} did not come up: {log.read_text().strip()}")
+
+
+def _order(site: Site, device: Device) -> boot.Order:
+    if not device.switch:
+        return boot.Order()
+    if device.kind is not Kind.HOST:
+        return boot.Order(switch=switches.arguments(device.switch))
+    return boot.Order(
+        bridge=device.switch.bridge,
+        uplink=UPLINK,
+        management=MANAGEMENT,
+        hypervisor=site.place.namespace(device.name),
+        capabilities=str(cache.folder("qemu")),
+    )
 
 
 def address(site: Site, device: Device) -> None:

@@ -6,16 +6,16 @@ store keeps. Path ids, query and body follow the call as plain arguments, in thi
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from arable.domain.access import Caller
-from arable.domain.errors import Stale
 from arable.domain.image_files import ImageFiles
 from arable.runtime.ca import Authority
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Ids
+from arable.services.attempts import Attempts
 from arable.store.database import Tx
 
 
@@ -28,6 +28,7 @@ class Surroundings:
     ids: Ids
     images: ImageFiles
     authority: Authority
+    attempts: Attempts = field(default_factory=Attempts)  # at guessing passwords
     inbox: Path | None = None  # where operators lay image files for `by path`; None: nowhere
 
 
@@ -40,14 +41,6 @@ class Call:
     around: Surroundings
     dry_run: bool = False
     expects: int | None = None  # If-Match: the generation that the caller saw
-
-    def must_be(self, generation: int) -> None:
-        """Raises `Stale` when the caller's condition (If-Match) names another generation than this."""
-        if self.expects is not None and self.expects != generation:
-            raise Stale(
-                f"it has generation {generation} by now; read it again and decide anew",
-                field="if-match",
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ A dry run is the real thing, rolled back: what it says is what would have happen
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -90,6 +89,16 @@ class Executor:
         default_factory=dict
     )
 
+    @property
+    def one_writer(self) -> bool:
+        """Whether no other management server writes to this store."""
+        return self.database.is_sqlite
+
+    def answers(self) -> None:
+        """Raises when the store does not."""
+        with self.database.read() as tx:
+            tx.exec_driver_sql("select 1")
+
     def read(self, caller: Caller, does: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Do a use case that only looks."""
         with self.database.read() as tx:
@@ -117,11 +126,6 @@ class Executor:
             return None
         entry = self._entry(order, order.target, kind_of(type(error)))
         return self.writer.submit(lambda tx: audit.add_many(tx, [entry]))
-
-    def expire(self) -> "Future[int]":
-        """Throw away kept answers that nobody will ask for again."""
-        before = self.around.clock.now() - KEPT
-        return self.writer.submit(lambda tx: idempotency.expire(tx, before))
 
     def _one(self, tx: Tx, order: Order) -> Done:
         case = order.case
@@ -241,3 +245,6 @@ def _target(answer: Any) -> str:
         if found and isinstance(found, str):
             return found
     return ""
+
+
+__all__ = ["Database", "Done", "Executor", "Order", "UseCase", "Writer", "lost_race"]

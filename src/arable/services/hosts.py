@@ -12,8 +12,9 @@ from arable.domain.ids import HostId, JoinTokenId, PodId, ZoneId
 from arable.domain.settings import JOIN_TOKEN_SECONDS
 from arable.runtime import tokens
 from arable.services import pods
+from arable.services.asks import check_expected
 from arable.services.call import Call
-from arable.services.paging import paged
+from arable.services.pages import paged
 from arable.store import hosts, join_tokens, settings
 from arable.store.hosts import HostFilter
 from arable.store.join_tokens import JoinTokenFilter
@@ -57,7 +58,7 @@ def page_tokens(call: Call, query: JoinTokenQuery) -> Page[JoinTokenOut]:
     call.caller.needs(Permission.INFRA_READ)
     where = JoinTokenFilter(pod=PodId(query.pod) if query.pod else None)
     found = join_tokens.page(call.tx, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query.limit, _token_out)
+    return paged(found, query, _token_out)
 
 
 def delete_token(call: Call, token: JoinTokenId) -> None:
@@ -78,7 +79,7 @@ def page(call: Call, query: HostQuery) -> Page[HostOut]:
         maintenance=query.maintenance,
     )
     found = hosts.page(call.tx, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query.limit, _out)
+    return paged(found, query, _out)
 
 
 def get(call: Call, host: HostId) -> HostOut:
@@ -87,11 +88,11 @@ def get(call: Call, host: HostId) -> HostOut:
     return _out(hosts.get(call.tx, host))
 
 
-def change(call: Call, host: HostId, ask: HostChange) -> HostOut:
+def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
     """What is said is changed; over-commit never below what is reserved already (rule 2)."""
     call.caller.needs(Permission.INFRA_WRITE)
     before = hosts.get(call.tx, host, lock=True)
-    call.must_be(before.generation)
+    check_expected(call, before.generation, "host")
     said: dict[str, Any] = msgspec.to_builtins(ask)
     for name in ("roles", "tags"):
         if name in said:
@@ -113,7 +114,7 @@ def delete(call: Call, host: HostId) -> None:
     """Only when nothing is there. Its certificate is worth nothing from then on."""
     call.caller.needs(Permission.INFRA_WRITE)
     found = hosts.get(call.tx, host, lock=True)
-    call.must_be(found.generation)
+    check_expected(call, found.generation, "host")
     hosts.remove(call.tx, found)
 
 

@@ -20,8 +20,9 @@ from arable.domain.image_header import Limits
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.domain.settings import ACCOUNT_IMAGE_MIB, IMAGE_UPLOAD_MIB
 from arable.domain.units import MIB
+from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude, Surroundings
-from arable.services.paging import paged
+from arable.services.pages import paged
 from arable.store import images, settings
 from arable.store.database import Tx
 from arable.store.images import ImageFilter
@@ -72,7 +73,7 @@ def page(call: Call, query: ImageQuery) -> Page[ImageOut]:
     scope = call.caller.scope
     found = images.page(call.tx, scope, where, after=query.after, limit=query.limit + 1)
     versions = images.versions(call.tx, [image.id for image in found])
-    return paged(found, query.limit, lambda image: _out(image, versions.get(image.id, ())))
+    return paged(found, query, lambda image: _out(image, versions.get(image.id, ())))
 
 
 def get(call: Call, image: ImageId) -> ImageOut:
@@ -81,11 +82,11 @@ def get(call: Call, image: ImageId) -> ImageOut:
     return _shown(call, images.get(call.tx, call.caller.scope, image))
 
 
-def change(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
+def update(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
     """What is said is changed; versions never are."""
     call.caller.needs(Permission.IMAGE_WRITE)
     before = images.own(call.tx, call.caller.scope, image, lock=True)
-    call.must_be(before.generation)
+    check_expected(call, before.generation, "image")
     after = before.changed(**msgspec.to_builtins(ask))
     _check_publishing(call, public=after.public and not before.public)
     if after.name != before.name:
@@ -98,7 +99,7 @@ def delete(call: Call, image: ImageId) -> None:
     """Only without versions."""
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
-    call.must_be(found.generation)
+    check_expected(call, found.generation, "image")
     images.remove(call.tx, found)
 
 

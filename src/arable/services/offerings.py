@@ -6,8 +6,9 @@ from arable.domain.access import Permission
 from arable.domain.errors import NotFound
 from arable.domain.ids import DiskOfferingId, OfferingId
 from arable.domain.offering import DiskOffering, Offering
+from arable.services.asks import check_expected
 from arable.services.call import Call
-from arable.services.paging import paged
+from arable.services.pages import paged
 from arable.store import offerings
 from arable.store.offerings import OfferingFilter
 from arable.wire.common import Page
@@ -39,7 +40,7 @@ def page(call: Call, query: OfferingQuery) -> Page[OfferingOut]:
     """Offerings by age."""
     call.caller.needs(Permission.CATALOGUE_READ)
     found = offerings.page(call.tx, _where(call, query), after=query.after, limit=query.limit + 1)
-    return paged(found, query.limit, _out)
+    return paged(found, query, _out)
 
 
 def get(call: Call, offering: OfferingId) -> OfferingOut:
@@ -50,11 +51,11 @@ def get(call: Call, offering: OfferingId) -> OfferingOut:
     return _out(found)
 
 
-def change(call: Call, offering: OfferingId, ask: OfferingChange) -> OfferingOut:
+def update(call: Call, offering: OfferingId, ask: OfferingChange) -> OfferingOut:
     """What is said is changed; sizes never are."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
     before = offerings.get(call.tx, offering, lock=True)
-    call.must_be(before.generation)
+    check_expected(call, before.generation, "offering")
     after = before.changed(**msgspec.to_builtins(ask))
     if after.name != before.name:
         offerings.check_name(call.tx, after.name)
@@ -66,7 +67,7 @@ def delete(call: Call, offering: OfferingId) -> None:
     """Only when no machine was made of it."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
     found = offerings.get(call.tx, offering, lock=True)
-    call.must_be(found.generation)
+    check_expected(call, found.generation, "offering")
     offerings.remove(call.tx, found)
 
 
@@ -89,7 +90,7 @@ def page_disks(call: Call, query: OfferingQuery) -> Page[DiskOfferingOut]:
     found = offerings.page_disks(
         call.tx, _where(call, query), after=query.after, limit=query.limit + 1
     )
-    return paged(found, query.limit, _disk_out)
+    return paged(found, query, _disk_out)
 
 
 def get_disk(call: Call, offering: DiskOfferingId) -> DiskOfferingOut:
@@ -100,11 +101,11 @@ def get_disk(call: Call, offering: DiskOfferingId) -> DiskOfferingOut:
     return _disk_out(found)
 
 
-def change_disk(call: Call, offering: DiskOfferingId, ask: DiskOfferingChange) -> DiskOfferingOut:
+def update_disk(call: Call, offering: DiskOfferingId, ask: DiskOfferingChange) -> DiskOfferingOut:
     """What is said is changed; sizes never are."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
     before = offerings.get_disk(call.tx, offering, lock=True)
-    call.must_be(before.generation)
+    check_expected(call, before.generation, "disk offering")
     after = before.changed(**msgspec.to_builtins(ask))
     if after.name != before.name:
         offerings.check_disk_name(call.tx, after.name)
@@ -116,7 +117,7 @@ def delete_disk(call: Call, offering: DiskOfferingId) -> None:
     """Volumes that were made of it took over what they need."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
     found = offerings.get_disk(call.tx, offering, lock=True)
-    call.must_be(found.generation)
+    check_expected(call, found.generation, "disk offering")
     offerings.remove_disk(call.tx, found)
 
 

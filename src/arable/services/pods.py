@@ -10,8 +10,9 @@ from arable.domain.ids import PodId, ZoneId, kind_of
 from arable.domain.pod import Pod
 from arable.domain.subnet import inside, network
 from arable.services import zones
+from arable.services.asks import check_expected
 from arable.services.call import Call
-from arable.services.paging import paged
+from arable.services.pages import paged
 from arable.store import pods, public_ranges
 from arable.store.pods import PodFilter
 from arable.wire.common import Page
@@ -49,7 +50,7 @@ def page(call: Call, query: PodQuery) -> Page[PodOut]:
     call.caller.needs(Permission.INFRA_READ)
     where = PodFilter(zone=ZoneId(query.zone) if query.zone else None, name=query.name)
     found = pods.page(call.tx, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query.limit, _out)
+    return paged(found, query, _out)
 
 
 def get(call: Call, pod: PodId) -> PodOut:
@@ -58,11 +59,11 @@ def get(call: Call, pod: PodId) -> PodOut:
     return _out(pods.get(call.tx, pod))
 
 
-def change(call: Call, pod: PodId, ask: PodChange) -> PodOut:
+def update(call: Call, pod: PodId, ask: PodChange) -> PodOut:
     """What is said is changed."""
     call.caller.needs(Permission.INFRA_WRITE)
     before = pods.get(call.tx, pod, lock=True)
-    call.must_be(before.generation)
+    check_expected(call, before.generation, "pod")
     after = before.changed(**msgspec.to_builtins(ask))
     if after.name != before.name:
         pods.check_name(call.tx, after.zone, after.name)
@@ -74,7 +75,7 @@ def delete(call: Call, pod: PodId) -> None:
     """Only when it has no hosts."""
     call.caller.needs(Permission.INFRA_WRITE)
     found = pods.get(call.tx, pod, lock=True)
-    call.must_be(found.generation)
+    check_expected(call, found.generation, "pod")
     pods.remove(call.tx, found)
 
 

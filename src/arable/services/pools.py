@@ -4,7 +4,7 @@ from arable.domain.access import Permission
 from arable.domain.ids import HostId, PoolId, ZoneId
 from arable.domain.pool import Pool
 from arable.services.call import Call
-from arable.services.paging import paged
+from arable.services.pages import paged
 from arable.store import pools
 from arable.store.pools import PoolFilter
 from arable.wire.common import Page
@@ -19,7 +19,7 @@ def page(call: Call, query: PoolQuery) -> Page[PoolOut]:
         host=HostId(query.host) if query.host else None,
     )
     found = pools.page(call.tx, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query.limit, _out)
+    return paged(found, query, _out)
 
 
 def get(call: Call, pool: PoolId) -> PoolOut:

@@ -8,7 +8,7 @@ from arable.domain.ids import RangeId, ZoneId
 from arable.domain.public_range import PublicRange, check_beside, check_range
 from arable.services import zones
 from arable.services.call import Call
-from arable.services.paging import paged
+from arable.services.pages import paged
 from arable.services.zones import use_out
 from arable.store import pods, public_ranges
 from arable.store import zones as zone_rows
@@ -47,7 +47,7 @@ def page(call: Call, query: PublicRangeQuery) -> Page[PublicRangeOut]:
     call.caller.needs(Permission.INFRA_READ)
     where = RangeFilter(zone=ZoneId(query.zone) if query.zone else None)
     found = public_ranges.page(call.tx, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query.limit, lambda made: _out(call, made))
+    return paged(found, query, lambda made: _out(call, made))
 
 
 def get(call: Call, range_: RangeId) -> PublicRangeOut:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from arable.domain import ids
 from arable.domain.access import Scope
 from arable.domain.errors import BadInput, Conflict, NotFound
-from arable.domain.farm import Farm
+from arable.domain.farm import DEFAULT, Farm
 from arable.domain.group import Group
 from arable.domain.ids import AccountId
 from arable.domain.image import Image, ImageVersion
@@ -119,6 +119,14 @@ class References:
             return _there(networks.named(self.tx, account, zone.id, ref), "network")
 
         return self._once(("network", account, zone.id, ref), where, look)
+
+    def default_network(self, account: AccountId, zone: Zone) -> Network | None:
+        """The account's default network in the zone, if it was made already."""
+        return self._once(
+            ("default network", account, zone.id),
+            "",
+            lambda: networks.named(self.tx, account, zone.id, DEFAULT),
+        )
 
     def group(self, account: AccountId, ref: str, where: str = "group") -> Group:
         """The account's placement group."""

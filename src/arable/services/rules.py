@@ -69,7 +69,7 @@ def firewall(call: Call, ask: FirewallIn) -> RuleMadeOut:
         id=RuleId(call.around.ids.new("rule")),
         account=network.account,
         network=network.id,
-        address=address and address.id,
+        address=address.id if address else None,
         kind=RuleKind.FIREWALL,
         direction=Direction(ask.direction),
         protocol=Protocol(ask.protocol),

@@ -13,7 +13,7 @@ def get(call: Call) -> SettingsOut:
     return _out(call)
 
 
-def change(call: Call, ask: SettingsChange) -> SettingsOut:
+def update(call: Call, ask: SettingsChange) -> SettingsOut:
     """All that is named, or nothing."""
     call.caller.needs(Permission.INFRA_WRITE)
     values = {

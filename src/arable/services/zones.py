@@ -7,8 +7,9 @@ from arable.domain.errors import BadInput, Conflict
 from arable.domain.ids import ZoneId, kind_of
 from arable.domain.subnet import network, resolver
 from arable.domain.zone import Tags, Zone, check_tags
+from arable.services.asks import check_expected
 from arable.services.call import Call
-from arable.services.paging import paged
+from arable.services.pages import paged
 from arable.store import capacity, public_ranges, zones
 from arable.store.capacity import Amount
 from arable.store.zones import Use, ZoneFilter
@@ -51,7 +52,7 @@ def page(call: Call, query: ZoneQuery) -> Page[ZoneOut]:
     found = zones.page(
         call.tx, ZoneFilter(name=query.name), after=query.after, limit=query.limit + 1
     )
-    return paged(found, query.limit, lambda zone: _out(call, zone))
+    return paged(found, query, lambda zone: _out(call, zone))
 
 
 def get(call: Call, zone: ZoneId) -> ZoneOut:
@@ -60,11 +61,11 @@ def get(call: Call, zone: ZoneId) -> ZoneOut:
     return _out(call, zones.get(call.tx, zone))
 
 
-def change(call: Call, zone: ZoneId, ask: ZoneChange) -> ZoneOut:
+def update(call: Call, zone: ZoneId, ask: ZoneChange) -> ZoneOut:
     """What is said is changed. Networks that are there keep what they have."""
     call.caller.needs(Permission.INFRA_WRITE)
     before = zones.get(call.tx, zone, lock=True)
-    call.must_be(before.generation)
+    check_expected(call, before.generation, "zone")
     said = msgspec.to_builtins(ask)
     if "name" in said and said["name"] != before.name:
         zones.check_name(call.tx, said["name"])
@@ -81,7 +82,7 @@ def delete(call: Call, zone: ZoneId) -> None:
     """Only when nothing is in it."""
     call.caller.needs(Permission.INFRA_WRITE)
     found = zones.get(call.tx, zone, lock=True)
-    call.must_be(found.generation)
+    check_expected(call, found.generation, "zone")
     zones.remove(call.tx, found)
 
 
@@ -89,7 +90,7 @@ def add_vlans(call: Call, zone: ZoneId, ask: VlanRange) -> ZoneOut:
     """More VLANs for guest networks."""
     call.caller.needs(Permission.INFRA_WRITE)
     before = zones.get(call.tx, zone, lock=True)
-    call.must_be(before.generation)
+    check_expected(call, before.generation, "zone")
     tags = Tags(ask.first, ask.last)
     check_tags(tags, zones.tags(call.tx, zone), "first")
     for other in public_ranges.of_zone(call.tx, zone):

@@ -101,6 +101,13 @@ def connected(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> N
     )
 
 
+def unheard(tx: Tx, hosts: Collection[HostId]) -> list[Host]:
+    """Those of these hosts that were not up until now."""
+    row = t.host.c
+    query = select(t.host).where(among(tx, row.id, hosts), row.state != HostState.UP)
+    return [kept.value(Host, found) for found in tx.execute(query)]
+
+
 def heard(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> None:
     """These hosts were heard by `server`, which still has their channels. Busy rows are left for the next time."""
     row = t.host.c
@@ -109,12 +116,7 @@ def heard(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> None:
         .where(among(tx, row.id, hosts), row.server == server)
         .with_for_update(skip_locked=True)
     )
-    tx.execute(
-        update(t.host)
-        .where(row.id.in_(free))
-        .values(state=HostState.UP, seen_at=at)
-        .execution_options(synchronize_session=False)
-    )
+    tx.execute(update(t.host).where(row.id.in_(free)).values(state=HostState.UP, seen_at=at))
 
 
 def left(tx: Tx, hosts: Collection[HostId], server: str) -> None:

@@ -19,7 +19,8 @@ V = TypeVar("V")
 
 def value(kind: type[V], row: Row[Any]) -> V:
     """The value that a row keeps."""
-    return msgspec.convert(dict(row._mapping), kind)  # noqa: SLF001 - SQLAlchemy's public name for it
+    columns = {str(name): each for name, each in row._mapping.items()}  # noqa: SLF001 - SQLAlchemy's public name for it
+    return msgspec.convert(columns, kind)
 
 
 def add(tx: Tx, table: Table, new: Any) -> None:

@@ -43,13 +43,13 @@ class DomainQuery(PageQuery, frozen=True, kw_only=True):
 class LimitsChange(In, frozen=True, kw_only=True):
     """What is said is changed, the rest stays. Null: no limit."""
 
-    machines: Limit | None | UnsetType = UNSET
-    cpus: Limit | None | UnsetType = UNSET
-    memory_mib: Limit | None | UnsetType = UNSET
-    volumes: Limit | None | UnsetType = UNSET
-    storage_mib: Limit | None | UnsetType = UNSET
-    networks: Limit | None | UnsetType = UNSET
-    addresses: Limit | None | UnsetType = UNSET
+    machines: Limit | UnsetType | None = UNSET
+    cpus: Limit | UnsetType | None = UNSET
+    memory_mib: Limit | UnsetType | None = UNSET
+    volumes: Limit | UnsetType | None = UNSET
+    storage_mib: Limit | UnsetType | None = UNSET
+    networks: Limit | UnsetType | None = UNSET
+    addresses: Limit | UnsetType | None = UNSET
 
 
 class LimitOut(Out, frozen=True, kw_only=True):

@@ -28,7 +28,9 @@ _MOST_DISKS = 8
 # Control characters, lone surrogates and the two non-characters: not even a reference can name them in XML 1.0.
 _NOT_XML = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-_SERIAL = re.compile(r"[A-Za-z0-9_.-]{1,20}")  # what virtio can show; longer ones would be cut in silence
+_SERIAL = re.compile(
+    r"[A-Za-z0-9_.-]{1,20}"
+)  # what virtio can show; longer ones would be cut in silence
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one station, not of a group
 
 register_namespace("arable", NAMESPACE)
@@ -71,15 +73,24 @@ def uuid_of(machine: MachineId) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
-def render(guest: Guest, console: Console, tuning: Tuning) -> str:
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What libvirt is told, and our facts within it. Equal facts mean an equal definition."""
+
+    xml: str
+    facts: Facts
+
+
+def render(guest: Guest, console: Console, tuning: Tuning) -> Definition:
     """The whole definition. Raises `BadInput` for what no hypervisor could run."""
     _check(guest)
     domain = _definition(guest, console, tuning)
     digest = hashlib.sha256(tostring(domain)).hexdigest()[:16]
+    kept = Facts(guest.machine, guest.generation, guest.boots, digest)
     metadata = Element("metadata")
-    metadata.append(_facts(Facts(guest.machine, guest.generation, guest.boots, digest)))
+    metadata.append(_facts(kept))
     domain.insert(2, metadata)
-    return tostring(domain, encoding="unicode")
+    return Definition(tostring(domain, encoding="unicode"), kept)
 
 
 def facts(metadata: str) -> Facts:
@@ -221,7 +232,7 @@ class _Slots:
     def give(self, device: Element) -> Element:
         slot, self._next = self._next, self._next + 1
         place = {"domain": "0x0000", "bus": "0x00", "slot": f"0x{slot:02x}", "function": "0x0"}
-        SubElement(device, "address", type="pci", **place)
+        SubElement(device, "address", {"type": "pci", **place})
         return device
 
 

@@ -98,7 +98,9 @@ def _try(device: Path) -> KvmFound:
             return KvmFound(True, "a guest ran under KVM")
     except FileNotFoundError:
         return KvmFound(False, "qemu-system-x86_64 is not installed")
-    return KvmFound(False, f"{device} opens, but a guest under KVM does not get past its first timer")
+    return KvmFound(
+        False, f"{device} opens, but a guest under KVM does not get past its first timer"
+    )
 
 
 def _known(cache: Path, boot: str) -> KvmFound | None:

@@ -4,6 +4,9 @@ A userspace switch reads its devices beside the kernel, not instead of it: the h
 frame of a guest too, and would answer ARP for the host's management address on the guest's tap. One small ruleset
 in the host's namespace drops all that arrives by a link of our group before the stack looks at it; the switch, which
 reads earlier, is not touched by it. With the kernel datapath the switch takes the frames away, and this never fires.
+
+The host's ends of the private lines to appliances have a group too: over those the host asks and gets echoes back,
+and nothing that an appliance begins reaches it.
 """
 
 import subprocess
@@ -11,7 +14,7 @@ from collections.abc import Sequence
 
 from arable.domain.errors import Unavailable
 from arable.drivers import namespaces
-from arable.drivers.network.links import GROUP
+from arable.drivers.network.links import GROUP, LEGS
 
 TABLE = "arable_hostguard"
 
@@ -25,11 +28,16 @@ table inet {TABLE} {{
     type filter hook prerouting priority -450; policy accept;
     meta iifgroup {GROUP} counter drop
   }}
+  chain appliances_only_answer {{
+    type filter hook prerouting priority -449; policy accept;
+    meta iifgroup {LEGS} icmpv6 type {{ echo-reply, nd-neighbor-solicit, nd-neighbor-advert }} accept
+    meta iifgroup {LEGS} counter drop
+  }}
 }}
 table arp {TABLE} {{
   chain ours_are_not_the_hosts {{
     type filter hook input priority -450; policy accept;
-    meta iifgroup {GROUP} counter drop
+    meta iifgroup {{ {GROUP}, {LEGS} }} counter drop
   }}
 }}
 """

@@ -97,6 +97,11 @@ class Links:
         with failing(f"prepare {name}"):
             self._inside(quiet)
 
+    def set_group(self, name: str, group: int) -> None:
+        """The device is in that group of links."""
+        with failing(f"group {name}"):
+            self._inside(lambda ip: ip.link("set", index=_index(ip, name), group=group))
+
     def raise_up(self, name: str) -> None:
         """The device is up."""
         with failing(f"raise {name}"):

@@ -15,12 +15,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def new_file(path: Path, data: bytes = b"") -> Path:
-    """A file of its owner's alone, on the disk. For a staging folder: what is there already is overwritten."""
+    """A file of its owner's alone, for a staging folder: what is there already is overwritten.
+
+    Not yet on the disk: `put_in_place` sees to that.
+    """
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(opened, "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     return path
 
 

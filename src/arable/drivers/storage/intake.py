@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from arable.domain.errors import BadInput, Conflict, NoRoom, TooLarge, Unavailable
@@ -24,6 +25,7 @@ from arable.drivers.storage.room import Room
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIECE = 64 * MIB  # room is claimed in pieces when nobody said how long it gets
 _READ = 1 * MIB
+_ENDLESS = 1 << 62
 
 
 def checked_name(sha256: str) -> str:
@@ -45,6 +47,8 @@ class Intake:
         if said.sha256 is not None:
             checked_name(said.sha256)
         self._most = _most(said)
+        if said.bytes is not None and said.bytes < 0:
+            raise BadInput("nothing is that short", field="bytes")
         if said.bytes is not None and said.bytes > self._most:
             raise TooLarge(f"the file is larger than a {said.role} may be", field="bytes")
         self._folder = folder
@@ -75,13 +79,12 @@ class Intake:
                 )
             if self._count > self._most:
                 raise TooLarge(f"the file is larger than a {self._said.role} may be", field="bytes")
-            if self._count > self._claimed:
-                self._claim(max(_PIECE, self._count - self._claimed))
+            self._make_room()
             self._digest.update(chunk)
             if len(self._head) < HEAD_BYTES:
                 self._head += chunk[: HEAD_BYTES - len(self._head)]
             if len(self._head) == HEAD_BYTES and not self._judged:
-                self._judge(self._most if self._said.bytes is None else self._said.bytes)
+                self._judge_early()
                 self._judged = True
             rest = memoryview(chunk)
             while rest:
@@ -125,6 +128,25 @@ class Intake:
     def _judge(self, size: int) -> int:
         header = judge(self._head, size, self._said.role, self._said.format, self._said.limits)
         return header.virtual_bytes
+
+    def _judge_early(self) -> None:
+        """As far as it can be judged before the length is known, unless it was said."""
+        if self._said.bytes is not None:
+            self._judge(self._said.bytes)
+        elif self._said.format is PartFormat.QCOW2:
+            limits = replace(self._said.limits, file_bytes=_ENDLESS)
+            judge(self._head, _ENDLESS, self._said.role, self._said.format, limits)
+        else:
+            self._judge(HEAD_BYTES)
+
+    def _make_room(self) -> None:
+        more = self._count - self._claimed
+        if more <= 0:
+            return
+        try:
+            self._claim(max(_PIECE, more))
+        except NoRoom:
+            self._claim(more)
 
     def _claim(self, count: int) -> None:
         self._room.claim(count)

@@ -75,7 +75,7 @@ class Seeds:
             put_in_place(made, path)
         finally:
             for file in files:
-                destroy(file)
+                file.unlink()
             source.rmdir()
 
 

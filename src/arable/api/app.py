@@ -1,0 +1,189 @@
+"""The API as one ASGI application: operations under `/v1/`, and beside them what describes and watches them.
+
+`Server` dispatches operations itself; everything else (documentation, health, metrics, and what the process adds: the
+agents' gateway, the console) is Starlette's. The process tells it what was nudged (`nudged`), and starts and stops it
+by ASGI's lifespan.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from arable.api import docs, openapi, problems
+from arable.api.adaptor import Adaptor, Send
+from arable.api.gate import Gate
+from arable.api.hub import Hub
+from arable.api.incoming import Receive, Scope
+from arable.api.metrics import Metrics
+from arable.api.operation import Op
+from arable.api.streams import EventStreams
+from arable.domain.errors import CloudError
+from arable.services import housekeeping
+from arable.services.call import Surroundings
+from arable.services.credentials import TOPIC as CREDENTIALS
+from arable.services.credentials import Credentials
+from arable.services.execution import Database, Executor, Writer
+
+log = logging.getLogger(__name__)
+
+_READERS = 6  # threads that look into the store
+_SWEEP_SECONDS = 600
+
+
+class Server:
+    """The application. Made on any thread; lives on the loop that runs it."""
+
+    def __init__(
+        self,
+        operations: Sequence[Op],
+        database: Database,
+        writer: Writer,
+        around: Surroundings,
+        *,
+        routes: Sequence[BaseRoute] = (),
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.metrics = metrics or Metrics()
+        self._operations = operations
+        self._executor = Executor(database, writer, around)
+        self._credentials = Credentials(database, writer, around.clock)
+        self._writer = writer
+        self._hub: Hub | None = None
+        self._adaptor: Adaptor | None = None
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        self._outside = Starlette(
+            routes=[
+                *openapi.routes(operations),
+                *docs.routes(),
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+                *routes,
+            ],
+            lifespan=self._lifespan,
+            exception_handlers={404: _not_found, 405: _not_found},
+        )
+
+    def nudged(self, topics: Iterable[str]) -> None:
+        """What a commit nudged, from any thread: to be called by the writer's `committed`, before answers are told."""
+        topics = set(topics)
+        if CREDENTIALS in topics:
+            self._credentials.forget()
+        if self._hub is not None:
+            self._hub.tell(topics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._adaptor is not None and _is_operation(scope["path"]):
+            await self._adaptor(scope, receive, send)
+        else:
+            await self._outside(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        self._hub = Hub(loop)
+        streams = EventStreams(
+            self._executor, self._credentials, self._hub, self.metrics, self._readers
+        )
+        self._adaptor = Adaptor(
+            self._operations,
+            self._executor,
+            Gate(self._credentials, self._readers),
+            self._hub,
+            streams,
+            self.metrics,
+            self._readers,
+        )
+        before = self._writer.settle
+        self._writer.settle = _settle_on(loop)
+        tasks = [asyncio.ensure_future(streams.run()), asyncio.ensure_future(self._sweep())]
+        try:
+            yield
+        finally:
+            self._writer.settle = before
+            streams.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._adaptor.close()
+            self._readers.shutdown(wait=False, cancel_futures=True)
+
+    async def _sweep(self) -> None:
+        """Throw away, now and then, what is kept for a time only."""
+        while True:
+            try:
+                self._writer.submit(
+                    lambda tx: housekeeping.sweep(tx, self._executor.around.clock.now())
+                )
+            except CloudError as error:
+                log.warning("nothing could be swept: %s", error.public)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _healthz(self, _request: Request) -> Response:
+        """The process answers."""
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, _request: Request) -> Response:
+        """So does its store."""
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait_for(
+                loop.run_in_executor(self._readers, self._executor.answers), timeout=5
+            )
+        except Exception as error:
+            log.warning("not ready: %r", error)
+            return PlainTextResponse("the store does not answer\n", status_code=503)
+        return PlainTextResponse("ready\n")
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def build(
+    operations: Sequence[Op],
+    database: Database,
+    writer: Writer,
+    around: Surroundings,
+    *,
+    routes: Sequence[BaseRoute] = (),
+    metrics: Metrics | None = None,
+) -> Server:
+    """The whole application. The writer must have been started, and tell `nudged` what it committed."""
+    return Server(operations, database, writer, around, routes=routes, metrics=metrics)
+
+
+def _is_operation(path: str) -> bool:
+    return path.startswith("/v1/") or path == "/v1"
+
+
+def _settle_on(
+    loop: asyncio.AbstractEventLoop,
+) -> Callable[[Callable[[], None]], None]:
+    """Deliver a whole commit's answers by one wake-up of the loop; when the loop has gone, at once."""
+
+    def settle(deliver: Callable[[], None]) -> None:
+        try:
+            loop.call_soon_threadsafe(deliver)
+        except RuntimeError:
+            deliver()
+
+    return settle
+
+
+async def _not_found(_request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    kind = "not-found" if status == 404 else "method-not-allowed"
+    fault = problems.Fault(status, kind, "there is nothing at this path")
+    return Response(
+        problems.body(problems.of_fault(fault, "")),
+        status_code=status,
+        media_type=problems.MEDIA_TYPE.decode(),
+        headers=getattr(error, "headers", None),
+    )

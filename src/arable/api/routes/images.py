@@ -1,0 +1,134 @@
+"""Images over HTTP."""
+
+from arable.api.operation import Op
+from arable.domain.access import Permission
+from arable.services import images
+from arable.wire.images import (
+    FromFilesIn,
+    FromPartsIn,
+    ImageChange,
+    ImageIn,
+    ImageQuery,
+    UploadQuery,
+    VersionQuery,
+)
+
+_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+OPERATIONS = (
+    Op(
+        method="GET",
+        path="/v1/images",
+        does=images.page,
+        permission=Permission.IMAGE_READ,
+        writes=False,
+        query=ImageQuery,
+        summary="List images",
+    ),
+    Op(
+        method="POST",
+        path="/v1/images",
+        does=images.create,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        takes=ImageIn,
+        status=201,
+        summary="Create an image",
+        example={"name": "debian", "minimum_memory_mib": 256},
+    ),
+    Op(
+        method="GET",
+        path="/v1/images/{image}",
+        does=images.get,
+        permission=Permission.IMAGE_READ,
+        writes=False,
+        summary="Show an image with its versions",
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/images/{image}",
+        does=images.update,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        takes=ImageChange,
+        summary="Change an image",
+        example={"minimum_memory_mib": 512},
+    ),
+    Op(
+        method="DELETE",
+        path="/v1/images/{image}",
+        does=images.delete,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        status=204,
+        summary="Delete an image without versions",
+    ),
+    Op(
+        method="POST",
+        path="/v1/images/{image}/versions",
+        does=images.upload_version,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        query=UploadQuery,
+        receive=images.begin_version,
+        status=201,
+        dry_run=False,
+        summary="Upload a version: one disk file",
+        about=(
+            "The body is the file itself. Its header is judged as it arrives, its SHA-256 must be what `sha256` says "
+            "where that is given, and an upload that breaks off leaves nothing behind."
+        ),
+    ),
+    Op(
+        method="DELETE",
+        path="/v1/images/{image}/versions",
+        does=images.delete_version,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        query=VersionQuery,
+        status=204,
+        summary="Delete a version that nothing was made of",
+    ),
+    Op(
+        method="POST",
+        path="/v1/image-parts",
+        does=images.upload_part,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        query=UploadQuery,
+        receive=images.begin_part,
+        status=201,
+        dry_run=False,
+        name="image_parts.upload",
+        summary="Upload a part of a version",
+        about=(
+            "For versions of several files, such as kernel and initrd. The body is the file itself. A part of which "
+            "no version is made within a day is forgotten."
+        ),
+    ),
+    Op(
+        method="POST",
+        path="/v1/images/{image}/versions/from-parts",
+        does=images.create_from_parts,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        takes=FromPartsIn,
+        status=201,
+        summary="Create a version of uploaded parts",
+        example={"parts": [_DIGEST]},
+    ),
+    Op(
+        method="POST",
+        path="/v1/images/{image}/versions/from-files",
+        does=images.create_from_files,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=FromFilesIn,
+        prepare=images.copy_files,
+        status=201,
+        dry_run=False,
+        summary="Create a version of files on the management server",
+        about="For operators: the files must be in the server's image directory.",
+        example={"files": [{"path": "debian-12.qcow2", "format": "qcow2"}]},
+    ),
+)

@@ -1,0 +1,69 @@
+"""Loads an appliance's packet filter, and ends the connections that it does not allow any more."""
+
+import subprocess
+from ipaddress import IPv4Address
+
+from pyroute2 import Conntrack
+from pyroute2.netlink.exceptions import NetlinkError
+
+from arable.appliance.connections import Connection, stays
+from arable.appliance.nftables import ruleset
+from arable.appliance.router import Router
+from arable.domain.errors import Unavailable
+from arable.domain.manifest import Protocol
+from arable.drivers import namespaces
+from arable.drivers.network.links import failing
+
+_PROTOCOLS = {1: Protocol.ICMP, 6: Protocol.TCP, 17: Protocol.UDP}
+_GONE = 2  # ENOENT
+
+
+def load(netns: str, router: Router) -> None:
+    """The rules are these, all at once; connections go on."""
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["nft", "-f", "-"], input=ruleset(router), capture_output=True, text=True, check=False
+        )
+
+    try:
+        done = namespaces.inside(netns, run)
+    except FileNotFoundError:
+        raise Unavailable("nft is not installed here") from None
+    if done.returncode != 0:
+        raise Unavailable(
+            f"the packet filter of {router.network} was refused", detail=done.stderr.strip()
+        )
+
+
+def cut(netns: str, router: Router) -> int:
+    """End what the rules do not allow any more; how many connections that were."""
+
+    def act() -> int:
+        ended = 0
+        with Conntrack() as table:
+            for entry in list(table.dump_entries()):
+                asked, answers = entry.tuple_orig, entry.tuple_reply
+                if asked.family != 2 or asked.proto not in _PROTOCOLS:
+                    continue
+                connection = Connection(
+                    protocol=_PROTOCOLS[asked.proto],
+                    source=IPv4Address(asked.saddr),
+                    target=IPv4Address(asked.daddr),
+                    port=asked.dport or 0,
+                    answers_from=IPv4Address(answers.saddr),
+                    answers_from_port=answers.sport or 0,
+                    answers_to=IPv4Address(answers.daddr),
+                )
+                if stays(router, connection):
+                    continue
+                try:
+                    table.delete(entry)
+                    ended += 1
+                except NetlinkError as error:
+                    if error.code != _GONE:
+                        raise
+        return ended
+
+    with failing("end connections of an appliance"):
+        return namespaces.inside(netns, act)

@@ -1,0 +1,204 @@
+"""Inside an appliance's namespace: its three interfaces, their addresses, the way out.
+
+Everything is made so by comparing with what is there, so saying it again touches nothing that is right, and a
+change keeps the addresses that stay (and with them the connections that use them).
+"""
+
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from arable.appliance.router import WayOut
+from arable.domain.errors import Unavailable
+from arable.drivers import namespaces
+from arable.drivers.network.links import failing, set_sysctl
+
+_PERMANENT = 0x80
+_NODAD = 0x02
+
+# A router for strangers: no redirects in or out, no source routes, answers must come the way the question went,
+# and it answers ARP on an interface for that interface's addresses alone.
+_ROUTER = {
+    "net/ipv6/conf/all/disable_ipv6": "1",
+    "net/ipv6/conf/default/disable_ipv6": "1",
+    "net/ipv4/conf/all/rp_filter": "1",
+    "net/ipv4/conf/default/rp_filter": "1",
+    "net/ipv4/conf/all/accept_redirects": "0",
+    "net/ipv4/conf/default/accept_redirects": "0",
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+    "net/ipv4/conf/all/accept_source_route": "0",
+    "net/ipv4/conf/default/accept_source_route": "0",
+    "net/ipv4/conf/all/arp_ignore": "1",
+    "net/ipv4/conf/all/arp_announce": "2",
+    "net/ipv4/conf/all/promote_secondaries": "1",
+    "net/ipv4/conf/default/promote_secondaries": "1",
+    "net/ipv4/ip_forward": "1",
+}
+# What the kernel writes into each interface when it is made, whatever was said for `default` after.
+_INTERFACE = {"accept_redirects": "0", "send_redirects": "0", "rp_filter": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """How an interface of the appliance should be."""
+
+    name: str
+    mac: str = ""
+    mtu: int = 1500
+    addresses: tuple[IPv4Interface, ...] = ()
+
+
+def settle(netns: str) -> None:
+    """The namespace routes, and does nothing else that a router for strangers should not."""
+
+    def act() -> None:
+        for path, value in _ROUTER.items():
+            set_sysctl(path, value)
+        with IPRoute() as ip:
+            ip.link("set", index=1, state="up")
+
+    with failing("set up the namespace of an appliance"):
+        namespaces.inside(netns, act)
+
+
+def interfaces(netns: str) -> Mapping[str, int]:
+    """The interfaces in there, with their numbers."""
+
+    def act() -> dict[str, int]:
+        with IPRoute() as ip:
+            return {link.get_attr("IFLA_IFNAME"): link["index"] for link in ip.get_links()}
+
+    with failing("look into the namespace of an appliance"):
+        return namespaces.inside(netns, act)
+
+
+def take_in(host: str | None, device: str, netns: str, name: str) -> bool:
+    """A device of the host becomes an interface of the appliance. False when the host has none of that name."""
+
+    def act() -> bool:
+        with IPRoute() as ip, (namespaces.RUN / netns).open("rb") as door:
+            found = ip.link_lookup(ifname=device)
+            if found:
+                ip.link("set", index=found[0], net_ns_fd=door.fileno(), ifname=name)
+            return bool(found)
+
+    with failing(f"move {device} into its appliance"):
+        return namespaces.inside(host, act)
+
+
+def drop(netns: str, name: str) -> None:
+    """No interface of that name."""
+
+    def act() -> None:
+        with IPRoute() as ip:
+            for index in ip.link_lookup(ifname=name):
+                ip.link("del", index=index)
+
+    with failing(f"remove {name} from its appliance"):
+        namespaces.inside(netns, act)
+
+
+def configure(netns: str, interface: Interface) -> None:
+    """The interface is so, and its neighbours know of every address that is new there."""
+
+    def act() -> None:
+        with IPRoute() as ip:
+            index = _index(ip, interface.name)
+            for name, value in _INTERFACE.items():
+                set_sysctl(f"net/ipv4/conf/{interface.name}/{name}", value)
+            (link,) = ip.get_links(index)
+            if link.get_attr("IFLA_ADDRESS") != interface.mac:
+                ip.link("set", index=index, address=interface.mac)
+            if link.get_attr("IFLA_MTU") != interface.mtu:
+                ip.link("set", index=index, mtu=interface.mtu)
+            ip.link("set", index=index, state="up")
+            fresh = _address(ip, index, interface.addresses)
+        if fresh:
+            _announce(interface.name, interface.mac, fresh)
+
+    with failing(f"configure {interface.name} of an appliance"):
+        namespaces.inside(netns, act)
+
+
+def lead_out(netns: str, out: WayOut) -> None:
+    """Everything that is not here goes to the gateway, from the appliance's own address."""
+
+    def act() -> None:
+        with IPRoute() as ip:
+            ip.route(
+                "replace",
+                dst="0.0.0.0/0",
+                gateway=str(out.gateway),
+                oif=_index(ip, "eth2"),
+                prefsrc=str(out.address),
+                flags=["onlink"],
+            )
+
+    with failing("set the way out of an appliance"):
+        namespaces.inside(netns, act)
+
+
+def address_leg(netns: str | None, device: str, address: str) -> None:
+    """One end of the private line between host and appliance: link-local, so it needs no plan and leads nowhere."""
+
+    def act() -> None:
+        set_sysctl(f"net/ipv6/conf/{device}/disable_ipv6", "0")
+        for name, value in {"accept_ra": "0", "addr_gen_mode": "1", "forwarding": "0"}.items():
+            set_sysctl(f"net/ipv6/conf/{device}/{name}", value)
+        with IPRoute() as ip:
+            index = _index(ip, device)
+            ip.link("set", index=index, state="up")
+            held = ip.get_addr(index=index, family=socket.AF_INET6)
+            if address not in {one.get_attr("IFA_ADDRESS") for one in held}:
+                ip.addr(
+                    "add",
+                    index=index,
+                    family=socket.AF_INET6,
+                    address=address,
+                    prefixlen=64,
+                    flags=_NODAD | _PERMANENT,
+                )
+
+    with failing(f"configure the line to an appliance ({device})"):
+        namespaces.inside(netns, act)
+
+
+def _index(ip: Any, name: str) -> int:
+    found = ip.link_lookup(ifname=name)
+    if not found:
+        raise Unavailable(f"the appliance has no {name}")
+    return int(found[0])
+
+
+def _address(ip: Any, index: int, wanted: Iterable[IPv4Interface]) -> list[IPv4Address]:
+    """New ones come before old ones go, so that one which stays is never gone."""
+    held = {
+        IPv4Interface(f"{one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}")
+        for one in ip.get_addr(index=index, family=socket.AF_INET)
+    }
+    fresh = [address for address in wanted if address not in held]
+    for address in fresh:
+        ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+    for address in held.difference(wanted):
+        ip.addr("del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+    return [address.ip for address in fresh]
+
+
+def _announce(device: str, mac: str, addresses: Iterable[IPv4Address]) -> None:
+    """Gratuitous ARP: whoever knew the address elsewhere (another host, the last owner) learns it anew."""
+    hardware = bytes.fromhex(mac.replace(":", ""))
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as mouth:
+        mouth.bind((device, 0))
+        for address in addresses:
+            for operation in (1, 2):
+                head = struct.pack(
+                    "!6s6sHHHBBH", b"\xff" * 6, hardware, 0x0806, 1, 0x0800, 6, 4, operation
+                )
+                body = hardware + address.packed + b"\xff" * 6 + address.packed
+                mouth.send(head + body)

@@ -1,0 +1,320 @@
+"""Guests under libvirt and QEMU: the driver of real hosts, and of emulated ones with a libvirtd of their own.
+
+libvirt keeps what must be remembered (definitions, our facts in them, why a guest is off) and finds running guests
+again after any restart, its own included; so this driver holds nothing but a connection. A definition that
+changes while the guest runs is only stored: libvirt keeps the running one apart. Direct QEMU was rejected: device
+addresses, re-attaching, migration and confinement would all be ours to write (DATAPLANE, 1.6).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import libvirt
+
+from arable.domain.errors import BadInput, NoRoom, NotFound, Unavailable
+from arable.domain.ids import MachineId
+from arable.domain.manifest import GuestStats
+from arable.drivers.hypervisor import console_log, counters, domain_xml
+from arable.drivers.hypervisor.domain_xml import Console, Definition, Facts, Tuning
+from arable.drivers.hypervisor.probe import usable_kvm
+from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower
+from arable.drivers.hypervisor.session import Session
+from arable.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+_SOCKET_PATH = 107  # bytes that the kernel takes
+_NAME = 20  # characters of a machine's id after its kind
+
+_GONE = frozenset([libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA])
+_OFF = frozenset(
+    [libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_NOSTATE, libvirt.VIR_DOMAIN_CRASHED]
+)
+# Not among them: FAILED, a start that came to nothing. Whoever asked for the start was told.
+_UNASKED = frozenset([libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_DAEMON])
+_LOOKS = 5  # at a guest that comes and goes while it is looked at
+_STATS = (
+    libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+    | libvirt.VIR_DOMAIN_STATS_BALLOON
+    | libvirt.VIR_DOMAIN_STATS_INTERFACE
+    | libvirt.VIR_DOMAIN_STATS_BLOCK
+)
+
+
+class LibvirtHypervisor:
+    """`Hypervisor`, `HasConsole` and `HasStats` on the libvirtd at `uri`.
+
+    `directory` holds consoles, their logs and what was found out about this machine. `accelerator` is "kvm" or
+    "tcg"; without one, KVM is taken if a guest really runs under it. `cap_cpu` holds guests to their MHz even when
+    the host is idle; by default not under emulation, where a guest's MHz are not the host's.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        directory: Path,
+        clock: Clock,
+        *,
+        accelerator: str | None = None,
+        cap_cpu: bool | None = None,
+    ) -> None:
+        self._directory = directory.absolute()
+        if len(bytes(self._directory)) + len("//.sock") + _NAME > _SOCKET_PATH:
+            raise BadInput(f"{directory} is too long a path for sockets", field="directory")
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if accelerator is None:
+            found = usable_kvm(self._directory / "kvm.json")
+            log.info("hypervisor: %s", found.told)
+            accelerator = "kvm" if found.usable else "tcg"
+        if accelerator not in ("kvm", "tcg"):
+            raise BadInput(f"no such accelerator: {accelerator}", field="accelerator")
+        self._accelerator = accelerator
+        self._cap_cpu = accelerator == "kvm" if cap_cpu is None else cap_cpu
+        self._tuning: Tuning | None = None
+        self._session = Session(uri, clock)
+
+    @property
+    def name(self) -> str:
+        return f"qemu ({self._accelerator})"
+
+    def close(self) -> None:
+        """Let go of libvirt; guests run on."""
+        self._session.close()
+
+    def guests(self) -> Mapping[MachineId, GuestFound]:
+        return self._session.run("list its guests", self._list)
+
+    def ensure(self, guest: Guest) -> None:
+        self._session.run(f"start {guest.machine}", lambda conn: self._ensure(conn, guest))
+
+    def stop(self, machine: MachineId, *, force: bool) -> None:
+        self._session.run(f"stop {machine}", lambda conn: _stop(conn, machine, force=force))
+
+    def remove(self, machine: MachineId) -> None:
+        def go(conn: libvirt.virConnect) -> None:
+            domain = _lookup(conn, machine)
+            if domain is not None:
+                _plug_out(domain)
+                with _unless_gone():
+                    domain.undefine()
+            kept = self._console(machine)
+            for path in (kept.socket, kept.log):
+                path.unlink(missing_ok=True)
+
+        self._session.run(f"remove {machine}", go)
+
+    def console(self, machine: MachineId) -> Path:
+        def go(conn: libvirt.virConnect) -> Path:
+            domain = _lookup(conn, machine)
+            if domain is None or not domain.isActive():
+                raise NotFound(f"{machine} does not run here")
+            return self._console(machine).socket
+
+        return self._session.run(f"find the console of {machine}", go)
+
+    def console_log(self, machine: MachineId) -> Path:
+        return self._console(machine).log
+
+    def stats(self) -> Sequence[GuestStats]:
+        for path in self._directory.glob("*.log"):
+            console_log.shorten(path)
+        return self._session.run("count its guests' use", self._count)
+
+    def _list(self, conn: libvirt.virConnect) -> dict[MachineId, GuestFound]:
+        found = {}
+        for domain in conn.listAllDomains():
+            with _unless_gone():
+                seen = _seen(domain)
+                found[seen.machine] = seen
+        return found
+
+    def _count(self, conn: libvirt.virConnect) -> list[GuestStats]:
+        # A guest whose QEMU doesn't answer just now must not hold up the numbers of the others.
+        flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+        flags |= libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+        made = []
+        for domain, numbers in conn.getAllDomainStats(_STATS, flags):
+            with _unless_gone():
+                made.append(
+                    counters.read(_kept(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE).machine, numbers)
+                )
+        return made
+
+    def _ensure(self, conn: libvirt.virConnect, guest: Guest) -> None:
+        wanted = self._render(conn, guest)
+        _room(conn, guest, self._accelerator)
+        domain = _lookup(conn, guest.machine)
+        state = domain.state()[0] if domain is not None else libvirt.VIR_DOMAIN_NOSTATE
+        reboot = _runs(state) and _boots(domain) < guest.boots
+        if reboot or not _runs(state):
+            _present(guest)
+        if domain is None or _facts(domain) != wanted.facts:
+            domain = conn.defineXML(wanted.xml)
+        if reboot or state == libvirt.VIR_DOMAIN_CRASHED:
+            _plug_out(domain)
+        if reboot or not _runs(state):
+            self._start(conn, domain, guest, new=state == libvirt.VIR_DOMAIN_NOSTATE)
+        elif state == libvirt.VIR_DOMAIN_PAUSED:
+            _resume(domain)
+
+    def _start(
+        self, conn: libvirt.virConnect, domain: libvirt.virDomain, guest: Guest, *, new: bool
+    ) -> None:
+        try:
+            try:
+                domain.create()
+            except libvirt.libvirtError as error:
+                if "cgroup" not in str(error) or not self._tuned(conn).cgroups:
+                    raise
+                log.warning("hypervisor: CPU time is not limited here: %s", error)
+                self._tuning = replace(self._tuned(conn), cgroups=False)
+                domain = conn.defineXML(self._render(conn, guest).xml)
+                domain.create()
+        except libvirt.libvirtError:
+            if domain.isActive():
+                return  # somebody was faster; what runs is what was defined
+            if new:
+                with _unless_gone():
+                    domain.undefine()
+            raise
+
+    def _render(self, conn: libvirt.virConnect, guest: Guest) -> Definition:
+        return domain_xml.render(guest, self._console(guest.machine), self._tuned(conn))
+
+    def _tuned(self, conn: libvirt.virConnect) -> Tuning:
+        if self._tuning is None:
+            mhz = int(conn.getInfo()[3]) or 2000  # some machines don't tell
+            self._tuning = Tuning(self._accelerator, mhz, cap_cpu=self._cap_cpu)
+        return self._tuning
+
+    def _console(self, machine: MachineId) -> Console:
+        name = machine.partition("-")[2][-_NAME:]
+        return Console(self._directory / f"{name}.sock", self._directory / f"{name}.log")
+
+
+def _lookup(conn: libvirt.virConnect, machine: MachineId) -> libvirt.virDomain | None:
+    try:
+        return conn.lookupByName(machine)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return None
+
+
+def _seen(domain: libvirt.virDomain) -> GuestFound:
+    """A guest as it is. Never left out because it changes just now: that would read as gone."""
+    for _ in range(_LOOKS):
+        state, reason = domain.state()
+        try:
+            facts = _facts(domain)
+            boots = _boots(domain) if _runs(state) else facts.boots
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+                raise
+            continue
+        power = _power(state, reason)
+        return GuestFound(
+            machine=facts.machine, generation=facts.generation, boots=boots, power=power
+        )
+    raise Unavailable(f"{domain.name()} changes faster than one can look")
+
+
+def _power(state: int, reason: int) -> GuestPower:
+    if _runs(state):
+        return GuestPower.RUNNING
+    if state == libvirt.VIR_DOMAIN_CRASHED:
+        return GuestPower.CRASHED
+    unasked = state == libvirt.VIR_DOMAIN_SHUTOFF and reason in _UNASKED
+    return GuestPower.CRASHED if unasked else GuestPower.OFF
+
+
+def _runs(state: int) -> bool:
+    """Whether a QEMU of this guest may touch its disks, be it paused or on its way down."""
+    return state not in _OFF
+
+
+def _facts(domain: libvirt.virDomain) -> Facts:
+    """What counts from the next boot."""
+    try:
+        return _kept(domain, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
+        # Somebody undefined it while it ran: it is ours all the same until it ends.
+        return _kept(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def _boots(domain: libvirt.virDomain) -> int:
+    """The count with which the running guest was started."""
+    return _kept(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE).boots
+
+
+def _kept(domain: libvirt.virDomain, which: int) -> Facts:
+    element = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+    return domain_xml.facts(domain.metadata(element, domain_xml.NAMESPACE, which))
+
+
+def _stop(conn: libvirt.virConnect, machine: MachineId, *, force: bool) -> None:
+    domain = _lookup(conn, machine)
+    if domain is None:
+        return
+    if force:
+        _plug_out(domain)
+        return
+    with _unless_off():
+        domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+
+def _plug_out(domain: libvirt.virDomain) -> None:
+    with _unless_off():
+        domain.destroy()
+
+
+def _resume(domain: libvirt.virDomain) -> None:
+    """A guest that stands still because its pool was full tries again; any other pause has another owner."""
+    state, reason = domain.state()
+    if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
+        with _unless_off():
+            domain.resume()
+
+
+def _room(conn: libvirt.virConnect, guest: Guest, accelerator: str) -> None:
+    """What this machine could never run. How much of it is promised already is not a driver's business."""
+    kind = "kvm" if accelerator == "kvm" else "qemu"
+    most = conn.getMaxVcpus(kind)
+    if guest.cpus > most:
+        raise BadInput(f"{guest.machine} wants {guest.cpus} CPUs; {most} is the most", field="cpus")
+    memory = conn.getInfo()[1]
+    if guest.memory_mib > memory:
+        raise NoRoom(f"{guest.machine} needs {guest.memory_mib} MiB, this host has {memory}")
+
+
+def _present(guest: Guest) -> None:
+    wanted = [disk.path for disk in guest.disks]
+    wanted += [path for path in (guest.kernel, guest.initrd) if path is not None]
+    for path in wanted:
+        if not path.exists():
+            raise Unavailable(f"{guest.machine}: no such file: {path.name}", detail=str(path))
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """A domain that is not there (any more), or not ours, is passed over."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in _GONE:
+            raise
+
+
+@contextmanager
+def _unless_off() -> Iterator[None]:
+    """A guest that is off already, or gone, is what was wanted."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in {*_GONE, libvirt.VIR_ERR_OPERATION_INVALID}:
+            raise

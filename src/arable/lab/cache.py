@@ -1,0 +1,10 @@
+"""Where a machine keeps what takes long to make and is the same for every lab: guest images, QEMU's capabilities."""
+
+import os
+from pathlib import Path
+
+
+def folder(name: str) -> Path:
+    """The folder for one kind of thing; may be deleted at any time when no lab is being built."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "arable" / name

@@ -1,0 +1,1 @@
+"""One module for each process and its command line: wiring, nothing else."""

@@ -1,0 +1,252 @@
+"""What hosts ask: to join, to have their certificate renewed, to be told what they should run, for image bytes.
+
+A host is not a caller with permissions. It may know what its own manifest names and nothing else, and it is who its
+verified certificate says; the gateway has seen to that before anything here is called.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from arable.domain.errors import (
+    BadInput,
+    CloudError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Unauthenticated,
+)
+from arable.domain.event import Event
+from arable.domain.host import Host, HostState, JoinToken, measured
+from arable.domain.ids import HostId, PoolId
+from arable.domain.manifest import Inventory, ItemKind
+from arable.domain.pool import Pool
+from arable.domain.settings import (
+    CPU_PERCENT,
+    DISK_PERCENT,
+    HOST_SILENT_SECONDS,
+    MEMORY_PERCENT,
+    REPORT_SECONDS,
+)
+from arable.runtime import tokens
+from arable.runtime.ca import HOST_HOURS, IdentityKind
+from arable.services.call import Surroundings
+from arable.store import events, hosts, join_tokens, manifests, pods, pools, settings
+from arable.store.database import Tx
+from arable.store.nudges import nudge
+from arable.wire.agent import VERSION, Change, Hello, Item, JoinIn, JoinOut, RenewIn
+from arable.wire.common import NAME_PATTERN
+
+STRANGER: Final = "this host is not known here; it was removed, or never joined"
+_TOKEN: Final = "this join token does not count: it is unknown, was used, or its time is over"
+
+_NAME = re.compile(NAME_PATTERN)
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,255}")
+_MOST = {"cpus": 1 << 16, "cpu_mhz": 1 << 32, "memory_mib": 1 << 32, "disk_mib": 1 << 40}
+_KINDS = {kind.value: kind for kind in ItemKind}
+
+
+def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
+    """A new host, with its local pool and its first certificate.
+
+    Whoever brings the very request that used the token gets its answer again (it may have been lost): the certificate
+    is for that request's key, so it is of no use to anybody else.
+    """
+    now = around.clock.now()
+    try:
+        said = tokens.join_token(ask.token)
+    except Unauthenticated as error:
+        raise Unauthenticated(_TOKEN) from error
+    token = join_tokens.by_hash(tx, said.digest)
+    request_hash = hashlib.sha256(ask.request.encode(errors="surrogatepass")).hexdigest()
+    if token is None or now >= token.expires_at:
+        raise Unauthenticated(_TOKEN)
+    if token.used_at is not None:
+        return _again(tx, around, ask, token, request_hash)
+    if not _NAME.fullmatch(ask.name):
+        raise BadInput("a DNS label: small letters, digits and hyphens", field="name")
+    check_inventory(ask.inventory)
+    pod = pods.get(tx, token.pod)
+    host = Host(
+        id=HostId(around.ids.new("host")),
+        zone=pod.zone,
+        pod=pod.id,
+        name=ask.name,
+        roles=token.roles,
+        tags=token.tags,
+        pool=PoolId(around.ids.new("pool")),
+        cpu_percent=settings.get(tx, CPU_PERCENT),
+        memory_percent=settings.get(tx, MEMORY_PERCENT),
+        disk_percent=settings.get(tx, DISK_PERCENT),
+        created_at=now,
+    )
+    certificate = _certificate(around, ask.request, host.id)
+    hosts.add(tx, host)
+    hosts.measure(tx, host.id, measured(host, ask.inventory))
+    if host.pool is not None:
+        pool = Pool(
+            id=host.pool,
+            zone=pod.zone,
+            host=host.id,
+            name=f"{host.name}-local",
+            total_mib=ask.inventory.disk_mib,
+            created_at=now,
+        )
+        pools.add(tx, pool)
+    if not join_tokens.use(tx, token.id, host.id, request_hash, now):
+        raise Unauthenticated(_TOKEN)
+    _tell(tx, around, host, "host.joined", f"{host.name} joined the pod {pod.name}")
+    return _welcome(around, host, certificate)
+
+
+def renew(tx: Tx, around: Surroundings, host: HostId, ask: RenewIn) -> JoinOut:
+    """A fresh certificate for a host that still exists."""
+    found = known(tx, host)
+    return _welcome(around, found, _certificate(around, ask.request, found.id))
+
+
+def known(tx: Tx, host: HostId) -> Host:
+    """The host, or `Forbidden` for one that was removed."""
+    try:
+        return hosts.get(tx, host)
+    except NotFound as error:
+        raise Forbidden(STRANGER) from error
+
+
+def greet(
+    tx: Tx, around: Surroundings, server: str, greetings: Sequence[tuple[HostId, Hello]]
+) -> list[CloudError | None]:
+    """Many hosts' channels begin at `server`: each is up and what it has is known, or it is refused."""
+    answers = [_refused(host, hello) for host, hello in greetings]
+    welcome = {
+        host: hello
+        for (host, hello), refused in zip(greetings, answers, strict=True)
+        if refused is None
+    }
+    found = hosts.some(tx, welcome, lock=True)
+    for host in found.values():
+        hosts.measure(tx, host.id, measured(host, welcome[host.id].inventory))
+        if host.state != HostState.UP:
+            _tell(tx, around, host, "host.up", f"{host.name} is up")
+    hosts.connected(tx, list(found), server, around.clock.now())
+    if any(host.state != HostState.UP for host in found.values()):
+        nudge(tx, "machines")
+    return [
+        refused or (None if host in found else Forbidden(STRANGER))
+        for (host, _), refused in zip(greetings, answers, strict=True)
+    ]
+
+
+def measure(tx: Tx, host: HostId, inventory: Inventory) -> None:
+    """A host told anew what it has."""
+    check_inventory(inventory)
+    for found in hosts.some(tx, [host], lock=True).values():
+        hosts.measure(tx, host, measured(found, inventory))
+
+
+def heard(
+    tx: Tx,
+    around: Surroundings,
+    server: str,
+    alive: Sequence[HostId],
+    left: Sequence[HostId],
+    acked: Mapping[HostId, int],
+) -> None:
+    """What a gateway has to say of many hosts every few seconds: heard, gone, and what they hold for good."""
+    if alive:
+        for host in hosts.unheard(tx, alive):
+            _tell(tx, around, host, "host.up", f"{host.name} is heard again")
+            nudge(tx, "machines")
+        hosts.heard(tx, alive, server, around.clock.now())
+    if left:
+        hosts.left(tx, left, server)
+    manifests.acked(tx, acked)
+
+
+def report_seconds(tx: Tx) -> int:
+    """How often hosts report: often enough not to be taken for silent."""
+    return max(1, min(settings.get(tx, REPORT_SECONDS), settings.get(tx, HOST_SILENT_SECONDS) // 3))
+
+
+def changes(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change]:
+    """What these hosts have to be told that hold these manifest generations."""
+    return {
+        host: Change(
+            base=found.base or None,
+            generation=found.generation,
+            items=[
+                Item(kind=_KINDS[kind], id=id_, body=None if body is None else msgspec.Raw(body))
+                for kind, id_, body in found.items
+            ],
+        )
+        for host, found in manifests.changes(tx, have).items()
+    }
+
+
+def image_part(tx: Tx, around: Surroundings, host: HostId, sha256: str) -> Path:
+    """The file of a part that the host needs for what it should run; any other is as good as absent."""
+    known(tx, host)
+    if not manifests.names_part(tx, host, sha256):
+        raise NotFound("nothing that this host should run needs such a part")
+    return around.images.path(sha256)
+
+
+def check_inventory(told: Inventory) -> None:
+    """Raises `BadInput` for what no machine can have."""
+    for name, most in _MOST.items():
+        if not 0 <= getattr(told, name) <= most:
+            raise BadInput(f"not from 0 to {most}", field=f"inventory.{name}")
+    for name in ("hypervisor", "network", "storage", "version"):
+        if not _PLAIN.fullmatch(getattr(told, name)):
+            raise BadInput("not one line of at most 255 characters", field=f"inventory.{name}")
+
+
+def _again(
+    tx: Tx, around: Surroundings, ask: JoinIn, token: JoinToken, request_hash: str
+) -> JoinOut:
+    if token.host is None or not hmac.compare_digest(request_hash, token.request_hash):
+        raise Unauthenticated(_TOKEN)
+    try:
+        host = hosts.get(tx, token.host)
+    except NotFound as error:
+        raise Unauthenticated(_TOKEN) from error
+    if host.name != ask.name:
+        raise Conflict(f"this token was used for a host named {host.name}", field="name")
+    return _welcome(around, host, _certificate(around, ask.request, host.id))
+
+
+def _certificate(around: Surroundings, request: str, host: HostId) -> str:
+    return around.authority.sign(request, host, IdentityKind.HOST, HOST_HOURS)
+
+
+def _welcome(around: Surroundings, host: Host, certificate: str) -> JoinOut:
+    return JoinOut(
+        host=host.id,
+        certificate=certificate,
+        authority=around.authority.pem,
+        pool=host.pool or "",
+    )
+
+
+def _refused(host: HostId, hello: Hello) -> CloudError | None:
+    if hello.host != host:
+        return Forbidden("a host speaks for itself only")
+    if hello.version != VERSION:
+        return BadInput(f"this server speaks version {VERSION} of the agents' protocol")
+    if hello.have < 0:
+        return BadInput("a manifest's generation is 0 or more", field="have")
+    try:
+        check_inventory(hello.inventory)
+    except BadInput as error:
+        return error
+    return None
+
+
+def _tell(tx: Tx, around: Surroundings, host: Host, kind: str, text: str) -> None:
+    event = Event(at=around.clock.now(), account=None, kind=kind, subject=host.id, text=text)
+    events.add_many(tx, [event])

@@ -1,0 +1,377 @@
+"""Deploying machines, in batches: a thousand asks are a few statements, and a refused one spoils nobody's.
+
+Order matters. Taking from the limits holds the accounts' rows, in order of id; whoever holds an account's row is alone
+with its names and with what is made on first use. Networks are held next, also in order. Only then rows are written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from arable.domain.errors import CloudError, Conflict
+from arable.domain.event import Event
+from arable.domain.farm import DEFAULT
+from arable.domain.guest_cidr import checked
+from arable.domain.ids import (
+    AccountId,
+    FarmId,
+    GroupId,
+    MachineId,
+    NetworkId,
+    NicId,
+    OperationId,
+    VolumeId,
+    ZoneId,
+)
+from arable.domain.machine import Machine, MachineState, MachineWish
+from arable.domain.manifest import Seed
+from arable.domain.network import Network, NetworkState, Nic
+from arable.domain.operation import Operation, OperationState, Step
+from arable.domain.seed import SeedAsk, seed
+from arable.domain.volume import Volume
+from arable.services import networks as networks_
+from arable.services.asks import MACHINES
+from arable.services.call import Asked, Call
+from arable.services.guest_addresses import GuestAddresses
+from arable.services.passwords import Password
+from arable.services.plans import Plan, plan
+from arable.services.references import References
+from arable.store import (
+    events,
+    groups,
+    machines,
+    networks,
+    nics,
+    operations,
+    quotas,
+    volumes,
+)
+from arable.store.database import Tx
+from arable.store.nudges import nudge
+from arable.wire.machines import DeployedOut, DeployIn, DeployOut
+
+
+def deploy(call: Call, ask: DeployIn, passwords: Sequence[Password] | None) -> DeployOut:
+    """One ask alone."""
+    asked = Asked(call.caller, call.around, (ask, passwords), call.dry_run, call.expects)
+    (answer,) = deploy_batch(call.tx, [asked])
+    if isinstance(answer, CloudError):
+        raise answer
+    return answer
+
+
+def deploy_batch(tx: Tx, asks: Sequence[Asked]) -> list[DeployOut | CloudError]:
+    """An answer or a refusal for each, in order; a refused one has written nothing."""
+    batch = _Batch(tx)
+    found = References(tx)
+    for at, asked in enumerate(asks):
+        try:
+            batch.plans[at] = plan(found, asked)
+        except CloudError as error:
+            batch.refused[at] = error
+    batch.take_limits()
+    batch.check_names()
+    batch.make_networks()
+    batch.take_addresses()
+    answers = batch.keep()
+    return [answers.get(at) or batch.refused[at] for at in range(len(asks))]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What will be written."""
+
+    machines: list[Machine] = field(default_factory=list)
+    seeds: dict[MachineId, Seed] = field(default_factory=dict)
+    volumes: list[Volume] = field(default_factory=list)
+    nics: list[Nic] = field(default_factory=list)
+    members: list[tuple[GroupId, MachineId]] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Batch:
+    tx: Tx
+    plans: dict[int, Plan] = field(default_factory=dict)
+    refused: dict[int, CloudError] = field(default_factory=dict)
+    defaults: dict[tuple[AccountId, ZoneId], Network] = field(default_factory=dict)
+    offsets: dict[int, list[list[int]]] = field(default_factory=dict)  # by ask, by nic
+    pools: dict[NetworkId, GuestAddresses] = field(default_factory=dict)
+    _farms: dict[tuple[AccountId, ZoneId], FarmId] = field(default_factory=dict)
+    _back: list[tuple[AccountId, Mapping[str, int]]] = field(default_factory=list)
+
+    def take_limits(self) -> None:
+        """All that an ask needs of its account's limits, or the refusal."""
+        asks = [(each.account, each.amounts) for each in self.plans.values()]
+        for at, refusal in zip(list(self.plans), quotas.take_many(self.tx, asks), strict=True):
+            if refusal is not None:
+                self.refused[at] = refusal
+                del self.plans[at]
+
+    def check_names(self) -> None:
+        """Nobody else of the account has the name: neither in the store nor earlier in this batch."""
+        wanted: dict[tuple[AccountId, ZoneId], list[str]] = {}
+        for each in self.plans.values():
+            wanted.setdefault((each.account, each.zone.id), []).extend(each.names)
+        taken = {
+            (account, zone): machines.names_taken(self.tx, account, zone, names)
+            for (account, zone), names in wanted.items()
+        }
+        for at, each in list(self.plans.items()):
+            there = taken[each.account, each.zone.id]
+            twice = next((name for name in each.names if name in there), None)
+            if twice is not None:
+                error = Conflict(
+                    f"you have a machine named {twice} in {each.zone.name} already", field="name"
+                )
+                self._refuse(at, error)
+            else:
+                there.update(each.names)
+
+    def make_networks(self) -> None:
+        """The default network, on first use. Somebody may have made it since the plan."""
+        failed: dict[tuple[AccountId, ZoneId], CloudError] = {}
+        for at, each in list(self.plans.items()):
+            if all(nic.network is not None for nic in each.nics):
+                continue
+            key = (each.account, each.zone.id)
+            if key not in self.defaults and key not in failed:
+                there = networks.named(self.tx, *key, DEFAULT)
+                try:
+                    self.defaults[key] = there or self._make_network(each)
+                except CloudError as error:
+                    failed[key] = error
+            if key in failed:
+                self._refuse(at, failed[key])
+
+    def _make_network(self, each: Plan) -> Network:
+        with self.tx.begin_nested():
+            return networks_.make(
+                each.asked.on(self.tx),
+                each.account,
+                each.zone,
+                DEFAULT,
+                checked(each.zone.guest_cidr, "zone"),
+            )
+
+    def take_addresses(self) -> None:
+        """Of every network at once, with its row held."""
+        need: dict[NetworkId, int] = {}
+        for each in self.plans.values():
+            for network in self._networks(each):
+                need[network.id] = need.get(network.id, 0) + len(each.names)
+        for id_, network in networks.by_ids(self.tx, need, lock=True).items():
+            self.pools[id_] = GuestAddresses(self.tx, network, need[id_])
+        for at, each in list(self.plans.items()):
+            try:
+                self.offsets[at] = self._offsets(each)
+            except CloudError as error:
+                self._refuse(at, error)
+
+    def _offsets(self, each: Plan) -> list[list[int]]:
+        taken: list[list[int]] = []
+        held = self._networks(each)
+        try:
+            for nic, network in zip(each.nics, held, strict=True):
+                pool = self.pools.get(network.id)
+                if pool is None or pool.network.state is not NetworkState.READY:
+                    raise Conflict(f"{network.name} was deleted meanwhile", field="networks")
+                if nic.offset is not None:
+                    taken.append(pool.take_one(nic.offset))
+                else:
+                    taken.append(pool.take(len(each.names)))
+        except CloudError:
+            for network, offsets in zip(held, taken, strict=False):
+                self.pools[network.id].give_back(offsets)
+            raise
+        return taken
+
+    def _networks(self, each: Plan) -> list[Network]:
+        return [nic.network or self.defaults[each.account, each.zone.id] for nic in each.nics]
+
+    def _refuse(self, at: int, error: CloudError) -> None:
+        """After its limits were taken."""
+        each = self.plans.pop(at)
+        self.refused[at] = error
+        self._back.append((each.account, each.amounts))
+
+    def keep(self) -> dict[int, DeployOut]:
+        """Write what is left, and give back what the refused ones had taken."""
+        quotas.give_many(self.tx, self._back)
+        rows = _Rows()
+        answers = {
+            at: self._rows_of(rows, each, self.offsets[at]) for at, each in self.plans.items()
+        }
+        if not answers:
+            return answers
+        machines.add_many(self.tx, rows.machines, rows.seeds)
+        volumes.add_many(self.tx, rows.volumes)
+        nics.add_many(self.tx, rows.nics)
+        groups.add_members(self.tx, rows.members)
+        networks.move_cursors(self.tx, {id_: pool.cursor for id_, pool in self.pools.items()})
+        operations.add_many(self.tx, rows.operations)
+        events.add_many(self.tx, rows.events)
+        nudge(self.tx, MACHINES)
+        return answers
+
+    def _rows_of(self, rows: _Rows, each: Plan, offsets: list[list[int]]) -> DeployOut:
+        around = each.asked.around
+        now = around.clock.now()
+        new = around.ids.new
+        operation = OperationId(new("operation"))
+        ids = [MachineId(new("machine")) for _ in each.names]
+        farm = self._farm(each)
+        for at, (id_, name) in enumerate(zip(ids, each.names, strict=True)):
+            self._machine(rows, each, id_, name, farm, operation, now)
+            hashed = each.passwords[at].hash if each.passwords else ""
+            told = SeedAsk(each.ask.ssh_keys, hashed, each.ask.user_data)
+            rows.seeds[id_] = seed(id_, name, told)
+            self._nics(rows, each, id_, at, offsets)
+        rows.operations.append(_operation(each, operation, ids, now))
+        return DeployOut(
+            operation=operation,
+            machines=[
+                DeployedOut(id=id_, name=name) for id_, name in zip(ids, each.names, strict=True)
+            ],
+            passwords={
+                id_: password.text.reveal()
+                for id_, password in zip(ids, each.passwords, strict=True)
+            }
+            if each.passwords
+            else None,
+        )
+
+    def _machine(
+        self,
+        rows: _Rows,
+        each: Plan,
+        id_: MachineId,
+        name: str,
+        farm: FarmId,
+        operation: OperationId,
+        now: datetime,
+    ) -> None:
+        offering, start = each.offering, each.ask.start
+        rows.machines.append(
+            Machine(
+                id=id_,
+                account=each.account,
+                farm=farm,
+                zone=each.zone.id,
+                name=name,
+                state=MachineState.WAITING if start else MachineState.STOPPED,
+                wish=MachineWish.RUNNING if start else MachineWish.STOPPED,
+                attention=start,
+                offering=offering.id,
+                cpus=offering.cpus,
+                cpu_mhz=offering.cpus * offering.cpu_mhz,
+                memory_mib=offering.memory_mib,
+                disk_mib=each.root_mib + sum(disk.mib for disk in each.disks),
+                network_kbps=offering.network_kbps,
+                disk_iops=offering.disk_iops,
+                disk_bytes_per_second=offering.disk_bytes_per_second,
+                image=each.image.id,
+                image_version=each.version.number,
+                boot=each.boot,
+                placement=each.placement,
+                operation=operation if start else None,
+                created_at=now,
+                changed_at=now,
+            )
+        )
+        if each.group is not None:
+            rows.members.append((each.group.id, id_))
+        self._volumes(rows, each, id_, name, now)
+        rows.events.append(
+            Event(
+                at=now,
+                account=each.account,
+                kind="machine.created",
+                subject=id_,
+                text=f"{name}: created",
+            )
+        )
+
+    def _volumes(self, rows: _Rows, each: Plan, id_: MachineId, name: str, now: datetime) -> None:
+        new = each.asked.around.ids.new
+        offering = each.offering
+        if each.root_mib:
+            rows.volumes.append(
+                Volume(
+                    id=VolumeId(new("volume")),
+                    account=each.account,
+                    zone=each.zone.id,
+                    machine=id_,
+                    name=f"{name}-root",
+                    mib=each.root_mib,
+                    iops=offering.disk_iops,
+                    bytes_per_second=offering.disk_bytes_per_second,
+                    source=each.version.disk,
+                    created_at=now,
+                )
+            )
+        for number, disk in enumerate(each.disks, 1):
+            rows.volumes.append(
+                Volume(
+                    id=VolumeId(new("volume")),
+                    account=each.account,
+                    zone=each.zone.id,
+                    machine=id_,
+                    position=number,
+                    name=f"{name}-data-{number}",
+                    mib=disk.mib,
+                    iops=disk.offering.iops,
+                    bytes_per_second=disk.offering.bytes_per_second,
+                    created_at=now,
+                )
+            )
+
+    def _nics(
+        self, rows: _Rows, each: Plan, id_: MachineId, at: int, offsets: list[list[int]]
+    ) -> None:
+        around = each.asked.around
+        for position, network in enumerate(self._networks(each)):
+            offset = offsets[position][at]
+            rows.nics.append(
+                Nic(
+                    id=NicId(around.ids.new("nic")),
+                    machine=id_,
+                    network=network.id,
+                    account=each.account,
+                    position=position,
+                    mac=f"0a:{around.entropy.random.randbytes(5).hex(':')}",  # locally administered
+                    address=self.pools[network.id].subnet.address(offset),
+                    offset=offset,
+                    rate_kbps=each.offering.network_kbps,
+                )
+            )
+
+    def _farm(self, each: Plan) -> FarmId:
+        """The one that was named, or the default one, made on first use."""
+        if each.farm is not None:
+            return each.farm.id
+        key = (each.account, each.zone.id)
+        if key not in self._farms:
+            farm = networks_.default_farm(each.asked.on(self.tx), *key)
+            self._farms[key] = farm.id
+        return self._farms[key]
+
+
+def _operation(each: Plan, id_: OperationId, ids: Sequence[MachineId], now: datetime) -> Operation:
+    """Machines that are to stay stopped leave nothing to wait for."""
+    start = each.ask.start
+    return Operation(
+        id=id_,
+        account=each.account,
+        user=each.asked.caller.user,
+        kind="machine.deploy",
+        target=ids[0] if len(ids) == 1 else "",
+        state=OperationState.RUNNING if start else OperationState.DONE,
+        total=len(ids),
+        pending=len(ids) if start else 0,
+        steps=() if start else (Step(now, "done"),),
+        result={"machines": list(ids)},
+        created_at=now,
+        changed_at=now,
+    )

@@ -1,0 +1,88 @@
+"""The gateway's way to the store: what many hosts need at once, in as few transactions as can be.
+
+What writes is a future of the group commit; greetings that wait are taken together, so a thousand hosts that come back
+after a network failure cost a few commits. What only reads blocks, and is given a thread by the caller.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from arable.domain.errors import CloudError
+from arable.domain.ids import HostId
+from arable.domain.manifest import Inventory
+from arable.services import agents
+from arable.services.call import Surroundings
+from arable.store import hosts
+from arable.store.database import Database, Tx
+from arable.store.writer import Writer
+from arable.wire.agent import Hello, JoinIn, JoinOut, RenewIn, encode
+
+_Greeting = tuple[HostId, Hello]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A change, ready to be sent."""
+
+    generation: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Desk:
+    """`server` is the name by which the store knows this management server."""
+
+    database: Database
+    writer: Writer
+    around: Surroundings
+    server: str
+
+    def join(self, ask: JoinIn) -> "Future[JoinOut]":
+        """See `agents.join`."""
+        return self.writer.submit(lambda tx: agents.join(tx, self.around, ask))
+
+    def renew(self, host: HostId, ask: RenewIn) -> "Future[JoinOut]":
+        """See `agents.renew`."""
+        return self.writer.submit(lambda tx: agents.renew(tx, self.around, host, ask))
+
+    def greet(self, host: HostId, hello: Hello) -> "Future[None]":
+        """A channel begins here; done when that is kept, or refused."""
+        return self.writer.submit_batch(self._greet, (host, hello))
+
+    def measure(self, host: HostId, inventory: Inventory) -> "Future[None]":
+        """See `agents.measure`."""
+        return self.writer.submit(lambda tx: agents.measure(tx, host, inventory))
+
+    def heard(
+        self, alive: Sequence[HostId], left: Sequence[HostId], acked: Mapping[HostId, int]
+    ) -> "Future[None]":
+        """See `agents.heard`."""
+        return self.writer.submit(
+            lambda tx: agents.heard(tx, self.around, self.server, alive, left, acked)
+        )
+
+    def frames(self, have: Mapping[HostId, int]) -> dict[HostId, Frame]:
+        """What to send to hosts that hold these generations. Blocks. A host that was removed is not in the answer."""
+        with self.database.read() as tx:
+            found = agents.changes(tx, have)
+        return {host: Frame(change.generation, encode(change)) for host, change in found.items()}
+
+    def look(self, connected: Collection[HostId]) -> dict[HostId, tuple[int, str]]:
+        """The newest generation of each of these hosts, and which server has its channel. Blocks."""
+        with self.database.read() as tx:
+            return hosts.channels(tx, connected)
+
+    def report_seconds(self) -> int:
+        """How often hosts should report. Blocks."""
+        with self.database.read() as tx:
+            return agents.report_seconds(tx)
+
+    def image_part(self, host: HostId, sha256: str) -> Path:
+        """See `agents.image_part`. Blocks."""
+        with self.database.read() as tx:
+            return agents.image_part(tx, self.around, host, sha256)
+
+    def _greet(self, tx: Tx, greetings: Sequence[_Greeting]) -> list[CloudError | None]:
+        return agents.greet(tx, self.around, self.server, greetings)
