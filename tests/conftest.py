@@ -12,6 +12,7 @@ from sqlalchemy import event
 from arable.store.database import Database
 from arable.store.schema import metadata
 from postgres_cluster import Cluster, cluster
+from serving import Served, serving
 
 _numbers = count(1)
 
@@ -65,4 +66,18 @@ def database(request, tmp_path) -> Iterator[Database]:
 def sqlite(request, tmp_path) -> Iterator[Database]:
     """For what does not depend on the engine."""
     with fresh("sqlite", tmp_path, request) as made:
+        yield made
+
+
+@pytest.fixture
+def served(sqlite, tmp_path) -> Iterator[Served]:
+    """The API over SQLite, with its first operator signed in."""
+    with serving(sqlite, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def served_both(database, tmp_path) -> Iterator[Served]:
+    """The same, once over each database."""
+    with serving(database, tmp_path) as made:
         yield made

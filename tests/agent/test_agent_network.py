@@ -141,3 +141,16 @@ def test_a_silent_switch_stops_nothing_and_starts_nothing(rig) -> None:
     rig.settle(30)
     assert rig.runs("b")
     assert make.nic("a") not in rig.hardware.ports
+
+
+def test_a_port_stays_under_a_machine_that_runs_though_the_ledger_was_lost(rig) -> None:
+    rig.wish(make.guest("a"))
+    rig.step()
+    rig.hardware.disobey(make.machine("a"))
+    rig.ledger.held = None
+    rig.restart(alone=True)
+    rig.agent.receive(make.whole(5, make.off("a", generation=5)))
+    rig.step()
+    assert rig.server.said("a").state is GuestState.STOPPING
+    assert list(rig.hardware.ports) == [make.nic("a")]
+    assert not rig.hardware.mishaps

@@ -71,13 +71,13 @@ def cabled_hosts(folder: Path, count: int = 2) -> Iterator[list[Host]]:
 
 
 @contextmanager
-def station(host: Host, port: Port, mask: int = 24) -> Iterator[str]:
+def station(host: Host, port: Port, mask: int = 24, *, addressed: bool = True) -> Iterator[str]:
     """A guest with a network stack of its own: a namespace, behind one end of a veth that is plugged as a tap."""
     with namespace("guest") as name:
         Links(host.netns).make_veth(port.device, port.peer or "guest-end")
         move(host.netns, port.peer or "guest-end", name, "eth0")
         host.network.ensure(replace(port, peer=""))
-        configure(name, "eth0", port.address, mask, port.mac)
+        configure(name, "eth0", port.address if addressed else "", mask, port.mac)
         try:
             yield name
         finally:

@@ -184,19 +184,21 @@ def note(wish: GuestWish, found: GuestFound | None, facts: GuestFacts) -> GuestF
     turn = (wish.generation, wish.boots)
     held = facts
     running = found is not None and found.power is GuestPower.RUNNING
+    if running and facts is NO_FACTS:  # the ledger was lost: suppose that it holds what its wish names
+        held = holding(facts, wish)
     halted, ran, asked = facts.halted, facts.ran, facts.asked
     if halted is not None and (halted != turn or running or wish.power is Power.OFF):
         halted = None
     if running and not asked and satisfied(wish, found) and wish.power is Power.ON:
         if ran != turn:
-            ran, held = turn, holding(facts, wish)
+            ran, held = turn, holding(held, wish)
     elif found and found.power is GuestPower.OFF and ran == turn and wish.power is Power.ON:
         halted, ran = (None if asked else turn), None
     elif not running and ran is not None:
         ran = None
     if not running:
         asked = False
-    if (halted, ran, asked) == (facts.halted, facts.ran, facts.asked):
+    if held is facts and (halted, ran, asked) == (facts.halted, facts.ran, facts.asked):
         return facts
     return GuestFacts(
         ran=ran,

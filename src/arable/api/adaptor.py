@@ -128,7 +128,7 @@ class Adaptor:
         except ClientGone:
             metrics.ended(499, self._loop.time() - began)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what is not ours is logged there, and told as a 500
             answer = self._refusal(error, request)
         finally:
             self._in_progress -= 1

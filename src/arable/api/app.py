@@ -137,7 +137,7 @@ class Server:
             await asyncio.wait_for(
                 loop.run_in_executor(self._readers, self._executor.answers), timeout=5
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no service
             log.warning("not ready: %r", error)
             return PlainTextResponse("the store does not answer\n", status_code=503)
         return PlainTextResponse("ready\n")

@@ -196,19 +196,23 @@ class EventStreams:
             sent = missed[-1].number if len(missed) == _PAGE else known
         checked = self._loop.time()
         while True:
+            silent = False
+            new: Event | None = None
             try:
-                event = await asyncio.wait_for(stream.queue.get(), HEARTBEAT)
+                new = await asyncio.wait_for(_next(stream), HEARTBEAT)
             except TimeoutError:
+                silent = True
                 await _chunk(send, b": still here\n\n")
-                event = _NOTHING
             if self._loop.time() - checked >= HEARTBEAT:
                 # A credential that was revoked ends its streams; what it could see is not asked for anew.
                 await self._loop.run_in_executor(self._pool, self._credentials.verify, token)
                 checked = self._loop.time()
-            if event is None:
+            if new is None:
+                if silent:
+                    continue
                 return
-            if event is not _NOTHING and event.number > sent:
-                await _chunk(send, _frame(event))
+            if new.number > sent:
+                await _chunk(send, _frame(new))
 
     async def _advance(self) -> bool:
         """Hand out what is new; whether there may be more at once."""
@@ -235,12 +239,11 @@ class EventStreams:
         return now - self._gap_since < _GAP
 
     async def _read(self, caller: Caller, does: Callable[..., Any], *args: Any) -> Any:
-        return await self._loop.run_in_executor(
-            self._pool, self._executor.read, caller, does, args
-        )
+        return await self._loop.run_in_executor(self._pool, self._executor.read, caller, does, args)
 
 
-_NOTHING = Event(at=None, account=None, kind="", subject="", text="")  # type: ignore[arg-type]
+async def _next(stream: _Stream) -> Event | None:
+    return await stream.queue.get()
 
 
 def _last(call: Call) -> int:
@@ -271,5 +274,3 @@ async def _chunk(send: Send, body: bytes) -> None:
 async def _hung_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-

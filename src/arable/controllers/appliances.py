@@ -20,7 +20,7 @@ from arable.domain.manifest import (
 )
 from arable.domain.network import ApplianceState
 from arable.domain.settings import APPLIANCE_IDLE_SECONDS
-from arable.store import placing, routing, settings
+from arable.store import addresses, placing, routing, settings
 from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.routing import AddressRow, NetworkRow, RuleRow
@@ -66,6 +66,7 @@ def attend(tx: Tx, at: datetime) -> int:
     # A change to an appliance that does not run is in effect as soon as it is kept: it will start with it.
     absent = [r.id for r in rows if r.state == "ready" and r.appliance_state not in _PRESENT]
     endings.settle(tx, [(op, None) for op in routing.operations_on(tx, absent)], at)
+    addresses.let_go(tx, [r.id for r in rows if r.appliance_state == ApplianceState.ABSENT])
     routing.clear_attention(tx, [row.id for row in rows])
     return len(rows)
 
@@ -105,10 +106,10 @@ def _tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> N
     if not rows:
         return
     ids = [row.id for row in rows]
-    addresses = _by_network(routing.addresses(tx, ids))
+    public = _by_network(routing.addresses(tx, ids))
     rules = _by_network(routing.rules(tx, ids))
     items = [
-        item(row, row.appliance_host, addresses.get(row.id, []), rules.get(row.id, []))
+        item(row, row.appliance_host, public.get(row.id, []), rules.get(row.id, []))
         for row in rows
         if row.appliance_host
     ]

@@ -19,7 +19,7 @@ from arable.domain.manifest import ApplianceSeen, GuestSeen, GuestState, HostRep
 from arable.domain.network import ApplianceState
 from arable.domain.settings import START_TRIES
 from arable.domain.units import Size
-from arable.store import attention, reservations, routing, settings, sights
+from arable.store import addresses, attention, reservations, routing, settings, sights
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
@@ -264,6 +264,7 @@ def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
             _appliance_seen(tx, row, seen[row.id][1], at)
         if gone.get(row.id) == row.appliance_host and row.appliance_state == ApplianceState.LEAVING:
             routing.set_appliance(tx, row.id, ApplianceState.ABSENT, None, "")
+            addresses.let_go(tx, [row.id])
             attention.wake_machines(tx, row.id)
             nudge(tx, "machines")
 
@@ -284,6 +285,7 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
     if seen.generation >= row.generation and not row.attention:
         running = routing.operations_on(tx, [row.id])
         endings.settle(tx, [(operation, None) for operation in running], at)
+        addresses.let_go(tx, [row.id])
 
 
 def _known(row: MachineRow) -> dict[str, object]:

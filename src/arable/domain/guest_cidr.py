@@ -7,6 +7,7 @@ never meet.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network
 
 from arable.domain.errors import BadInput, Conflict
@@ -50,12 +51,14 @@ class Subnet:
         return offset
 
 
+@lru_cache(maxsize=4096)
 def subnet_of(cidr: str) -> Subnet:
     """Of a stored network."""
     found = IPv4Network(cidr)
     return Subnet(int(found.network_address), found.num_addresses)
 
 
+@lru_cache(maxsize=1024)
 def checked(text: str, field: str = "cidr") -> IPv4Network:
     """A subnet that a guest network can have; raises `BadInput` saying why not."""
     found = network(text, field)

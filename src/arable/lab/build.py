@@ -97,6 +97,7 @@ def clear(place: Place, clock: Clock) -> None:
     _sweep(place, clock)
     for name in namespaces.names(f"{place.id}-"):
         namespaces.remove(name)
+    power.forget_groups(place.id)
     if record and record.shared_mount:
         _unmount_names()
     place.forget()

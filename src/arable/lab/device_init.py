@@ -34,7 +34,7 @@ PRIVATE = (
 )  # made fresh under /run at each start
 
 GROUPS = Path("/sys/fs/cgroup")
-CONTROLLERS = ("cpu", "cpuacct")  # what a hypervisor limits its guests with
+TREES = ("cpu", "cpuacct", "unified")  # in which a hypervisor puts its guests
 
 _NEW_NS, _NEW_CGROUP, _NEW_UTS, _NEW_IPC = (1 << bit for bit in (17, 25, 26, 27))
 _NEW_PID, _NEW_NET = (1 << bit for bit in (29, 30))
@@ -59,31 +59,34 @@ def enter(netns: str, name: str, group: str, binds: list[str]) -> None:
     fd = os.open(netns, os.O_RDONLY)
     call("setns", fd, _NEW_NET)
     os.close(fd)
-    disks = [(os.open(pair.partition(":")[0], os.O_PATH), pair.partition(":")[2]) for pair in binds]
-    groups = [(os.open(GROUPS, os.O_PATH), str(GROUPS)), *join(group)]
+    pairs = [(str(GROUPS), str(GROUPS)), *join(group)]
+    pairs += [(source, target) for source, _, target in (pair.partition(":") for pair in binds)]
     call("unshare", _NEW_NS | _NEW_UTS | _NEW_IPC | _NEW_PID | _NEW_CGROUP)
     mount("none", "/", "none", _RECURSIVE | _PRIVATE)
+    held = [
+        (os.open(source, os.O_PATH), target) for source, target in pairs
+    ]  # before they are hidden
     mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
-    for directory in PRIVATE:
-        Path("/run", directory).mkdir()
+    for name_of_ours in PRIVATE:
+        Path("/run", name_of_ours).mkdir()
     mount("sysfs", "/sys", "sysfs")
-    for source, target in (*groups, *disks):
-        mount(f"/proc/self/fd/{source}", target, "none", _BIND | _RECURSIVE)
-        os.close(source)
+    for directory, target in held:
+        mount(f"/proc/self/fd/{directory}", target, "none", _BIND | _RECURSIVE)
+        os.close(directory)
     socket.sethostname(name)
 
 
-def join(group: str) -> list[tuple[int, str]]:
+def join(group: str) -> list[tuple[str, str]]:
     """Be in control groups of that path, and say which they are and where the device should see them."""
     joined = {}
-    for controller in CONTROLLERS:
-        top = (GROUPS / controller).resolve()  # controllers may share a tree
-        if (top / "tasks").exists():
+    for tree in TREES:
+        top = (GROUPS / tree).resolve()  # controllers may share a tree
+        if (top / "cgroup.procs").exists():
             own = top / group
             own.mkdir(parents=True, exist_ok=True)
             (own / "cgroup.procs").write_text(str(os.getpid()))
             joined[top] = own
-    return [(os.open(own, os.O_PATH), str(top)) for top, own in joined.items()]
+    return [(str(own), str(top)) for top, own in joined.items()]
 
 
 class Device:

@@ -80,10 +80,7 @@ def thaw(site: Site, name: str) -> None:
 def power_off(site: Site, name: str) -> None:
     """Everything on the host is gone at once; its disk is kept."""
     device = host(site, name)
-    init = site.init(name)
-    site.place.change(partial(with_device, name=name, device=DeviceRecord()))
-    if init:
-        living.end([init], site.clock)
+    power.cut_power(site, device.name)
     _unwire(site, device.name)
 
 

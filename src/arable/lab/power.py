@@ -5,7 +5,6 @@ memory and wiring would be; what is kept is its directory, its disk. So power on
 built, too, and a fault that can't be repaired by building is a fault of the building.
 """
 
-import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -19,6 +18,7 @@ import msgspec
 from arable.domain.errors import CloudError, Unavailable
 from arable.drivers import namespaces
 from arable.lab import boot, cache, devices, living, outside_server, switches, wires
+from arable.lab.device_init import GROUPS
 from arable.lab.devices import Service
 from arable.lab.living import Process
 from arable.lab.plan import MANAGEMENT, OUTSIDE_PORT, UPLINK, Device, Kind, Plan, Wire
@@ -195,11 +195,15 @@ def shut(site: Site, device: str) -> None:
 def cut_power(site: Site, device: str) -> None:
     """All of the device's processes are gone at once."""
     init = site.init(device)
+    site.place.change(partial(with_device, name=device, device=DeviceRecord()))
     if init:
         living.end([init], site.clock)
-    site.place.change(partial(with_device, name=device, device=DeviceRecord()))
+    forget_groups(f"{site.place.id}/{device}")
 
 
-def wipe(place: Place, device: str) -> None:
-    """Forget what a device kept."""
-    shutil.rmtree(place.device(device), ignore_errors=True)
+def forget_groups(path: str) -> None:
+    """No control groups are left at that path of any tree. One that somebody is in stays."""
+    for top in GROUPS.glob(f"*/{path}"):
+        for group in sorted((top, *top.glob("**/")), reverse=True):
+            with suppress(OSError):
+                group.rmdir()

@@ -49,12 +49,11 @@ class _SystemEntropy(Entropy):
         return self
 
     def letters(self, count: int) -> str:
-        value = secrets.randbits(count * 6)
-        made = []
-        for _ in range(count):
-            value, digit = divmod(value, 36)
-            made.append(ALPHABET[digit])
-        return "".join(made)
+        return secrets.token_bytes(count).translate(_LETTERS).decode()
+
+
+# A byte for each letter: of 256 values 252 are spread evenly, and the last 4 cost a letter less than 0.01 bits.
+_LETTERS = "".join(ALPHABET[value % len(ALPHABET)] for value in range(256)).encode()
 
 
 class Ids:

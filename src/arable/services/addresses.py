@@ -4,8 +4,9 @@ from arable.domain.access import Permission, Scope
 from arable.domain.errors import Conflict, NoRoom
 from arable.domain.ids import AccountId, AddressId, NetworkId, ZoneId
 from arable.domain.network import Address, Network, NetworkState
-from arable.services.asks import begin, check_expected, network_changed, operation_out, tell
+from arable.services.asks import begin, check_expected, network_changed, tell
 from arable.services.call import Call
+from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import addresses, networks, quotas, rules, zones
@@ -47,7 +48,7 @@ def associate(call: Call, address: AddressId, ask: AssociateIn) -> OperationOut:
     network = networks.get(call.tx, Scope(account=owner), named.id, lock=True)
     found = addresses.get(call.tx, call.caller.scope, address, lock=True)
     if found.network == network.id:
-        return operation_out(begin(call, "address.associate", address, owner, done=True))
+        return shown(begin(call, "address.associate", address, owner, done=True))
     if found.network is not None:
         raise Conflict(f"{found.address} belongs to another network of yours; release it first")
     if network.state is not NetworkState.READY:
@@ -59,7 +60,7 @@ def associate(call: Call, address: AddressId, ask: AssociateIn) -> OperationOut:
         call, network, "address.associate", result={"address": found.address}
     )
     tell(call, owner, "address.associated", address, f"{found.address}: now of {network.name}")
-    return operation_out(operation)
+    return shown(operation)
 
 
 def release(call: Call, address: AddressId) -> OperationOut:
@@ -80,10 +81,10 @@ def release(call: Call, address: AddressId) -> OperationOut:
     quotas.give(call.tx, owner, addresses=1)
     tell(call, owner, "address.released", address, f"{found.address}: released")
     if network is None:
-        return operation_out(begin(call, "address.release", address, owner, done=True))
+        return shown(begin(call, "address.release", address, owner, done=True))
     if found.source_nat:
         _go_out_by_another(call, network)
-    return operation_out(network_changed(call, network, "address.release"))
+    return shown(network_changed(call, network, "address.release"))
 
 
 def _go_out_by_another(call: Call, network: Network) -> None:

@@ -43,7 +43,7 @@ from arable.wire.agent import VERSION, Change, Hello, Item, JoinIn, JoinOut, Ren
 from arable.wire.common import NAME_PATTERN
 
 STRANGER: Final = "this host is not known here; it was removed, or never joined"
-_TOKEN: Final = "this join token does not count: it is unknown, was used, or its time is over"
+_NO_ENTRY: Final = "this join token does not count: it is unknown, was used, or its time is over"
 
 _NAME = re.compile(NAME_PATTERN)
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,255}")
@@ -61,11 +61,11 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
     try:
         said = tokens.join_token(ask.token)
     except Unauthenticated as error:
-        raise Unauthenticated(_TOKEN) from error
+        raise Unauthenticated(_NO_ENTRY) from error
     token = join_tokens.by_hash(tx, said.digest)
     request_hash = hashlib.sha256(ask.request.encode(errors="surrogatepass")).hexdigest()
     if token is None or now >= token.expires_at:
-        raise Unauthenticated(_TOKEN)
+        raise Unauthenticated(_NO_ENTRY)
     if token.used_at is not None:
         return _again(tx, around, ask, token, request_hash)
     if not _NAME.fullmatch(ask.name):
@@ -99,7 +99,7 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
         )
         pools.add(tx, pool)
     if not join_tokens.use(tx, token.id, host.id, request_hash, now):
-        raise Unauthenticated(_TOKEN)
+        raise Unauthenticated(_NO_ENTRY)
     _tell(tx, around, host, "host.joined", f"{host.name} joined the pod {pod.name}")
     return _welcome(around, host, certificate)
 
@@ -210,11 +210,11 @@ def _again(
     tx: Tx, around: Surroundings, ask: JoinIn, token: JoinToken, request_hash: str
 ) -> JoinOut:
     if token.host is None or not hmac.compare_digest(request_hash, token.request_hash):
-        raise Unauthenticated(_TOKEN)
+        raise Unauthenticated(_NO_ENTRY)
     try:
         host = hosts.get(tx, token.host)
     except NotFound as error:
-        raise Unauthenticated(_TOKEN) from error
+        raise Unauthenticated(_NO_ENTRY) from error
     if host.name != ask.name:
         raise Conflict(f"this token was used for a host named {host.name}", field="name")
     return _welcome(around, host, _certificate(around, ask.request, host.id))

@@ -12,7 +12,6 @@ from arable.domain.operation import Operation, OperationState, Step
 from arable.services.call import Call
 from arable.store import events, networks, operations
 from arable.store.nudges import nudge
-from arable.wire.operations import OperationOut, StepOut
 
 MACHINES, NETWORKS = "machines", "networks"
 """Topics of the controllers that act on what is asked."""
@@ -38,24 +37,6 @@ def begin(
     )
     operations.add(call.tx, operation)
     return operation
-
-
-def operation_out(operation: Operation) -> OperationOut:
-    """How an operation that has not failed is told."""
-    return OperationOut(
-        id=operation.id,
-        kind=operation.kind,
-        target=operation.target,
-        state=operation.state.value,
-        total=operation.total,
-        pending=operation.pending,
-        steps=[StepOut(at=step.at, text=step.text) for step in operation.steps],
-        result=operation.result,
-        account=operation.account,
-        user=operation.user,
-        created_at=operation.created_at,
-        changed_at=operation.changed_at,
-    )
 
 
 def supersede(call: Call, machine: Machine, by: Operation) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from arable.domain.access import Caller
+from arable.domain.console import Visit
 from arable.domain.image_files import ImageFiles
 from arable.runtime.ca import Authority
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Ids
+from arable.runtime.tickets import Tickets
 from arable.services.attempts import Attempts
 from arable.store.database import Tx
 
@@ -30,6 +32,7 @@ class Surroundings:
     authority: Authority
     attempts: Attempts = field(default_factory=Attempts)  # at guessing passwords
     inbox: Path | None = None  # where operators lay image files for `by path`; None: nowhere
+    consoles: Tickets[Visit] | None = None  # None: where no console can be opened
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from arable.services.asks import (
     NETWORKS,
     check_expected,
     network_changed,
-    operation_out,
     own_network,
     tell,
 )
 from arable.services.call import Call
+from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import (
@@ -196,7 +196,7 @@ def delete(call: Call, network: NetworkId) -> OperationOut:
         call, found, "network.delete", state=NetworkState.LEAVING, name=str(found.id)
     )
     tell(call, found.account, "network.leaving", network, f"{found.name}: deleted")
-    return operation_out(operation)
+    return shown(operation)
 
 
 def _check_ready(network: Network) -> None:

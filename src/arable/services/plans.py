@@ -17,7 +17,6 @@ from arable.domain.guest_cidr import checked, subnet_of
 from arable.domain.ids import AccountId
 from arable.domain.image import Image, ImageVersion
 from arable.domain.machine import Boot
-from arable.domain.manifest import PartRole
 from arable.domain.network import Network, NetworkState
 from arable.domain.offering import DiskOffering, Offering
 from arable.domain.seed import USER_DATA_BYTES, takes_password
@@ -116,7 +115,7 @@ def plan(found: References, asked: Asked) -> Plan:
             tuple(tag for disk in disks for tag in disk.offering.tags),
             ask.strategy or found.strategy(),
         ),
-        boot=_boot(version, image.command_line),
+        boot=found.boot(image, version),
         passwords=passwords,
     )
 
@@ -195,16 +194,10 @@ def _nic(
     return NicPlan(network, offset)
 
 
-# Asks of one kind share these values, so that each is put into JSON once and placed as one class.
+# Asks of one kind share this value, so that it is put into JSON once.
 @lru_cache(maxsize=1024)
 def _placement(
     own: tuple[str, ...], offering: tuple[str, ...], disks: tuple[str, ...], strategy: str
 ) -> Placement:
     required = tuple(sorted({*offering, *disks}))
     return Placement(tuple(sorted(set(own))), required, Strategy(strategy))
-
-
-@lru_cache(maxsize=1024)
-def _boot(version: ImageVersion, command_line: str) -> Boot:
-    parts = tuple(part for part in version.parts if part.role is not PartRole.DISK)
-    return Boot(parts, command_line) if parts else Boot()

@@ -15,6 +15,8 @@ from arable.domain.farm import DEFAULT, Farm
 from arable.domain.group import Group
 from arable.domain.ids import AccountId
 from arable.domain.image import Image, ImageVersion
+from arable.domain.machine import Boot
+from arable.domain.manifest import PartRole
 from arable.domain.network import Network
 from arable.domain.offering import DiskOffering, Offering
 from arable.domain.settings import PLACEMENT_STRATEGY
@@ -98,6 +100,10 @@ class References:
             lambda: images.version(self.tx, image.id, number),
         )
 
+    def boot(self, image: Image, version: ImageVersion) -> Boot:
+        """How machines of a version start; one value for all of them, put into JSON once."""
+        return self._once(("boot", image.id, version.number), "", lambda: _boot(image, version))
+
     def farm(self, account: AccountId, zone: Zone, ref: str, where: str = "farm") -> Farm:
         """The account's, in the zone."""
 
@@ -153,6 +159,11 @@ class References:
             raise type(found)(found.public, field=where)
         result: T = found
         return result
+
+
+def _boot(image: Image, version: ImageVersion) -> Boot:
+    parts = tuple(part for part in version.parts if part.role is not PartRole.DISK)
+    return Boot(parts, image.command_line) if parts else Boot()
 
 
 def _one(found: list[T], what: str) -> T:

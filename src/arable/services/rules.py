@@ -8,8 +8,9 @@ from arable.domain.ids import AccountId, AddressId, MachineId, NetworkId, NicId,
 from arable.domain.machine import LIVING
 from arable.domain.manifest import Direction, Protocol
 from arable.domain.network import Address, Network, NetworkState, Nic, Rule, RuleKind
-from arable.services.asks import network_changed, operation_out, own_network, tell
+from arable.services.asks import network_changed, own_network, tell
 from arable.services.call import Call
+from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.store import addresses, machines, nics, rules
 from arable.wire.common import Page
@@ -89,7 +90,7 @@ def delete(call: Call, rule: RuleId) -> OperationOut:
     rules.get(call.tx, call.caller.scope, rule)  # again, now that nobody else can delete it
     rules.remove(call.tx, rule)
     tell(call, network.account, "rule.deleted", rule, f"{network.name}: a rule was deleted")
-    return operation_out(network_changed(call, network, "rule.delete", result={"rule": rule}))
+    return shown(network_changed(call, network, "rule.delete", result={"rule": rule}))
 
 
 def page(call: Call, query: RuleQuery) -> Page[RuleOut]:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from arable.domain.access import Caller
 from arable.domain.ids import MachineId, NetworkId
 from arable.runtime.entropy import Random
-from arable.services import machines, networks
+from arable.services import deployments, machines, networks
 from arable.sim.cloud import Cloud
 from arable.sim.ground import IMAGE, OFFERING
 from arable.wire.machines import DeployIn, DestroyIn, NicIn, RecoverIn, StopIn
@@ -26,7 +26,7 @@ def _deploy(cloud: Cloud, caller: Caller, dice: Random) -> str:
         image=IMAGE,
         networks=(NicIn(network=network),) if network else (),
     )
-    answer = cloud.ask_batch(caller, machines.deploy_batch, ask)
+    answer = cloud.ask_batch(caller, deployments.deploy_batch, ask, None)
     return f"{ask.count} {[machine.id for machine in answer.machines]}"
 
 

@@ -162,7 +162,7 @@ def _nothing_left(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     for host, sim in hosts.items():
         routed = {network.partition("-")[2] for network in sim.appliances}
         for nic in sim.ports.keys() - nics:
-            if nic.partition("-")[2][:-2] not in routed:
+            if nic.partition("-")[2] not in routed:
                 yield f"port {nic} is left on {host}"
         for network in sim.appliances.keys() - networks:
             yield f"the appliance of {network} is left on {host}"

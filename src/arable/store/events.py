@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, func, select
 
 from arable.domain.access import Scope
 from arable.domain.event import Event
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.nudges import nudge
+from arable.store.rows import insert_rows, json_text, stamp
 from arable.store.scope import visible
 
 TOPIC = "events"
+_ADDED = ("at", "account", "kind", "subject", "text", "data")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +31,18 @@ def add_many(tx: Tx, events: Sequence[Event]) -> None:
     """Tell what happened."""
     if not events:
         return
-    tx.execute(
-        insert(t.event),
-        [
-            {
-                "at": each.at,
-                "account": each.account,
-                "kind": each.kind,
-                "subject": each.subject,
-                "text": each.text,
-                "data": dict(each.data),
-            }
-            for each in events
-        ],
-    )
+    rows = [
+        (
+            stamp(each.at),
+            each.account,
+            each.kind,
+            each.subject,
+            each.text,
+            json_text(each.data) if each.data else "{}",
+        )
+        for each in events
+    ]
+    insert_rows(tx, t.event, _ADDED, rows)
     nudge(tx, TOPIC)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
@@ -54,6 +54,11 @@ def offsets(tx: Tx, network: NetworkId, first: int, last: int) -> set[int]:
     c = t.nic.c
     query = select(c.offset).where(c.network == network, c.offset.between(first, last))
     return set(tx.execute(query).scalars())
+
+
+def set_rate(tx: Tx, machine: MachineId, kbps: int) -> None:
+    """How fast all ports of a machine are."""
+    tx.execute(update(t.nic).where(t.nic.c.machine == machine).values(rate_kbps=kbps))
 
 
 def add_many(tx: Tx, nics: Sequence[Nic]) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import convert, to_builtins
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import CloudError, NotFound
@@ -16,10 +16,16 @@ from arable.domain.operation import Operation, OperationState, Step
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.nudges import nudge
+from arable.store.rows import insert_rows, json_text, stamp
 from arable.store.scope import visible
 
 _STEPS = 50  # kept of one operation: its first ones and its last
 _CAUSES = 20  # failures kept of one operation
+
+_ADDED = (
+    *("id", "account", "user", "kind", "target", "state", "total", "pending"),
+    *("steps", "result", "error", "created_at", "changed_at"),
+)
 
 Failed = Failure | CloudError | None
 
@@ -46,8 +52,7 @@ def add(tx: Tx, operation: Operation) -> None:
 
 def add_many(tx: Tx, operations: Sequence[Operation]) -> None:
     """Begin many."""
-    if operations:
-        tx.execute(insert(t.operation), [_columns(each) for each in operations])
+    insert_rows(tx, t.operation, _ADDED, [_row(each) for each in operations])
 
 
 def get(tx: Tx, scope: Scope, operation: OperationId) -> Operation:
@@ -219,22 +224,22 @@ def _locked(
     return [_operation(row) for row in rows]
 
 
-def _columns(operation: Operation) -> dict[str, Any]:
-    return {
-        "id": operation.id,
-        "account": operation.account,
-        "user": operation.user,
-        "kind": operation.kind,
-        "target": operation.target,
-        "state": operation.state,
-        "total": operation.total,
-        "pending": operation.pending,
-        "steps": _steps(operation.steps),
-        "result": {} if operation.result is None else operation.result,
-        "error": _error(operation.error),
-        "created_at": operation.created_at,
-        "changed_at": operation.changed_at,
-    }
+def _row(operation: Operation) -> tuple[Any, ...]:
+    return (
+        operation.id,
+        operation.account,
+        operation.user,
+        operation.kind,
+        operation.target,
+        operation.state.value,
+        operation.total,
+        operation.pending,
+        json_text(_steps(operation.steps)) if operation.steps else "[]",
+        "{}" if operation.result is None else json_text(operation.result),
+        None if operation.error is None else json_text(operation.error),
+        stamp(operation.created_at),
+        stamp(operation.changed_at),
+    )
 
 
 def _steps(steps: Sequence[Step], *more: Step) -> list[Any]:

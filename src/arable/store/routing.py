@@ -9,6 +9,7 @@ from sqlalchemy.types import Text
 
 from arable.domain.ids import AccountId, HostId, NetworkId, NicId, OperationId, ZoneId
 from arable.domain.network import ApplianceState, NetworkState
+from arable.store import addresses as addresses_
 from arable.store import schema
 from arable.store.database import Tx
 from arable.store.many import among
@@ -108,7 +109,7 @@ def addresses(tx: Tx, of: Sequence[NetworkId]) -> list[AddressRow]:
             ranges.vlan,
         )
         .join(schema.public_range, ranges.id == address.range)
-        .where(among(tx, address.network, of))
+        .where(among(tx, address.network, of), address.account.is_not(None))
         .order_by(address.number)
     )
     return _rows(AddressRow, tx.execute(query).all())
@@ -248,6 +249,7 @@ def remove_network(tx: Tx, row: NetworkRow) -> None:
     vlan = schema.vlan
     tx.execute(update(vlan).where(vlan.c.network == row.id).values(network=None, leaving=False))
     tx.execute(schema.rule.delete().where(schema.rule.c.network == row.id))
+    addresses_.let_go(tx, [row.id])
     tx.execute(schema.network.delete().where(_n.id == row.id))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from sqlalchemy import update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
@@ -71,6 +72,16 @@ def of_machines(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, list[V
         if volume.machine is not None:
             found.setdefault(volume.machine, []).append(volume)
     return found
+
+
+def set_root_limits(tx: Tx, machine: MachineId, iops: int, bytes_per_second: int) -> None:
+    """How fast a machine's root disk is."""
+    c = t.volume.c
+    tx.execute(
+        update(t.volume)
+        .where(c.machine == machine, c.position == 0)
+        .values(iops=iops, bytes_per_second=bytes_per_second, generation=c.generation + 1)
+    )
 
 
 def add_many(tx: Tx, volumes: Sequence[Volume]) -> None:

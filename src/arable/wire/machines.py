@@ -29,7 +29,7 @@ SshKey = Annotated[
         max_length=8192,
         pattern=(
             r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]{1,60}) "
-            r"[A-Za-z0-9+/]{16,8000}={0,3}( [^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,255})?$(?!\n)"
+            r"[A-Za-z0-9+/]{16,8000}={0,3}( [^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,255})?$(?!\n)"
         ),
         description="A public key as `ssh-keygen` writes it, one line.",
         examples=[
@@ -107,7 +107,7 @@ class DeployIn(In, frozen=True, kw_only=True):
         str,
         Meta(
             max_length=16_384,
-            pattern=r"^[^\x00\ud800-\udfff]*$",
+            pattern=r"^[^\x00]*$",
             description=(
                 "For cloud-init: a `#cloud-config`, a `#!` script, or what else it knows; at most 16 KiB "
                 "of UTF-8, as EC2 has it. Host name and SSH keys need not be in it."
@@ -227,6 +227,7 @@ class StopIn(In, frozen=True, kw_only=True):
 class DestroyIn(In, frozen=True, kw_only=True):
     """How to destroy."""
 
+    force: Annotated[bool, Meta(description="Pull the plug instead of asking the guest.")] = False
     expunge: Annotated[
         bool, Meta(description="Erase its disks as soon as it is off: nothing can be recovered.")
     ] = False

@@ -2,17 +2,31 @@
 
 from arable.api.operation import Op
 from arable.api.routes import (
+    accounts,
+    addresses,
+    consoles,
+    farms,
+    groups,
     hosts,
     images,
+    machines,
+    networks,
     offerings,
+    operations,
     pods,
     pools,
     public_ranges,
+    rules,
     settings,
+    users,
+    volumes,
     zones,
 )
 
 OPERATIONS: tuple[Op, ...] = (
+    *users.OPERATIONS,
+    *accounts.OPERATIONS,
+    *operations.OPERATIONS,
     *zones.OPERATIONS,
     *pods.OPERATIONS,
     *public_ranges.OPERATIONS,
@@ -21,4 +35,12 @@ OPERATIONS: tuple[Op, ...] = (
     *settings.OPERATIONS,
     *offerings.OPERATIONS,
     *images.OPERATIONS,
+    *consoles.OPERATIONS,
+    *machines.OPERATIONS,
+    *networks.OPERATIONS,
+    *addresses.OPERATIONS,
+    *rules.OPERATIONS,
+    *groups.OPERATIONS,
+    *volumes.OPERATIONS,
+    *farms.OPERATIONS,
 )

@@ -26,7 +26,6 @@ from arable.appliance.router import Lease, Router
 from arable.domain.errors import Unavailable
 from arable.drivers import namespaces
 from arable.drivers.appliance.record import replace_text
-from arable.runtime.clock import Clock
 
 PROGRAM = "dnsmasq"
 CONFIGURATION = "dnsmasq.conf"
@@ -39,10 +38,9 @@ _GRACE = 5.0
 class Dnsmasq:
     """DHCP and DNS in namespace `netns`, with its files in `folder`."""
 
-    def __init__(self, netns: str, folder: Path, clock: Clock, patience: float = 20.0) -> None:
+    def __init__(self, netns: str, folder: Path, patience: float = 20.0) -> None:
         self._netns = netns
         self._folder = folder
-        self._clock = clock
         self._patience = patience
 
     def configuration(self, router: Router) -> str:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 from arable.appliance.nftables import ruleset
 from arable.appliance.router import Lease, Router, WayOut, leases, router
-from arable.domain.errors import Unavailable
 from arable.domain.ids import NetworkId, NicId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.drivers import namespaces
@@ -107,12 +106,14 @@ class NamespaceAppliances:
         if rules != before.rules:
             filtering.cut(netns, made)
         process = self._serve(made, held, before.process)
-        write(
-            folder / _RECORD,
-            Record(
-                generation=generation, public=made.out is not None, rules=rules, process=process
-            ),
+        record = Record(
+            generation=generation,
+            public=made.out is not None,
+            rules=rules,
+            process=process,
+            made_at=self._clock.now().isoformat(),
         )
+        write(folder / _RECORD, record)
 
     def _join_guests(self, made: Router) -> None:
         address = IPv4Interface(f"{made.gateway}/{made.cidr.prefixlen}")
@@ -172,7 +173,7 @@ class NamespaceAppliances:
         wiring.address_leg(self._netns, here, HOST_END)
 
     def _serve(self, made: Router, held: Sequence[Lease], before: str) -> str:
-        """dnsmasq runs as configured. It listens on one very interface, so another eth0 is a reason to restart."""
+        """DHCP and DNS run as configured. Dnsmasq listens on one very interface, so another eth0 is a reason to restart."""
         dnsmasq = self._dnsmasq(made.network)
         netns = self.namespace(made.network)
         changed = dnsmasq.write_files(made, held)
@@ -219,7 +220,7 @@ class NamespaceAppliances:
         return self._directory / network
 
     def _dnsmasq(self, network: NetworkId) -> Dnsmasq:
-        return Dnsmasq(self.namespace(network), self._folder(network) / _FILES, self._clock)
+        return Dnsmasq(self.namespace(network), self._folder(network) / _FILES)
 
 
 def nic(network: NetworkId, end: str) -> NicId:

@@ -18,6 +18,7 @@ class Record:
     public: bool = False
     rules: str = ""
     process: str = ""
+    made_at: str = ""  # for people
 
 
 def read(path: Path) -> Record:

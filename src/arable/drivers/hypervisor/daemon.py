@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ dynamic_ownership = 0
 remember_owner = 0
 namespaces = [ ]
 stdio_handler = "file"
-cgroup_controllers = [ "cpu", "cpuacct" ]
+cgroup_controllers = [ {controllers} ]
 """
 
 
@@ -78,6 +78,7 @@ class LibvirtDaemon:
         netns: str | None = None,
         *,
         capabilities: Path | None = None,
+        cgroups: bool = True,
     ) -> None:
         root = directory.absolute()
         parts = ("etc", "run", "lib", "log", "cache")
@@ -87,6 +88,7 @@ class LibvirtDaemon:
         self._capabilities = capabilities
         self._name = str(root)
         self._private = True
+        self._controllers = '"cpu", "cpuacct"' if cgroups else ""
         if len(bytes(self._socket)) > _SOCKET_PATH:
             raise BadInput(f"{directory} is too long a path for sockets", field="directory")
 
@@ -108,7 +110,7 @@ class LibvirtDaemon:
 
     def start(self) -> str:
         """It runs and answers when this returns; one that runs already is left alone. Returns the URI."""
-        if not self._private and not os.path.ismount(self._places.etc):
+        if not self._private and not _is_mount(self._places.etc):
             # On a real host this would write over the administrator's own configuration.
             raise Conflict(
                 f"{self._places.etc} is not this host's own, so its libvirtd is not ours"
@@ -132,7 +134,7 @@ class LibvirtDaemon:
         if daemon:
             _end(daemon)
         if guests:
-            running = self._guests()
+            running = self.guests()
             for pid in running.values():
                 _end(pid)
             _forget_groups(running)
@@ -141,7 +143,16 @@ class LibvirtDaemon:
     def pids(self) -> list[int]:
         """Its processes: the daemon, then the guests."""
         daemon = self._daemon()
-        return [*([daemon] if daemon else []), *self._guests().values()]
+        return [*([daemon] if daemon else []), *self.guests().values()]
+
+    def guests(self) -> Mapping[str, int]:
+        """The processes of its running guests, by the names of their domains (ids of machines)."""
+        found = {}
+        for path in sorted((self._places.run / "qemu").glob("*.pid")):
+            pid = _process(path, f"guest={path.stem},debug-threads=on")
+            if pid:
+                found[path.stem] = pid
+        return found
 
     @property
     def _socket(self) -> Path:
@@ -159,15 +170,6 @@ class LibvirtDaemon:
         """Its process, or 0."""
         return _process(self._pidfile, str(self._conf))
 
-    def _guests(self) -> dict[str, int]:
-        """The processes of its guests, by name."""
-        found = {}
-        for path in sorted((self._places.run / "qemu").glob("*.pid")):
-            pid = _process(path, f"guest={path.stem},debug-threads=on")
-            if pid:
-                found[path.stem] = pid
-        return found
-
     def _configure(self) -> None:
         digits = hashlib.sha256(self._name.encode()).hexdigest()
         uuid = "-".join(
@@ -181,7 +183,9 @@ class LibvirtDaemon:
             f'host_uuid = "{uuid}"\n'  # else guests can't move between two that share a machine
             f'log_outputs = "3:file:{log}"\n'
         )
-        (self._places.etc / "qemu.conf").write_text(_QEMU_CONF)
+        (self._places.etc / "qemu.conf").write_text(
+            _QEMU_CONF.format(controllers=self._controllers)
+        )
 
     def _launch(self) -> None:
         program = shutil.which("libvirtd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -225,6 +229,12 @@ class LibvirtDaemon:
     @property
     def _known(self) -> Path:
         return self._places.cache / "qemu" / "capabilities"
+
+
+def _is_mount(path: Path) -> bool:
+    """Whether something was mounted there, be it a directory of the same disk (which `os.path.ismount` misses)."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == str(path) for line in mounts)
 
 
 def _ask_capabilities(conn: libvirt.virConnect) -> None:

@@ -31,7 +31,7 @@ _DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _SERIAL = re.compile(
     r"[A-Za-z0-9_.-]{1,20}"
 )  # what virtio can show; longer ones would be cut in silence
-_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one station, not of a group
+_MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")  # of one station, not of a group
 
 register_namespace("arable", NAMESPACE)
 

@@ -21,7 +21,7 @@ from arable.drivers.hypervisor import console_log, counters, domain_xml
 from arable.drivers.hypervisor.domain_xml import Console, Definition, Facts, Tuning
 from arable.drivers.hypervisor.probe import usable_kvm
 from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower
-from arable.drivers.hypervisor.session import Session
+from arable.drivers.hypervisor.session import PATIENCE, Session
 from arable.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class LibvirtHypervisor:
         *,
         accelerator: str | None = None,
         cap_cpu: bool | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self._directory = directory.absolute()
         if len(bytes(self._directory)) + len("//.sock") + _NAME > _SOCKET_PATH:
@@ -74,7 +75,7 @@ class LibvirtHypervisor:
         self._accelerator = accelerator
         self._cap_cpu = accelerator == "kvm" if cap_cpu is None else cap_cpu
         self._tuning: Tuning | None = None
-        self._session = Session(uri, clock)
+        self._session = Session(uri, clock, patience=patience)
 
     @property
     def name(self) -> str:

@@ -25,9 +25,9 @@ from arable.drivers import namespaces
 
 T = TypeVar("T")
 
-GROUP = (
-    0xA7AB  # of all links of ours; told apart by number alone, the kernel knows no names for groups
-)
+# Groups of links, told apart by number alone; the kernel knows no names for them.
+GROUP = 0xA7AB  # ends of ports: the switch's, never the host's
+LEGS = 0xA7AC  # the host's ends of private lines to appliances
 
 _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000

@@ -70,6 +70,7 @@ class OvsNetwork:
         rundir = rundir or Path(db.removeprefix("unix:")).parent
         self._openflow = OpenFlow(rundir, bridge, patience)
         self._links = Links(netns)
+        self._apart = False
         self._lock = threading.Lock()
 
     @property
@@ -190,8 +191,11 @@ class OvsNetwork:
         return changes
 
     def _keep_host_apart(self, links: Mapping[str, Link]) -> None:
-        if not hostguard.stands(self._netns):
-            hostguard.raise_up(self._netns)
+        if not self._apart or not hostguard.stands(self._netns):
+            hostguard.raise_up(
+                self._netns
+            )  # once in any case: its rules may be newer than those loaded
+            self._apart = True
         uplink = links.get(self._uplink)
         if uplink and uplink.group != GROUP:
             self._links.make_quiet(self._uplink, offloads=False)

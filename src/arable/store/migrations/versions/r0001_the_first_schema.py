@@ -87,6 +87,7 @@ def upgrade() -> None:
     sa.Column('body', sa.Text(), nullable=True),
     sa.PrimaryKeyConstraint('host', 'kind', 'id', name=op.f('pk_manifest_item'))
     )
+    op.create_index('ix_manifest_item_gone', 'manifest_item', ['host'], unique=False, sqlite_where=sa.text('body is null'), postgresql_where=sa.text('body is null'))
     op.create_index('ix_manifest_item_host_generation', 'manifest_item', ['host', 'generation'], unique=False)
     op.create_table('network_presence',
     sa.Column('network', sa.String(), nullable=False),
@@ -129,6 +130,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_operation'))
     )
     op.create_index('ix_operation_account_id', 'operation', ['account', 'id'], unique=False)
+    op.create_index('ix_operation_running', 'operation', ['target'], unique=False, sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'"))
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('rank', sa.BigInteger(), server_default='0', nullable=False),
@@ -280,6 +282,7 @@ def upgrade() -> None:
     sa.Column('public', sa.Boolean(), server_default=sa.text('(false)'), nullable=False),
     sa.Column('command_line', sa.String(), server_default='', nullable=False),
     sa.Column('minimum_memory_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('newest', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_image_account')),
@@ -287,6 +290,18 @@ def upgrade() -> None:
     sa.UniqueConstraint('account', 'name', name=op.f('uq_image_account_name'))
     )
     op.create_index(op.f('ix_image_account'), 'image', ['account'], unique=False)
+    op.create_table('image_part',
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('role', sa.String(), nullable=False),
+    sa.Column('format', sa.String(), nullable=False),
+    sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('virtual_bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_image_part_account')),
+    sa.PrimaryKeyConstraint('account', 'sha256', name=op.f('pk_image_part'))
+    )
+    op.create_index(op.f('ix_image_part_sha256'), 'image_part', ['sha256'], unique=False)
     op.create_table('join_token',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('pod', sa.String(), nullable=False),
@@ -296,6 +311,7 @@ def upgrade() -> None:
     sa.Column('expires_at', sa.BigInteger(), nullable=False),
     sa.Column('used_at', sa.BigInteger(), nullable=True),
     sa.Column('host', sa.String(), nullable=True),
+    sa.Column('request_hash', sa.String(), server_default='', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['pod'], ['pod.id'], name=op.f('fk_join_token_pod')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_join_token'))
@@ -401,6 +417,9 @@ def upgrade() -> None:
     sa.Column('boots', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('force', sa.Boolean(), server_default=sa.text('(false)'), nullable=False),
     sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('ran', sa.Boolean(), server_default=sa.text('(false)'), nullable=False),
+    sa.Column('giving_up', sa.Boolean(), server_default=sa.text('(false)'), nullable=False),
     sa.Column('operation', sa.String(), nullable=True),
     sa.Column('why', sa.Text(), server_default='{}', nullable=False),
     sa.Column('destroyed_at', sa.BigInteger(), nullable=True),

@@ -1,0 +1,381 @@
+"""The hosts whose channels this management server has. Nothing here is truth: all of it may be dropped at any time.
+
+Pushing: a nudge names hosts, and whatever hosts were named while the last look at the store was on its way are looked
+up together by the next one. What is sent is always the difference from what the host has, so a host that was named
+ten times is looked up once. Nudges are hints, so all channels are compared with the store every few seconds as well.
+
+Reports: queued, and given in batches to `settle`. The queue is bounded; when it is full, channels are not read. A report
+is a difference too, so where one could not be kept its channel is closed, and the next one begins with a full report.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+
+from arable.api.gateway.channel import (
+    EXPIRED,
+    NOT_YOURS,
+    REMOVED,
+    SILENT,
+    TAKEN_OVER,
+    Channel,
+)
+from arable.domain.errors import BadInput, CloudError, Forbidden, Unavailable
+from arable.domain.ids import HostId, MachineId
+from arable.domain.manifest import HostReport
+from arable.runtime.clock import Clock
+from arable.services.desk import Desk
+from arable.wire.agent import Hello, OpenConsole, Welcome, encode
+
+log = logging.getLogger(__name__)
+
+Settle = Callable[[Sequence[HostReport]], Awaitable[None]]
+"""Keeps a batch of reports; done when it is kept."""
+
+HOSTS_AT_ONCE = 500  # in one look at the store
+REPORTS_AT_ONCE = 1000
+QUEUE = 8000
+EARLY = 16  # reports before the greeting is kept
+LOOK_EVERY = 2.0
+HELLO_WITHIN = 15.0
+UNHEARD_REPORTS = (
+    3.5  # this many report intervals without a word, and the channel is taken for dead
+)
+_AGAIN = 0.5
+
+
+class Channels:
+    """Made and used on the event loop, but `nudge`, which is for any thread."""
+
+    def __init__(self, desk: Desk, clock: Clock, settle: Settle) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._settle = settle
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="manifests")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._all: set[Channel] = set()
+        self._connected: dict[HostId, Channel] = {}
+        self._greeting: dict[HostId, int] = {}
+        self._behind: set[HostId] = set()
+        self._push_wanted = asyncio.Event()
+        self._reports: deque[tuple[Channel, HostReport]] = deque()
+        self._reports_there = asyncio.Event()
+        self._paused: set[Channel] = set()
+        self._heard: set[HostId] = set()
+        self._left: set[HostId] = set()
+        self._acked: dict[HostId, int] = {}
+        self._report_seconds = 10
+        self._closing = False
+
+    @property
+    def hosts(self) -> Collection[HostId]:
+        """Those that are connected here now."""
+        return self._connected.keys()
+
+    def start(self) -> None:
+        """Begin to push, to take reports and to look around."""
+        for work in (self._push, self._take, self._look_around):
+            self._tasks.append(self._loop.create_task(work()))
+
+    async def stop(self) -> None:
+        """Tell every agent to go elsewhere, and the store that they have gone."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for channel in list(self._all):
+            channel.shutdown()
+        self._left |= self._connected.keys()
+        try:
+            await self._note()
+        except CloudError as error:
+            log.info("channels closed, and the store does not know yet: %s", error.public)
+        self._threads.shutdown(wait=False)
+
+    def nudge(self, hosts: Collection[HostId]) -> None:
+        """These hosts' manifests grew; after the commit, from any thread."""
+        if hosts and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._want_push, hosts)
+
+    def open_console(self, host: HostId, ticket: str, machine: MachineId) -> bool:
+        """Ask a host for a machine's console; False when its channel is not here."""
+        channel = self._connected.get(host)
+        if channel is None or not channel.ready:
+            return False
+        channel.send(encode(OpenConsole(ticket=ticket, machine=machine)))
+        return True
+
+    # --- what the channels bring ----------------------------------------------------------------------------------
+
+    def opened(self, channel: Channel) -> None:
+        """Connected; the greeting has to come soon."""
+        channel.heard_at = self._loop.time()
+        self._all.add(channel)
+
+    def greeted(self, channel: Channel, hello: Hello) -> None:
+        """The first word, or the same again by an agent that wants to hear everything anew."""
+        channel.heard_at = self._loop.time()
+        host = channel.host
+        if hello.host != host:
+            channel.close(NOT_YOURS, "a host speaks for itself only")
+            return
+        if self._closing:
+            channel.shutdown()
+            return
+        channel.ready = False
+        self._left.discard(host)
+        self._greeting[host] = self._greeting.get(host, 0) + 1
+        try:
+            kept = self._desk.greet(host, hello)
+        except Unavailable as error:
+            self._refuse(channel, error)
+            return
+        asyncio.wrap_future(kept).add_done_callback(partial(self._welcome, channel, hello))
+
+    def reported(self, channel: Channel, report: HostReport) -> None:
+        """Queue it; whoever is faster than the store has to wait."""
+        channel.heard_at = self._loop.time()
+        if report.host != channel.host:
+            channel.close(NOT_YOURS, "a host reports of itself only")
+            return
+        if not channel.ready:
+            if len(channel.early) < EARLY and channel.host in self._greeting:
+                channel.early.append(report)
+            else:
+                channel.close(NOT_YOURS, "say hello first")
+            return
+        self._heard.add(channel.host)
+        if report.generation > self._acked.get(channel.host, 0):
+            self._acked[channel.host] = report.generation
+        if report.inventory is not None:
+            measured = self._desk.measure(channel.host, report.inventory)
+            measured.add_done_callback(partial(_note_failure, channel.host))
+        self._reports.append((channel, report))
+        self._reports_there.set()
+        if len(self._reports) >= QUEUE:
+            channel.pause()
+            self._paused.add(channel)
+
+    def drained(self, channel: Channel) -> None:
+        """It reads again what we write."""
+        self._want_push([channel.host])
+
+    def closed(self, channel: Channel) -> None:
+        """Gone; whether its host is silent is for others to judge."""
+        self._all.discard(channel)
+        self._paused.discard(channel)
+        if self._connected.get(channel.host) is channel:
+            del self._connected[channel.host]
+            if channel.host not in self._greeting:
+                self._left.add(channel.host)
+
+    def _welcome(self, channel: Channel, hello: Hello, kept: "asyncio.Future[None]") -> None:
+        """The greeting is kept, or refused."""
+        host = channel.host
+        error = kept.exception()
+        if error is not None:
+            self._refuse(channel, error)
+            return
+        self._greeted(host)
+        if not channel.open:
+            if host not in self._connected and host not in self._greeting:
+                self._left.add(host)
+            return
+        before = self._connected.get(host)
+        if before is not None and before is not channel:
+            before.close(TAKEN_OVER, "this host has another channel by now")
+        self._connected[host] = channel
+        channel.ready = channel.fresh = True
+        channel.have = hello.have
+        self._heard.add(host)
+        channel.send(encode(Welcome(server=self._desk.server, report_seconds=self._report_seconds)))
+        self._want_push([host])
+        early, channel.early = channel.early, []
+        for report in early:
+            self.reported(channel, report)
+
+    def _refuse(self, channel: Channel, error: BaseException) -> None:
+        self._greeted(channel.host)
+        if self._connected.get(channel.host) is channel:
+            del self._connected[channel.host]
+            self._left.add(channel.host)
+        match error:
+            case Forbidden():
+                channel.close(REMOVED, error.public)
+            case BadInput():
+                channel.close(NOT_YOURS, error.public)
+            case CloudError():
+                channel.close(1013, error.public)
+            case _:
+                channel.close(1011, "an error of ours")
+
+    def _greeted(self, host: HostId) -> None:
+        left = self._greeting.pop(host, 1) - 1
+        if left:
+            self._greeting[host] = left
+
+    # --- manifests -------------------------------------------------------------------------------------------------
+
+    def _want_push(self, hosts: Collection[HostId]) -> None:
+        self._behind.update(hosts)
+        self._push_wanted.set()
+
+    async def _push(self) -> None:
+        while True:
+            await self._push_wanted.wait()
+            self._push_wanted.clear()
+            while self._behind:
+                hosts = list(islice(self._behind, HOSTS_AT_ONCE))
+                self._behind.difference_update(hosts)
+                have = {host: channel.have for host in hosts if (channel := self._reads(host))}
+                if not have:
+                    continue
+                try:
+                    frames = await self._loop.run_in_executor(
+                        self._threads, self._desk.frames, have
+                    )
+                except Exception as error:  # noqa: BLE001 - logged there
+                    _log_failure("manifests could not be looked up", error)
+                    self._behind.update(have)
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                for host, before in have.items():
+                    channel = self._reads(host)
+                    if channel is None:
+                        continue
+                    if channel.have != before:
+                        self._behind.add(host)  # another channel, which may have less
+                        continue
+                    frame = frames.get(host)
+                    if frame is None:
+                        channel.close(REMOVED, "this host was removed")
+                    elif channel.fresh or frame.generation != before:
+                        channel.send(frame.data)
+                        channel.have, channel.fresh = frame.generation, False
+
+    def _reads(self, host: HostId) -> Channel | None:
+        """Its channel, if what is sent now is read soon; `drained` comes back to the others."""
+        channel = self._connected.get(host)
+        return channel if channel is not None and channel.ready and not channel.choked else None
+
+    # --- reports ---------------------------------------------------------------------------------------------------
+
+    async def _take(self) -> None:
+        while True:
+            await self._reports_there.wait()
+            if not self._reports:
+                self._reports_there.clear()
+                continue
+            count = min(len(self._reports), REPORTS_AT_ONCE)
+            batch = [self._reports.popleft() for _ in range(count)]
+            if len(self._reports) < QUEUE // 2:
+                while self._paused:
+                    self._paused.pop().resume()
+            await self._keep(batch)
+
+    async def _keep(self, batch: list[tuple[Channel, HostReport]]) -> None:
+        """In one go; one by one where that fails, to find out whose fault it is."""
+        # A host that has begun a new channel says everything again there; what it said before might be older.
+        batch = [(channel, report) for channel, report in batch if channel.ready]
+        while batch:
+            try:
+                await self._settle([report for _, report in batch])
+                return
+            except Unavailable as error:
+                _log_failure("reports have to wait", error)
+                await asyncio.sleep(_AGAIN)
+                batch = [(channel, report) for channel, report in batch if channel.ready]
+            except Exception as error:  # noqa: BLE001 - logged there
+                if len(batch) == 1:
+                    channel, report = batch[0]
+                    _log_failure(f"a report of {report.host} could not be kept", error)
+                    channel.close(1011, "a report could not be kept; say everything again")
+                    return
+                for each in batch:
+                    await self._keep([each])
+                return
+
+    # --- every few seconds -----------------------------------------------------------------------------------------
+
+    async def _look_around(self) -> None:
+        while True:
+            try:
+                if self._all:
+                    self._drop_dead()
+                    await self._compare()
+                    self._report_seconds = await self._loop.run_in_executor(
+                        self._threads, self._desk.report_seconds
+                    )
+                await self._note()
+            except Exception as error:  # noqa: BLE001 - logged there
+                _log_failure("looking after the channels", error)
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _drop_dead(self) -> None:
+        now, today = self._loop.time(), self._clock.now()
+        for channel in list(self._all):
+            unheard = now - channel.heard_at
+            if channel.ready and unheard > max(
+                UNHEARD_REPORTS * self._report_seconds, HELLO_WITHIN
+            ):
+                channel.abort()
+            elif channel.ready and channel.peer.until <= today:
+                channel.close(EXPIRED, "the certificate's time is over; come back with a fresh one")
+            elif not channel.ready and channel.host not in self._greeting:
+                if unheard > 2 * HELLO_WITHIN:
+                    channel.abort()
+                elif unheard > HELLO_WITHIN:
+                    channel.close(SILENT, "say hello first")
+
+    async def _compare(self) -> None:
+        """Find the nudges that were lost, and hosts that were removed or have gone to another server."""
+        before = {host: channel for host, channel in self._connected.items() if channel.ready}
+        if not before:
+            return
+        found = await self._loop.run_in_executor(self._threads, self._desk.look, before.keys())
+        for host, channel in before.items():
+            if self._connected.get(host) is not channel or not channel.ready:
+                continue
+            if host not in found:
+                channel.close(REMOVED, "this host was removed")
+                continue
+            generation, server = found[host]
+            if server != self._desk.server:
+                channel.close(TAKEN_OVER, f"this host has its channel at {server or 'no server'}")
+            elif generation != channel.have:
+                self._want_push([host])
+
+    async def _note(self) -> None:
+        """Tell the store who was heard, who has left, and what they hold; again next time if that fails."""
+        heard, self._heard = self._heard, set()
+        left, self._left = self._left, set()
+        acked, self._acked = self._acked, {}
+        if not heard and not left:
+            return
+        try:
+            await asyncio.wrap_future(
+                self._desk.heard(sorted(heard & self._connected.keys()), sorted(left), acked)
+            )
+        except BaseException:
+            self._heard |= heard
+            self._left |= left - self._connected.keys()
+            self._acked = acked | self._acked
+            raise
+
+
+def _note_failure(host: HostId, done: "object") -> None:
+    error = done.exception()  # type: ignore[attr-defined]
+    if error is not None:
+        _log_failure(f"the inventory of {host} could not be kept", error)
+
+
+def _log_failure(what: str, error: BaseException) -> None:
+    if isinstance(error, CloudError):
+        log.warning("%s: %s", what, error.public)
+    else:
+        log.error("%s", what, exc_info=error)

@@ -1,0 +1,60 @@
+"""Hosts, as the API offers them."""
+
+from collections.abc import Iterator
+from typing import Unpack
+
+from arable.client.connection import Group, How
+from arable.wire.common import Page
+from arable.wire.hosts import (
+    HostChange,
+    HostOut,
+    HostQuery,
+    JoinTokenIn,
+    JoinTokenOut,
+    JoinTokenQuery,
+    NewJoinTokenOut,
+)
+
+
+class Hosts(Group):
+    """Hosts."""
+
+    def page(self, query: HostQuery | None = None) -> Page[HostOut]:
+        """List hosts."""
+        return self._to.read("/v1/hosts", Page[HostOut], query)
+
+    def all(self, query: HostQuery | None = None) -> Iterator[HostOut]:
+        """All of them, page after page."""
+        return self._to.each(self.page, query or HostQuery())
+
+    def get(self, host: str) -> HostOut:
+        """Show a host."""
+        return self._to.read(f"/v1/hosts/{host}", HostOut)
+
+    def update(self, host: str, ask: HostChange, **how: Unpack[How]) -> HostOut:
+        """Change a host."""
+        return self._to.write("PATCH", f"/v1/hosts/{host}", HostOut, ask, how=how)
+
+    def delete(self, host: str, **how: Unpack[How]) -> None:
+        """Remove an empty host."""
+        self._to.write("DELETE", f"/v1/hosts/{host}", type(None), how=how)
+
+
+class JoinTokens(Group):
+    """Join tokens."""
+
+    def page(self, query: JoinTokenQuery | None = None) -> Page[JoinTokenOut]:
+        """List join tokens."""
+        return self._to.read("/v1/join-tokens", Page[JoinTokenOut], query)
+
+    def all(self, query: JoinTokenQuery | None = None) -> Iterator[JoinTokenOut]:
+        """All of them, page after page."""
+        return self._to.each(self.page, query or JoinTokenQuery())
+
+    def create(self, ask: JoinTokenIn, **how: Unpack[How]) -> NewJoinTokenOut:
+        """Create a token that lets one host join."""
+        return self._to.write("POST", "/v1/join-tokens", NewJoinTokenOut, ask, how=how)
+
+    def delete(self, jointoken: str, **how: Unpack[How]) -> None:
+        """Revoke a join token."""
+        self._to.write("DELETE", f"/v1/join-tokens/{jointoken}", type(None), how=how)

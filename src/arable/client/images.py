@@ -1,0 +1,77 @@
+"""Images, as the API offers them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Unpack
+
+from arable.client.connection import Group, How
+from arable.wire.common import Page
+from arable.wire.images import (
+    FromFilesIn,
+    FromPartsIn,
+    ImageChange,
+    ImageIn,
+    ImageOut,
+    ImageQuery,
+    PartOut,
+    UploadQuery,
+    VersionOut,
+    VersionQuery,
+)
+
+
+class Images(Group):
+    """Images."""
+
+    def page(self, query: ImageQuery | None = None) -> Page[ImageOut]:
+        """List images."""
+        return self._to.read("/v1/images", Page[ImageOut], query)
+
+    def all(self, query: ImageQuery | None = None) -> Iterator[ImageOut]:
+        """All of them, page after page."""
+        return self._to.each(self.page, query or ImageQuery())
+
+    def create(self, ask: ImageIn, **how: Unpack[How]) -> ImageOut:
+        """Create an image."""
+        return self._to.write("POST", "/v1/images", ImageOut, ask, how=how)
+
+    def get(self, image: str) -> ImageOut:
+        """Show an image with its versions."""
+        return self._to.read(f"/v1/images/{image}", ImageOut)
+
+    def update(self, image: str, ask: ImageChange, **how: Unpack[How]) -> ImageOut:
+        """Change an image."""
+        return self._to.write("PATCH", f"/v1/images/{image}", ImageOut, ask, how=how)
+
+    def delete(self, image: str, **how: Unpack[How]) -> None:
+        """Delete an image without versions."""
+        self._to.write("DELETE", f"/v1/images/{image}", type(None), how=how)
+
+    def upload_version(
+        self, image: str, content: Iterable[bytes], query: UploadQuery
+    ) -> VersionOut:
+        """Upload a version: one disk file."""
+        return self._to.upload(f"/v1/images/{image}/versions", VersionOut, content, query)
+
+    def delete_version(self, image: str, query: VersionQuery, **how: Unpack[How]) -> None:
+        """Delete a version that nothing was made of."""
+        self._to.write("DELETE", f"/v1/images/{image}/versions", type(None), query=query, how=how)
+
+    def create_from_parts(self, image: str, ask: FromPartsIn, **how: Unpack[How]) -> VersionOut:
+        """Create a version of uploaded parts."""
+        return self._to.write(
+            "POST", f"/v1/images/{image}/versions/from-parts", VersionOut, ask, how=how
+        )
+
+    def create_from_files(self, image: str, ask: FromFilesIn, **how: Unpack[How]) -> VersionOut:
+        """Create a version of files on the management server."""
+        return self._to.write(
+            "POST", f"/v1/images/{image}/versions/from-files", VersionOut, ask, how=how
+        )
+
+
+class ImageParts(Group):
+    """Image parts."""
+
+    def upload(self, content: Iterable[bytes], query: UploadQuery) -> PartOut:
+        """Upload a part of a version."""
+        return self._to.upload("/v1/image-parts", PartOut, content, query)

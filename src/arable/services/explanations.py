@@ -1,0 +1,113 @@
+"""Why a machine is as it is: its wish and state, what it waits for, and what was thought when it was placed or refused."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import structs
+
+from arable.domain.access import Permission
+from arable.domain.ids import MachineId
+from arable.domain.machine import Machine, MachineState, MachineWish
+from arable.services.call import Call
+from arable.services.operations import shown
+from arable.store import machines, operations
+from arable.wire.machines import ExplainOut
+from arable.wire.operations import FailureOut, OperationOut
+
+_HOSTS = ("hosts", "avoid")
+"""Facts that name hosts: for those who may see them."""
+
+_S, _W = MachineState, MachineWish
+
+
+def explain(call: Call, machine: MachineId) -> ExplainOut:
+    """One machine."""
+    call.caller.needs(Permission.MACHINE_READ)
+    found = machines.get(call.tx, call.caller.scope, machine)
+    infra = Permission.INFRA_READ in call.caller.permissions
+    why = dict(found.why) if infra else _without_hosts(found.why)
+    operation = None
+    if found.operation is not None:
+        operation = shown(operations.get(call.tx, call.caller.scope, found.operation))
+    return ExplainOut(
+        machine=found.id,
+        name=found.name,
+        state=found.state.value,  # type: ignore[arg-type]  # rows of gone machines are gone
+        wish=found.wish.value,
+        says=[*_state(found, infra=infra), *_thought(why)],
+        why=why,
+        operation=operation if operation is None or infra else _discreet(operation),
+    )
+
+
+def _state(machine: Machine, *, infra: bool) -> Iterator[str]:
+    yield f"is {machine.state}, and should be {machine.wish}"
+    at = f" {machine.host}" if infra and machine.host else " its host"
+    match machine.state:
+        case _S.WAITING if "waiting" not in machine.why:
+            yield "waits for a host: it is placed with the next round"
+        case _S.STARTING:
+            yield f"waits for{at} to say that it runs"
+        case _S.STOPPING:
+            how = "pulls the plug" if machine.force else "asks the guest to shut down"
+            yield f"waits for{at}, which {how}"
+        case _S.EXPUNGING:
+            yield "waits for its disks to be erased"
+        case _S.DESTROYED:
+            yield "can be recovered until its time is over"
+        case _S.STOPPED if machine.wish is _W.STOPPED:
+            yield "stays off until somebody starts it"
+        case _:
+            return
+
+
+def _thought(why: Mapping[str, Any]) -> Iterator[str]:
+    """What controllers noted at the last placement, refusal or failure."""
+    if "waiting" in why:
+        yield f"waits {_plain(why['waiting'])}"
+    if "refused" in why:
+        yield f"was refused: {_plain(why['refused'])}"
+    for reason, count in _counts(why.get("reasons")):
+        yield f"{count} hosts {reason}"
+    if "placed by" in why:
+        considered = why.get("hosts considered", 0)
+        yield f"was placed by strategy {_plain(why['placed by'])} among {considered} hosts"
+    for reason, count in _counts(why.get("hosts refused")):
+        yield f"{count} of them {reason}"
+    for host, reason in _named(why.get("hosts")):
+        yield f"{host}: {reason}"
+    if "failed" in why:
+        yield f"could not be started: {_plain(why['failed'])}"
+
+
+def _counts(found: Any) -> Iterator[tuple[str, int]]:
+    if isinstance(found, Mapping):
+        yield from ((str(reason), int(count)) for reason, count in sorted(found.items()))
+
+
+def _named(found: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(found, Mapping):
+        yield from ((str(host), str(reason)) for host, reason in sorted(found.items()))
+
+
+def _plain(text: Any) -> str:
+    return " ".join(str(text).split())[:200]
+
+
+def _without_hosts(why: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fact for name, fact in why.items() if name not in _HOSTS}
+
+
+def _discreet(operation: OperationOut) -> OperationOut:
+    if operation.error is None:
+        return operation
+    return structs.replace(operation, error=_unnamed(operation.error))
+
+
+def _unnamed(failure: FailureOut) -> FailureOut:
+    why = failure.why
+    return structs.replace(
+        failure,
+        why=_without_hosts(why) if isinstance(why, Mapping) else why,
+        causes=[_unnamed(cause) for cause in failure.causes],
+    )

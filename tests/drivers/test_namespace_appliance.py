@@ -1,0 +1,645 @@
+"""The namespace runtime keeps the contract, and is a router: judged by clients on both sides of it."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from appliance import make_wishes as wishes
+from arable.appliance.router import router
+from arable.domain.errors import BadInput
+from arable.domain.manifest import Direction, FirewallRule, PortForward, Protocol, PublicPort
+from arable.drivers import namespaces
+from arable.drivers.appliance import filtering
+from arable.drivers.appliance.namespace import (
+    APPLIANCE_END,
+    NamespaceAppliances,
+    mac_of,
+    nic,
+)
+from arable.drivers.network.links import Links
+from arable.runtime.clock import RealClock
+from drivers import frames as f
+from drivers import make_drivers as make
+from drivers import services
+from drivers.contract_appliance import ApplianceContract
+from drivers.emulated_hosts import (
+    Host,
+    cabled_hosts,
+    configure,
+    is_silent,
+    move,
+    namespace,
+    reaches,
+    route,
+    run,
+    station,
+)
+
+pytestmark = pytest.mark.real
+
+PUBLIC, WORLD = "203.0.113.10", "203.0.113.200"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory) -> Iterator[Host]:
+    with cabled_hosts(tmp_path_factory.mktemp("a"), 1) as (host,):
+        yield host
+
+
+@pytest.fixture
+def routers(machine, tmp_path) -> Iterator[NamespaceAppliances]:
+    made = runtime(machine, tmp_path)
+    yield made
+    for network in made.appliances():
+        made.remove(network)
+    assert not namespaces.names(made._prefix)
+    assert not machine.network.vlans()
+
+
+def runtime(host: Host, folder: Path) -> NamespaceAppliances:
+    return NamespaceAppliances(folder / "appliances", host.network, RealClock(), netns=host.netns)
+
+
+class TestNamespaceAppliances(ApplianceContract):
+    @pytest.fixture
+    def network(self, machine):
+        return machine.network
+
+    @pytest.fixture
+    def appliances(self, machine, routers):
+        self.host = machine
+        return routers
+
+    def reopened(self, appliances):
+        return NamespaceAppliances(
+            appliances._directory, self.host.reopened(), RealClock(), netns=self.host.netns
+        )
+
+    def break_a_part(self, appliances, network):
+        os.kill(dnsmasq_of(appliances, network), signal.SIGKILL)
+
+
+def dnsmasq_of(appliances: NamespaceAppliances, network) -> int:
+    pid = appliances._dnsmasq(network).pid()
+    assert pid, "dnsmasq does not run"
+    return pid
+
+
+# -- what clients on both sides find --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory) -> Iterator[list[Host]]:
+    with cabled_hosts(tmp_path_factory.mktemp("t")) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def world(hosts) -> Iterator[str]:
+    """Somebody on the public VLAN, plugged into the first host's switch by the operator."""
+    with namespace("world") as name:
+        here = hosts[0]
+        Links(here.netns).make_veth("world0", "world1")
+        move(here.netns, "world1", name, "eth0")
+        here.daemon.plug_access("br-int", "world0", 50)
+        Links(here.netns).raise_up("world0")
+        configure(name, "eth0", WORLD)
+        here.network.prepare()
+        yield name
+
+
+class Town:
+    """A network with a router on the second host, and guests on the first."""
+
+    def __init__(self, host: Host, routers: NamespaceAppliances, folder: Path, stack: ExitStack):
+        self.host, self.routers, self.folder, self.stack = host, routers, folder, stack
+        self.wish = make.appliance(vlan=101)
+        self.leases = []
+        self.netns = routers.namespace(self.wish.network)
+
+    def program(self, **but) -> None:
+        """The next generation of the router."""
+        self.wish = replace(self.wish, generation=self.wish.generation + 1, **but)
+        self.routers.ensure(self.wish, self.leases)
+
+    def guest(self, number: int, *, addressed: bool = True, **but) -> str:
+        """A machine with a lease, and its namespace."""
+        usual = {
+            "address": f"10.1.1.{number}",
+            "mac": f"02:00:0a:01:01:{number:02x}",
+            "vlan": self.wish.vlan,
+            "rate_kbps": 0,
+        }
+        port = make.tap(**usual | but)
+        name = self.stack.enter_context(station(self.host, port, addressed=addressed))
+        if addressed:
+            route(name, "10.1.1.1")
+        self.leases.append(
+            make.lease(
+                self.wish.network,
+                nic=port.nic,
+                mac=port.mac,
+                address=port.address,
+                name=f"web-{number}",
+            )
+        )
+        return name
+
+    def opened(self, public: str = PUBLIC, outside: str = "0.0.0.0/0", **ports) -> None:
+        """A forward and its opening in the firewall, from 8080 to port 80 of the first guest unless said otherwise."""
+        usual = {"first_port": 8080, "last_port": 8080, "to": "10.1.1.10", "to_port": 80} | ports
+        there = PortForward(protocol=Protocol.TCP, public=public, **usual)
+        opening = FirewallRule(
+            direction=Direction.IN,
+            protocol=Protocol.TCP,
+            cidr=outside,
+            public=public,
+            first_port=there.first_port,
+            last_port=there.last_port,
+        )
+        self.program(forwards=(*self.wish.forwards, there), firewall=(*self.wish.firewall, opening))
+
+
+@pytest.fixture
+def town(hosts, world, tmp_path) -> Iterator[Town]:
+    routers = runtime(hosts[1], tmp_path)
+    with ExitStack() as stack:
+        made = Town(hosts[0], routers, tmp_path, stack)
+        stack.callback(routers.remove, made.wish.network)
+        yield made
+    assert not namespaces.names(routers._prefix)
+
+
+def test_a_machine_gets_its_lease_and_all_that_goes_with_it(town) -> None:
+    guest = town.guest(10, addressed=False)
+    town.program(mtu=1400)
+    told = services.lease(guest, town.folder)
+    assert told["ip"] == "10.1.1.10"
+    assert told["subnet"] == "255.255.255.0"
+    assert told["router"] == told["dns"] == "10.1.1.1"
+    assert told["domain"] == "farm.internal"
+    assert told["mtu"] == "1400"
+    assert told["hostname"] == "web-10"
+
+
+def test_a_stranger_gets_no_lease(town) -> None:
+    known = town.guest(10, addressed=False)
+    stranger = town.guest(11, addressed=False)
+    town.leases.pop()
+    town.program()
+    assert services.lease(known, town.folder)
+    assert not services.lease(stranger, town.folder, tries=2)
+
+
+def test_machines_find_each_other_by_name_and_nobody_can_take_a_name(town) -> None:
+    guest = town.guest(10, addressed=False)
+    town.guest(11)
+    town.program()
+    assert services.lease(guest, town.folder, "-x", "hostname:gateway")["ip"] == "10.1.1.10"
+    configure(guest, "eth0", "10.1.1.10")
+    for name in ("web-11.farm.internal", "WEB-11.farm.internal", "web-11"):
+        assert services.ask(guest, "10.1.1.1", name) == services.Answer(0, ("10.1.1.11",))
+    assert services.ask(guest, "10.1.1.1", "gateway.farm.internal").code == 3
+    assert services.ask(guest, "10.1.1.1", "web-12.farm.internal").code == 3
+
+
+def test_other_names_are_asked_where_the_wish_says_and_nowhere_else(town, world) -> None:
+    guest = town.guest(10)
+    town.program()
+    assert services.ask(guest, "10.1.1.1", "example.org") == services.Answer(5, ())
+    with services.name_server(world, WORLD, "192.0.2.80") as askers:
+        town.program(resolvers=(WORLD,))
+        assert services.ask(guest, "10.1.1.1", "example.org") == services.Answer(0, ("192.0.2.80",))
+        asked = len(askers)
+        assert set(askers) == {PUBLIC}
+        assert services.ask(guest, "10.1.1.1", "nobody.farm.internal").code == 3
+        assert len(askers) == asked  # our own names are nobody else's business
+
+
+def test_a_machine_reaches_the_world_as_its_networks_public_address(town, world) -> None:
+    guest = town.guest(10)
+    town.program()
+    with services.echo(world, WORLD, 7000) as server:
+        assert services.answers(guest, WORLD, 7000)
+        assert server.callers == [PUBLIC]
+    assert reaches(guest, WORLD)
+
+
+def test_the_world_reaches_a_machine_through_its_forward_alone(town, world) -> None:
+    guest = town.guest(10)
+    town.opened()
+    with services.echo(guest, "10.1.1.10", 80) as server, services.echo(guest, "10.1.1.10", 81):
+        assert services.answers(world, PUBLIC, 8080)
+        assert server.callers == [WORLD]
+        assert services.is_closed(world, PUBLIC, 8081)
+        assert services.is_closed(world, PUBLIC, 80)
+        assert is_silent(world, PUBLIC)
+
+
+def test_a_forward_without_an_opening_stays_shut_and_so_does_the_reverse(town, world) -> None:
+    guest = town.guest(10)
+    town.opened()
+    kept_forwards, kept_firewall = town.wish.forwards, town.wish.firewall
+    with services.echo(guest, "10.1.1.10", 80):
+        assert services.answers(world, PUBLIC, 8080)
+        town.program(firewall=())
+        assert services.is_closed(world, PUBLIC, 8080)
+        town.program(forwards=(), firewall=kept_firewall)
+        assert services.is_closed(world, PUBLIC, 8080)
+        town.program(
+            forwards=kept_forwards, firewall=(replace(kept_firewall[0], cidr="192.0.2.0/24"),)
+        )
+        assert services.is_closed(world, PUBLIC, 8080)
+        town.program(firewall=kept_firewall)
+        assert services.answers(world, PUBLIC, 8080)
+
+
+def test_a_range_of_ports_leads_to_a_shifted_range(town, world) -> None:
+    guest = town.guest(10)
+    town.opened(first_port=6000, last_port=6005, to_port=7000)
+    town.opened(first_port=5000, last_port=5005, to_port=5000)
+    with services.echo(guest, "10.1.1.10", 7003), services.echo(guest, "10.1.1.10", 5004):
+        assert services.answers(world, PUBLIC, 6003)
+        assert services.answers(world, PUBLIC, 5004)
+        assert services.is_closed(world, PUBLIC, 6004)
+        assert services.is_closed(world, PUBLIC, 5003)
+
+
+def test_a_machine_can_call_its_own_networks_public_address(town) -> None:
+    guest, neighbour = town.guest(10), town.guest(11)
+    town.opened()
+    with services.echo(guest, "10.1.1.10", 80):
+        assert services.answers(neighbour, PUBLIC, 8080)
+        assert services.answers(guest, PUBLIC, 8080)
+
+
+def test_with_an_outbound_rule_nothing_else_leaves(town, world) -> None:
+    guest = town.guest(10)
+    rule = FirewallRule(
+        direction=Direction.OUT,
+        protocol=Protocol.TCP,
+        cidr=f"{WORLD}/32",
+        first_port=7000,
+        last_port=7001,
+    )
+    town.program(firewall=(rule,))
+    with services.echo(world, WORLD, 7000), services.echo(world, WORLD, 7002):
+        assert services.answers(guest, WORLD, 7000)
+        assert services.is_closed(guest, WORLD, 7002)
+        assert is_silent(guest, WORLD)
+        town.program(firewall=())
+        assert services.answers(guest, WORLD, 7002)
+
+
+def test_the_world_may_ask_for_an_echo_when_a_rule_says_so(town, world) -> None:
+    rule = FirewallRule(
+        direction=Direction.IN, protocol=Protocol.ICMP, cidr="0.0.0.0/0", public=PUBLIC
+    )
+    town.program(firewall=(rule,))
+    assert reaches(world, PUBLIC)
+    town.program(firewall=())
+    assert is_silent(world, PUBLIC)
+
+
+def test_guests_find_nothing_on_the_router_but_what_it_is_for(town, world) -> None:
+    """A forgotten server in the appliance is reachable from nowhere."""
+    guest = town.guest(10)
+    town.program()
+    with services.echo(town.netns, "0.0.0.0", 22):
+        assert services.answers(town.netns, "127.0.0.1", 22)
+        assert reaches(guest, "10.1.1.1")
+        assert services.ask(guest, "10.1.1.1", "web-10").code == 0
+        assert services.is_closed(guest, "10.1.1.1", 22)
+        assert services.is_closed(guest, PUBLIC, 22)
+        assert services.is_closed(world, PUBLIC, 22)
+        assert services.is_closed(world, PUBLIC, 53)
+        assert is_silent(guest, PUBLIC)
+
+
+def test_the_private_line_leads_from_the_host_to_the_router_and_not_back(town, hosts) -> None:
+    town.program()
+    host = hosts[1]
+    line = f"r1{town.wish.network[-11:]}"
+    assert reaches(host.netns, f"{APPLIANCE_END}%{line}")
+    assert is_silent(town.netns, "fe80::1%eth1")
+    # A router that was taken over and has no rules any more does not reach its host either.
+    assert run(town.netns, ["nft", "flush", "ruleset"]).returncode == 0
+    assert reaches(host.netns, f"{APPLIANCE_END}%{line}")
+    assert is_silent(town.netns, "fe80::1%eth1")
+
+
+def test_guests_do_not_reach_the_private_line(town) -> None:
+    """IPv4 only, and nothing forwarded: a packet for the host's end dies in the router."""
+    guest = town.guest(10)
+    town.program()
+    ear = f.Wiretap(town.netns, "eth1")
+    try:
+        target = mac_of(town.wish.network, "eth0")
+        with f_socket(guest) as mouth:
+            for address in ("169.254.1.1", town.host.management, "127.0.0.1", "224.0.0.1"):
+                packet = f.ipv4("10.1.1.10", address, f.UDP, f.udp(1, 22, b"let me in"))
+                mouth.send(f.ethernet("02:00:0a:01:01:0a", target, f.IPV4, packet))
+        assert reaches(guest, "10.1.1.1")
+        while frame := ear.receive(0):
+            assert b"let me in" not in frame.payload
+    finally:
+        ear.close()
+
+
+@contextmanager
+def f_socket(netns: str) -> Iterator[f.Wiretap]:
+    wire = f.Wiretap(netns, "eth0")
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+class Chatter:
+    """A connection that never stops talking, and notices when it is not answered."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.rounds, self.broke = connection, 0, ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._talk, daemon=True)
+        self._thread.start()
+
+    def _talk(self) -> None:
+        try:
+            while not self._stop.is_set():
+                assert services.says_back(self.connection, os.urandom(2000))
+                self.rounds += 1
+        except (OSError, AssertionError) as error:
+            self.broke = f"{error!r}"
+
+    def goes_on(self) -> bool:
+        """Whether ten more rounds pass."""
+        wanted = self.rounds + 10
+        make.wait_until(lambda: self.rounds >= wanted or bool(self.broke), "the talk to go on", 60)
+        return not self.broke
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        self.connection.close()
+
+
+def test_connections_survive_every_change_that_still_allows_them(town, world) -> None:
+    guest = town.guest(10)
+    town.opened()
+    with ExitStack() as stack:
+        stack.enter_context(services.echo(guest, "10.1.1.10", 80))
+        stack.enter_context(services.echo(world, WORLD, 7000))
+        inward = Chatter(services.call(world, PUBLIC, 8080))
+        outward = Chatter(services.call(guest, WORLD, 7000))
+        for chatter in (inward, outward):
+            stack.callback(chatter.end)
+        process = dnsmasq_of(town.routers, town.wish.network)
+        changes: list[Callable[[], None]] = [
+            lambda: town.opened(first_port=9000, last_port=9001, to_port=9000),
+            lambda: town.program(forwards=town.wish.forwards[:1]),
+            lambda: town.leases.append(
+                make.lease(town.wish.network, mac="02:00:00:00:00:77", address="10.1.1.77")
+            ),
+            town.program,
+            lambda: town.program(public=replace(town.wish.public, further=("203.0.113.11",))),
+            lambda: town.program(public=replace(town.wish.public, further=())),
+            lambda: town.program(firewall=town.wish.firewall[:1]),
+        ]
+        for change in changes:
+            change()
+            assert inward.goes_on(), inward.broke
+            assert outward.goes_on(), outward.broke
+        assert dnsmasq_of(town.routers, town.wish.network) == process
+        town.program(domain="other.internal")
+        assert inward.goes_on()
+        assert dnsmasq_of(town.routers, town.wish.network) != process
+        anew = NamespaceAppliances(
+            town.routers._directory, town.routers._network, RealClock(), netns=town.routers._netns
+        )
+        anew.ensure(town.wish, town.leases)
+        assert inward.goes_on()
+        assert outward.goes_on()
+
+
+def test_a_connection_ends_when_its_rule_is_taken_back(town, world) -> None:
+    guest = town.guest(10)
+    town.opened()
+    town.opened(first_port=8081, last_port=8081)
+    with services.echo(guest, "10.1.1.10", 80):
+        kept, lost = (services.call(world, PUBLIC, port) for port in (8080, 8081))
+        with kept, lost:
+            assert services.says_back(kept)
+            assert services.says_back(lost)
+            town.program(forwards=town.wish.forwards[:1], firewall=town.wish.firewall[:1])
+            assert services.says_back(kept)
+            lost.settimeout(3)
+            lost.sendall(b"still there?")
+            with pytest.raises(OSError):
+                lost.recv(100)
+
+
+def test_a_new_machine_is_known_without_a_restart_and_a_removed_one_forgotten(town) -> None:
+    first, second = (town.guest(n, addressed=False) for n in (10, 11))
+    newcomer = town.leases.pop()
+    town.program()
+    process = dnsmasq_of(town.routers, town.wish.network)
+    assert services.lease(first, town.folder)["ip"] == "10.1.1.10"
+    configure(first, "eth0", "10.1.1.10")
+    assert services.ask(first, "10.1.1.1", "web-11").addresses == ()
+    town.leases.append(newcomer)
+    town.program()
+    make.wait_until(
+        lambda: services.ask(first, "10.1.1.1", "web-11").addresses == ("10.1.1.11",), "the name"
+    )
+    assert services.lease(second, town.folder)["ip"] == "10.1.1.11"
+    town.leases.pop()
+    town.program()
+    make.wait_until(
+        lambda: services.ask(first, "10.1.1.1", "web-11").addresses == (), "the name to go"
+    )
+    assert not services.lease(second, town.folder, tries=2)
+    assert dnsmasq_of(town.routers, town.wish.network) == process
+
+
+def test_an_address_that_changes_hands_is_given_to_its_new_owner_at_once(town) -> None:
+    old = town.guest(10, addressed=False)
+    town.program()
+    assert services.lease(old, town.folder)["ip"] == "10.1.1.10"
+    town.leases.clear()
+    new = town.guest(10, addressed=False, mac="02:00:0a:01:01:ff")
+    town.program()
+    assert services.lease(new, town.folder)["ip"] == "10.1.1.10"
+
+
+def test_a_further_public_address_is_announced_and_answered_for(town, world) -> None:
+    guest = town.guest(10)
+    town.program()
+    ear = f.Wiretap(world, "eth0")
+    further = "203.0.113.77"
+    try:
+        town.program(public=replace(town.wish.public, further=(further,)))
+        announced = f.arp(1, mac_of(town.wish.network, "eth2"), further, further, f.BROADCAST)
+        ear.until(lambda frame: frame.payload.startswith(announced))
+    finally:
+        ear.close()
+    town.opened(public=further)
+    with services.echo(guest, "10.1.1.10", 80):
+        assert services.answers(world, further, 8080)
+        assert services.is_closed(world, PUBLIC, 8080)
+    kept = town.wish.public
+    town.program(public=replace(kept, further=()), forwards=(), firewall=())
+    assert is_silent(world, further)
+
+
+def test_two_customers_with_the_same_addresses_have_routers_of_their_own(
+    hosts, world, town
+) -> None:
+    mine = town.guest(10)
+    town.program()
+    other = Town(town.host, town.routers, town.folder, town.stack)
+    public = PublicPort(vlan=50, address="203.0.113.20", prefix=24, gateway="203.0.113.1")
+    other.wish = replace(other.wish, vlan=102, public=public)
+    town.stack.callback(town.routers.remove, other.wish.network)
+    theirs = other.guest(10)
+    other.leases[-1] = replace(other.leases[-1], name="theirs")
+    other.program()
+    with services.echo(world, WORLD, 7000) as server:
+        assert services.answers(mine, WORLD, 7000)
+        assert services.answers(theirs, WORLD, 7000)
+        assert server.callers == [PUBLIC, "203.0.113.20"]
+    assert services.ask(mine, "10.1.1.1", "web-10").code == 0
+    assert services.ask(mine, "10.1.1.1", "theirs.farm.internal").code == 3
+    assert services.ask(theirs, "10.1.1.1", "theirs").addresses == ("10.1.1.10",)
+    town.routers.remove(other.wish.network)
+    assert services.ask(mine, "10.1.1.1", "web-10").addresses == ("10.1.1.10",)
+
+
+def test_a_router_whose_switch_died_comes_back_with_its_connections(town, hosts, world) -> None:
+    guest = town.guest(10)
+    town.opened()
+    host = hosts[1]
+    with services.echo(guest, "10.1.1.10", 80):
+        connection = services.call(world, PUBLIC, 8080)
+        with connection:
+            assert services.says_back(connection)
+            host.daemon.kill_switch()
+            host.daemon.start()
+            seen = town.routers.appliances()[town.wish.network]
+            assert not seen.running
+            assert "port" in seen.told
+            town.routers.ensure(town.wish, town.leases)
+            assert town.routers.appliances()[town.wish.network].running
+            assert services.says_back(connection)
+
+
+@pytest.mark.parametrize("lost", ["eth0", "eth1", "eth2"])
+def test_a_router_that_lost_an_interface_gets_another(town, world, lost) -> None:
+    guest = town.guest(10)
+    town.program()
+    assert services.lease(guest, town.folder)
+    Links(town.netns).remove(lost)
+    town.routers.ensure(town.wish, town.leases)
+    assert town.routers.appliances()[town.wish.network].running
+    assert services.lease(guest, town.folder)["ip"] == "10.1.1.10"
+    with services.echo(world, WORLD, 7000):
+        assert services.answers(guest, WORLD, 7000)
+
+
+def test_a_router_without_its_record_or_its_pid_file_is_made_whole(town) -> None:
+    guest = town.guest(10)
+    town.program()
+    folder = town.routers._folder(town.wish.network)
+    (folder / "record.json").write_text("{")
+    (folder / "dnsmasq" / "dnsmasq.pid").unlink()
+    seen = town.routers.appliances()[town.wish.network]
+    assert not seen.running
+    assert seen.told
+    town.routers.ensure(town.wish, town.leases)
+    assert town.routers.appliances()[town.wish.network].running
+    assert len(namespaces.inhabitants(town.netns)) == 1
+    assert services.ask(guest, "10.1.1.1", "web-10").code == 0
+
+
+def test_what_can_not_be_is_refused_and_the_router_goes_on(town) -> None:
+    guest = town.guest(10)
+    town.program()
+    before = town.routers.appliances()
+    for bad in (
+        replace(town.wish, generation=9, domain="evil\nserver=192.0.2.1"),
+        replace(town.wish, generation=9, gateway="10.9.9.9"),
+    ):
+        with pytest.raises(BadInput):
+            town.routers.ensure(bad, town.leases)
+    with pytest.raises(BadInput):
+        town.routers.ensure(town.wish, [replace(town.leases[0], name="web\n")])
+    assert town.routers.appliances() == before
+    assert services.ask(guest, "10.1.1.1", "web-10").code == 0
+
+
+def test_a_removed_router_leaves_nothing(town, hosts) -> None:
+    town.program()
+    network, host = town.wish.network, hosts[1]
+    process = dnsmasq_of(town.routers, network)
+    town.routers.remove(network)
+    assert not Path(f"/proc/{process}").exists()
+    assert town.netns not in namespaces.names()
+    assert not (town.routers._directory / network).exists()
+    assert not [name for name in Links(host.netns).all() if name.endswith(network[-11:])]
+    assert not {nic(network, "e0"), nic(network, "e2")} & set(host.network.ports())
+
+
+def test_dnsmasq_sees_nothing_of_the_host_and_has_no_rights(town) -> None:
+    town.program()
+    process = dnsmasq_of(town.routers, town.wish.network)
+    status = dict(
+        line.split(":\t", 1)
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if ":\t" in line
+    )
+    assert "0" not in status["Uid"].split()
+    assert (
+        int(status["CapEff"], 16) == 0x3400
+    )  # NET_BIND_SERVICE, NET_ADMIN, NET_RAW: what it asks for
+    assert status["NoNewPrivs"] == "1"
+    assert {path.name for path in Path(f"/proc/{process}/root").iterdir()} <= {
+        "usr", "lib", "lib32", "lib64", "libx32", "bin", "sbin", "etc", "dev", "appliance"
+    }  # fmt: skip
+    assert {path.name for path in Path(f"/proc/{process}/root/etc").iterdir()} == {
+        "passwd", "group", "ld.so.cache"
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[str]:
+    with namespace("bare") as name:
+        yield name
+
+
+@settings(
+    deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(wish=wishes.honest())
+def test_the_kernel_takes_every_ruleset_and_reads_back_what_was_meant(bare, wish) -> None:
+    made = router(wish)
+    filtering.load(bare, made)
+    listed = json.loads(run(bare, ["nft", "-j", "list", "ruleset"]).stdout)["nftables"]
+    rules = [entry["rule"] for entry in listed if "rule" in entry]
+    counts = Counter(rule["chain"] for rule in rules)
+    assert counts["inward"] == len(made.inbound)
+    assert counts["outward"] == (len(made.outbound) or 1)
+    assert counts["arriving"] == len(made.forwards)
+    forwarded = [rule for rule in rules if rule["chain"] == "arriving"]
+    for forward, rule in zip(made.forwards, forwarded, strict=True):
+        assert str(forward.public) in json.dumps(rule)
+        assert str(forward.to) in json.dumps(rule)

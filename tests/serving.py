@@ -1,0 +1,154 @@
+"""The real server over a test's database: uvicorn in a thread, on a port of its own, with its writer and its client."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from arable.api.app import Server, build
+from arable.api.operation import Op
+from arable.api.routes import OPERATIONS
+from arable.client.arable import Arable
+from arable.domain.errors import NotFound
+from arable.domain.manifest import ImagePart
+from arable.runtime.ca import Authority
+from arable.runtime.clock import RealClock
+from arable.runtime.entropy import Entropy, Ids
+from arable.services import bootstrap
+from arable.services.call import Surroundings
+from arable.store.database import Database
+from arable.store.writer import Writer
+from arable.wire.accounts import AccountIn, FirstUserIn
+from arable.wire.users import KeyIn
+
+PASSWORD = "a password of a test"  # noqa: S105
+
+
+class NoImages:
+    """For tests that bring no images."""
+
+    def begin(self, said: Any) -> Any:
+        raise NotFound("no images here")
+
+    def admit_path(self, path: Path, said: Any) -> ImagePart:
+        raise NotFound("no images here")
+
+    def path(self, sha256: str) -> Path:
+        raise NotFound("no images here")
+
+    def parts(self) -> frozenset[str]:
+        return frozenset()
+
+    def remove(self, sha256: str) -> None:
+        pass
+
+
+@dataclass
+class Served:
+    """A running server, and clients of it by user name."""
+
+    url: str
+    server: Server
+    database: Database
+    writer: Writer
+    around: Surroundings
+    operator: Arable
+    first: bootstrap.FirstOperator
+    clients: dict[str, Arable] = field(default_factory=dict)
+    accounts: dict[str, str] = field(default_factory=dict)
+
+    def client(self, token: str = "") -> Arable:
+        made = Arable(self.url, token)
+        self.clients[f"{len(self.clients)}"] = made
+        return made
+
+    def customer(self, name: str, role: str = "customer", **account: Any) -> Arable:
+        """A client of the first user of a new account; both have that name."""
+        made = self.operator.accounts.create(
+            AccountIn(
+                name=name,
+                user=FirstUserIn(name=name, password=PASSWORD, role=role),
+                **account,
+            )
+        )
+        self.accounts[name] = made.id
+        client = self.client()
+        client.sign_in(name, PASSWORD)
+        return client
+
+    def http(self, token: str | None = None) -> httpx.Client:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60)
+
+    def token(self, client: Arable) -> str:
+        return client._to.token
+
+    def key(self, client: Arable, **but: Any) -> str:
+        made = client.keys.create(KeyIn(name="test", **but))
+        assert made.secret
+        return made.secret
+
+
+@contextmanager
+def serving(
+    database: Database,
+    directory: Path,
+    operations: tuple[Op, ...] = OPERATIONS,
+    around: Mapping[str, Any] | None = None,
+) -> Iterator[Served]:
+    clock = RealClock()
+    entropy = Entropy.system()
+    surroundings = Surroundings(
+        clock=clock,
+        entropy=entropy,
+        ids=Ids(clock, entropy),
+        images=NoImages(),
+        authority=Authority.open(directory / "authority", clock, entropy),
+        **(around or {}),
+    )
+    first = bootstrap.ensure(database, clock, entropy, surroundings.ids)
+    assert first is not None
+    writer = Writer(database)
+    server = build(operations, database, writer, surroundings)
+    writer.committed = lambda nudges: server.nudged(nudges.topics)
+    writer.start()
+    config = uvicorn.Config(
+        server, host="127.0.0.1", port=0, log_config=None, proxy_headers=False, ws="none"
+    )
+    runner = uvicorn.Server(config)
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30  # noqa: TID251 - a real server
+    while not runner.started:
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < deadline  # noqa: TID251
+        time.sleep(0.005)  # noqa: TID251
+    port = runner.servers[0].sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    operator = Arable(url)
+    made = Served(url, server, database, writer, surroundings, operator, first)
+    try:
+        operator.sign_in(first.name, first.password.reveal())
+        yield made
+    finally:
+        operator.close()
+        for client in made.clients.values():
+            client.close()
+        runner.should_exit = True
+        thread.join(30)
+        writer.stop()
+        assert not thread.is_alive(), "the server does not stop"
+
+
+def wait_until(condition: Any, seconds: float = 30) -> None:
+    """Poll, with a generous deadline."""
+    deadline = time.monotonic() + seconds  # noqa: TID251
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"  # noqa: TID251
+        time.sleep(0.02)  # noqa: TID251
