@@ -86,6 +86,11 @@ class Served:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60)
 
+    def database_files(self) -> list[Path]:
+        """Everything that SQLite wrote."""
+        file = Path(self.database.url.removeprefix("sqlite:///"))
+        return sorted(file.parent.glob(f"{file.name}*"))
+
     def token(self, client: Arable) -> str:
         return client._to.token
 

@@ -158,3 +158,11 @@ def bound(netns: str, address: tuple[str, int], kind: socket.SocketKind) -> sock
         return made
 
     return namespaces.inside(netns, act)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and waits to be noticed does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from drivers.emulated_hosts import (
     bound,
     cabled_hosts,
     configure,
+    is_alive,
     is_silent,
     namespace,
     reaches,
@@ -734,14 +734,7 @@ def test_all_that_a_private_switch_started_ends_with_it(tmp_path) -> None:
         assert not daemon.running()
         daemon.stop()
         for pid in pids:
-            assert not alive(pid)
-
-
-def alive(pid: int) -> bool:
-    listed = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return bool(listed.stdout.strip()) and "Z" not in listed.stdout
+            assert not is_alive(pid)
 
 
 def test_a_switch_in_a_deep_folder_answers_all_the_same(tmp_path) -> None:

@@ -126,7 +126,7 @@ class Cloud:
         more = ("operation", "event", "group_member", "placement_group")
         with self.database.read() as tx:
             return {
-                name: sorted(map(repr, tx.execute(text(f'select * from "{name}"')).tuples()))
+                name: sorted(map(repr, tx.execute(text(f'select * from "{name}"'))))
                 for name in (*tables, *more)
             }
 

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.routing import BaseRoute, WebSocketRoute
+
 from arable.domain.console import Visit
 from arable.domain.errors import CloudError
 from arable.domain.ids import HostId, MachineId, UserId
@@ -137,6 +139,16 @@ class Consoles:
             await asyncio.gather(*work, return_exceptions=True)
         await _close(one[1], code, reason)
         await _close(other[1], code, reason)
+
+
+def route(consoles: Consoles) -> BaseRoute:
+    """The users' side, for the API's application."""
+
+    class Endpoint:  # an object, so that Starlette hands the bare websocket on
+        async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+            await consoles.user(scope, receive, send)
+
+    return WebSocketRoute(PATH + "{ticket}", Endpoint())
 
 
 async def _carry(receive: Receive, send: Send, stirred: asyncio.Event) -> tuple[int, str]:

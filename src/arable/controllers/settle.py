@@ -285,7 +285,8 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
     if seen.generation >= row.generation and not row.attention:
         running = routing.operations_on(tx, [row.id])
         endings.settle(tx, [(operation, None) for operation in running], at)
-        addresses.let_go(tx, [row.id])
+        if running:  # one of them may have released an address
+            addresses.let_go(tx, [row.id])
 
 
 def _known(row: MachineRow) -> dict[str, object]:

@@ -220,7 +220,8 @@ class _Batch:
         now = around.clock.now()
         new = around.ids.new
         operation = OperationId(new("operation"))
-        ids = [MachineId(new("machine")) for _ in each.names]
+        # In order: lists are by id, and ids made in the same millisecond differ by chance.
+        ids = sorted(MachineId(new("machine")) for _ in each.names)
         farm = self._farm(each)
         for at, (id_, name) in enumerate(zip(ids, each.names, strict=True)):
             self._machine(rows, each, id_, name, farm, operation, now)
@@ -267,7 +268,7 @@ class _Batch:
                 cpus=offering.cpus,
                 cpu_mhz=offering.cpus * offering.cpu_mhz,
                 memory_mib=offering.memory_mib,
-                disk_mib=each.root_mib + sum(disk.mib for disk in each.disks),
+                disk_mib=sum(disk.mib for disk in each.every_disk),
                 network_kbps=offering.network_kbps,
                 disk_iops=offering.disk_iops,
                 disk_bytes_per_second=offering.disk_bytes_per_second,
@@ -295,37 +296,25 @@ class _Batch:
 
     def _volumes(self, rows: _Rows, each: Plan, id_: MachineId, name: str, now: datetime) -> None:
         new = each.asked.around.ids.new
-        offering = each.offering
-        if each.root_mib:
-            rows.volumes.append(
-                Volume(
-                    id=VolumeId(new("volume")),
-                    account=each.account,
-                    zone=each.zone.id,
-                    machine=id_,
-                    name=f"{name}-root",
-                    mib=each.root_mib,
-                    iops=offering.disk_iops,
-                    bytes_per_second=offering.disk_bytes_per_second,
-                    source=each.version.disk,
-                    created_at=now,
-                )
+        wanted = [] if each.root is None else [(0, f"{name}-root", each.root)]
+        wanted += [(at, f"{name}-data-{at}", disk) for at, disk in enumerate(each.disks, 1)]
+        ids = sorted(VolumeId(new("volume")) for _ in wanted)
+        rows.volumes += [
+            Volume(
+                id=volume,
+                account=each.account,
+                zone=each.zone.id,
+                machine=id_,
+                position=position,
+                name=title,
+                mib=disk.mib,
+                iops=disk.iops,
+                bytes_per_second=disk.bytes_per_second,
+                source=disk.source,
+                created_at=now,
             )
-        for number, disk in enumerate(each.disks, 1):
-            rows.volumes.append(
-                Volume(
-                    id=VolumeId(new("volume")),
-                    account=each.account,
-                    zone=each.zone.id,
-                    machine=id_,
-                    position=number,
-                    name=f"{name}-data-{number}",
-                    mib=disk.mib,
-                    iops=disk.offering.iops,
-                    bytes_per_second=disk.offering.bytes_per_second,
-                    created_at=now,
-                )
-            )
+            for volume, (position, title, disk) in zip(ids, wanted, strict=True)
+        ]
 
     def _nics(
         self, rows: _Rows, each: Plan, id_: MachineId, at: int, offsets: list[list[int]]

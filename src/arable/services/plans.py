@@ -17,8 +17,9 @@ from arable.domain.guest_cidr import checked, subnet_of
 from arable.domain.ids import AccountId
 from arable.domain.image import Image, ImageVersion
 from arable.domain.machine import Boot
+from arable.domain.manifest import ImagePart
 from arable.domain.network import Network, NetworkState
-from arable.domain.offering import DiskOffering, Offering
+from arable.domain.offering import Offering
 from arable.domain.seed import USER_DATA_BYTES, takes_password
 from arable.domain.zone import Zone
 from arable.services import passwords as passwords_
@@ -32,10 +33,13 @@ _LONGEST_NAME = 63
 
 @dataclass(frozen=True, slots=True)
 class DiskPlan:
-    """A blank data disk of each machine."""
+    """A disk of each machine; without a source it is blank."""
 
-    offering: DiskOffering
     mib: int
+    iops: int
+    bytes_per_second: int
+    tags: tuple[str, ...] = ()
+    source: ImagePart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Plan:
     offering: Offering
     image: Image
     version: ImageVersion
-    root_mib: int
-    disks: list[DiskPlan]
+    root: DiskPlan | None
+    disks: list[DiskPlan]  # further ones
     nics: list[NicPlan]
     names: list[str]
     group: Group | None
@@ -68,11 +72,14 @@ class Plan:
     passwords: Sequence[Password]
 
     @property
+    def every_disk(self) -> list[DiskPlan]:
+        """The root disk, if there is one, and the further ones."""
+        return [*([self.root] if self.root else []), *self.disks]
+
+    @property
     def amounts(self) -> Mapping[str, int]:
         """What it takes from the account's limits."""
-        count, disks = len(self.names), [disk.mib for disk in self.disks]
-        if self.root_mib:
-            disks.append(self.root_mib)
+        count, disks = len(self.names), [disk.mib for disk in self.every_disk]
         return {
             "machines": count,
             "cpus": count * self.offering.cpus,
@@ -103,7 +110,7 @@ def plan(found: References, asked: Asked) -> Plan:
         offering=offering,
         image=image,
         version=version,
-        root_mib=fitting.root_mib(offering, version),
+        root=_root(offering, version),
         disks=disks,
         nics=_nics(found, account, zone, ask),
         names=_names(ask),
@@ -112,7 +119,7 @@ def plan(found: References, asked: Asked) -> Plan:
         placement=_placement(
             ask.tags,
             offering.tags,
-            tuple(tag for disk in disks for tag in disk.offering.tags),
+            tuple(tag for disk in disks for tag in disk.tags),
             ask.strategy or found.strategy(),
         ),
         boot=found.boot(image, version),
@@ -148,6 +155,13 @@ def _check_user_data(ask: DeployIn) -> None:
         )
 
 
+def _root(offering: Offering, version: ImageVersion) -> DiskPlan | None:
+    mib = fitting.root_mib(offering, version)
+    if not mib:
+        return None
+    return DiskPlan(mib, offering.disk_iops, offering.disk_bytes_per_second, source=version.disk)
+
+
 def _disk(found: References, ask: DiskIn, at: int) -> DiskPlan:
     offering = found.disk_offering(ask.offering, f"disks.{at}.offering")
     if offering.mib and ask.mib not in (None, offering.mib):
@@ -155,7 +169,7 @@ def _disk(found: References, ask: DiskIn, at: int) -> DiskPlan:
     mib = offering.mib or ask.mib
     if not mib:
         raise BadInput(f"say how large: {offering.name} leaves it to you", field=f"disks.{at}.mib")
-    return DiskPlan(offering, mib)
+    return DiskPlan(mib, offering.iops, offering.bytes_per_second, offering.tags)
 
 
 def _nics(found: References, account: AccountId, zone: Zone, ask: DeployIn) -> list[NicPlan]:

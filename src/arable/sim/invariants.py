@@ -61,9 +61,9 @@ def _quotas(tx: Tx) -> Iterator[str]:
             "select account, count(*) from address where account is not null group by account",
         ),
     ):
-        lives: dict[str, int] = dict(tx.execute(text(query)).tuples().all())
+        lives: dict[str, int] = dict(tx.execute(text(query)).all())
         quota = text(f"select account, used_{name}, max_{name} from quota")  # noqa: S608 - our names
-        for account, used, most in tx.execute(quota).tuples():
+        for account, used, most in tx.execute(quota):
             if used != lives.get(account, 0):
                 yield f"{account} has {lives.get(account, 0)} {name}, but {used} are counted"
             if 0 <= most < used:
@@ -83,7 +83,7 @@ def _reservations(tx: Tx) -> Iterator[str]:
             h.memory_mib * h.memory_percent / 100
         from host h
     """)
-    for row in tx.execute(sums).tuples():
+    for row in tx.execute(sums):
         host, mhz, memory, count, its_mhz, its_memory, its_count, disk, its_disk, limit = row
         if (mhz, memory, count) != (its_mhz, its_memory, its_count):
             yield f"{host} reserves {mhz} MHz {memory} MiB {count}, holds {its_mhz} {its_memory} {its_count}"
@@ -96,10 +96,10 @@ def _reservations(tx: Tx) -> Iterator[str]:
 def _vlans(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     """Rule 3: a VLAN that is anywhere belongs to a network, and only that network's ports are in it."""
     owner: dict[int, str] = dict(
-        tx.execute(text("select tag, network from vlan where network is not null")).tuples().all()
+        tx.execute(text("select tag, network from vlan where network is not null")).all()
     )
     network_of: dict[str, str] = dict(
-        tx.execute(text("select id, network from nic")).tuples().all()
+        tx.execute(text("select id, network from nic")).all()
     )
     public = set(tx.scalars(text("select vlan from public_range")))
     for host, sim in hosts.items():
@@ -117,7 +117,7 @@ def _addresses(tx: Tx) -> Iterator[str]:
     rows = text(
         "select n.id, n.address, w.cidr, w.gateway from nic n join network w on w.id = n.network"
     )
-    for nic, address, cidr, gateway in tx.execute(rows).tuples():
+    for nic, address, cidr, gateway in tx.execute(rows):
         if ip_address(address) not in ip_network(cidr) or address == gateway:
             yield f"{nic} has {address} in {cidr}"
 
@@ -135,7 +135,7 @@ def _settled(tx: Tx) -> Iterator[str]:
 def _as_wished(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     rows = text("select id, host, state from machine")
     wanted = {
-        MachineId(i): host for i, host, state in tx.execute(rows).tuples() if state == "running"
+        MachineId(i): host for i, host, state in tx.execute(rows) if state == "running"
     }
     there = {
         machine: host

@@ -159,7 +159,7 @@ def local_pools(tx: Tx, hosts: Iterable[HostId]) -> dict[HostId, PoolId]:
     """Each host's local pool."""
     host = schema.host.c
     query = select(host.id, host.pool).where(among(tx, host.id, hosts), host.pool.is_not(None))
-    return {at: pool for at, pool in tx.execute(query).tuples() if pool}
+    return {at: pool for at, pool in tx.execute(query) if pool}
 
 
 _MACHINE_COLUMNS = frozenset(_m.keys())
@@ -228,7 +228,7 @@ def remove_machines(tx: Tx, ids: Sequence[MachineId]) -> None:
 def count_machines(tx: Tx) -> dict[str, int]:
     """How many machines are in each state."""
     query = select(_m.state, func.count()).group_by(_m.state)
-    return dict(tx.execute(query).tuples().all())
+    return dict(tx.execute(query).all())
 
 
 def stamp(at: datetime) -> int:

@@ -85,7 +85,7 @@ def sizes(tx: Tx, groups: Iterable[GroupId]) -> dict[GroupId, int]:
         .where(among(tx, member.group, groups))
         .group_by(member.group)
     )
-    return {GroupId(group): count for group, count in tx.execute(query).tuples()}
+    return {GroupId(group): count for group, count in tx.execute(query)}
 
 
 def add(tx: Tx, group: Group) -> None:

@@ -134,7 +134,7 @@ def channels(tx: Tx, hosts: Collection[HostId]) -> dict[HostId, tuple[int, str]]
     """For each of these hosts that exists: its newest manifest generation, and the server with its channel."""
     row = t.host.c
     query = select(row.id, row.manifest_generation, row.server).where(among(tx, row.id, hosts))
-    return {host: (generation, server) for host, generation, server in tx.execute(query).tuples()}
+    return {host: (generation, server) for host, generation, server in tx.execute(query)}
 
 
 def remove(tx: Tx, host: Host) -> None:

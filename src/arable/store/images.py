@@ -202,12 +202,12 @@ def unused_parts(tx: Tx, before: datetime) -> list[tuple[AccountId, str]]:
             select(t.image.c.account, t.image_version.c.parts).join(
                 t.image_version, t.image_version.c.image == t.image.c.id
             )
-        ).tuples()
+        )
         for part in parts
     }
     row = t.image_part.c
     query = select(row.account, row.sha256).where(row.created_at < before)
-    return [pair for pair in tx.execute(query).tuples() if pair not in used]
+    return [pair for pair in tx.execute(query) if pair not in used]
 
 
 def known_parts(tx: Tx) -> frozenset[str]:

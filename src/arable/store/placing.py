@@ -47,7 +47,7 @@ def hosts(tx: Tx, zone: ZoneId) -> list[HostSeen]:
             decoded[raw] = frozenset(_roles.decode(raw))
         return decoded[raw]
 
-    for row in tx.execute(text(_HOSTS), {"zone": zone}).tuples():
+    for row in tx.execute(text(_HOSTS), {"zone": zone}):
         (id_, name, pod, state, maintenance, roles, tags, enabled) = row[:8]
         mhz, memory, disk, used_mhz, used_memory, used_disk, machines = row[8:]
         refuses = ""
@@ -106,6 +106,6 @@ def group_hosts(tx: Tx, groups: Iterable[str]) -> dict[str, list[HostId]]:
         .where(among(tx, member.c.group, groups), machine.c.host.is_not(None))
     )
     found: dict[str, list[HostId]] = {}
-    for group, host in tx.execute(query).tuples():
+    for group, host in tx.execute(query):
         found.setdefault(group, []).append(host)
     return found

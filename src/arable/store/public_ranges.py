@@ -67,7 +67,7 @@ def of_zone(tx: Tx, zone: ZoneId) -> list[PublicRange]:
 def use(tx: Tx, *where: ColumnElement[bool]) -> Use:
     """How many addresses, and how many of them nobody has."""
     free = func.count().filter(t.address.c.account.is_(None))
-    total, left = tx.execute(select(func.count(), free).where(*where)).tuples().one()
+    total, left = tx.execute(select(func.count(), free).where(*where)).one()
     return Use(total, left)
 
 

@@ -161,7 +161,7 @@ def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
         .where(among(tx, _n.appliance_host, hosts))
         .group_by(_n.appliance_host)
     )
-    return {host: count for host, count in tx.execute(query).tuples() if host}
+    return {host: count for host, count in tx.execute(query) if host}
 
 
 def set_appliance(

@@ -31,7 +31,7 @@ def get(tx: Tx, setting: Setting[V]) -> V:
 def all_of(tx: Tx) -> dict[str, int | str]:
     """Every setting by name."""
     row = schema.setting.c
-    stored = dict(tx.execute(select(row.name, row.value)).tuples().all())
+    stored = {each.name: each.value for each in tx.execute(select(row.name, row.value))}
     return {name: _fitting(setting, stored.get(name)) for name, setting in SETTINGS.items()}
 
 

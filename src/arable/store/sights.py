@@ -54,7 +54,7 @@ def silence(tx: Tx, unheard_since: datetime) -> list[tuple[HostId, str]]:
     late = select(host.id, host.name).where(
         host.state == HostState.UP, host.seen_at < unheard_since
     )
-    found = [(id_, name) for id_, name in tx.execute(late.with_for_update()).tuples()]
+    found = [(id_, name) for id_, name in tx.execute(late.with_for_update())]
     changed = update(schema.host).where(among(tx, host.id, [id_ for id_, _name in found]))
     tx.execute(changed.values(state=HostState.SILENT))
     return found

@@ -27,7 +27,7 @@ def guest_items(tx: Tx, letter: str) -> dict[tuple[HostId, MachineId], str]:
     query = select(item.host, item.id, item.body).where(
         item.kind == ItemKind.GUEST, item.body.is_not(None), item.id.endswith(letter)
     )
-    return {(host, id_): body for host, id_, body in tx.execute(query).tuples() if body}
+    return {(host, id_): body for host, id_, body in tx.execute(query) if body}
 
 
 def busy(tx: Tx, machines: Iterable[MachineId]) -> frozenset[MachineId]:

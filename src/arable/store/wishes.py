@@ -44,7 +44,7 @@ def put(tx: Tx, items: Sequence[Item]) -> None:
         .values(manifest_generation=table.manifest_generation + 1)
         .returning(table.id, table.manifest_generation)
     )
-    generations: dict[str, int] = dict(tx.execute(bump).tuples().all())
+    generations: dict[str, int] = dict(tx.execute(bump).all())
     tx.execute(
         _UPSERT,
         [

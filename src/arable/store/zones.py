@@ -99,5 +99,5 @@ def vlan_use(tx: Tx, zone: ZoneId) -> Use:
     """How many guest VLANs, and how many of them a new network could take."""
     row = t.vlan.c
     free = func.count().filter(row.network.is_(None), ~row.leaving)
-    total, left = tx.execute(select(func.count(), free).where(row.zone == zone)).tuples().one()
+    total, left = tx.execute(select(func.count(), free).where(row.zone == zone)).one()
     return Use(total, left)
