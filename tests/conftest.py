@@ -35,15 +35,24 @@ def _careless(raw: sqlite3.Connection, _record: object) -> None:
 
 
 @contextmanager
+def fresh_sqlite(directory: Path) -> Iterator[Database]:
+    """An empty SQLite database with all tables."""
+    made = Database(f"sqlite:///{directory}/arable.db")
+    event.listen(made.engine, "connect", _careless)
+    with made.write() as tx:
+        metadata.create_all(tx)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
 def fresh(kind: str, directory: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty database with all tables."""
     if kind == "sqlite":
-        made = Database(f"sqlite:///{directory}/arable.db")
-        event.listen(made.engine, "connect", _careless)
-        with made.write() as tx:
-            metadata.create_all(tx)
-        yield made
-        made.close()
+        with fresh_sqlite(directory) as made:
+            yield made
         return
     running: Cluster = request.getfixturevalue("postgresql")
     name = f"test_{next(_numbers)}"

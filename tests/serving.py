@@ -20,6 +20,7 @@ from arable.domain.manifest import ImagePart
 from arable.runtime.ca import Authority
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy, Ids
+from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.store.database import Database
@@ -27,7 +28,7 @@ from arable.store.writer import Writer
 from arable.wire.accounts import AccountIn, FirstUserIn
 from arable.wire.users import KeyIn
 
-PASSWORD = "a password of a test"  # noqa: S105
+PASSWORD = "a password of a test"
 
 
 class NoImages:
@@ -115,6 +116,7 @@ def serving(
         ids=Ids(clock, entropy),
         images=NoImages(),
         authority=Authority.open(directory / "authority", clock, entropy),
+        consoles=Tickets(clock, entropy),
         **(around or {}),
     )
     first = bootstrap.ensure(database, clock, entropy, surroundings.ids)

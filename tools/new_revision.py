@@ -57,7 +57,9 @@ def difference(database: Database) -> str:
         steps = produce_migrations(context, metadata).upgrade_ops
         if steps is None or steps.is_empty():
             return ""
-        return render_python_code(steps, render_item=plain, migration_context=context)
+        code = render_python_code(steps, render_item=plain, migration_context=context)
+        # Alembic puts SQLite's defaults into parentheses; the schema declares them without.
+        return re.sub(r"text\('\((true|false)\)'\)", r"text('\1')", code)
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Domains, accounts, users and limits: who sees, makes and changes which."""
 
 import pytest
-from serving import PASSWORD
 
 from arable.client import errors
 from arable.wire.accounts import (
@@ -13,6 +12,7 @@ from arable.wire.accounts import (
     LimitsChange,
 )
 from arable.wire.users import PasswordIn, UserChange, UserIn
+from serving import PASSWORD
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Signing in, signing out, and what tokens are worth."""
 
 import pytest
-from serving import PASSWORD
 
 from arable.client import errors
 from arable.wire.users import KeyIn, PasswordIn, SessionIn, UserChange, UserIn
+from serving import PASSWORD
 
 
 def test_the_first_operator_signs_in_and_is_told_who_they_are(served_both):

@@ -29,6 +29,11 @@ class Shell:
         assert found.group(2) == b"0", f"{command!r} failed in the guest: {found.group(1)!r}"
         return found.group(1).decode(errors="replace").replace("\r", "")
 
+    def last_words(self, command: str) -> None:
+        """Have the guest do something that it can't tell us the end of."""
+        self.run("true")  # a shell that is just starting throws away what was typed too early
+        self._line.sendall(f"{command}\n".encode())
+
     def _until(self, pattern: bytes, seconds: float) -> "re.Match[bytes]":
         clock = RealClock()
         end = clock.monotonic() + seconds

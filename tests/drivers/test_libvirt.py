@@ -153,7 +153,7 @@ def test_a_guest_that_shuts_itself_down_is_off_and_not_crashed(hypervisor) -> No
     hypervisor.ensure(guest)
     ready(hypervisor, guest)
     with shell(hypervisor.console(guest.machine)) as sh:
-        sh._line.sendall(b"poweroff -f\n")
+        sh.last_words("poweroff -f")
         make.wait_until(lambda: power(hypervisor, guest) is GuestPower.OFF, "the guest to be off")
 
 
@@ -163,7 +163,7 @@ def test_a_guest_that_restarts_itself_is_left_to_it(hypervisor, libvirtd) -> Non
     ready(hypervisor, guest)
     pid = libvirtd.guests()[guest.machine]
     with shell(hypervisor.console(guest.machine)) as sh:
-        sh._line.sendall(b"reboot -f\n")
+        sh.last_words("reboot -f")
         log = hypervisor.console_log(guest.machine)
         make.wait_until(lambda: log.read_text().count("ARABLE ready") == 2, "a second start")
     assert libvirtd.guests()[guest.machine] == pid
@@ -214,14 +214,12 @@ def _left_behind(daemon: LibvirtDaemon) -> list[str]:
     return mounts + [str(path) for path in Path("/sys/fs/cgroup").glob("*/machine/qemu-*")]
 
 
-def test_a_frozen_guest_holds_up_nobody_and_can_be_ended(
-    hypervisor, libvirtd, tmp_path, tmp_path_factory
-) -> None:
+def test_a_frozen_guest_holds_up_nobody_and_can_be_ended(hypervisor, libvirtd, tmp_path) -> None:
     frozen = make.guest(disks=(make.blank_disk(tmp_path),))
     lively = make.guest(disks=(make.blank_disk(tmp_path),))
     hypervisor.ensure(frozen)
     hypervisor.ensure(lively)
-    hasty = driver(libvirtd, tmp_path_factory.mktemp("con"), patience=3.0)
+    hasty = driver(libvirtd, hypervisor._directory, patience=3.0)
     os.kill(libvirtd.guests()[frozen.machine], signal.SIGSTOP)
     with pytest.raises(Unavailable):
         hasty.stop(frozen.machine, force=False)
@@ -284,7 +282,7 @@ def test_tcp_reaches_a_guest_over_the_switch_and_checksums_hold(tmp_path_factory
             tmp_path_factory.mktemp("lv"), RealClock(), here.netns, capabilities=CAPABILITIES
         )
         tap = make.tap(address="10.1.1.10", rate_kbps=0)
-        far = make.veth(address="10.1.1.20", mac="02:00:0a:01:01:14")
+        far = make.tap(address="10.1.1.20", mac="02:00:0a:01:01:14", rate_kbps=0)
         try:
             daemon.start()
             hypervisor = driver(daemon, tmp_path_factory.mktemp("con"))

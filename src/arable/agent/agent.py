@@ -102,6 +102,8 @@ class Agent:
                         raise
                     log.warning("change refused, asking for all: %s", error.public)
                     return self.hello(anew=True)
+                if message.base is None:
+                    self._reporter.reset()  # what was never told here can't be told gone but by a full report
                 self._hurry(message, before)
             case OpenConsole():
                 pass  # the channel's business
@@ -125,6 +127,7 @@ class Agent:
             appliances=self._appliances.tell(self._ground.seen),
             scrapped=self._scraps.scrapped,
             departed=self._ground.wishes.departed,
+            withdrawn=self._ground.wishes.withdrawn,
             inventory=self._inventory() if heartbeat else self._reporter.inventory,
         )
         return self._reporter.report(self._ground.seen, findings, heartbeat=heartbeat)

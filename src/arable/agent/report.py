@@ -29,6 +29,7 @@ class Findings:
     appliances: dict[NetworkId, ApplianceSeen]
     scrapped: frozenset[VolumeId]
     departed: set[MachineId]  # no longer wished for; told gone once they are
+    withdrawn: set[NetworkId]  # the same for appliances
     inventory: Inventory | None
 
 
@@ -108,7 +109,7 @@ class Reporter:
     ) -> tuple[list[ApplianceSeen], list[NetworkId]]:
         said = {} if full else self._appliances
         changed = [seen for network, seen in now.appliances.items() if said.get(network) != seen]
-        return changed, sorted(self._appliances.keys() - now.appliances.keys())
+        return changed, sorted((now.withdrawn | self._appliances.keys()) - now.appliances.keys())
 
     def _new_vlans(self, *, always: bool) -> tuple[int, ...] | None:
         found = ask(self._drivers.network.vlans, NETWORK, self._patience)
@@ -136,5 +137,6 @@ class Reporter:
             self._guests = now.guests
             now.departed.clear()
         self._appliances = now.appliances
+        now.withdrawn.clear()
         if vlans is not None:
             self._vlans = vlans

@@ -184,7 +184,9 @@ def note(wish: GuestWish, found: GuestFound | None, facts: GuestFacts) -> GuestF
     turn = (wish.generation, wish.boots)
     held = facts
     running = found is not None and found.power is GuestPower.RUNNING
-    if running and facts is NO_FACTS:  # the ledger was lost: suppose that it holds what its wish names
+    if (
+        running and facts is NO_FACTS
+    ):  # the ledger was lost: suppose that it holds what its wish names
         held = holding(facts, wish)
     halted, ran, asked = facts.halted, facts.ran, facts.asked
     if halted is not None and (halted != turn or running or wish.power is Power.OFF):

@@ -20,6 +20,7 @@ class Wishes:
         self.known = manifest is not None
         self.manifest = manifest or HostManifest(host)
         self.departed: set[MachineId] = set()  # wished for once, no longer, and not yet told gone
+        self.withdrawn: set[NetworkId] = set()  # the same for appliances
         self._leases = _by_network(self.manifest)
 
     def leases(self, network: NetworkId) -> Leases:
@@ -40,15 +41,19 @@ class Wishes:
         manifest = apply(held, change)
         if change.base is None:
             self.departed |= held.guests.keys() - manifest.guests.keys()
+            self.withdrawn |= held.appliances.keys() - manifest.appliances.keys()
             self._leases = _by_network(manifest)
         else:
             for item in change.items:
                 if item.kind is ItemKind.GUEST and item.body is None:
                     self.departed.add(MachineId(item.id))
+                elif item.kind is ItemKind.APPLIANCE and item.body is None:
+                    self.withdrawn.add(NetworkId(item.id))
                 elif item.kind is ItemKind.LEASE:
                     nic = NicId(item.id)
                     self._exchange(nic, held.leases.get(nic), manifest.leases.get(nic))
         self.departed -= manifest.guests.keys()
+        self.withdrawn -= manifest.appliances.keys()
         self.manifest = manifest
         self.known = True
 

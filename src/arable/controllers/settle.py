@@ -257,6 +257,11 @@ def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     """Appliances that came up wake the machines that wait for them; those that are gone may start elsewhere."""
     seen = {a.network: (r.host, a) for r in reports for a in r.appliances}
     gone = {network: r.host for r in reports for network in r.appliances_gone}
+    for report in reports:
+        if report.full:  # what it said before may have been lost, so what it does not name is gone
+            named = {appliance.network for appliance in report.appliances}
+            leaving = routing.leaving_appliances(tx, report.host, report.generation)
+            gone |= dict.fromkeys(set(leaving) - named, report.host)
     if not seen and not gone:
         return
     for row in routing.networks_by_id(tx, sorted({*seen, *gone})):

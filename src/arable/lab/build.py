@@ -7,18 +7,20 @@ next `up`, which begins with one) would not find.
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from arable.domain.errors import Conflict, NotFound, Unavailable
 from arable.drivers import namespaces
 from arable.lab import living, power
 from arable.lab.living import Process
-from arable.lab.plan import plan
+from arable.lab.plan import Device, Kind, plan
 from arable.lab.power import Site
 from arable.lab.record import Place, Record
 from arable.lab.topology import Topology
@@ -29,16 +31,24 @@ _GRACE = timedelta(seconds=5)
 Item = TypeVar("Item")
 
 
+Job = Callable[[Site], object]
+
+
 @contextmanager
-def lab(topology: Topology, data: Path, clock: Clock) -> Iterator[Site]:
-    """The lab is up inside the block and gone after it, also when it could not be built completely."""
+def lab(
+    topology: Topology, data: Path, clock: Clock, meanwhile: Sequence[Job] = ()
+) -> Iterator[Site]:
+    """The lab is up inside the block and gone after it, also when it could not be built completely.
+
+    `meanwhile` is work that needs the lab's wires but not its devices; it is done while those start.
+    """
     place = Place(data)
     _prepare(place)
     with _ours_alone(place):
         clear(place, clock)
         site = Site(place, plan(topology), clock)
         try:
-            _build(site, topology)
+            _build(site, topology, meanwhile)
             yield site
         finally:
             clear(place, clock)
@@ -69,7 +79,7 @@ def _ours_alone(place: Place) -> Iterator[None]:
         raise Conflict(f"a lab is already up at {place.data}") from None
 
 
-def _build(site: Site, topology: Topology) -> None:
+def _build(site: Site, topology: Topology, meanwhile: Sequence[Job]) -> None:
     place = site.place
     me = living.process(os.getpid())
     assert me, "this process lives"
@@ -80,14 +90,23 @@ def _build(site: Site, topology: Topology) -> None:
         power.make_room(site, device)
     for wire in site.plan.wires.values():
         power.cable(site, wire)
-    together(lambda device: power.switch_on(site, device), site.plan.devices.values())
+    for device in site.plan.devices.values():
+        if not device.switch:
+            power.address(site, device)
+
+    def start(device: Device) -> Job:
+        return lambda site: power.switch_on(site, device)
+
+    # Hosts take longest, so they begin; what is done meanwhile fills the gaps.
+    devices = sorted(site.plan.devices.values(), key=lambda device: device.kind is not Kind.HOST)
+    together(lambda job: job(site), [*meanwhile, *(start(device) for device in devices)])
 
 
 def clear(place: Place, clock: Clock) -> None:
     """Nothing of the lab is left but its directory. Also after a crash, and when there never was one."""
     try:
         record = place.read()
-    except NotFound:
+    except (NotFound, msgspec.DecodeError):  # an older version's; the names of things tell enough
         record = None
     if record:
         site = Site(place, plan(record.topology), clock)

@@ -26,6 +26,7 @@ from arable.lab.record import DeviceRecord, Place, with_device
 from arable.runtime.clock import Clock
 
 AGENT = "agent"
+AGENT_HOME = "/run/arable"  # as the host sees it: short, as sockets are kept there; a real host's is elsewhere
 CAPABILITIES = Path(
     "/var/cache/arable/qemu"
 )  # takes eight seconds to find out, so every lab shares it
@@ -141,15 +142,20 @@ def address(site: Site, device: Device) -> None:
     wires.configure(namespace, (*device.addresses, *legs), device.routes)
 
 
+def agent_disk(place: Place, host: str) -> Path:
+    """What a host's agent keeps, and its configuration; the host sees it at `AGENT_HOME`."""
+    return place.device(host) / "arable"
+
+
 def agent_config(place: Place, host: str) -> Path:
-    """The configuration of a host's agent, on the host's disk; whoever sets the lab up writes it."""
-    return place.device(host) / "agent.yaml"
+    """The configuration of a host's agent; whoever sets the lab up writes it."""
+    return agent_disk(place, host) / "agent.yaml"
 
 
 def start_agent(site: Site, host: str) -> None:
     """The host's agent runs: the very `arable agent` of production."""
-    config = str(agent_config(site.place, host))
-    argv = [sys.executable, "-m", "arable.processes.main", "agent", "run", "--config", config]
+    program = [sys.executable, "-m", "arable.processes.main"]
+    argv = [*program, "agent", "run", "--config", f"{AGENT_HOME}/agent.yaml"]
     service = Service(AGENT, argv, site.place.log(f"agent-{host}"))
     devices.start(site.place.id, site.place.namespace(host), service)
 
@@ -163,6 +169,7 @@ def host_disks(root: Path) -> dict[Path, str]:
     """What of a host outlives its power: bound from its directory over the places where daemons keep it."""
     kept = {
         "openvswitch": boot.SWITCH_RUN,
+        "arable": AGENT_HOME,
         "etc-libvirt": "/etc/libvirt",
         "lib-libvirt": "/var/lib/libvirt",
         "cache-libvirt": "/var/cache/libvirt",

@@ -6,10 +6,9 @@ time than one that does not come up.
 """
 
 from collections.abc import Iterator
-from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -25,19 +24,11 @@ RESERVED = frozenset({"internet", "management", "server", "sim"})
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?\Z")]
 Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:=-]{0,62}\Z")]
 Vlan = Annotated[int, msgspec.Meta(ge=2, le=4094)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+Role = Literal["compute", "storage", "routing"]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every part of a topology refuses words it doesn't know."""
-
-
-class Role(StrEnum):
-    """What a host is for; it may have several."""
-
-    COMPUTE = "compute"
-    STORAGE = "storage"
-    ROUTING = "routing"
 
 
 class Host(Part, frozen=True, kw_only=True):

@@ -142,6 +142,7 @@ async def serving(application: object, bound: socket.socket) -> AsyncIterator[No
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who asks is the other end of the socket, whatever headers say
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)

@@ -68,17 +68,17 @@ def release(call: Call, address: AddressId) -> OperationOut:
     call.caller.needs(Permission.NETWORK_WRITE)
     found = addresses.get(call.tx, call.caller.scope, address)
     check_expected(call, found.generation, "public address")
+    owner = _owner(found)
+    quotas.give(call.tx, owner, addresses=1)  # limits are held before networks, as deploying does
     network: Network | None = None
     if found.network is not None:
         network = networks.get(call.tx, call.caller.scope, found.network, lock=True)
     found = addresses.get(call.tx, call.caller.scope, address, lock=True)
-    owner = _owner(found)
     if rules.any_of_address(call.tx, address):
         raise Conflict(f"rules use {found.address}; delete them first")
     if found.network != (network and network.id):
         raise Conflict(f"{found.address} was associated meanwhile; ask again")
     addresses.save(call.tx, found.changed(account=None, source_nat=False, taken_at=None))
-    quotas.give(call.tx, owner, addresses=1)
     tell(call, owner, "address.released", address, f"{found.address}: released")
     if network is None:
         return shown(begin(call, "address.release", address, owner, done=True))

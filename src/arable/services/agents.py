@@ -159,7 +159,7 @@ def heard(
 ) -> None:
     """What a gateway has to say of many hosts every few seconds: heard, gone, and what they hold for good."""
     if alive:
-        for host in hosts.unheard(tx, alive):
+        for host in hosts.unheard(tx, alive, server):
             _tell(tx, around, host, "host.up", f"{host.name} is heard again")
             nudge(tx, "machines")
         hosts.heard(tx, alive, server, around.clock.now())

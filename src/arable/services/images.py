@@ -297,7 +297,7 @@ def _beneath(inbox: Path, file: FileIn, field: str) -> Path:
     root = inbox.resolve()
     try:
         found = (root / file.path).resolve(strict=True)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         found = root
     if not found.is_relative_to(root) or not found.is_file():
         raise BadInput("there is no such file in the image directory", field=field)

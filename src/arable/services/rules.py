@@ -8,7 +8,7 @@ from arable.domain.ids import AccountId, AddressId, MachineId, NetworkId, NicId,
 from arable.domain.machine import LIVING
 from arable.domain.manifest import Direction, Protocol
 from arable.domain.network import Address, Network, NetworkState, Nic, Rule, RuleKind
-from arable.services.asks import network_changed, own_network, tell
+from arable.services.asks import check_expected, network_changed, own_network, tell
 from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
@@ -87,7 +87,8 @@ def delete(call: Call, rule: RuleId) -> OperationOut:
     call.caller.needs(Permission.NETWORK_WRITE)
     found = rules.get(call.tx, call.caller.scope, rule)
     network = own_network(call, found.network)
-    rules.get(call.tx, call.caller.scope, rule)  # again, now that nobody else can delete it
+    found = rules.get(call.tx, call.caller.scope, rule)  # again, now that nobody else can delete it
+    check_expected(call, found.generation, "rule")
     rules.remove(call.tx, rule)
     tell(call, network.account, "rule.deleted", rule, f"{network.name}: a rule was deleted")
     return shown(network_changed(call, network, "rule.delete", result={"rule": rule}))

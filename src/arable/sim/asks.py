@@ -8,7 +8,7 @@ from sqlalchemy import text
 from arable.domain.access import Caller
 from arable.domain.ids import MachineId, NetworkId
 from arable.runtime.entropy import Random
-from arable.services import deployments, machines, networks
+from arable.services import deployments, networks, power
 from arable.sim.cloud import Cloud
 from arable.sim.ground import IMAGE, OFFERING
 from arable.wire.machines import DeployIn, DestroyIn, NicIn, RecoverIn, StopIn
@@ -72,13 +72,13 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("deploys", _deploy),
     ("deploys", _deploy),
     ("deploys", _deploy),
-    ("starts", _on_machine(machines.start)),
-    ("stops", _on_machine(machines.stop, StopIn())),
-    ("stops by force", _on_machine(machines.stop, StopIn(force=True))),
-    ("reboots", _on_machine(machines.reboot)),
-    ("destroys", _on_machine(machines.destroy, DestroyIn())),
-    ("recovers", _on_machine(machines.recover, RecoverIn())),
-    ("expunges", _on_machine(machines.expunge)),
+    ("starts", _on_machine(power.start)),
+    ("stops", _on_machine(power.stop, StopIn())),
+    ("stops by force", _on_machine(power.stop, StopIn(force=True))),
+    ("reboots", _on_machine(power.reboot)),
+    ("destroys", _on_machine(power.destroy, DestroyIn())),
+    ("recovers", _on_machine(power.recover, RecoverIn())),
+    ("expunges", _on_machine(power.expunge)),
     ("makes a network", _make_network),
     ("deletes a network", _delete_network),
 )

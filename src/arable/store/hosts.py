@@ -101,10 +101,12 @@ def connected(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> N
     )
 
 
-def unheard(tx: Tx, hosts: Collection[HostId]) -> list[Host]:
-    """Those of these hosts that were not up until now."""
+def unheard(tx: Tx, hosts: Collection[HostId], server: str) -> list[Host]:
+    """Those of these hosts with their channel at `server` that did not count as up until now."""
     row = t.host.c
-    query = select(t.host).where(among(tx, row.id, hosts), row.state != HostState.UP)
+    query = select(t.host).where(
+        among(tx, row.id, hosts), row.server == server, row.state != HostState.UP
+    )
     return [kept.value(Host, found) for found in tx.execute(query)]
 
 

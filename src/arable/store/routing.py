@@ -154,6 +154,17 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
     return _rows(LeaseRow, tx.execute(query).all())
 
 
+def leaving_appliances(tx: Tx, host: HostId, generation: int) -> list[NetworkId]:
+    """Appliances that were taken back from a host, if it holds its newest manifest, which says so."""
+    holds = select(schema.host.c.id).where(
+        schema.host.c.id == host, schema.host.c.manifest_generation <= generation
+    )
+    query = select(_n.id).where(
+        _n.appliance_host.in_(holds), _n.appliance_state == ApplianceState.LEAVING
+    )
+    return list(tx.scalars(query))
+
+
 def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
     """How many appliances each of these hosts has."""
     query = (

@@ -238,8 +238,8 @@ def _is_mount(path: Path) -> bool:
 
 
 def _ask_capabilities(conn: libvirt.virConnect) -> None:
-    """Have QEMU's capabilities found out, unless they are known; who starts the first guest need not wait then."""
-    conn.getDomainCapabilities(None, "x86_64", "q35", "qemu", 0)
+    """Have QEMU's capabilities found out, unless they are known; who asks for something need not wait then."""
+    conn.getCapabilities()
 
 
 def _copy(source: Path, target: Path) -> None:

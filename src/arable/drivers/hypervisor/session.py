@@ -1,8 +1,9 @@
-"""The connection to libvirt: opened when needed, watched, opened anew after it broke; its errors made ours.
+"""Connections to libvirt: opened when needed, watched, opened anew after they broke; its errors made ours.
 
 libvirt's calls block, and one about a guest whose QEMU is frozen blocks for ever. So each verb of the driver runs
-on a thread of its own and is given up after a while; the thread ends when that QEMU does. A dead or frozen libvirtd
-is found by keep-alive messages, which need libvirt's event loop to run beside us.
+on a thread of its own and is given up after a while; the thread ends when that QEMU does. Meanwhile it has its
+connection to itself: threads may share one, says libvirt, but beside a call that is stuck the answers to others get
+lost (seen with 9.0). A dead or frozen libvirtd is found by keep-alive messages, which need libvirt's event loop.
 """
 
 import logging
@@ -47,14 +48,14 @@ _events_run = False
 
 
 class Session:
-    """One connection, shared by all threads of a driver (libvirt allows that)."""
+    """A way to one libvirtd; as many connections as there are verbs at the same time."""
 
     def __init__(self, uri: str, clock: Clock, *, patience: float = PATIENCE) -> None:
         self._uri = uri
         self._clock = clock
         self._patience = patience
         self._lock = threading.Lock()
-        self._open: libvirt.virConnect | None = None
+        self._idle: list[libvirt.virConnect] = []
         self._failed_at: float | None = None
 
     def run(self, what: str, verb: Callable[[libvirt.virConnect], T]) -> T:
@@ -64,9 +65,7 @@ class Session:
 
         def attempt() -> None:
             try:
-                outcome.append(verb(self._connection()))
-            except libvirt.libvirtError as error:
-                failure.append(self._translated(what, error))
+                outcome.append(self._with_connection(what, verb))
             except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
                 failure.append(error)
 
@@ -84,46 +83,64 @@ class Session:
     def close(self) -> None:
         """Let go of libvirt; guests are not touched."""
         with self._lock:
-            self._drop()
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            _close(connection)
 
-    def _connection(self) -> libvirt.virConnect:
-        with self._lock:
-            if self._open is not None and self._open.isAlive():
-                return self._open
-            self._drop()
-            now = self._clock.monotonic()
-            if self._failed_at is not None and now - self._failed_at < _PAUSE:
-                raise Unavailable("the hypervisor does not answer")
-            try:
-                run_events()
-                self._open = libvirt.open(self._uri)
-                self._open.setKeepAlive(*_KEEPALIVE)
-            except libvirt.libvirtError as error:
-                self._failed_at = now
-                raise Unavailable("the hypervisor does not answer", detail=str(error)) from error
-            self._failed_at = None
-            return self._open
+    def _with_connection(self, what: str, verb: Callable[[libvirt.virConnect], T]) -> T:
+        connection = self._take()
+        try:
+            return verb(connection)
+        except libvirt.libvirtError as error:
+            raise _translated(what, error, alive=bool(connection.isAlive())) from error
+        finally:
+            if connection.isAlive():
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                _close(connection)
 
-    def _drop(self) -> None:
-        if self._open is not None:
-            try:
-                self._open.close()
-            except libvirt.libvirtError as error:
-                log.debug("closing a broken connection: %s", error)
-            self._open = None
-
-    def _translated(self, what: str, error: Any) -> CloudError:
-        """The class by which a caller acts differently; libvirt's own words go to operators."""
-        code, told = error.get_error_code(), str(error)
-        if code in _BROKEN or not (self._open and self._open.isAlive()):
+    def _take(self) -> libvirt.virConnect:
+        """A connection of one's own."""
+        while True:
             with self._lock:
-                self._drop()
-            return Unavailable(f"the hypervisor could not {what}: it went away", detail=told)
-        if code == libvirt.VIR_ERR_NO_MEMORY or "Cannot allocate memory" in told:
-            return NoRoom(f"the hypervisor could not {what}: no memory is left", detail=told)
-        if code in _REFUSED:
-            return BadInput(f"the hypervisor will not {what}", detail=told)
-        return Unavailable(f"the hypervisor could not {what}", detail=told)
+                if not self._idle:
+                    break
+                connection = self._idle.pop()
+            if connection.isAlive():
+                return connection
+            _close(connection)
+        now = self._clock.monotonic()
+        if self._failed_at is not None and now - self._failed_at < _PAUSE:
+            raise Unavailable("the hypervisor does not answer")
+        try:
+            run_events()
+            connection = libvirt.open(self._uri)
+            connection.setKeepAlive(*_KEEPALIVE)
+        except libvirt.libvirtError as error:
+            self._failed_at = now
+            raise Unavailable("the hypervisor does not answer", detail=str(error)) from error
+        self._failed_at = None
+        return connection
+
+
+def _close(connection: libvirt.virConnect) -> None:
+    try:
+        connection.close()
+    except libvirt.libvirtError as error:
+        log.debug("closing a broken connection: %s", error)
+
+
+def _translated(what: str, error: Any, *, alive: bool) -> CloudError:
+    """The class by which a caller acts differently; libvirt's own words go to operators."""
+    code, told = error.get_error_code(), str(error)
+    if code in _BROKEN or not alive:
+        return Unavailable(f"the hypervisor could not {what}: it went away", detail=told)
+    if code == libvirt.VIR_ERR_NO_MEMORY or "Cannot allocate memory" in told:
+        return NoRoom(f"the hypervisor could not {what}: no memory is left", detail=told)
+    if code in _REFUSED:
+        return BadInput(f"the hypervisor will not {what}", detail=told)
+    return Unavailable(f"the hypervisor could not {what}", detail=told)
 
 
 def run_events() -> None:

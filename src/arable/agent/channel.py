@@ -1,0 +1,286 @@
+"""The asynchronous edge of the agent: its one outgoing connection, and the loop that steps it.
+
+Stepping does not depend on the connection: a host without a server goes on converging to the manifest it holds. The
+agent itself is synchronous and belongs to one thread (`worker`; None runs it on the loop, for simulated hosts that
+never block). A lock keeps its words in order: what a step found is never sent on a connection that was greeted later.
+
+Lost connections are begun anew after a pause of random length, with another server in turn, so that a thousand hosts
+don't come back in the same second.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from arable.agent.agent import Agent
+from arable.agent.console import Consoles
+from arable.domain.errors import BadInput
+from arable.domain.ids import MachineId
+from arable.domain.manifest import HostReport
+from arable.runtime.clock import Clock
+from arable.runtime.entropy import Entropy
+from arable.wire.agent import (
+    VERSION,
+    OpenConsole,
+    Report,
+    Welcome,
+    encode,
+    from_server,
+)
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MOST_BYTES = 256 << 20  # a whole manifest with the user-data of thousands of machines
+OUTBOX = 64  # messages that a server may be behind
+WELCOME_SECONDS = 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+AFTER_A_BUG_SECONDS = 5.0
+UNWANTED = (4403, 4404)  # close codes: not who we say, or removed from the cloud
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long to wait; tests wait less."""
+
+    welcome: float = WELCOME_SECONDS
+    first_pause: float = FIRST_PAUSE
+    longest_pause: float = LONGEST_PAUSE
+    after_a_bug: float = AFTER_A_BUG_SECONDS
+
+
+@dataclass(slots=True)
+class _Link:
+    """A connection that was greeted."""
+
+    connection: ClientConnection
+    server: str
+    outbox: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(OUTBOX))
+
+    def send(self, message: bytes) -> None:
+        try:
+            self.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            raise ConnectionError(f"{self.server} does not read") from None
+
+
+class Channel:
+    """Runs one agent. `tls` makes the context for each connection: certificates change; None is for tests alone."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        servers: Sequence[str],
+        tls: Callable[[], ssl.SSLContext] | None,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        worker: Executor | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._agent = agent
+        self._servers = list(servers)
+        self._tls = tls
+        self._clock = clock
+        self._chance = entropy
+        self._worker = worker
+        self._timing = timing or Timing()
+        self._consoles = Consoles(agent.drivers.hypervisor)
+        self._nudged = asyncio.Event()
+        self._order = asyncio.Lock()
+        self._link: _Link | None = None
+        self._guests: set[asyncio.Task[None]] = set()  # consoles
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a server has been greeted."""
+        return self._link is not None
+
+    def nudge(self) -> None:
+        """Something changed on the host: step soon. From any thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._nudged.set)
+
+    async def run(self) -> None:
+        """Until cancelled. Whatever happens to connections, steps go on."""
+        work = [asyncio.create_task(self._step()), asyncio.create_task(self._connect())]
+        try:
+            await asyncio.gather(*work)
+        finally:
+            for task in [*work, *self._guests]:
+                task.cancel()
+            await asyncio.gather(*work, *self._guests, return_exceptions=True)
+
+    async def _do(self, call: Callable[..., T], *args: Any) -> T:
+        if self._worker is None:
+            return call(*args)
+        return await self._loop.run_in_executor(self._worker, call, *args)
+
+    # --- steps
+
+    async def _step(self) -> None:
+        while True:
+            self._nudged.clear()
+            try:
+                async with self._order:
+                    report, due = await self._do(self._round)
+                    if report is not None and self._link is not None:
+                        self._say(self._link, encode(Report(report=report)))
+            except Exception:  # a bug of ours or of a driver's must not end the agent
+                log.exception("a step failed")
+                await asyncio.sleep(self._timing.after_a_bug)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(due - self._clock.monotonic(), 0.0)):
+                    await self._nudged.wait()
+
+    def _round(self) -> tuple[HostReport | None, float]:
+        return self._agent.step(), self._agent.due()
+
+    def _say(self, link: _Link, message: bytes) -> None:
+        try:
+            link.send(message)
+        except ConnectionError as error:
+            log.warning("hanging up: %s", error)
+            self._link = None
+            link.connection.transport.abort()
+
+    # --- connections
+
+    async def _connect(self) -> None:
+        pause, turn = self._timing.first_pause, 0
+        while True:
+            server = self._servers[turn % len(self._servers)]
+            turn += 1
+            try:
+                welcomed = await self._attend(server)
+                why = "the connection ended"
+            except (OSError, WebSocketException, BadInput, TimeoutError) as error:
+                welcomed = False
+                why = _reason(error)
+                if _code(error) in UNWANTED:
+                    pause = self._timing.longest_pause
+            if welcomed:
+                pause = self._timing.first_pause
+            wait = pause * (0.1 + 0.9 * self._chance.random.random())
+            log.warning("%s: %s; coming back in %.1f s", server, why, wait)
+            pause = min(pause * 1.5, self._timing.longest_pause)
+            await asyncio.sleep(wait)
+
+    async def _attend(self, server: str) -> bool:
+        """One connection from greeting to end; whether the server was glad."""
+        welcomed = False
+        try:
+            async with connect(
+                self._url(server, "channel"),
+                ssl=self._tls() if self._tls else None,
+                max_size=MOST_BYTES,
+                compression=None,
+                proxy=None,
+                open_timeout=self._timing.welcome,
+            ) as connection:
+                link = await self._greet(connection, server)
+                sender = asyncio.create_task(_send(link))
+                try:
+                    async with asyncio.timeout(self._timing.welcome) as patience:
+                        async for frame in connection:
+                            message = from_server(frame)
+                            if isinstance(message, Welcome):
+                                _check(message)
+                                welcomed = True
+                                patience.reschedule(None)
+                                log.info("connected to %s at %s", message.server, server)
+                            await self._hear(message, link)
+                finally:
+                    sender.cancel()
+                    await asyncio.gather(sender, return_exceptions=True)
+        except (OSError, WebSocketException, BadInput, TimeoutError) as error:
+            if not welcomed or isinstance(error, BadInput) or _code(error) in UNWANTED:
+                raise
+            log.warning("%s: %s", server, _reason(error))
+        finally:
+            self._link = None
+        return welcomed
+
+    async def _greet(self, connection: ClientConnection, server: str) -> _Link:
+        async with self._order:
+            hello = await self._do(self._agent.hello)
+            link = self._link = _Link(connection, server)
+            link.send(encode(hello))
+        self._nudged.set()  # the full report
+        return link
+
+    async def _hear(self, message: Any, link: _Link) -> None:
+        if isinstance(message, OpenConsole):
+            task = asyncio.create_task(self._open_console(message, link.server))
+            self._guests.add(task)
+            task.add_done_callback(self._guests.discard)
+            return
+        async with self._order:
+            answer = await self._do(self._agent.receive, message)
+            if answer is not None:
+                self._say(link, encode(answer))
+        self._nudged.set()
+
+    # --- consoles
+
+    async def _open_console(self, wanted: OpenConsole, server: str) -> None:
+        try:
+            async with connect(
+                self._url(server, f"console/{wanted.ticket}"),
+                ssl=self._tls() if self._tls else None,
+                compression=None,
+                proxy=None,
+            ) as far:
+
+                async def receive() -> bytes | None:
+                    try:
+                        data = await far.recv()
+                    except ConnectionClosed:
+                        return None
+                    return data if isinstance(data, bytes) else data.encode()
+
+                why = await self._consoles.bridge(MachineId(wanted.machine), receive, far.send)
+                with suppress(ConnectionClosed):
+                    await far.send(f"\r\n[{why}]\r\n".encode())
+                await far.close()
+        except (OSError, WebSocketException, TimeoutError) as error:
+            log.warning("the console of %s was not shown: %s", wanted.machine, _reason(error))
+
+    def _url(self, server: str, what: str) -> str:
+        return f"{'wss' if self._tls else 'ws'}://{server}/agent/v1/{what}"
+
+
+async def _send(link: _Link) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            message = await link.outbox.get()
+            await link.connection.send(message, text=True)
+
+
+def _code(error: BaseException) -> int | None:
+    """With which code the server closed the connection."""
+    if isinstance(error, ConnectionClosed) and error.rcvd:
+        return error.rcvd.code
+    return None
+
+
+def _check(welcome: Welcome) -> None:
+    if welcome.version != VERSION:
+        raise BadInput(f"{welcome.server} speaks version {welcome.version}, not {VERSION}")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, BadInput):
+        return error.public
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

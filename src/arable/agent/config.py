@@ -1,0 +1,132 @@
+"""The agent's configuration: one YAML file, parsed strictly, so that a misspelt key is told and not passed over.
+
+Which drivers move the host is written here, by name; `processes/agent.py` is where the names get a meaning.
+Values in `inventory` stand in for what is measured: an emulated host is smaller than the machine it runs on.
+"""
+
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from arable.domain.errors import BadInput
+
+ROLES = frozenset({"compute", "storage", "routing"})
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """No field that we don't know."""
+
+
+class Libvirt(_Strict, frozen=True, tag="libvirt", tag_field="driver"):
+    """QEMU under libvirt. Without `accelerator`, what really works is taken."""
+
+    uri: str = "qemu:///system"
+    accelerator: str | None = None
+    cap_cpu: bool | None = None
+
+
+class SimHypervisorChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
+    """Guests that are values."""
+
+
+class Ovs(_Strict, frozen=True, tag="ovs", tag_field="driver"):
+    """Open vSwitch."""
+
+    db: str = "unix:/run/openvswitch/db.sock"
+    bridge: str = "br-int"
+    uplink: str = "up0"
+    native: int | None = None  # VLAN number of untagged (management) traffic within the bridge
+    netns: str | None = None
+
+
+class SimNetworkChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
+    """Ports that are values."""
+
+
+class Local(_Strict, frozen=True, tag="local", tag_field="driver"):
+    """qcow2 files in a directory; without one, beside the agent's own."""
+
+    directory: Path | None = None
+    capacity_bytes: int | None = None
+    reserve_bytes: int | None = None
+
+
+class SimStorageChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
+    """Volumes that are values."""
+
+
+class Namespace(_Strict, frozen=True, tag="namespace", tag_field="driver"):
+    """Routers in network namespaces."""
+
+    netns: str | None = None
+    prefix: str = ""
+
+
+class SimAppliancesChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
+    """Routers that are values."""
+
+
+class Given(_Strict, frozen=True):
+    """What is not to be measured."""
+
+    cpus: int | None = None
+    cpu_mhz: int | None = None  # of all CPUs together
+    memory_mib: int | None = None
+    disk_mib: int | None = None
+
+
+class AgentConfig(_Strict, frozen=True):
+    """One host. `servers` are HOST:PORT of the management servers' agent port; any of them will do.
+
+    `join_token` is a file with the one-time token: an agent that has no identity yet joins with it, and removes it.
+    """
+
+    directory: Path
+    servers: list[str]
+    name: str = ""
+    join_token: Path | None = None
+    roles: list[str] = ["compute"]
+    tags: list[str] = []
+    hypervisor: Libvirt | SimHypervisorChoice | None = None
+    network: Ovs | SimNetworkChoice = Ovs()
+    storage: Local | SimStorageChoice | None = None
+    appliances: Namespace | SimAppliancesChoice | None = None
+    inventory: Given = Given()
+
+
+def read(path: Path) -> AgentConfig:
+    """The configuration in this file; raises `BadInput` naming the field that is at fault."""
+    try:
+        written = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no configuration at {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not YAML: {error}") from error
+    try:
+        config = msgspec.convert(written, AgentConfig)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$")
+        field = where.rstrip("`").lstrip(".")
+        raise BadInput(f"{path}: {text}" + (f" ({field})" if field else ""), field=field) from error
+    _check(config, path)
+    return config
+
+
+def _check(config: AgentConfig, path: Path) -> None:
+    if not config.servers:
+        raise BadInput(f"{path}: name at least one management server", field="servers")
+    for at, server in enumerate(config.servers):
+        host, _, port = server.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise BadInput(f"{path}: {server!r} is not HOST:PORT", field=f"servers.{at}")
+    unknown = set(config.roles) - ROLES
+    if unknown:
+        raise BadInput(f"{path}: there are no roles {', '.join(sorted(unknown))}", field="roles")
+    if "compute" in config.roles and not (config.hypervisor and config.storage):
+        raise BadInput(
+            f"{path}: a compute host needs a hypervisor and storage",
+            field="storage" if config.hypervisor else "hypervisor",
+        )
+    if "routing" in config.roles and not config.appliances:
+        raise BadInput(f"{path}: a routing host needs appliances", field="appliances")

@@ -1,0 +1,197 @@
+"""How a host gets its identity, and keeps it.
+
+The join token names the authority by its fingerprint. So the agent first looks at the certificates that the server
+shows, takes the authority from among them only if it is the one, and then connects again, now verifying the server
+as ever after; nothing secret leaves before that. (The server's chain must therefore include the authority.) The
+private key is made here and never leaves. Key and certificate are one file, so they always belong together.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import msgspec
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from arable.domain import ids
+from arable.domain.errors import BadInput, CloudError, Forbidden, NotFound, Unavailable
+from arable.domain.ids import HostId, PoolId
+from arable.domain.manifest import Inventory
+from arable.runtime.ca import (
+    blind_context,
+    client_context,
+    keep,
+    new_request,
+    pinned,
+    should_renew,
+)
+from arable.runtime.clock import Clock
+from arable.runtime.entropy import Entropy
+from arable.runtime.secret import Secret
+from arable.runtime.tokens import join_token
+from arable.wire.agent import JoinIn, JoinOut, RenewIn
+
+log = logging.getLogger(__name__)
+
+_WITHIN = 30.0
+_PEM = "-----BEGIN CERTIFICATE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this host is. Read anew from its directory whenever it may have changed."""
+
+    host: HostId
+    pool: PoolId
+    authority: str
+    file: Path  # key and certificate
+
+    @classmethod
+    def load(cls, directory: Path) -> "Identity":
+        """The one kept there; raises `NotFound` for a host that has not joined."""
+        file, authority, pool = (directory / n for n in ("identity.pem", "authority.pem", "pool"))
+        try:
+            certificate = x509.load_pem_x509_certificate(_certificate(file.read_text()).encode())
+            (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            host = HostId(ids.check("host", str(name.value)))
+            return cls(host, PoolId(pool.read_text().strip()), authority.read_text(), file)
+        except FileNotFoundError as error:
+            raise NotFound("this host has not joined yet; give it a join token") from error
+        except ValueError as error:
+            raise BadInput(f"{file} is no identity of a host: join anew") from error
+
+    def context(self) -> ssl.SSLContext:
+        """TLS as this host, with servers of its own cloud and nobody else."""
+        return client_context(self.authority, self.file, self.file)
+
+    def renewable(self, clock: Clock) -> bool:
+        """Whether half of the certificate's life is over."""
+        return should_renew(_certificate(self.file.read_text()), clock)
+
+
+def join(
+    directory: Path,
+    server: str,
+    token: Secret,
+    name: str,
+    inventory: Inventory,
+    *,
+    entropy: Entropy,
+) -> Identity:
+    """Become a host of the cloud that gave the token. `server` is HOST:PORT.
+
+    Raises `Unauthenticated` for what is no token, `Forbidden` for a server of another cloud or a refusal.
+    """
+    fingerprint = join_token(token.reveal()).authority
+    authority = pinned(_shown(server, fingerprint), fingerprint)
+    made = new_request(name or socket.gethostname())
+    ask = JoinIn(
+        token=token.reveal(),
+        name=name or socket.gethostname(),
+        request=made.request,
+        inventory=inventory,
+    )
+    answer = _post(server, "join", client_context(authority), ask)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keep(directory / "authority.pem", authority, entropy)
+    keep(directory / "pool", answer.pool, entropy)
+    _keep_identity(directory, made.key, answer, entropy)
+    log.info("joined as %s", answer.host)
+    return Identity.load(directory)
+
+
+def renew(identity: Identity, server: str, *, entropy: Entropy) -> Identity:
+    """A fresh key and certificate for the same host; raises `Unavailable` or `Forbidden`, and the old ones stay."""
+    made = new_request(identity.host)
+    answer = _post(server, "renew", identity.context(), RenewIn(request=made.request))
+    if answer.host != identity.host:
+        raise Forbidden(f"asked for {identity.host}, was given {answer.host}")
+    _keep_identity(identity.file.parent, made.key, answer, entropy)
+    log.info("the certificate was renewed")
+    return Identity.load(identity.file.parent)
+
+
+def _keep_identity(directory: Path, key: Secret, answer: JoinOut, entropy: Entropy) -> None:
+    keep(directory / "identity.pem", Secret(key.reveal() + answer.certificate), entropy)
+
+
+def _certificate(pem: str) -> str:
+    """The certificate of a file that begins with a key."""
+    return _PEM + pem.partition(_PEM)[2]
+
+
+def _post(server: str, what: str, context: ssl.SSLContext, ask: JoinIn | RenewIn) -> JoinOut:
+    url = f"https://{server}/agent/v1/{what}"
+    try:
+        with httpx.Client(verify=context, trust_env=False, timeout=_WITHIN) as client:
+            answer = client.post(
+                url, content=msgspec.json.encode(ask), headers={"content-type": "application/json"}
+            )
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{server} can't be asked to {what}: {error}") from error
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise Unavailable(f"{server} can't {what} now: {_problem(answer)}")
+    if answer.is_error:
+        raise Forbidden(f"{server} refused to {what}: {_problem(answer)}")
+    try:
+        return msgspec.json.decode(answer.content, type=JoinOut)
+    except msgspec.DecodeError as error:
+        raise Unavailable(f"{server} answered something else: {error}") from error
+
+
+def _problem(answer: httpx.Response) -> str:
+    try:
+        told = answer.json()
+        return str(told.get("detail") or told.get("title") or answer.status_code)
+    except (ValueError, AttributeError):
+        return f"status {answer.status_code}"
+
+
+def _shown(server: str, fingerprint: str) -> str:
+    """The certificate with this fingerprint among those that the server shows, as PEM."""
+    host, _, port = server.rpartition(":")
+    try:
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), _WITHIN) as plain,
+            blind_context().wrap_socket(plain, server_hostname=host.strip("[]")) as wrapped,
+        ):
+            chain = _chain(wrapped)
+    except OSError as error:
+        raise Unavailable(f"{server} can't be reached: {error}") from error
+    for der in chain:
+        pem = ssl.DER_cert_to_PEM_cert(der)
+        try:
+            return pinned(pem, fingerprint)
+        except CloudError:
+            continue
+    raise Forbidden("the server belongs to another cloud than the join token")
+
+
+def _chain(wrapped: ssl.SSLSocket) -> list[bytes]:
+    """All certificates that the peer sent (DER). A public method has them since Python 3.13 only."""
+    ask = getattr(wrapped, "get_unverified_chain", None)
+    if ask is not None:
+        return [bytes(der) for der in ask()]
+    import _ssl
+
+    inner = wrapped._sslobj  # type: ignore[attr-defined]  # noqa: SLF001
+    return [bytes(one.public_bytes(_ssl.ENCODING_DER)) for one in inner.get_unverified_chain()]
+
+
+async def renewed(
+    identity: Identity, servers: list[str], clock: Clock, entropy: Entropy
+) -> Identity:
+    """The same identity, or a fresh one when it is time and some server gives it."""
+    if not identity.renewable(clock):
+        return identity
+    for server in servers:
+        try:
+            return await asyncio.to_thread(renew, identity, server, entropy=entropy)
+        except CloudError as error:
+            log.warning("the certificate was not renewed: %s", error.public)
+    return identity

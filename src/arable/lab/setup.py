@@ -1,0 +1,180 @@
+"""The operator's work in a new lab: tell Arable what there is, through the API like anybody, and let the hosts join.
+
+May be repeated: what is there already is left as it is, so a lab that comes up again finds its cloud unchanged.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, Ovs
+from arable.client.arable import Arable
+from arable.domain.errors import Unavailable
+from arable.lab import power
+from arable.lab.guest_image import MEMORY_MIB, GuestImage
+from arable.lab.plan import UPLINK
+from arable.lab.power import Site
+from arable.lab.topology import GATEWAY_PORT, Host, Pod, Region, Zone
+from arable.runtime.clock import Clock
+from arable.wire.hosts import HostOut, HostQuery, JoinTokenIn
+from arable.wire.images import FromPartsIn, ImageIn, ImageOut, ImageQuery, UploadQuery
+from arable.wire.offerings import OfferingIn, OfferingQuery
+from arable.wire.pods import PodIn, PodQuery
+from arable.wire.public_ranges import PublicRangeIn, PublicRangeQuery
+from arable.wire.zones import VlanRange, ZoneIn, ZoneQuery
+
+IMAGE = "tiny"
+INVITATION = "join-token"  # a file's name
+OFFERINGS = (
+    OfferingIn(name="tiny", cpus=1, cpu_mhz=500, memory_mib=MEMORY_MIB, root_mib=64),
+    OfferingIn(name="small", cpus=1, cpu_mhz=1000, memory_mib=256, root_mib=1024),
+    OfferingIn(
+        name="medium", cpus=2, cpu_mhz=1000, memory_mib=512, root_mib=2048, network_kbps=100_000
+    ),
+)
+_PIECE = 1 << 20
+
+
+def describe(cloud: Arable, region: Region) -> None:
+    """Zones, pods and public addresses are known to the cloud."""
+    for zone in region.zones:
+        found = next(cloud.zones.all(ZoneQuery(name=zone.name)), None)
+        if found is None:
+            vlans = VlanRange(first=zone.guest_vlans.first, last=zone.guest_vlans.last)
+            found = cloud.zones.create(ZoneIn(name=zone.name, vlans=vlans, region=region.name))
+        known = {pod.name for pod in cloud.pods.all(PodQuery(zone=found.id))}
+        for pod in zone.pods:
+            if pod.name not in known:
+                cloud.pods.create(_pod(zone, pod))
+        if not any(True for _ in cloud.public_ranges.all(PublicRangeQuery(zone=found.id))):
+            cloud.public_ranges.create(_public(zone))
+
+
+def _pod(zone: Zone, pod: Pod) -> PodIn:
+    return PodIn(zone=zone.name, name=pod.name, cidr=pod.management, gateway=str(pod.gateway))
+
+
+def _public(zone: Zone) -> PublicRangeIn:
+    public = zone.public
+    return PublicRangeIn(
+        zone=zone.name,
+        cidr=public.cidr,
+        gateway=public.gateway,
+        first=public.first,
+        last=public.last,
+        vlan=public.vlan,
+    )
+
+
+def offer(cloud: Arable) -> None:
+    """There are sizes to choose from."""
+    for offering in OFFERINGS:
+        if next(cloud.offerings.all(OfferingQuery(name=offering.name)), None) is None:
+            cloud.offerings.create(offering)
+
+
+def publish(cloud: Arable, guest: GuestImage) -> ImageOut:
+    """The lab's guest can be deployed: its newest version is this one."""
+    image = next(cloud.images.all(ImageQuery(name=IMAGE, public=True)), None)
+    if image is None:
+        image = cloud.images.create(
+            ImageIn(
+                name=IMAGE,
+                public=True,
+                command_line=guest.command_line,
+                minimum_memory_mib=MEMORY_MIB,
+            )
+        )
+    newest = {part.sha256 for part in image.versions[0].parts} if image.versions else set()
+    if newest != {_digest(guest.kernel), _digest(guest.initrd)}:
+        kernel = UploadQuery(format="blob", role="kernel")
+        initrd = UploadQuery(format="blob", role="initrd")
+        parts = (
+            cloud.image_parts.upload(_pieces(guest.kernel), kernel).sha256,
+            cloud.image_parts.upload(_pieces(guest.initrd), initrd).sha256,
+        )
+        cloud.images.create_from_parts(image.id, FromPartsIn(parts=parts))
+    return cloud.images.get(image.id)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def invite(cloud: Arable, site: Site, region: Region) -> None:
+    """Each host's agent is configured; one that has not joined yet has a token to do so, on its disk alone."""
+    for zone in region.zones:
+        for pod, host in zone.hosts():
+            disk = power.agent_disk(site.place, host.name)
+            disk.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(power.agent_config(site.place, host.name), _config(region, host))
+            if not (disk / "identity.pem").exists():
+                token = cloud.join_tokens.create(
+                    JoinTokenIn(pod=pod.name, roles=host.roles, tags=host.tags)
+                )
+                assert token.token, "a fresh token is told"
+                _write(disk / INVITATION, token.token.encode())
+
+
+def _config(region: Region, host: Host) -> bytes:
+    """JSON, and so YAML: what an operator would write on a host. Paths are those on the device."""
+    config = AgentConfig(
+        directory=Path(power.AGENT_HOME),
+        servers=[f"{region.server}:{GATEWAY_PORT}"],
+        name=host.name,
+        join_token=Path(power.AGENT_HOME, INVITATION),
+        roles=list(host.roles),
+        tags=list(host.tags),
+        hypervisor=Libvirt(),
+        network=Ovs(uplink=UPLINK),
+        storage=Local(),
+        appliances=Namespace(),
+        inventory=Given(
+            cpus=host.cpus,
+            cpu_mhz=host.cpus * host.mhz,
+            memory_mib=host.memory_mib,
+            disk_mib=host.disk_mib,
+        ),
+    )
+    return msgspec.json.format(msgspec.json.encode(config))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, and readable for its owner only."""
+    fresh = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    fresh.replace(path)
+
+
+def await_hosts(
+    cloud: Arable,
+    names: set[str],
+    clock: Clock,
+    *,
+    within: timedelta = timedelta(seconds=120),
+    told: Callable[[HostOut], None] = lambda _host: None,
+) -> None:
+    """Return when all of them are up; `told` hears of each as it comes."""
+    end = clock.monotonic() + within.total_seconds()
+    missing = set(names)
+    while missing:
+        for host in cloud.hosts.all(HostQuery(state=("up",))):
+            if host.name in missing:
+                missing.discard(host.name)
+                told(host)
+        if missing and clock.monotonic() > end:
+            raise Unavailable(f"no word from {', '.join(sorted(missing))}")
+        if missing:
+            clock.wait(timedelta(milliseconds=100))

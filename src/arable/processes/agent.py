@@ -1,0 +1,316 @@
+"""`arable agent`: one host's agent, put together from its configuration.
+
+Drivers are imported when they are chosen: a host without libvirt needs no libvirt library. The agent may be stopped
+and started at any time; what runs on its host does not notice.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import ssl
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from arable.agent import join as joining
+from arable.agent.agent import Agent
+from arable.agent.channel import Channel
+from arable.agent.config import AgentConfig, Libvirt, Local, Namespace, Ovs, read
+from arable.agent.download import Downloads
+from arable.agent.inventory import InventoryOfHost
+from arable.agent.join import Identity
+from arable.agent.ledger import FileLedger
+from arable.agent.sight import Drivers
+from arable.domain.errors import CloudError, Conflict, NotFound
+from arable.domain.ids import PoolId
+from arable.domain.manifest import Inventory
+from arable.domain.units import MIB
+from arable.drivers.appliance.protocol import Appliances
+from arable.drivers.hypervisor.protocol import Hypervisor
+from arable.drivers.network.protocol import Network
+from arable.drivers.simhost import SimHost
+from arable.drivers.storage.protocol import Storage
+from arable.runtime.clock import Clock, RealClock
+from arable.runtime.entropy import Entropy
+from arable.runtime.secret import Secret
+
+log = logging.getLogger(__name__)
+
+RENEWAL_SECONDS = 600.0  # between looks whether it is time for a fresh certificate
+_JOIN_SECONDS, _JOIN_LONGEST_SECONDS = 2.0, 60.0
+
+
+def run(path: Path) -> None:
+    """The agent, until SIGTERM or Ctrl-C. Machines keep running."""
+    config = read(path)
+    clock, entropy = RealClock(), Entropy.system()
+    config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with only_one(config.directory):
+        asyncio.run(_live(config, clock, entropy))
+
+
+def join(path: Path, token: Secret) -> str:
+    """Give this host an identity; the id it was given. Raises `Conflict` when it has one."""
+    config = read(path)
+    clock, entropy = RealClock(), Entropy.system()
+    config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with only_one(config.directory):
+        with suppress(NotFound):
+            raise Conflict(f"this host is {Identity.load(config.directory).host} already")
+        with ExitStack() as stack:
+            drivers = build(config, simulated(config, clock), clock, stack)
+            return _join(config, drivers, token, entropy).host
+
+
+@contextmanager
+def only_one(directory: Path) -> Iterator[None]:
+    """Two agents on one host would undo each other's work; raises `Conflict` for the second."""
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"another agent works in {directory}") from error
+        yield
+    finally:
+        os.close(lock)
+
+
+async def _live(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    leaving = asyncio.create_task(told.wait())
+    work = asyncio.create_task(_work(config, clock, entropy))
+    try:
+        await asyncio.wait({leaving, work}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+        log.info("leaving; machines keep running")
+    finally:
+        for task in (leaving, work):
+            task.cancel()
+        await asyncio.gather(leaving, work, return_exceptions=True)
+
+
+async def _work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
+    with ExitStack() as stack:
+        hardware = simulated(config, clock)
+        drivers = await asyncio.to_thread(build, config, hardware, clock, stack)
+        passport = Passport(await _identity(config, drivers, entropy))
+        pools = _pools(config, passport.identity.pool, hardware, clock)
+        drivers = replace(drivers, pools=pools)
+        nudge = Later()
+        downloads = Downloads(
+            config.directory / "downloads", config.servers, passport.current, nudge
+        )
+        stack.callback(downloads.close)
+        agent = Agent(
+            passport.identity.host,
+            FileLedger(config.directory / "ledger.json"),
+            drivers,
+            clock,
+            downloads.fetch,
+            inventory=inventory(config, drivers),
+        )
+        worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="agent"))
+        channel = Channel(agent, config.servers, passport.context, clock, entropy, worker=worker)
+        nudge.call = channel.nudge
+        async with asyncio.TaskGroup() as group:
+            group.create_task(channel.run())
+            group.create_task(_keep_fresh(passport, config, clock, entropy))
+
+
+@dataclass(slots=True)
+class Passport:
+    """The identity as it is now: it is renewed while connections made with the earlier one are still open."""
+
+    identity: Identity
+
+    def current(self) -> Identity:
+        """The newest."""
+        return self.identity
+
+    def context(self) -> ssl.SSLContext:
+        """TLS with the newest certificate."""
+        return self.identity.context()
+
+
+@dataclass(slots=True)
+class Later:
+    """A call to something that is made after those who call it."""
+
+    call: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        self.call()
+
+
+async def _keep_fresh(
+    passport: Passport, config: AgentConfig, clock: Clock, entropy: Entropy
+) -> None:
+    while True:
+        passport.identity = await joining.renewed(passport.identity, config.servers, clock, entropy)
+        await asyncio.sleep(RENEWAL_SECONDS)
+
+
+async def _identity(config: AgentConfig, drivers: Drivers, entropy: Entropy) -> Identity:
+    """The one this host has, or gets with the token of the configuration: as soon as a server answers."""
+    try:
+        return Identity.load(config.directory)
+    except NotFound:
+        if config.join_token is None or not config.join_token.exists():
+            raise
+    token = Secret(config.join_token.read_text().strip())
+    pause = _JOIN_SECONDS
+    while True:
+        try:
+            made = await asyncio.to_thread(_join, config, drivers, token, entropy)
+        except CloudError as error:
+            log.warning("not joined yet: %s", error.public)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _JOIN_LONGEST_SECONDS)
+        else:
+            config.join_token.unlink(missing_ok=True)
+            return made
+
+
+def _join(config: AgentConfig, drivers: Drivers, token: Secret, entropy: Entropy) -> Identity:
+    has = inventory(config, drivers)()
+    failure: CloudError | None = None
+    for server in config.servers:
+        try:
+            return joining.join(config.directory, server, token, config.name, has, entropy=entropy)
+        except CloudError as error:
+            failure = error
+    assert failure is not None, "a configuration names at least one server"
+    raise failure
+
+
+def inventory(config: AgentConfig, drivers: Drivers) -> Callable[[], Inventory]:
+    """What this host has, with the names of what moves it."""
+    names: dict[str, Callable[[], str]] = {"network": lambda: drivers.network.name}
+    hypervisor, pools = drivers.hypervisor, drivers.pools
+    if hypervisor:
+        names["hypervisor"] = lambda: hypervisor.name
+    if pools:
+        names["storage"] = lambda: pools[0].name
+    return InventoryOfHost(
+        config.inventory, config.directory, names, roles=config.roles, tags=config.tags
+    )
+
+
+def simulated(config: AgentConfig, clock: Clock) -> SimHost:
+    """The hardware behind simulated drivers: as large as the configuration says."""
+    given = config.inventory
+    return SimHost(
+        cpus=given.cpus or 16,
+        cpu_mhz=given.cpu_mhz or 16 * 2400,
+        memory_mib=given.memory_mib or 65_536,
+        clock=clock,
+    )
+
+
+def build(config: AgentConfig, hardware: SimHost, clock: Clock, stack: ExitStack) -> Drivers:
+    """The drivers that the configuration chooses, pools apart: their ids come with the host's identity.
+
+    What must be let go of at the end is put on `stack`. May take seconds: a hypervisor is tried out.
+    """
+    network = _network(config, hardware, clock)
+    return Drivers(
+        network=network,
+        hypervisor=_hypervisor(config, hardware, clock, stack),
+        appliances=_appliances(config, hardware, network, clock),
+    )
+
+
+def _hypervisor(
+    config: AgentConfig, hardware: SimHost, clock: Clock, stack: ExitStack
+) -> Hypervisor | None:
+    chosen = config.hypervisor
+    if chosen is None:
+        return None
+    if isinstance(chosen, Libvirt):
+        from arable.drivers.hypervisor.libvirt import LibvirtHypervisor
+
+        made = LibvirtHypervisor(
+            chosen.uri,
+            config.directory / "guests",
+            clock,
+            accelerator=chosen.accelerator,
+            cap_cpu=chosen.cap_cpu,
+        )
+        stack.callback(made.close)
+        return made
+    from arable.drivers.hypervisor.sim import SimHypervisor
+
+    return SimHypervisor(hardware)
+
+
+def _network(config: AgentConfig, hardware: SimHost, clock: Clock) -> Network:
+    chosen = config.network
+    if isinstance(chosen, Ovs):
+        from arable.drivers.network.ovs import NATIVE, OvsNetwork
+
+        return OvsNetwork(
+            chosen.db,
+            chosen.bridge,
+            chosen.uplink,
+            clock,
+            netns=chosen.netns,
+            native=NATIVE if chosen.native is None else chosen.native,
+        )
+    from arable.drivers.network.sim import SimNetwork
+
+    return SimNetwork(hardware)
+
+
+def _appliances(
+    config: AgentConfig, hardware: SimHost, network: Network, clock: Clock
+) -> Appliances | None:
+    chosen = config.appliances
+    if chosen is None:
+        return None
+    if isinstance(chosen, Namespace):
+        from arable.drivers.appliance.namespace import NamespaceAppliances
+
+        return NamespaceAppliances(
+            config.directory / "appliances",
+            network,
+            clock,
+            netns=chosen.netns,
+            prefix=chosen.prefix,
+        )
+    from arable.drivers.appliance.sim import SimAppliances
+
+    return SimAppliances(hardware, network)
+
+
+def _pools(
+    config: AgentConfig, pool: PoolId, hardware: SimHost, clock: Clock
+) -> tuple[Storage, ...]:
+    chosen = config.storage
+    if chosen is None or not pool:
+        return ()
+    if isinstance(chosen, Local):
+        from arable.drivers.storage.local import LocalStorage
+
+        return (
+            LocalStorage(
+                chosen.directory or config.directory / "pool",
+                pool,
+                clock,
+                capacity_bytes=chosen.capacity_bytes,
+                reserve_bytes=chosen.reserve_bytes,
+            ),
+        )
+    from arable.drivers.simhost import SimPool
+    from arable.drivers.storage.sim import SimStorage
+
+    if config.inventory.disk_mib:
+        hardware.pools[pool] = SimPool(pool, total_bytes=config.inventory.disk_mib * MIB)
+    return (SimStorage(hardware, pool),)

@@ -1,0 +1,169 @@
+"""Image parts come in the background, survive failures, and are taken once."""
+
+import hashlib
+import threading
+from contextlib import suppress
+
+import pytest
+
+from agent import edge
+from arable.agent.download import Downloads
+from arable.agent.patience import Waiting
+from arable.domain.errors import Unavailable
+
+CONTENT = bytes(range(256)) * 8192
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Nudged:
+    """Waits for what the downloads tell."""
+
+    def __init__(self) -> None:
+        self._told = threading.Semaphore(0)
+
+    def __call__(self) -> None:
+        self._told.release()
+
+    def wait(self) -> None:
+        assert self._told.acquire(timeout=edge.WITHIN)
+
+
+@pytest.fixture
+def server(tmp_path):
+    of = edge.authority(tmp_path / "authority")
+    tls = edge.server_tls(of, tmp_path / "server")
+    with edge.calls(edge.Calls(of, parts={DIGEST: CONTENT}), tls) as answering:
+        yield answering
+
+
+@pytest.fixture
+def nudged() -> Nudged:
+    return Nudged()
+
+
+@pytest.fixture
+def downloads(tmp_path, server, nudged):
+    made = opened(tmp_path, server, nudged)
+    yield made
+    made.close()
+
+
+def opened(tmp_path, server, nudged, servers=None) -> Downloads:
+    who = edge.identity(server.of, tmp_path / "agent")
+    return Downloads(tmp_path / "downloads", servers or [server.address], lambda: who, nudged)
+
+
+def read(downloads: Downloads) -> bytes:
+    return b"".join(downloads.fetch(DIGEST))
+
+
+def test_a_part_is_waited_for_and_then_taken(downloads, nudged, tmp_path) -> None:
+    with pytest.raises(Waiting):
+        downloads.fetch(DIGEST)
+    nudged.wait()
+    assert read(downloads) == CONTENT
+    assert not list((tmp_path / "downloads").iterdir())
+
+
+def test_a_part_is_fetched_once_for_all_who_ask_meanwhile(downloads, nudged, server) -> None:
+    for _ in range(5):
+        with suppress(Waiting):
+            downloads.fetch(DIGEST)
+    nudged.wait()
+    assert read(downloads) == CONTENT
+    assert len(server.asked) == 1
+
+
+def test_a_broken_connection_is_told_and_continued_where_it_broke(
+    downloads, nudged, server
+) -> None:
+    server.hang_up_after = 1_000_000
+    with pytest.raises(Waiting):
+        downloads.fetch(DIGEST)
+    nudged.wait()
+    with pytest.raises(Unavailable) as told:
+        downloads.fetch(DIGEST)
+    assert not isinstance(told.value, Waiting)
+    with pytest.raises(Waiting):
+        downloads.fetch(DIGEST)
+    nudged.wait()
+    assert read(downloads) == CONTENT
+    (_, whole), (_, rest) = server.asked
+    assert whole == ""
+    assert 0 < int(rest.removeprefix("bytes=").rstrip("-")) <= 1_000_000
+
+
+def test_what_was_received_survives_a_restart_of_the_agent(
+    tmp_path, server, nudged, downloads
+) -> None:
+    server.hang_up_after = 1_000_000
+    with pytest.raises(Waiting):
+        downloads.fetch(DIGEST)
+    nudged.wait()
+    anew = opened(tmp_path, server, nudged)
+    try:
+        with pytest.raises(Waiting):
+            anew.fetch(DIGEST)
+        nudged.wait()
+        assert read(anew) == CONTENT
+        assert server.asked[1][1]
+    finally:
+        anew.close()
+
+
+def test_more_than_there_is_of_a_part_is_thrown_away(downloads, nudged, tmp_path) -> None:
+    (tmp_path / "downloads" / f"{DIGEST}.part").write_bytes(CONTENT + b"more")
+    for failing in (True, False):
+        with pytest.raises(Waiting):
+            downloads.fetch(DIGEST)
+        nudged.wait()
+        if failing:
+            with pytest.raises(Unavailable):
+                downloads.fetch(DIGEST)
+    assert read(downloads) == CONTENT
+
+
+def test_a_part_that_was_damaged_is_gone_after_it_was_read_and_fetched_anew(
+    downloads, nudged, tmp_path
+) -> None:
+    (tmp_path / "downloads" / DIGEST).write_bytes(b"rubbish")
+    assert read(downloads) == b"rubbish"  # its digest is judged by whoever admits it
+    with pytest.raises(Waiting):
+        downloads.fetch(DIGEST)
+    nudged.wait()
+    assert read(downloads) == CONTENT
+
+
+def test_an_absent_part_is_a_failure_with_a_reason(downloads, nudged, server) -> None:
+    server.parts.clear()
+    with pytest.raises(Waiting):
+        downloads.fetch(DIGEST)
+    nudged.wait()
+    with pytest.raises(Unavailable, match="404"):
+        downloads.fetch(DIGEST)
+
+
+def test_another_server_is_asked_when_one_is_gone(tmp_path, server, nudged) -> None:
+    downloads = opened(tmp_path, server, nudged, ["127.0.0.1:1", server.address])
+    try:
+        with pytest.raises(Waiting):
+            downloads.fetch(DIGEST)
+        nudged.wait()
+        assert read(downloads) == CONTENT
+    finally:
+        downloads.close()
+
+
+def test_a_server_of_another_cloud_is_not_asked_for_parts(tmp_path, server, nudged) -> None:
+    other = edge.authority(tmp_path / "other")
+    who = edge.identity(server.of, tmp_path / "agent", trusts=other.pem)
+    downloads = Downloads(tmp_path / "downloads", [server.address], lambda: who, nudged)
+    try:
+        with pytest.raises(Waiting):
+            downloads.fetch(DIGEST)
+        nudged.wait()
+        with pytest.raises(Unavailable):
+            downloads.fetch(DIGEST)
+        assert not server.asked
+    finally:
+        downloads.close()

@@ -1,0 +1,136 @@
+"""A host trusts the cloud that its token names, and no other; its key never leaves it."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from agent import edge
+from agent import make_agent as make
+from arable.agent.join import Identity, join, renew, renewed
+from arable.domain.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from arable.runtime.clock import RealClock, VirtualClock
+from arable.runtime.secret import Secret
+from arable.runtime.tokens import new_join_token
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return edge.authority(tmp_path / "authority")
+
+
+@pytest.fixture
+def server(authority, tmp_path):
+    tls = edge.server_tls(authority, tmp_path / "server", joining=True)
+    with edge.calls(edge.Calls(authority), tls) as answering:
+        yield answering
+
+
+@pytest.fixture
+def token(authority) -> Secret:
+    return new_join_token(authority.fingerprint, edge.CHANCE).text
+
+
+def joined(tmp_path, server, token, name="rack-1") -> Identity:
+    return join(
+        tmp_path / "agent", server.address, token, name, make.INVENTORY, entropy=edge.CHANCE
+    )
+
+
+def test_a_host_joins_with_a_key_of_its_own_and_keeps_its_identity(
+    tmp_path, server, token, authority
+) -> None:
+    made = joined(tmp_path, server, token)
+    assert (made.host, made.pool, made.authority) == (make.HOST, make.POOL, authority.pem)
+    assert Identity.load(tmp_path / "agent") == made
+    (ask,) = server.joins
+    assert (ask.name, ask.token, ask.inventory) == ("rack-1", token.reveal(), make.INVENTORY)
+    assert "PRIVATE" not in ask.request
+    assert "PRIVATE" in made.file.read_text()
+    assert made.file.stat().st_mode & 0o077 == 0
+
+
+def test_a_host_that_has_not_joined_has_no_identity(tmp_path) -> None:
+    with pytest.raises(NotFound):
+        Identity.load(tmp_path)
+
+
+def test_a_server_of_another_cloud_is_told_nothing(tmp_path, server) -> None:
+    other = edge.authority(tmp_path / "other")
+    token = new_join_token(other.fingerprint, edge.CHANCE).text
+    with pytest.raises(Forbidden, match="another cloud"):
+        joined(tmp_path, server, token)
+    assert not server.joins
+    assert not (tmp_path / "agent").exists()
+
+
+def test_a_server_that_only_shows_the_authority_and_is_not_of_it_is_told_nothing(
+    tmp_path, authority, token
+) -> None:
+    """Anybody can show a public certificate; the second handshake finds out."""
+    other = edge.authority(tmp_path / "other")
+    edge.server_tls(other, tmp_path / "liar", joining=True)
+    chain = tmp_path / "liar" / "server.pem"
+    chain.write_text(chain.read_text() + authority.pem)
+    tls = edge.server_context(chain, tmp_path / "liar" / "server.key", other.pem, joining=True)
+    with edge.calls(edge.Calls(other), tls) as liar:
+        with pytest.raises(Unavailable, match="can't be asked"):
+            joined(tmp_path, liar, token)
+        assert not liar.joins
+
+
+def test_a_server_with_another_name_is_told_nothing(tmp_path, authority, token) -> None:
+    tls = edge.server_tls(authority, tmp_path / "server", joining=True, names=("192.0.2.1",))
+    with edge.calls(edge.Calls(authority), tls) as misnamed:
+        with pytest.raises(Unavailable):
+            joined(tmp_path, misnamed, token)
+        assert not misnamed.joins
+
+
+def test_a_refusal_is_told_with_its_reason_and_leaves_nothing(tmp_path, server, token) -> None:
+    server.refuse = (401, "this token was used already")
+    with pytest.raises(Forbidden, match="used already"):
+        joined(tmp_path, server, token)
+    assert not (tmp_path / "agent").exists()
+    server.refuse = (503, "the store is full")
+    with pytest.raises(Unavailable, match="store is full"):
+        joined(tmp_path, server, token)
+
+
+def test_what_is_no_token_is_refused_before_anybody_is_asked(tmp_path, server) -> None:
+    with pytest.raises(Unauthenticated):
+        joined(tmp_path, server, Secret("join.abc.def"))
+
+
+def test_nobody_there_may_be_tried_again(tmp_path, token) -> None:
+    with pytest.raises(Unavailable):
+        join(tmp_path, "127.0.0.1:1", token, "a", make.INVENTORY, entropy=edge.CHANCE)
+
+
+def test_a_certificate_is_renewed_with_a_fresh_key_when_half_its_life_is_over(
+    tmp_path, server, token
+) -> None:
+    made = joined(tmp_path, server, token)
+    before = made.file.read_text()
+    clock = VirtualClock(RealClock().now())
+    servers = ["127.0.0.1:1", server.address]
+    assert asyncio.run(renewed(made, servers, clock, edge.CHANCE)) == made
+    assert made.file.read_text() == before
+    clock.wait(timedelta(hours=12))
+    again = asyncio.run(renewed(made, servers, clock, edge.CHANCE))
+    assert again.host == made.host
+    assert again.file.read_text() != before
+    assert again.file.read_text().partition("BEGIN CERT")[0] != before.partition("BEGIN CERT")[0]
+    again.context()  # key and certificate belong together
+
+
+def test_a_renewal_that_fails_keeps_what_is_there(tmp_path, server, token, caplog) -> None:
+    made = joined(tmp_path, server, token)
+    before = made.file.read_text()
+    clock = VirtualClock(RealClock().now() + timedelta(hours=13))
+    assert asyncio.run(renewed(made, ["127.0.0.1:1"], clock, edge.CHANCE)) == made
+    assert "not renewed" in caplog.text
+    server.answers_as = "host-b"
+    with pytest.raises(Forbidden):
+        renew(made, server.address, entropy=edge.CHANCE)
+    assert made.file.read_text() == before
