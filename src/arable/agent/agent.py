@@ -93,6 +93,8 @@ class Agent:
         match message:
             case Welcome():
                 self._report_seconds = float(max(1, message.report_seconds))
+                next_one = self._clock.monotonic() + self._report_seconds
+                self._report_at = min(self._report_at, next_one)
             case Change():
                 before = self._ground.wishes.manifest
                 try:
