@@ -2,7 +2,7 @@
 
 import pytest
 
-from arable.agent.config import Libvirt, Local, Ovs, read
+from arable.agent.config import Libvirt, Local, Ovs, read, written
 from arable.domain.errors import BadInput
 
 GOOD = """
@@ -31,6 +31,13 @@ def test_a_whole_configuration_is_read(tmp_path) -> None:
     assert config.inventory.cpu_mhz is None
 
 
+def test_what_is_written_is_read_as_it_was(tmp_path) -> None:
+    path, again = tmp_path / "agent.yaml", tmp_path / "again.yaml"
+    path.write_text(GOOD)
+    again.write_bytes(written(read(path)))
+    assert read(again) == read(path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
@@ -47,6 +54,8 @@ def test_a_whole_configuration_is_read(tmp_path) -> None:
         ("appliances: {driver: namespace}", "", "appliances"),
         ("name: rack-1", "name: [", ""),
         ("directory: /var/lib/arable", "", ""),
+        ("directory: /var/lib/arable", "directory: 7", "directory"),
+        ("directory: /var/lib/arable", 'directory: ""', "directory"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, old, new, field) -> None:

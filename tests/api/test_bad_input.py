@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import fresh_sqlite
+from databases import fresh_sqlite
 from serving import Served, serving
 
 GOOD = {"name": "acme"}

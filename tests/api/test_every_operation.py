@@ -13,6 +13,7 @@ from arable.domain.access import ROLES
 from arable.wire.accounts import DomainIn
 from arable.wire.users import UserIn
 from belongings import Belongings, belongings
+from databases import fresh_sqlite
 from serving import PASSWORD, Served, serving
 
 EACH = pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: f"{op.method} {op.path}")
@@ -25,8 +26,6 @@ WITH_ID = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory) -> Iterator[Served]:
-    from conftest import fresh_sqlite
-
     directory = tmp_path_factory.mktemp("cloud")
     with fresh_sqlite(directory) as database, serving(database, directory) as made:
         yield made

@@ -12,7 +12,7 @@ from arable.api import openapi
 from arable.api.operation import Op
 from arable.api.routes import OPERATIONS
 from arable.wire.common import Problem
-from conftest import fresh_sqlite
+from databases import fresh_sqlite
 from serving import Served, serving
 
 DOCUMENT = openapi.document(OPERATIONS)

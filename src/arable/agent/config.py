@@ -5,6 +5,7 @@ Values in `inventory` stand in for what is measured: an emulated host is smaller
 """
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -86,7 +87,7 @@ class AgentConfig(_Strict, frozen=True):
     servers: list[str]
     name: str = ""
     join_token: Path | None = None
-    roles: list[str] = ["compute"]
+    roles: list[str] = msgspec.field(default_factory=lambda: ["compute"])
     tags: list[str] = []
     hypervisor: Libvirt | SimHypervisorChoice | None = None
     network: Ovs | SimNetworkChoice = Ovs()
@@ -98,19 +99,30 @@ class AgentConfig(_Strict, frozen=True):
 def read(path: Path) -> AgentConfig:
     """The configuration in this file; raises `BadInput` naming the field that is at fault."""
     try:
-        written = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise BadInput(f"there is no configuration at {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not YAML: {error}") from error
     try:
-        config = msgspec.convert(written, AgentConfig)
+        config = msgspec.convert(found, AgentConfig, dec_hook=_parsed)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$")
         field = where.rstrip("`").lstrip(".")
         raise BadInput(f"{path}: {text}" + (f" ({field})" if field else ""), field=field) from error
     _check(config, path)
     return config
+
+
+def written(config: AgentConfig) -> bytes:
+    """What `read` reads: JSON, and so YAML, that a person can read too."""
+    return msgspec.json.format(msgspec.json.encode(config, enc_hook=str))
+
+
+def _parsed(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and value and "\0" not in value:
+        return Path(value)
+    raise ValueError("Expected a path")
 
 
 def _check(config: AgentConfig, path: Path) -> None:

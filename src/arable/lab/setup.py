@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
-
-from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, Ovs
+from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, Ovs, written
 from arable.client.arable import Arable
 from arable.domain.errors import Unavailable
 from arable.lab import power
@@ -128,7 +126,7 @@ def invite(cloud: Arable, site: Site, region: Region) -> None:
 
 
 def _config(region: Region, host: Host) -> bytes:
-    """JSON, and so YAML: what an operator would write on a host. Paths are those on the device."""
+    """What an operator would write on a host. Paths are those on the device."""
     config = AgentConfig(
         directory=Path(power.AGENT_HOME),
         servers=[f"{region.server}:{GATEWAY_PORT}"],
@@ -147,7 +145,7 @@ def _config(region: Region, host: Host) -> bytes:
             disk_mib=host.disk_mib,
         ),
     )
-    return msgspec.json.format(msgspec.json.encode(config))
+    return written(config)
 
 
 def _write(path: Path, content: bytes) -> None:
