@@ -1,16 +1,69 @@
-"""One of everything that an account can own, as rows: no controller runs here, so what is there stays as it is."""
+"""One of everything, as rows: no controller runs here, so what is there stays as it is.
 
+The cloud's own things are called as the examples of the API call them, so that the examples can be tried.
+"""
+
+import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from serving import Served
-
+from arable.api.operation import Op
 from arable.client.arable import Arable
 from arable.store import schema as t
 from arable.wire.users import KeyIn
+from serving import Served
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+OWNED = frozenset(
+    [
+        "user",
+        "key",
+        "session",
+        "account",
+        "image",
+        "farm",
+        "network",
+        "machine",
+        "volume",
+        "address",
+        "rule",
+        "group",
+        "operation",
+    ]
+)
+"""Kinds of things of which a stranger must not learn whether they are there."""
+
+_EXAMPLE = "0mh5z1x2k3q8w7e6r5t4"  # the id in the documentation's examples
+_ABSENT = "0000000000000000000z"
+_DISK = {"role": "disk", "sha256": "a" * 64, "bytes": 1 << 20, "format": "qcow2"}
+_HELD = {
+    "used_machines": 1,
+    "used_volumes": 1,
+    "used_storage_mib": 1024,
+    "used_networks": 1,
+    "used_addresses": 1,
+}
+_KINDS = [
+    "zone",
+    "pod",
+    "host",
+    "pool",
+    "range",
+    "jointoken",
+    "offering",
+    "diskoffering",
+    "image",
+    "farm",
+    "network",
+    "machine",
+    "volume",
+    "nic",
+    "address",
+    "rule",
+    "group",
+    "operation",
+]
 
 
 @dataclass(frozen=True)
@@ -18,30 +71,69 @@ class Belongings:
     """By kind of id."""
 
     ids: dict[str, str]
-    without_generation = frozenset({"key", "session", "operation", "group", "farm", "jointoken"})
+
+    @property
+    def owned(self) -> dict[str, str]:
+        return {kind: id_ for kind, id_ in self.ids.items() if kind in OWNED}
+
+
+def absent(kinds: tuple[str, ...]) -> dict[str, str]:
+    """Ids that nothing has."""
+    return {kind: f"{kind}-{_ABSENT}" for kind in kinds}
+
+
+def path_of(op: Op, ids: dict[str, str]) -> str:
+    """The operation's path, about these things, with what its query can't do without."""
+    path = op.path
+    for kind in op.parameters:
+        path = path.replace(f"{{{kind}}}", ids[kind])
+    needed = {"UploadQuery": "?format=raw", "VersionQuery": "?number=1"}
+    return path + needed.get(op.query.__name__ if op.query else "", "")
+
+
+def body_of(op: Op, ids: dict[str, str]) -> bytes:
+    """The operation's example, about these things."""
+    if op.takes is None:
+        return b""
+    text = json.dumps({} if op.example is None else op.example)
+    for kind, id_ in ids.items():
+        text = text.replace(f"{kind}-{_EXAMPLE}", id_)
+    return text.encode()
 
 
 def belongings(cloud: Served, owner: Arable) -> Belongings:
+    """Make them; what can be owned is the owner's."""
     me = owner.users.whoami()
-    key = owner.keys.create(KeyIn(name="a key"))
-    new = cloud.around.ids.new
-    names = (
-        "zone pod host range offering image farm network machine volume nic address rule group "
-        "operation pool"
-    ).split()
-    ids = {kind: new(kind) for kind in names}
-    own = {"account": me.account}
-    rows: list[tuple[Any, dict[str, Any]]] = [
+    key = owner.keys.create(KeyIn(name="a-key"))
+    ids = {kind: cloud.around.ids.new(kind) for kind in _KINDS}
+    with cloud.database.write() as tx:
+        for table, row in [*_of_the_cloud(cloud, ids), *_of_the_account(ids, me)]:
+            dated = {"created_at": NOW} if "created_at" in table.c else {}
+            tx.execute(table.insert().values(**(dated | row)))
+        tx.execute(t.quota.update().where(t.quota.c.account == me.account).values(**_HELD))
+    ids |= {
+        "account": me.account,
+        "user": me.user,
+        "key": key.id,
+        "session": me.via,
+        "domain": me.domain,
+    }
+    return Belongings(ids)
+
+
+def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[str, Any]]]:
+    zone = {"zone": ids["zone"]}
+    operators = {"account": cloud.first.account}
+    tiny = cloud.around.ids.new("image")
+    return [
         (t.zone, {"id": ids["zone"], "name": "east"}),
-        (
-            t.pod,
-            {"id": ids["pod"], "zone": ids["zone"], "name": "a", "cidr": "10.0.0.0/24"},
-        ),
+        *((t.vlan, {**zone, "tag": tag}) for tag in (101, 102)),
+        (t.pod, {"id": ids["pod"], **zone, "name": "a", "cidr": "10.0.0.0/24"}),
         (
             t.host,
             {
                 "id": ids["host"],
-                "zone": ids["zone"],
+                **zone,
                 "pod": ids["pod"],
                 "name": "h1",
                 "state": "up",
@@ -51,36 +143,76 @@ def belongings(cloud: Served, owner: Arable) -> Belongings:
                 "disk_mib": 100_000,
             },
         ),
+        (t.pool, {"id": ids["pool"], **zone, "host": ids["host"], "name": "h1", "kind": "local"}),
         (
-            t.pool,
+            t.join_token,
             {
-                "id": ids["pool"],
-                "zone": ids["zone"],
-                "host": ids["host"],
-                "name": "h1",
-                "kind": "local",
+                "id": ids["jointoken"],
+                "pod": ids["pod"],
+                "secret_hash": "0" * 64,
+                "expires_at": NOW + timedelta(days=9999),
             },
         ),
         (
             t.public_range,
             {
                 "id": ids["range"],
-                "zone": ids["zone"],
+                **zone,
                 "cidr": "192.0.2.0/24",
                 "gateway": "192.0.2.1",
                 "first": "192.0.2.10",
-                "last": "192.0.2.20",
+                "last": "192.0.2.11",
             },
         ),
-        (t.offering, {"id": ids["offering"], "name": "small", "cpus": 1, "cpu_mhz": 1000}),
-        (t.image, {"id": ids["image"], "name": "mine", **own}),
-        (t.farm, {"id": ids["farm"], "zone": ids["zone"], "name": "default", **own}),
+        (
+            t.address,
+            {
+                "id": cloud.around.ids.new("address"),
+                **zone,
+                "range": ids["range"],
+                "address": "192.0.2.11",
+                "number": 2,
+            },
+        ),
+        *(
+            (t.offering, {"id": id_, "name": name, "cpus": 1, "cpu_mhz": 1000, "memory_mib": 64})
+            for id_, name in (
+                (ids["offering"], "tiny-one"),
+                (cloud.around.ids.new("offering"), "small"),
+                (cloud.around.ids.new("offering"), "large"),
+            )
+        ),
+        (t.disk_offering, {"id": ids["diskoffering"], "name": "slow-disk"}),
+        (t.image, {"id": tiny, "name": "tiny", "public": True, "newest": 1, **operators}),
+        (
+            t.image_version,
+            {"image": tiny, "number": 1, "digest": "a" * 64, "parts": [_DISK], "bytes": 1 << 20},
+        ),
+    ]
+
+
+def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, Any]]]:
+    own = {"account": me.account}
+    zone = {"zone": ids["zone"]}
+    return [
+        (t.image, {"id": ids["image"], "name": "mine", "newest": 1, **own}),
+        (
+            t.image_version,
+            {
+                "image": ids["image"],
+                "number": 1,
+                "digest": "a" * 64,
+                "parts": [_DISK],
+                "bytes": 1 << 20,
+            },
+        ),
+        (t.farm, {"id": ids["farm"], **zone, "name": "default", **own}),
         (
             t.network,
             {
                 "id": ids["network"],
                 "farm": ids["farm"],
-                "zone": ids["zone"],
+                **zone,
                 "name": "default",
                 "cidr": "10.1.1.0/24",
                 "gateway": "10.1.1.1",
@@ -95,7 +227,7 @@ def belongings(cloud: Served, owner: Arable) -> Belongings:
             {
                 "id": ids["machine"],
                 "farm": ids["farm"],
-                "zone": ids["zone"],
+                **zone,
                 "name": "web",
                 "state": "stopped",
                 "wish": "stopped",
@@ -103,7 +235,7 @@ def belongings(cloud: Served, owner: Arable) -> Belongings:
                 "changed_at": NOW,
                 "boot": {"kernel": None, "initrd": None, "command_line": ""},
                 "placement": {},
-                "seed": {},
+                "seed": {"meta_data": "", "user_data": ""},
                 "why": {},
                 **own,
             },
@@ -112,7 +244,7 @@ def belongings(cloud: Served, owner: Arable) -> Belongings:
             t.volume,
             {
                 "id": ids["volume"],
-                "zone": ids["zone"],
+                **zone,
                 "machine": ids["machine"],
                 "name": "root",
                 "mib": 1024,
@@ -135,7 +267,7 @@ def belongings(cloud: Served, owner: Arable) -> Belongings:
             t.address,
             {
                 "id": ids["address"],
-                "zone": ids["zone"],
+                **zone,
                 "range": ids["range"],
                 "address": "192.0.2.10",
                 "number": 1,
@@ -172,17 +304,3 @@ def belongings(cloud: Served, owner: Arable) -> Belongings:
             },
         ),
     ]
-    with cloud.database.write() as tx:
-        for table, row in rows:
-            dated = {"created_at": NOW} if "created_at" in table.c else {}
-            tx.execute(table.insert().values(**(dated | row)))
-    ids |= {
-        "account": me.account,
-        "user": me.user,
-        "key": key.id,
-        "session": me.via,
-        "domain": me.domain,
-    }
-    for of_the_cloud in ("zone", "pod", "host", "range", "offering", "pool", "nic", "domain"):
-        del ids[of_the_cloud]
-    return Belongings(ids)

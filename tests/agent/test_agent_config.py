@@ -43,7 +43,7 @@ def test_what_is_written_is_read_as_it_was(tmp_path) -> None:
     [
         ("tags: [ssd]", "tgas: [ssd]", ""),
         ("cpus: 4", "cpus: four", "inventory.cpus"),
-        ("driver: libvirt", "driver: vmware", "hypervisor"),
+        ("driver: libvirt", "driver: vmware", "hypervisor.driver"),
         ("uplink: eth1", "uplnik: eth1", "network"),
         ("roles: [compute, routing]", "roles: [compute, cooking]", "roles"),
         ('"10.0.0.1:8443"', '"10.0.0.1"', "servers.0"),

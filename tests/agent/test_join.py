@@ -87,14 +87,40 @@ def test_a_server_with_another_name_is_told_nothing(tmp_path, authority, token) 
         assert not misnamed.joins
 
 
-def test_a_refusal_is_told_with_its_reason_and_leaves_nothing(tmp_path, server, token) -> None:
+def test_a_refusal_is_told_with_its_reason_and_leaves_no_identity(tmp_path, server, token) -> None:
     server.refuse = (401, "this token was used already")
     with pytest.raises(Forbidden, match="used already"):
         joined(tmp_path, server, token)
-    assert not (tmp_path / "agent").exists()
+    with pytest.raises(NotFound):
+        Identity.load(tmp_path / "agent")
     server.refuse = (503, "the store is full")
     with pytest.raises(Unavailable, match="store is full"):
         joined(tmp_path, server, token)
+
+
+def test_a_request_whose_answer_was_lost_is_brought_again_until_it_is_answered(
+    tmp_path, server, token
+) -> None:
+    agent = tmp_path / "agent"
+    server.refuse = (502, "somebody between us broke")  # the server may have taken the token by now
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            joined(tmp_path, server, token)
+    (waiting,) = agent.iterdir()
+    assert waiting.stat().st_mode & 0o077 == 0
+    request = waiting.read_text()
+    server.refuse = None
+    joined(tmp_path, server, token)
+    (ask,) = server.joins
+    assert request.endswith(ask.request)
+    assert not waiting.exists()
+    assert (agent / "identity.pem").read_text().startswith(request.removesuffix(ask.request))
+
+
+def test_a_request_that_was_damaged_is_replaced(tmp_path, server, token) -> None:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "joining.pem").write_text("-----BEGIN PRIV")
+    assert joined(tmp_path, server, token).host == make.HOST
 
 
 def test_what_is_no_token_is_refused_before_anybody_is_asked(tmp_path, server) -> None:

@@ -1,8 +1,9 @@
 """The description of the API is true: every call made from it is answered as it says, and never by a 500."""
 
+import socket
+import struct
 from collections.abc import Iterator
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -13,7 +14,7 @@ from arable.api.operation import Op
 from arable.api.routes import OPERATIONS
 from arable.wire.common import Problem
 from databases import fresh_sqlite
-from serving import Served, serving
+from serving import Served, serving, wait_until
 
 DOCUMENT = openapi.document(OPERATIONS)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
@@ -119,8 +120,25 @@ def test_another_method_is_told_which_ones_there_are(cloud, method):
     assert answer.headers["allow"] == "GET, POST"
 
 
-def test_a_client_that_hangs_up_in_the_middle_does_no_harm(cloud):
-    for _ in range(5):
-        with cloud.http() as http, pytest.raises(httpx.TransportError):
-            http.post("/v1/sessions", json={}, timeout=0.000001)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "POST /v1/accou",
+        "POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Le",
+        "POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{",
+        "POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        "GET /v1/events/stream HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=len,
+)
+def test_a_client_that_hangs_up_anywhere_does_no_harm(cloud, key, said):
+    host, port = cloud.url.removeprefix("http://").split(":")
+    said = said.replace("Host: x", f"Host: x\r\nAuthorization: Bearer {key}")
+    for linger in (0, 1):  # by a reset, and in order
+        with socket.create_connection((host, int(port)), timeout=30) as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
+            line.sendall(said.encode())
     assert cloud.operator.users.whoami().name == "operator"
+    wait_until(lambda: cloud.server._adaptor._in_progress <= 0)
+    assert [each.name for each in cloud.operator.accounts.all()] == ["operators"]

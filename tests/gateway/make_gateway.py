@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +62,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Poll, with a generous deadline; what came true."""
     async with asyncio.timeout(seconds):
-        while not (found := condition()):
+        while not (found := condition()):  # noqa: ASYNC110 - conditions of other threads and of rows have no event
             await asyncio.sleep(0.01)
     return found
 
@@ -124,14 +124,15 @@ class Rig:
     consoles: Consoles = field(init=False)
     port: int = 0
     reports: list[HostReport] = field(default_factory=list)
-    settle: Callable[[list[HostReport]], Awaitable[None]] | None = None
+    settle: Callable[[list[HostReport]], None] | None = None
     batches: list[int] = field(default_factory=list)
     pod: str = ""
 
-    async def take(self, reports: Any) -> None:
+    def take(self, _tx: Any, reports: Any, _at: Any) -> None:
+        """What stands in for the controllers; on the writer's thread."""
         self.batches.append(len(reports))
         if self.settle is not None:
-            await self.settle(list(reports))
+            self.settle(list(reports))
         self.reports += reports
 
     def rows(self, query: str, **values: Any) -> list[Any]:
@@ -228,20 +229,27 @@ async def rig(
         permissions=permissions,
         via="system",
     )
-    made = Rig(
-        database, directory, around, writer, Desk(database, writer, around, "server-1"), operator
-    )
+
+    def take(*args: Any) -> None:
+        made.take(*args)
+
+    desk = Desk(database, writer, around, "server-1", take)
+    made = Rig(database, directory, around, writer, desk, operator)
     with database.write() as tx:
-        zone = Zone(id=ZoneId("zone-a"), name="a", created_at=clock.now())
+        zone = Zone(id=ZoneId(around.ids.new("zone")), name="a", created_at=clock.now())
         zones.add(tx, zone)
         zones.add_tags(tx, zone.id, Tags(100, 109))
         pod = Pod(
-            id=PodId("pod-a"), zone=zone.id, name="a", cidr="10.9.0.0/24", created_at=clock.now()
+            id=PodId(around.ids.new("pod")),
+            zone=zone.id,
+            name="a",
+            cidr="10.9.0.0/24",
+            created_at=clock.now(),
         )
         pods.add(tx, pod)
     made.pod = pod.id
     made.certified("server", IdentityKind.SERVER)
-    made.channels = Channels(made.desk, clock, made.take)
+    made.channels = Channels(made.desk, clock)
     made.consoles = Consoles(tickets, made.channels.open_console, entropy, idle=console_idle)
     writer.committed = lambda nudges: made.channels.nudge(nudges.hosts)
     writer.start()

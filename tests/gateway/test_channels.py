@@ -1,6 +1,7 @@
 """Channels: what is wished reaches its host, what a host says is kept, and nobody speaks for anybody else."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -187,7 +188,9 @@ def test_who_hangs_up_is_no_longer_at_this_server(database, tmp_path):
     run(scenario())
 
 
-def test_a_silent_host_counts_as_up_again_when_it_is_heard(database, tmp_path):
+def test_a_silent_host_counts_as_up_again_when_it_is_heard(database, tmp_path, monkeypatch):
+    monkeypatch.setattr("arable.api.gateway.channels.NOTE_EVERY", 0.0)
+
     async def scenario():
         async with rig(database, tmp_path) as one:
             host = one.joined("h1")
@@ -332,7 +335,7 @@ def test_reports_wait_while_the_store_does_not_answer(sqlite, tmp_path):
             host = one.joined("h1")
             failures = [Unavailable("not now"), Unavailable("not now")]
 
-            async def settle(_reports):
+            def settle(_reports):
                 if failures:
                     raise failures.pop()
 
@@ -354,10 +357,10 @@ def test_one_report_that_cannot_be_kept_costs_its_host_the_channel_and_nobody_el
     async def scenario():
         async with rig(sqlite, tmp_path) as one:
             good, bad = one.joined("h1"), one.joined("h2")
-            held = asyncio.Event()
+            held = threading.Event()
 
-            async def settle(reports):
-                await held.wait()
+            def settle(reports):
+                held.wait(60)
                 if any(report.host == bad for report in reports):
                     raise ZeroDivisionError
 
@@ -389,10 +392,10 @@ def test_hosts_that_report_faster_than_the_store_keeps_have_to_wait(sqlite, tmp_
     async def scenario():
         async with rig(sqlite, tmp_path) as one:
             host = one.joined("h1")
-            held = asyncio.Event()
+            held = threading.Event()
 
-            async def settle(_reports):
-                await held.wait()
+            def settle(_reports):
+                held.wait(60)
 
             one.settle = settle
             async with one.agent(host) as agent:

@@ -4,12 +4,16 @@ The join token names the authority by its fingerprint. So the agent first looks 
 shows, takes the authority from among them only if it is the one, and then connects again, now verifying the server
 as ever after; nothing secret leaves before that. (The server's chain must therefore include the authority.) The
 private key is made here and never leaves. Key and certificate are one file, so they always belong together.
+
+A token works once, but its answer may be lost, with a connection or with this process. So the request that goes with
+it is kept until there is an identity: whoever brings the very same one is answered again.
 """
 
 import asyncio
 import logging
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +27,7 @@ from arable.domain.errors import BadInput, CloudError, Forbidden, NotFound, Unav
 from arable.domain.ids import HostId, PoolId
 from arable.domain.manifest import Inventory
 from arable.runtime.ca import (
+    Request,
     blind_context,
     client_context,
     keep,
@@ -40,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _WITHIN = 30.0
 _PEM = "-----BEGIN CERTIFICATE-----"
+_REQUEST = "-----BEGIN CERTIFICATE REQUEST-----"
+_PENDING = "joining.pem"  # a file's name: key and request
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +96,19 @@ def join(
     """
     fingerprint = join_token(token.reveal()).authority
     authority = pinned(_shown(server, fingerprint), fingerprint)
-    made = new_request(name or socket.gethostname())
+    name = name or socket.gethostname()
+    made = _pending(directory, name, entropy)
     ask = JoinIn(
         token=token.reveal(),
-        name=name or socket.gethostname(),
+        name=name,
         request=made.request,
         inventory=inventory,
     )
     answer = _post(server, "join", client_context(authority), ask)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     keep(directory / "authority.pem", authority, entropy)
     keep(directory / "pool", answer.pool, entropy)
     _keep_identity(directory, made.key, answer, entropy)
+    (directory / _PENDING).unlink(missing_ok=True)
     log.info("joined as %s", answer.host)
     return Identity.load(directory)
 
@@ -114,6 +122,19 @@ def renew(identity: Identity, server: str, *, entropy: Entropy) -> Identity:
     _keep_identity(identity.file.parent, made.key, answer, entropy)
     log.info("the certificate was renewed")
     return Identity.load(identity.file.parent)
+
+
+def _pending(directory: Path, name: str, entropy: Entropy) -> Request:
+    """The request that was sent and not answered yet, or else a new one, kept before it is sent."""
+    path = directory / _PENDING
+    with suppress(FileNotFoundError, UnicodeDecodeError):
+        key, begin, rest = path.read_text().partition(_REQUEST)
+        if begin:
+            return Request(Secret(key), begin + rest)
+    made = new_request(name)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keep(path, Secret(made.key.reveal() + made.request), entropy)
+    return made
 
 
 def _keep_identity(directory: Path, key: Secret, answer: JoinOut, entropy: Entropy) -> None:

@@ -196,6 +196,9 @@ class Adaptor:
             key = incoming.idempotency_key(said)
             if key and (not caller.user or op.receive is not None):
                 raise BadInput("this call takes no such header", field="idempotency-key")
+            expects = incoming.expected(said)
+            if expects is not None and not op.conditional:
+                raise BadInput("what is asked for has no generation", field="if-match")
             if op.receive is None:
                 raw = await incoming.body(receive, said)
                 document = bound.body.read(raw, said)
@@ -214,7 +217,7 @@ class Adaptor:
                 args=args,
                 target=order.target,
                 dry_run=dry,
-                expects=incoming.expected(said),
+                expects=expects,
                 key="" if dry else key,
                 fingerprint=_fingerprint(said, scope, raw) if key else "",
             )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from arable.domain.console import Visit
 from arable.domain.errors import CloudError
@@ -21,6 +22,8 @@ from arable.runtime.entropy import Entropy
 from arable.runtime.tickets import Tickets
 
 log = logging.getLogger(__name__)
+_quiet_log = logging.getLogger(f"{__name__}.wire")
+_quiet_log.setLevel(logging.WARNING)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -139,6 +142,16 @@ class Consoles:
             await asyncio.gather(*work, return_exceptions=True)
         await _close(one[1], code, reason)
         await _close(other[1], code, reason)
+
+
+class ConsoleWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's websocket, for servers of either side: it waits for slow readers, and logs nobody's ticket."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = (
+            _quiet_log  # at INFO it writes the path of whoever comes, and the path holds the ticket
+        )
 
 
 def route(consoles: Consoles) -> BaseRoute:

@@ -221,7 +221,7 @@ def _of_writes(op: Op) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
             }
         )
-    if op.parameters:
+    if op.conditional:
         made.append(
             {
                 "name": "If-Match",

@@ -90,6 +90,9 @@ class Op:
     example: Any = None  # of the body
     name: str = ""  # "machines.deploy": operation id and method of the client
     dry_run: bool = True  # whether a write may be tried; false where trying has no meaning
+    conditions: bool = (
+        True  # whether what the path names has a generation, and `If-Match` is heeded
+    )
     gives: Any = field(init=False)  # the answer's document; None: no body
     parameters: tuple[str, ...] = field(init=False)
 
@@ -109,6 +112,11 @@ class Op:
     def action(self) -> str:
         """What the audit calls it."""
         return f"{self.method} {self.path}"
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it may be asked for on condition that nothing changed. Elsewhere `If-Match` is refused, not ignored."""
+        return self.writes and self.conditions and bool(self.parameters)
 
     @property
     def tag(self) -> str:

@@ -33,19 +33,19 @@ class Paths(Generic[R]):
     def find(self, method: str, path: str) -> tuple[R, tuple[str, ...]]:
         """The row, and the ids in its path. Raises `NotFound`, `BadInput` for a text that is no id, or `Fault` 405."""
         node = self._root
-        found: list[str] = []
+        found: list[tuple[str, str]] = []
         for part in path.split("/")[1:]:
             after = node.words.get(part)
             if after is None:
                 after = node.below
                 if after is None:
                     raise NotFound("there is nothing at this path")
-                found.append(ids.check(node.kind, part, field=node.kind))
+                found.append((node.kind, part))
             node = after
         row = node.rows.get(method)
         if row is None:
             raise self._refused(node.rows, method)
-        return row, tuple(found)
+        return row, tuple(ids.check(kind, part, field=kind) for kind, part in found)
 
     def _place(self, path: str) -> _Node[R]:
         node = self._root

@@ -91,8 +91,7 @@ def _refused(error: Any) -> None:
     problem = error.problem
     say(f"error: {problem.detail or problem.title}")
     for field, reason in error.fields.items():
-        if field or reason != problem.detail:
-            say(f"  {field or 'request'}: {reason}")
+        say(f"  field: {field}" if reason == problem.detail else f"  {field}: {reason}")
     _facts(problem.why)
     _advise(_TODO.get(type(error).__name__, ""))
     if error.request:

@@ -5,10 +5,10 @@ command's help says the same words because they are the same. Everything that th
 the day on which it takes it.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from inspect import Parameter
 from pathlib import Path
@@ -75,8 +75,11 @@ _ALIASES = {"first_port": "port", "addresses": "addresses"}
 _FILES = {"user_data", "ssh_keys"}
 """Texts that are usually in a file: `@FILE` reads it, `@-` reads standard input."""
 _NOTHING = "none"
+_FEW = 12  # words that fit into a line of help
 _ID_PATTERN = next(each.pattern for each in get_args(Id) if isinstance(each, msgspec.Meta))
 _PAGING = {"limit", "after"}
+_MISSING = re.compile(r"missing required field `(\w+)`")
+_UNKNOWN = re.compile(r"contains unknown field `([^`]*)`")
 
 
 def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
@@ -186,7 +189,9 @@ def parameter(field: Field, *, positional: bool = False) -> Parameter:
             more = {"min": field.low, "max": field.high}
         case Form.NUMBER:
             more = {"metavar": f"NUMBER|{_NOTHING}"}
-        case Form.WORD if len(field.words) <= 12:
+        case Form.WORD if len(field.words) <= _FEW and field.many:
+            more = {"metavar": "|".join(field.words)}
+        case Form.WORD if len(field.words) <= _FEW:
             kind = Literal[field.words]
         case Form.PARTS:
             assert field.struct is not None
@@ -298,14 +303,30 @@ def _parts(field: Field, struct: type[msgspec.Struct], text: str) -> dict[str, A
     return made
 
 
-def built(struct: type[msgspec.Struct], values: Mapping[str, Any], fields: tuple[Field, ...]) -> Any:
+def built(
+    struct: type[msgspec.Struct], values: Mapping[str, Any], fields: tuple[Field, ...]
+) -> Any:
     """The struct, checked as the server will check it; raises `Misused` with the option that is wrong."""
     try:
         return msgspec.convert(values, type=struct, strict=False)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).rpartition(" - at `$.")
-        path = tuple(where.rstrip("`").replace("[", ".").replace("]", "").split("."))
-        raise Misused(_plainly(what or str(error)), field=_option_at(path, fields)) from error
+        what, path = path_of(error)
+        raise Misused(what, field=_option_at(tuple(path.split(".")), fields)) from error
+
+
+def path_of(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, and where: a dotted path."""
+    what, at, where = str(error).rpartition(" - at `$")
+    if not at:
+        what, where = where, ""
+    path = where.rstrip("`").replace("[", ".").replace("]", "").strip(".")
+    if (found := _MISSING.search(what)) is not None:
+        return "is missing", f"{path}.{found[1]}".strip(".")
+    if (found := _UNKNOWN.search(what)) is not None:
+        return "unknown field", f"{path}.{found[1]}".strip(".")
+    if "matching regex" in what:
+        return "is not of the right form", path
+    return what.replace("Expected `", "must be `"), path
 
 
 def _option_at(path: tuple[str, ...], fields: tuple[Field, ...]) -> str:
@@ -313,12 +334,3 @@ def _option_at(path: tuple[str, ...], fields: tuple[Field, ...]) -> str:
         if path[: len(field.path)] == field.path:
             return field.option if not field.required else field.path[-1]
     return ".".join(path)
-
-
-def _plainly(text: str) -> str:
-    """msgspec's words without its type names, and a pattern as what it is for."""
-    if "matching regex" in text:
-        return "is not of the right form; see --help"
-    if text.startswith("Object missing required field"):
-        return f"{text.rpartition(' ')[2].strip('`')} is missing"
-    return text.replace("Expected `", "must be ").replace("`", "")

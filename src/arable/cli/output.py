@@ -92,9 +92,9 @@ def _inline(value: dict[str, Any]) -> str:
 
 def cell(value: Any) -> str:
     """A value in one line."""
+    if value is None or value in ("", [], (), {}):
+        return _EMPTY
     match value:
-        case None | "" | [] | {} | ():
-            return _EMPTY
         case bool():
             return "yes" if value else "no"
         case list() | tuple():

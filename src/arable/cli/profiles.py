@@ -2,7 +2,7 @@
 
     profile: home
     profiles:
-      home: {url: "http://127.0.0.1:8080", token: "..."}
+      home: {url: "http://127.0.0.1:8480", token: "..."}
       work: {url: "https://cloud.example.org", ca: /etc/ssl/work.pem, token: "..."}
 
 What is said on the command line counts most, then the environment (`ARABLE_URL`, `ARABLE_TOKEN`, `ARABLE_CA`,
@@ -21,7 +21,7 @@ import msgspec
 from arable.cli.faults import Failed, say
 
 DEFAULT = "default"
-DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_URL = "http://127.0.0.1:8480"
 
 
 class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -132,6 +132,6 @@ def origin(url: str) -> tuple[str, str, int | None]:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or port is None:
         raise Failed(
-            f"{url!r} is no address of a cloud", todo="it looks like http://127.0.0.1:8080"
+            f"{url!r} is no address of a cloud", todo="it looks like http://127.0.0.1:8480"
         )
     return parts.scheme, parts.hostname, port

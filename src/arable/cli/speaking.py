@@ -59,6 +59,11 @@ class Cli:
             self._cloud = self.client(self.place.token)
         return self._cloud
 
+    def use(self, place: profiles.Place) -> None:
+        """Call somebody else from now on."""
+        self.close()
+        self._cloud, self._place = None, place
+
     def client(self, token: str) -> "Arable":
         """A client with another credential, or with none."""
         from arable.client.arable import Arable
@@ -161,9 +166,7 @@ def command(
         with told(), speaking(context_.obj, taken) as cli:
             act(cli, **given)
 
-    context = Parameter(
-        "context_", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
-    )
+    context = Parameter("context_", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     ordered = sorted([*own, *more], key=lambda each: each.default is not Parameter.empty)
     keywords = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in ordered]
     vars(run).pop("__wrapped__", None)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ssl import SSLContext
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 import httpx
@@ -54,15 +54,9 @@ class Connection:
         transport: httpx.BaseTransport | None = None,
         on_call: Callable[[Exchange], None] | None = None,
     ) -> None:
-        verify: SSLContext | bool = True
-        if isinstance(ca, SSLContext):
-            verify = ca
-        elif ca is not None:
-            verify = httpx.create_ssl_context()
-            verify.load_verify_locations(cafile=ca)
         self._http = httpx.Client(
             base_url=url,
-            verify=verify,
+            verify=_trust(url, ca),
             transport=transport,
             timeout=httpx.Timeout(_DOWN, connect=_CONNECT),
             follow_redirects=False,
@@ -212,6 +206,18 @@ class Group:
 
     def __init__(self, to: Connection) -> None:
         self._to = to
+
+
+def _trust(url: str, ca: str | SSLContext | None) -> SSLContext:
+    """Reading the world's authorities takes longer than most calls: a server without TLS needs none of them."""
+    if isinstance(ca, SSLContext):
+        return ca
+    if ca is None and url.startswith("http:"):
+        return SSLContext(PROTOCOL_TLS_CLIENT)
+    made = httpx.create_ssl_context()
+    if ca is not None:
+        made.load_verify_locations(cafile=ca)
+    return made
 
 
 @contextmanager

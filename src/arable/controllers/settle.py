@@ -72,7 +72,7 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     for report in reports:
         if report.vlans is not None:
             sights.forget_presence(tx, report.host, report.generation, report.vlans)
-        sights.pools(tx, report.pools)
+        sights.pools(tx, report.host, report.pools)
 
 
 def _guests(

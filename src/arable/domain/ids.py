@@ -65,7 +65,9 @@ KINDS = frozenset(
 )
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+LENGTH = 20  # of what `Ids` makes, behind the hyphen
 _SHAPE = re.compile(r"[a-z]+-[0-9a-z]{1,32}")
+_MADE = re.compile(rf"[0-9a-z]{{{LENGTH}}}")
 
 
 def check(kind: str, text: str, field: str = "id") -> str:
@@ -76,6 +78,6 @@ def check(kind: str, text: str, field: str = "id") -> str:
 
 
 def kind_of(text: str) -> str:
-    """The kind an id names, or empty text when it is no id."""
-    kind = text.partition("-")[0]
-    return kind if kind in KINDS and _SHAPE.fullmatch(text) else ""
+    """The kind an id names, or empty text when it is no id: `pod-a` is a name that somebody gave."""
+    kind, _, rest = text.partition("-")
+    return kind if kind in KINDS and _MADE.fullmatch(rest) else ""

@@ -26,7 +26,7 @@ from arable.wire.public_ranges import PublicRangeIn, PublicRangeQuery
 from arable.wire.zones import VlanRange, ZoneIn, ZoneQuery
 
 IMAGE = "tiny"
-INVITATION = "join-token"  # a file's name
+INVITATION, IDENTITY = "join-token", "identity.pem"  # names of files
 OFFERINGS = (
     OfferingIn(name="tiny", cpus=1, cpu_mhz=500, memory_mib=MEMORY_MIB, root_mib=64),
     OfferingIn(name="small", cpus=1, cpu_mhz=1000, memory_mib=256, root_mib=1024),
@@ -117,12 +117,25 @@ def invite(cloud: Arable, site: Site, region: Region) -> None:
             disk = power.agent_disk(site.place, host.name)
             disk.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(power.agent_config(site.place, host.name), _config(region, host))
-            if not (disk / "identity.pem").exists():
-                token = cloud.join_tokens.create(
-                    JoinTokenIn(pod=pod.name, roles=host.roles, tags=host.tags)
-                )
-                assert token.token, "a fresh token is told"
-                _write(disk / INVITATION, token.token.encode())
+            if not (disk / IDENTITY).exists():
+                admit(cloud, pod, host, disk)
+
+
+def admit(cloud: Arable, pod: Pod, host: Host, home: Path) -> None:
+    """A token to join with, in the directory of the host's agent."""
+    token = cloud.join_tokens.create(JoinTokenIn(pod=pod.name, roles=host.roles, tags=host.tags))
+    assert token.token, "a fresh token is told"
+    _write(home / INVITATION, token.token.encode())
+
+
+def inventory(host: Host) -> Given:
+    """An emulated host is as large as its topology says."""
+    return Given(
+        cpus=host.cpus,
+        cpu_mhz=host.cpus * host.mhz,
+        memory_mib=host.memory_mib,
+        disk_mib=host.disk_mib,
+    )
 
 
 def _config(region: Region, host: Host) -> bytes:

@@ -5,14 +5,12 @@ and started at any time; what runs on its host does not notice.
 """
 
 import asyncio
-import fcntl
 import logging
-import os
 import signal
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +32,7 @@ from arable.drivers.hypervisor.protocol import Hypervisor
 from arable.drivers.network.protocol import Network
 from arable.drivers.simhost import SimHost
 from arable.drivers.storage.protocol import Storage
+from arable.processes.alone import only_one
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy
 from arable.runtime.secret import Secret
@@ -46,59 +45,43 @@ _JOIN_SECONDS, _JOIN_LONGEST_SECONDS = 2.0, 60.0
 
 def run(path: Path) -> None:
     """The agent, until SIGTERM or Ctrl-C. Machines keep running."""
-    config = read(path)
-    clock, entropy = RealClock(), Entropy.system()
-    config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with only_one(config.directory):
-        asyncio.run(_live(config, clock, entropy))
+    asyncio.run(live([read(path)], RealClock(), Entropy.system()))
 
 
 def join(path: Path, token: Secret) -> str:
     """Give this host an identity; the id it was given. Raises `Conflict` when it has one."""
     config = read(path)
     clock, entropy = RealClock(), Entropy.system()
-    config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with only_one(config.directory):
+    with ExitStack() as stack:
+        _occupy(config, stack)
         with suppress(NotFound):
             raise Conflict(f"this host is {Identity.load(config.directory).host} already")
-        with ExitStack() as stack:
-            drivers = build(config, simulated(config, clock), clock, stack)
-            return _join(config, drivers, token, entropy).host
+        drivers = build(config, simulated(config, clock), clock, stack)
+        return _join(config, drivers, token, entropy).host
 
 
-@contextmanager
-def only_one(directory: Path) -> Iterator[None]:
-    """Two agents on one host would undo each other's work; raises `Conflict` for the second."""
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(f"another agent works in {directory}") from error
-        yield
-    finally:
-        os.close(lock)
-
-
-async def _live(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
+async def live(configs: Sequence[AgentConfig], clock: Clock, entropy: Entropy) -> None:
+    """These hosts' agents, until told to leave; one that fails takes all along, to be noticed."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     leaving = asyncio.create_task(told.wait())
-    work = asyncio.create_task(_work(config, clock, entropy))
+    agents = [asyncio.create_task(work(config, clock, entropy)) for config in configs]
     try:
-        await asyncio.wait({leaving, work}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
+        done, _ = await asyncio.wait({leaving, *agents}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
         log.info("leaving; machines keep running")
     finally:
-        for task in (leaving, work):
+        for task in (leaving, *agents):
             task.cancel()
-        await asyncio.gather(leaving, work, return_exceptions=True)
+        await asyncio.gather(leaving, *agents, return_exceptions=True)
 
 
-async def _work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
+async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
+    """One host's agent, until cancelled."""
     with ExitStack() as stack:
+        _occupy(config, stack)
         hardware = simulated(config, clock)
         drivers = await asyncio.to_thread(build, config, hardware, clock, stack)
         passport = Passport(await _identity(config, drivers, entropy))
@@ -123,6 +106,12 @@ async def _work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(channel.run())
             group.create_task(_keep_fresh(passport, config, clock, entropy))
+
+
+def _occupy(config: AgentConfig, stack: ExitStack) -> None:
+    """The host's directory is there, and ours alone: two agents would undo each other's work."""
+    config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stack.enter_context(only_one(config.directory))
 
 
 @dataclass(slots=True)
@@ -165,10 +154,12 @@ async def _identity(config: AgentConfig, drivers: Drivers, entropy: Entropy) -> 
     except NotFound:
         if config.join_token is None or not config.join_token.exists():
             raise
-    token = Secret(config.join_token.read_text().strip())
     pause = _JOIN_SECONDS
     while True:
         try:
+            token = Secret(
+                _invitation(config.join_token)
+            )  # anew: it may be replaced by a fresh one
             made = await asyncio.to_thread(_join, config, drivers, token, entropy)
         except CloudError as error:
             log.warning("not joined yet: %s", error.public)
@@ -177,6 +168,13 @@ async def _identity(config: AgentConfig, drivers: Drivers, entropy: Entropy) -> 
         else:
             config.join_token.unlink(missing_ok=True)
             return made
+
+
+def _invitation(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotFound(f"the join token at {path} can't be read: {error}") from error
 
 
 def _join(config: AgentConfig, drivers: Drivers, token: Secret, entropy: Entropy) -> Identity:

@@ -2,46 +2,43 @@
 
 Run by `arable up --lab sim` as `python -m arable.processes.fleet DIRECTORY`; each directory below it that holds an
 `agent.yaml` is a host. The agents, their channels and their ledgers are those of production; only the hardware
-behind the drivers is made up, so everything but the machines themselves is real.
+behind the drivers is made up, so everything but the machines themselves is real. What they ran dies with the process,
+as if all hosts had lost power at once, and is started again by the next one.
 """
 
 import asyncio
 import logging
-import signal
 import sys
 from pathlib import Path
 
-from arable.agent.config import read
-from arable.processes.agent import work
+from arable.agent.config import AgentConfig, read
+from arable.domain.errors import BadInput
+from arable.processes.agent import live
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy
 
 CONFIG = "agent.yaml"
 
 
-async def live(directory: Path) -> None:
-    """Every host below the directory, until told to leave; one agent that fails takes all along, to be noticed."""
+def hosts(directory: Path) -> list[AgentConfig]:
+    """Of every host below the directory; raises `BadInput` where there is none, or two want to be the same."""
     configs = [read(path) for path in sorted(directory.glob(f"*/{CONFIG}"))]
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    clock, entropy = RealClock(), Entropy.system()
-    agents = [asyncio.create_task(work(config, clock, entropy)) for config in configs]
-    leaving = asyncio.create_task(told.wait())
-    try:
-        done, _ = await asyncio.wait({leaving, *agents}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (leaving, *agents):
-            task.cancel()
-        await asyncio.gather(leaving, *agents, return_exceptions=True)
+    if not configs:
+        raise BadInput(f"no directory below {directory} holds an {CONFIG}")
+    if len({config.directory.resolve() for config in configs}) < len(configs):
+        raise BadInput(f"two hosts below {directory} name the same directory")
+    return configs
+
+
+def run(directory: Path) -> None:
+    """All of them, until SIGTERM or Ctrl-C."""
+    asyncio.run(live(hosts(directory), RealClock(), Entropy.system()))
 
 
 def main() -> None:
     """The directory is the one argument."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    asyncio.run(live(Path(sys.argv[1])))
+    run(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

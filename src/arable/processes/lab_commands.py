@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from arable.client.errors import CallError
 from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.lab import build, devices, fail, look
 from arable.lab.power import Site
@@ -69,6 +70,9 @@ def told() -> Iterator[None]:
         yield
     except CloudError as error:
         typer.echo(f"error: {error.public}", err=True)
+        raise typer.Exit(1) from error
+    except CallError as error:
+        typer.echo(f"error: the cloud said: {error}", err=True)
         raise typer.Exit(1) from error
     except PermissionError as error:
         typer.echo("error: the lab belongs to root", err=True)

@@ -31,7 +31,6 @@ from arable.controllers.loop import Loop
 from arable.controllers.settle import settle
 from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.ids import HostId
-from arable.domain.manifest import HostReport
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes.alone import only_one
 from arable.runtime.ca import Authority, IdentityKind, keep, new_request, server_context
@@ -154,12 +153,8 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
     writer = Writer(database)
     name = _name(data, entropy)
     loop = Loop(writer, clock, name)
-    desk = Desk(database, writer, around, name)
-
-    async def take(reports: Sequence[HostReport]) -> None:
-        await asyncio.wrap_future(writer.submit(lambda tx: settle(tx, reports, clock.now())))
-
-    channels = Channels(desk, clock, take)
+    desk = Desk(database, writer, around, name, settle)
+    channels = Channels(desk, clock)
     consoles = console.Consoles(tickets, channels.open_console, entropy)
     calls = Calls(desk, consoles, clock)
     tls = _tls(config, authority, entropy)

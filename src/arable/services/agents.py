@@ -7,7 +7,8 @@ verified certificate says; the gateway has seen to that before anything here is 
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from arable.domain.errors import (
 from arable.domain.event import Event
 from arable.domain.host import Host, HostState, JoinToken, measured
 from arable.domain.ids import HostId, PoolId
-from arable.domain.manifest import Inventory, ItemKind
+from arable.domain.manifest import HostReport, Inventory, ItemKind
 from arable.domain.pool import Pool
 from arable.domain.settings import (
     CPU_PERCENT,
@@ -41,6 +42,9 @@ from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.wire.agent import VERSION, Change, Hello, Item, JoinIn, JoinOut, RenewIn
 from arable.wire.common import NAME_PATTERN
+
+Settle = Callable[[Tx, Sequence[HostReport], datetime], None]
+"""Makes what hosts report what the cloud knows (`controllers/settle.py`; services know no controllers)."""
 
 STRANGER: Final = "this host is not known here; it was removed, or never joined"
 _NO_ENTRY: Final = "this join token does not count: it is unknown, was used, or its time is over"
@@ -142,11 +146,27 @@ def greet(
     ]
 
 
-def measure(tx: Tx, host: HostId, inventory: Inventory) -> None:
-    """A host told anew what it has."""
-    check_inventory(inventory)
-    for found in hosts.some(tx, [host], lock=True).values():
-        hosts.measure(tx, host, measured(found, inventory))
+def report(
+    tx: Tx,
+    around: Surroundings,
+    server: str,
+    settle: Settle,
+    reports: Sequence[HostReport],
+    alive: Sequence[HostId],
+) -> None:
+    """A batch of reports, in the order in which each host sent them.
+
+    One transaction says what they saw, what their hosts hold for good and that these were heard (`alive`: those of
+    which it was not noted a moment ago), so none of it can be known without the rest.
+    """
+    settle(tx, reports, around.clock.now())
+    told = {report.host: report.inventory for report in reports if report.inventory is not None}
+    for host in hosts.some(tx, told, lock=True).values():
+        hosts.measure(tx, host.id, measured(host, told[host.id]))
+    acked: dict[HostId, int] = {}
+    for report in reports:
+        acked[report.host] = max(report.generation, acked.get(report.host, 0))
+    heard(tx, around, server, alive, [], acked)
 
 
 def heard(
@@ -157,7 +177,7 @@ def heard(
     left: Sequence[HostId],
     acked: Mapping[HostId, int],
 ) -> None:
-    """What a gateway has to say of many hosts every few seconds: heard, gone, and what they hold for good."""
+    """What a gateway has to say of many hosts: heard, gone, and what they hold for good."""
     if alive:
         for host in hosts.unheard(tx, alive, server):
             _tell(tx, around, host, "host.up", f"{host.name} is heard again")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from arable.domain.errors import CloudError
 from arable.domain.ids import HostId
-from arable.domain.manifest import Inventory
+from arable.domain.manifest import HostReport
 from arable.services import agents
 from arable.services.call import Surroundings
 from arable.store import hosts
@@ -19,7 +19,8 @@ from arable.store.database import Database, Tx
 from arable.store.writer import Writer
 from arable.wire.agent import Hello, JoinIn, JoinOut, RenewIn, encode
 
-_Greeting = tuple[HostId, Hello]
+_Word = tuple[HostId, Hello | None]
+"""A host's first word, or None: its last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class Desk:
-    """`server` is the name by which the store knows this management server."""
+    """`server` is the name by which the store knows this management server; `settle` is what reports are given to."""
 
     database: Database
     writer: Writer
     around: Surroundings
     server: str
+    settle: agents.Settle
 
     def join(self, ask: JoinIn) -> "Future[JoinOut]":
         """See `agents.join`."""
@@ -49,18 +51,16 @@ class Desk:
 
     def greet(self, host: HostId, hello: Hello) -> "Future[None]":
         """A channel begins here; done when that is kept, or refused."""
-        return self.writer.submit_batch(self._greet, (host, hello))
+        return self.writer.submit_batch(self._words, (host, hello))
 
-    def measure(self, host: HostId, inventory: Inventory) -> "Future[None]":
-        """See `agents.measure`."""
-        return self.writer.submit(lambda tx: agents.measure(tx, host, inventory))
+    def left(self, host: HostId) -> "Future[None]":
+        """A channel of this server's has ended. Kept in order with greetings: a host may be back by now."""
+        return self.writer.submit_batch(self._words, (host, None))
 
-    def heard(
-        self, alive: Sequence[HostId], left: Sequence[HostId], acked: Mapping[HostId, int]
-    ) -> "Future[None]":
-        """See `agents.heard`."""
+    def report(self, reports: Sequence[HostReport], alive: Sequence[HostId]) -> "Future[None]":
+        """See `agents.report`: all of them in one transaction, or none."""
         return self.writer.submit(
-            lambda tx: agents.heard(tx, self.around, self.server, alive, left, acked)
+            lambda tx: agents.report(tx, self.around, self.server, self.settle, reports, alive)
         )
 
     def frames(self, have: Mapping[HostId, int]) -> dict[HostId, Frame]:
@@ -84,5 +84,10 @@ class Desk:
         with self.database.read() as tx:
             return agents.image_part(tx, self.around, host, sha256)
 
-    def _greet(self, tx: Tx, greetings: Sequence[_Greeting]) -> list[CloudError | None]:
-        return agents.greet(tx, self.around, self.server, greetings)
+    def _words(self, tx: Tx, words: Sequence[_Word]) -> list[CloudError | None]:
+        greetings = [(host, hello) for host, hello in words if hello is not None]
+        answers = iter(agents.greet(tx, self.around, self.server, greetings))
+        last = dict(words)
+        gone = [host for host, hello in last.items() if hello is None]
+        agents.heard(tx, self.around, self.server, [], gone, {})
+        return [None if hello is None else next(answers) for _, hello in words]

@@ -60,15 +60,24 @@ def silence(tx: Tx, unheard_since: datetime) -> list[tuple[HostId, str]]:
     return found
 
 
-def pools(tx: Tx, seen: Iterable[PoolSeen]) -> None:
-    """How full pools are."""
+def pools(tx: Tx, host: HostId, seen: Iterable[PoolSeen]) -> None:
+    """How full this host's pools are; what it says of others' is nothing."""
     rows = [
-        {"id": pool.pool, "total": pool.total_bytes // MIB, "used": pool.used_bytes // MIB}
+        {
+            "id": pool.pool,
+            "host": host,
+            "total": pool.total_bytes // MIB,
+            "used": pool.used_bytes // MIB,
+        }
         for pool in seen
     ]
     if rows:
         tx.execute(
-            text("update pool set total_mib = :total, used_mib = :used where id = :id"), rows
+            text(
+                "update pool set total_mib = :total, used_mib = :used"
+                " where id = :id and host = :host"
+            ),
+            rows,
         )
 
 

@@ -122,8 +122,9 @@ class Calls:
             left = last - first + 1
             while left:
                 piece = await self._run(file.read, min(_PIECE, left))
-                if not piece:
-                    raise OSError(f"{path} ended early")  # the length does not fit: the agent sees
+                if not piece:  # the length does not fit, so the agent sees it too
+                    log.error("image part %s ended early", path)
+                    raise ClientGone
                 left -= len(piece)
                 async with asyncio.timeout(_READ_WITHIN):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -59,6 +59,7 @@ class Channel(asyncio.Protocol):
         self.choked = False  # does not read as fast as we write
         self.open = False
         self.heard_at = 0.0
+        self.noted_at = 0.0  # when the store was told last that this host was heard
         self.early: list[HostReport] = []  # came before the greeting was kept
         self._listener = listener
         self._conn = ServerProtocol(max_size=MOST)

@@ -4,19 +4,21 @@ Pushing: a nudge names hosts, and whatever hosts were named while the last look 
 up together by the next one. What is sent is always the difference from what the host has, so a host that was named
 ten times is looked up once. Nudges are hints, so all channels are compared with the store every few seconds as well.
 
-Reports: queued, and given in batches to `settle`. The queue is bounded; when it is full, channels are not read. A report
-is a difference too, so where one could not be kept its channel is closed, and the next one begins with a full report.
+Reports: queued, and kept in batches, each in one transaction. The queue is bounded; when it is full, channels are not
+read. A report is a difference too, so where one could not be kept its channel is closed, and the next one begins with a
+full report.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
 from arable.api.gateway.channel import (
+    BAD_MESSAGE,
     EXPIRED,
     NOT_YOURS,
     REMOVED,
@@ -28,19 +30,18 @@ from arable.domain.errors import BadInput, CloudError, Forbidden, Unavailable
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import HostReport
 from arable.runtime.clock import Clock
+from arable.services.agents import check_inventory
 from arable.services.desk import Desk
 from arable.wire.agent import Hello, OpenConsole, Welcome, encode
 
 log = logging.getLogger(__name__)
-
-Settle = Callable[[Sequence[HostReport]], Awaitable[None]]
-"""Keeps a batch of reports; done when it is kept."""
 
 HOSTS_AT_ONCE = 500  # in one look at the store
 REPORTS_AT_ONCE = 1000
 QUEUE = 8000
 EARLY = 16  # reports before the greeting is kept
 LOOK_EVERY = 2.0
+NOTE_EVERY = 2.0  # that a host was heard is not written more often
 HELLO_WITHIN = 15.0
 UNHEARD_REPORTS = (
     3.5  # this many report intervals without a word, and the channel is taken for dead
@@ -51,10 +52,9 @@ _AGAIN = 0.5
 class Channels:
     """Made and used on the event loop, but `nudge`, which is for any thread."""
 
-    def __init__(self, desk: Desk, clock: Clock, settle: Settle) -> None:
+    def __init__(self, desk: Desk, clock: Clock) -> None:
         self._desk = desk
         self._clock = clock
-        self._settle = settle
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="manifests")
         self._tasks: list[asyncio.Task[None]] = []
@@ -66,9 +66,7 @@ class Channels:
         self._reports: deque[tuple[Channel, HostReport]] = deque()
         self._reports_there = asyncio.Event()
         self._paused: set[Channel] = set()
-        self._heard: set[HostId] = set()
         self._left: set[HostId] = set()
-        self._acked: dict[HostId, int] = {}
         self._report_seconds = 10
         self._closing = False
 
@@ -149,12 +147,12 @@ class Channels:
             else:
                 channel.close(NOT_YOURS, "say hello first")
             return
-        self._heard.add(channel.host)
-        if report.generation > self._acked.get(channel.host, 0):
-            self._acked[channel.host] = report.generation
         if report.inventory is not None:
-            measured = self._desk.measure(channel.host, report.inventory)
-            measured.add_done_callback(partial(_note_failure, channel.host))
+            try:
+                check_inventory(report.inventory)
+            except BadInput as error:
+                channel.close(BAD_MESSAGE, error.public)
+                return
         self._reports.append((channel, report))
         self._reports_there.set()
         if len(self._reports) >= QUEUE:
@@ -192,7 +190,7 @@ class Channels:
         self._connected[host] = channel
         channel.ready = channel.fresh = True
         channel.have = hello.have
-        self._heard.add(host)
+        channel.noted_at = self._loop.time()
         channel.send(encode(Welcome(server=self._desk.server, report_seconds=self._report_seconds)))
         self._want_push([host])
         early, channel.early = channel.early, []
@@ -284,7 +282,7 @@ class Channels:
         batch = [(channel, report) for channel, report in batch if channel.ready]
         while batch:
             try:
-                await self._settle([report for _, report in batch])
+                await self._settle(batch)
                 return
             except Unavailable as error:
                 _log_failure("reports have to wait", error)
@@ -299,6 +297,14 @@ class Channels:
                 for each in batch:
                     await self._keep([each])
                 return
+
+    async def _settle(self, batch: list[tuple[Channel, HostReport]]) -> None:
+        now = self._loop.time()
+        due = {channel for channel, _ in batch if now - channel.noted_at >= NOTE_EVERY}
+        alive = sorted({channel.host for channel in due})
+        await asyncio.wrap_future(self._desk.report([report for _, report in batch], alive))
+        for channel in due:
+            channel.noted_at = now
 
     # --- every few seconds -----------------------------------------------------------------------------------------
 
@@ -351,27 +357,16 @@ class Channels:
                 self._want_push([host])
 
     async def _note(self) -> None:
-        """Tell the store who was heard, who has left, and what they hold; again next time if that fails."""
-        heard, self._heard = self._heard, set()
+        """Tell the store who has left; again next time if that fails."""
         left, self._left = self._left, set()
-        acked, self._acked = self._acked, {}
-        if not heard and not left:
+        if not left:
             return
         try:
-            await asyncio.wrap_future(
-                self._desk.heard(sorted(heard & self._connected.keys()), sorted(left), acked)
-            )
+            kept = [asyncio.wrap_future(self._desk.left(host)) for host in sorted(left)]
+            await asyncio.gather(*kept)
         except BaseException:
-            self._heard |= heard
             self._left |= left - self._connected.keys()
-            self._acked = acked | self._acked
             raise
-
-
-def _note_failure(host: HostId, done: "object") -> None:
-    error = done.exception()  # type: ignore[attr-defined]
-    if error is not None:
-        _log_failure(f"the inventory of {host} could not be kept", error)
 
 
 def _log_failure(what: str, error: BaseException) -> None:

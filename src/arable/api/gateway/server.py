@@ -15,10 +15,11 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from arable.api import problems
+from arable.api.console import MOST as CONSOLE_MESSAGE
+from arable.api.console import ConsoleWebSocket
 from arable.api.gateway.calls import CHANNEL, Calls
 from arable.api.gateway.channel import Channel, Listener
 from arable.api.gateway.identity import host_of, shown
@@ -27,7 +28,6 @@ from arable.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
-CONSOLE_MESSAGE = 64 << 10
 HANDSHAKE_WITHIN = 10.0
 _IDLE = 30  # seconds that a connection may stay without a request
 _STRANGERS = 256  # connections without a certificate at once
@@ -49,7 +49,7 @@ class Gateway:
         self._config = uvicorn.Config(
             calls,
             http=HttpToolsProtocol,
-            ws=WebSocketsSansIOProtocol,
+            ws=ConsoleWebSocket,
             ws_max_size=CONSOLE_MESSAGE,
             ws_per_message_deflate=False,
             ws_ping_interval=20.0,

@@ -116,6 +116,7 @@ OPERATIONS = (
         does=limits.update,
         permission=Permission.ACCOUNT_WRITE,
         writes=True,
+        conditions=False,
         takes=LimitsChange,
         summary="Change an account's limits",
         about="Administrators of a domain give at most what their own account has, and never to it.",

@@ -11,6 +11,7 @@ OPERATIONS = (
         does=consoles.open_console,
         permission=Permission.MACHINE_CONSOLE,
         writes=True,
+        conditions=False,
         status=201,
         secrets=("ticket",),
         dry_run=False,

@@ -40,6 +40,7 @@ OPERATIONS = (
         does=groups.delete,
         permission=Permission.MACHINE_WRITE,
         writes=True,
+        conditions=False,
         summary="Delete an empty placement group",
         status=204,
     ),

@@ -74,6 +74,7 @@ OPERATIONS = (
         does=hosts.delete_token,
         permission=Permission.INFRA_WRITE,
         writes=True,
+        conditions=False,
         status=204,
         name="join_tokens.delete",
         summary="Revoke a join token",

@@ -46,6 +46,7 @@ OPERATIONS = (
         does=public_ranges.delete,
         permission=Permission.INFRA_WRITE,
         writes=True,
+        conditions=False,
         status=204,
         summary="Remove a range of which no address is taken",
     ),

@@ -62,6 +62,7 @@ OPERATIONS = (
         does=rules.delete,
         permission=Permission.NETWORK_WRITE,
         writes=True,
+        conditions=False,
         summary="Delete a rule",
         status=202,
     ),

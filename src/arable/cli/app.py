@@ -1,0 +1,188 @@
+"""`arable`: the nouns, and the few commands that are about no noun.
+
+Each is only a name and a sentence until it is used: `arable --help` imports neither the client nor what the processes
+need, and `arable zone list` does not pay for `arable server`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module, metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from arable.cli.nouns import NOUNS, Noun
+from arable.cli.output import Format
+from arable.cli.speaking import Defaults
+
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+USE, YOU, NOUN, RUN = "From files", "You", "Nouns", "Processes"
+
+
+class Late(TyperCommand):
+    """A command that is made when it is used. `make` gives the real one."""
+
+    make: Callable[[], Any]
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:  # fmt: skip
+        """The real one's: from here on nobody sees this one."""
+        made = self.make()
+        made.name = self.name
+        return made.make_context(info_name, args, parent=parent, **extra)
+
+
+class Top(TyperGroup):
+    """`arable` itself: its commands under headings."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which they were added."""
+        del ctx
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A heading for each kind."""
+        del ctx
+        for heading in (USE, NOUN, YOU, RUN):
+            rows = [
+                (name, command.get_short_help_str(100))
+                for name, command in self.commands.items()
+                if getattr(command, "rich_help_panel", None) == heading
+            ]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+
+def late(name: str, about: str, heading: str, make: Callable[[], Any]) -> Late:
+    """A command by what is said of it in the list."""
+    made = Late(name=name, help=about, rich_help_panel=heading, rich_markup_mode=None)
+    made.make = make
+    return made
+
+
+def function(where: str) -> Callable[[], Any]:
+    """Makes the command of the function at `module:name`."""
+
+    def make() -> Any:
+        app = typer.Typer(rich_markup_mode=None, add_completion=False)
+        app.command(context_settings=SETTINGS)(_at(where))
+        return get_command(app)
+
+    return make
+
+
+def group(where: str) -> Callable[[], Any]:
+    """Makes the group of the Typer application at `module:name`."""
+    return lambda: get_command(_at(where))
+
+
+def _at(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)
+
+
+def noun_group(noun: Noun) -> TyperGroup:
+    """`arable NOUN`, with its verbs."""
+    from arable.cli.verbs import verbs
+
+    app = typer.Typer(
+        help=noun.about, no_args_is_help=True, rich_markup_mode=None, context_settings=SETTINGS
+    )
+    app.callback()(lambda: None)
+    for name, verb in verbs(noun).items():
+        app.command(name, context_settings=SETTINGS)(verb())
+    made = get_command(app)
+    assert isinstance(made, TyperGroup)
+    return made
+
+
+_PROFILE = {
+    "list": "arable.cli.signing:list_profiles",
+    "use": "arable.cli.signing:use_profile",
+    "remove": "arable.cli.signing:remove_profile",
+}
+
+
+def profile_group() -> Any:
+    """`arable profile`."""
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, context_settings=SETTINGS)
+    app.callback()(lambda: None)
+    for name, where in _PROFILE.items():
+        app.command(name, context_settings=SETTINGS)(_at(where))
+    return get_command(app)
+
+
+def commands() -> list[Late]:
+    """All that talk to a cloud."""
+    files = [
+        late("apply", "Make the cloud as files say.", USE, function("arable.cli.files:apply")),
+        late("diff", "Show what `apply` would change.", USE, function("arable.cli.files:diff")),
+    ]
+    you = [
+        late("login", "Sign in, and keep the session in a profile.", YOU, function("arable.cli.signing:login")),
+        late("logout", "Sign out.", YOU, function("arable.cli.signing:logout")),
+        late("whoami", "Say who you are, and what you may do.", YOU, function("arable.cli.signing:whoami")),
+        late("profile", "Profiles: which clouds there are, and which is used.", YOU, profile_group),
+    ]  # fmt: skip
+    nouns = [
+        late(each.name, each.about, NOUN, partial(noun_group, each)) for each in NOUNS.values()
+    ]
+    return [*files, *nouns, *you]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"arable {metadata.version('arable')}")
+        raise typer.Exit
+
+
+def _before(
+    context: typer.Context,
+    output: Annotated[
+        Format | None,
+        typer.Option("--output", "-o", help="How to write answers; may also be said after the verb.", show_default=False),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Which profile of the configuration file.", metavar="NAME", show_default=False),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="The cloud's address, instead of the profile's.", metavar="URL", show_default=False),
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print what goes over the wire, without credentials.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:  # fmt: skip
+    """Arable, a cloud operating system: rooms of servers become private data centres that customers run by themselves.
+
+    Begin with `arable login`, or `arable up` for a cloud of your own on this machine. `arable NOUN --help` lists what
+    can be done with a noun, `arable NOUN VERB --help` how.
+    """
+    del version
+    context.obj = Defaults(output, profile, url, debug)
+
+
+def build(more: Sequence[Late] = ()) -> Any:
+    """The whole command line; `more` is what the processes add."""
+    app = typer.Typer(
+        name="arable",
+        cls=Top,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=SETTINGS,
+    )
+    app.callback()(_before)
+    made = get_command(app)
+    assert isinstance(made, TyperGroup)
+    for each in [*commands(), *more]:
+        assert each.name
+        made.commands[each.name] = each
+    return made

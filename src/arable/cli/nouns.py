@@ -1,0 +1,126 @@
+"""The table that `arable NOUN VERB` is made from: a row for each noun, its verbs are the calls of its client group.
+
+A call that is added to a client group is a command the same day. A row says only what can't be seen there: the
+columns of its table, and which verbs have a form of their own. Nothing here imports the client, so that
+`arable --help` stays quick; a noun's group is looked up when the noun is used.
+"""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from inspect import signature
+from typing import Any, get_args
+
+import msgspec
+
+PAGE = 1000
+RECENT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noun:
+    """What one can do something with."""
+
+    name: str
+    group: str  # of the client
+    home: str  # where the group's class is: module:class, below `arable.client`
+    about: str
+    columns: tuple[str, ...] = ()
+    kind: str = ""  # as ids begin
+    named: str = "name"  # by which field people know it; empty: by its id alone
+    own: str = ""  # the noun whose ids its calls take, if not its own
+    recent: bool = False  # its list has no end: only its newest are shown unless asked
+    special: dict[str, str] = field(default_factory=dict)  # verb: module:function
+    instead: tuple[str, ...] = ()  # calls that the special verbs make
+
+
+def _noun(name: str, group: str, home: str, about: str, columns: str, **but: Any) -> Noun:
+    kind = but.pop("kind", name.replace("-", ""))
+    return Noun(name=name, group=group, home=home, about=about, columns=tuple(columns.split()), kind=kind, **but)  # fmt: skip
+
+
+_ROWS = (
+    _noun("machine", "machines", "machines:Machines", "Machines: deploy them, start and stop them, look at them.",
+          "name id state offering nics.*.address/addresses image",
+          special={"console": "console:console"}, instead=("console",)),
+    _noun("network", "networks", "networks:Networks", "Guest networks: layer 2 of one's own, each with its router.",
+          "name id cidr appliance source_nat/way_out state"),
+    _noun("address", "addresses", "addresses:Addresses", "Public addresses.",
+          "address id network source_nat taken_at", named="address"),
+    _noun("rule", "rules", "rules:Rules", "What passes from outside: port forwardings and firewall rules.",
+          "id kind direction address protocol first_port/port last_port/to nic to_port open cidr", named=""),
+    _noun("group", "groups", "groups:Groups", "Placement groups: machines kept apart, or together.",
+          "name id rule strict members"),
+    _noun("volume", "volumes", "volumes:Volumes", "Disks of machines.", "name id machine position mib placed"),
+    _noun("image", "images", "images:Images", "Boot images and their versions.",
+          "name id public versions.*.number/versions minimum_memory_mib/memory",
+          special={"upload": "uploads:upload"}, instead=("upload_version",)),
+    _noun("image-part", "image_parts", "images:ImageParts", "Files that image versions are made of, such as kernels.",
+          "", named="", special={"upload": "uploads:upload_part"}, instead=("upload",)),
+    _noun("offering", "offerings", "offerings:Offerings", "Sizes that machines come in.",
+          "name id cpus cpu_mhz memory_mib root_mib network_kbps enabled"),
+    _noun("disk-offering", "disk_offerings", "offerings:DiskOfferings", "Kinds of further disks.",
+          "name id mib iops bytes_per_second enabled"),
+    _noun("farm", "farms", "farms:Farms", "Farms: one's private data centres, one by default in each zone.",
+          "name id zone created_at"),
+    _noun("operation", "operations", "operations:Operations", "What is on its way, and what became of it.",
+          "id kind target state pending created_at error.detail/error", named="", recent=True,
+          special={"wait": "watching:wait"}),
+    _noun("event", "events", "operations:Events", "What happened, and what is happening.",
+          "number at kind subject text", named="", recent=True,
+          special={"follow": "watching:follow"}, instead=("stream",)),
+    _noun("account", "accounts", "accounts:Accounts", "Accounts: they own machines, networks and the rest.",
+          "name id domain enabled created_at"),
+    _noun("domain", "domains", "accounts:Domains", "The tree of domains, which holds the accounts.", "path id name"),
+    _noun("limit", "limits", "accounts:Limits", "What an account holds and may hold.", "", own="account"),
+    _noun("user", "users", "users:Users", "Users, their roles and passwords.", "name id account role enabled",
+          special={"change-password": "signing:change_password", "whoami": "signing:whoami"},
+          instead=("change_password", "whoami")),
+    _noun("key", "keys", "users:Keys", "API keys, for programs.", "name id scopes expires_at used_at"),
+    _noun("session", "sessions", "users:Sessions", "Where one is signed in.", "id user created_at expires_at", named="",
+          special={"login": "signing:login", "logout": "signing:logout"}, instead=("create", "end")),
+    _noun("zone", "zones", "zones:Zones", "Zones: isolated sets of pods, with guest VLANs and public addresses.",
+          "name id region enabled guest_cidr"),
+    _noun("pod", "pods", "pods:Pods", "Pods: hosts behind one switch.", "name id zone cidr gateway enabled"),
+    _noun("public-range", "public_ranges", "public_ranges:PublicRanges", "Ranges of public addresses of zones.",
+          "cidr id zone first last addresses.free/free addresses.total/total", kind="range", named="cidr"),
+    _noun("host", "hosts", "hosts:Hosts", "Hosts: state, capacity, maintenance; how new ones join.",
+          "name id state maintenance roles machines cpu_mhz.reserved/mhz_used cpu_mhz.total/mhz "
+          "memory_mib.reserved/mib_used memory_mib.total/mib pod",
+          special={"maintenance": "hosts:maintenance", "invite": "hosts:invite"}),
+    _noun("join-token", "join_tokens", "hosts:JoinTokens", "One-time tokens that let hosts join.",
+          "id pod roles expires_at used_at host", named=""),
+    _noun("pool", "pools", "pools:Pools", "Storage pools.", "name id kind host used_mib total_mib"),
+    _noun("setting", "settings", "settings:Settings", "The cloud's settings.", "name value default about", named="",
+          special={"list": "settings:show_all", "show": "settings:show", "set": "settings:change"},
+          instead=("get", "update")),
+    _noun("audit", "audit", "operations:Audit", "Who did what, or was refused it.",
+          "at user action target outcome source request", named="", recent=True),
+)  # fmt: skip
+
+NOUNS = {row.name: row for row in _ROWS}
+
+BY_FIELD = {row.name.replace("-", "_"): row.name for row in _ROWS if row.named} | {
+    "parent": "domain",
+}
+"""What a field of that name is about, where it takes an id."""
+
+
+def imported(where: str, below: str) -> Any:
+    """The thing at `module:name`."""
+    module, _, name = where.partition(":")
+    return getattr(import_module(f"{below}.{module}"), name)
+
+
+def group_class(noun: Noun) -> type[Any]:
+    """The client group of a noun."""
+    found: type[Any] = imported(noun.home, "arable.client")
+    return found
+
+
+def query_of(group: type[Any]) -> type[msgspec.Struct]:
+    """What narrows the list of a group."""
+    annotation = signature(group.page, eval_str=True).parameters["query"].annotation
+    found: type[msgspec.Struct] = next(
+        each for each in get_args(annotation) if each is not type(None)
+    )
+    return found

@@ -1,0 +1,166 @@
+"""Images go up as files: with their digest said beforehand, and a bar while one waits."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from arable.cli import names
+from arable.cli.faults import Misused, harmless
+from arable.cli.nouns import NOUNS
+from arable.cli.speaking import Cli, command
+
+if TYPE_CHECKING:
+    from arable.wire.images import UploadQuery
+
+_PIECE = 1 << 20
+_QCOW2 = b"QFI\xfb"
+
+Format = Annotated[
+    Literal["qcow2", "raw"] | None,
+    typer.Option(
+        "--format",
+        help="How the disk is opened. [default: qcow2 if it begins like one, raw for *.raw and *.img]",
+        show_default=False,
+    ),
+]
+
+
+def _file(about: str) -> Any:
+    return typer.Option(
+        metavar="FILE", help=about, exists=True, dir_okay=False, readable=True, show_default=False
+    )
+
+
+def _upload(
+    cli: Cli,
+    image: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the image.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DISK]", help="The disk file.", exists=True, dir_okay=False, readable=True, show_default=False
+        ),
+    ] = None,
+    format_: Format = None,
+    kernel: Annotated[Path | None, _file("A kernel to boot.")] = None,
+    initrd: Annotated[Path | None, _file("An initial file system for the kernel.")] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the image first, if there is none of that name.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Upload a new version of an image: a disk, a kernel with its initrd, or all three.
+
+    The SHA-256 is computed here and checked by the server, which also checks that a disk is what it is said to be.
+    """
+    files = [(role, each) for role, each in (("disk", file), ("kernel", kernel), ("initrd", initrd)) if each]  # fmt: skip
+    if not files:
+        raise Misused("say which file to upload: a disk, or --kernel and --initrd")
+    asked = [_said(cli, each, role, format_ if role == "disk" else None) for role, each in files]
+    id_ = _image(cli, image, create=create)
+    if len(files) == 1 and files[0][0] == "disk":
+        with _pieces(files[0][1]) as content:
+            cli.show(cli.cloud.images.upload_version(id_, content, asked[0]))
+        return
+    from arable.wire.images import FromPartsIn
+
+    digests = []
+    for (_, path), query in zip(files, asked, strict=True):
+        with _pieces(path) as content:
+            digests.append(cli.cloud.image_parts.upload(content, query).sha256)
+    cli.show(cli.cloud.images.create_from_parts(id_, FromPartsIn(parts=tuple(digests))))
+
+
+def _upload_part(
+    cli: Cli,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file.", exists=True, dir_okay=False, readable=True)],
+    role: Annotated[
+        Literal["disk", "kernel", "initrd"], typer.Option(help="What the file is for.")
+    ],
+    format_: Format = None,
+) -> None:  # fmt: skip
+    """Upload a part of an image version; `arable image create-from-parts` puts parts together.
+
+    `arable image upload` does both at once.
+    """
+    query = _said(cli, file, role, format_)
+    with _pieces(file) as content:
+        cli.show(cli.cloud.image_parts.upload(content, query))
+
+
+def _image(cli: Cli, image: str, *, create: bool) -> str:
+    from arable.cli.fields import built
+    from arable.wire.images import ImageIn, ImageQuery
+
+    noun = NOUNS["image"]
+    if create and not names.is_id(noun, image):
+        ask = built(ImageIn, {"name": image}, ())
+        if not any(True for _ in cli.cloud.images.all(ImageQuery(name=image))):
+            return cli.cloud.images.create(ask).id
+    return names.id_of(cli, noun, image)
+
+
+def _said(cli: Cli, file: Path, role: str, format_: str | None) -> "UploadQuery":
+    """What the file is: a disk's format is said by its owner, or is plain from its first bytes."""
+    import msgspec
+
+    from arable.wire.images import UploadQuery
+
+    with file.open("rb") as source:
+        begins = source.read(len(_QCOW2))
+        source.seek(0)
+        cli.note(f"computing the SHA-256 of {file}")
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+    if role != "disk":
+        format_ = "blob"
+    elif format_ is None and begins == _QCOW2:
+        format_ = "qcow2"
+    elif format_ is None and file.suffix in (".raw", ".img"):
+        format_ = "raw"
+    elif format_ is None:
+        raise Misused(f"say in which format {file} is", field="--format")
+    return msgspec.convert({"format": format_, "role": role, "sha256": digest}, type=UploadQuery)
+
+
+@contextmanager
+def _pieces(file: Path) -> Iterator[Iterator[bytes]]:
+    """The file piece by piece, with a bar where somebody watches."""
+    with file.open("rb") as source:
+        pieces = iter(lambda: source.read(_PIECE), b"")
+        if not sys.stderr.isatty():
+            yield pieces
+            return
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(escape(harmless(file.name)), total=file.stat().st_size)
+
+            def counted() -> Iterator[bytes]:
+                for piece in pieces:
+                    yield piece
+                    progress.advance(task, len(piece))
+
+            yield counted()
+
+
+upload = command(_upload)
+upload_part = command(_upload_part)

@@ -1,0 +1,323 @@
+"""A command for each call of a client group, made from the call's own signature.
+
+What is in the path is a NAME, what is in the body or the query are options; what comes back says whether there is
+something to wait for and how it is shown. The exceptions are named in the nouns' table.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import msgspec
+import typer
+
+from arable.cli import fields, names, secrets, waiting
+from arable.cli.faults import Misused
+from arable.cli.fields import Field
+from arable.cli.nouns import NOUNS, PAGE, RECENT, Noun, group_class, imported
+from arable.cli.speaking import Cli, command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_VERBS = {"page": "list", "get": "show"}
+_LIMIT = "limit_"
+
+
+def verbs(noun: Noun) -> dict[str, Callable[[], Callable[..., None]]]:
+    """The verbs of a noun, each as what makes its function."""
+    group = group_class(noun)
+    made: dict[str, Callable[[], Callable[..., None]]] = {}
+    for name, call in vars(group).items():
+        if name.startswith("_") or name in ("all", "wait") or name in noun.instead:
+            continue
+        verb = Verb(noun, name, call)
+        made[verb.name] = verb.command
+    for name, where in noun.special.items():
+        made[name] = lambda where=where: imported(where, "arable.cli")  # type: ignore[misc]
+    return made
+
+
+def about(noun: Noun, verb: str) -> str:
+    """The first line of its help, without making it."""
+    call = next((each for each, name in _VERBS.items() if name == verb), verb.replace("-", "_"))
+    found = noun.special.get(verb)
+    what = imported(found, "arable.cli") if found else getattr(group_class(noun), call)
+    return inspect.getdoc(what) or ""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One call of a group as a command."""
+
+    noun: Noun
+    call: str
+    function: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        """As one types it."""
+        return _VERBS.get(self.call, self.call.replace("_", "-"))
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.function, eval_str=True)
+
+    @cached_property
+    def subject(self) -> str | None:
+        """The name of the path's parameter."""
+        for each in list(self._signature.parameters.values())[1:]:
+            if each.annotation is str:
+                return each.name
+        return None
+
+    @cached_property
+    def structs(self) -> dict[str, type[msgspec.Struct]]:
+        """Body and query, by parameter."""
+        found = {}
+        for name in ("ask", "query"):
+            if name in self._signature.parameters:
+                kinds = self._signature.parameters[name].annotation
+                every = get_args(kinds) or (kinds,)
+                found[name] = next(each for each in every if each is not type(None))
+        return found
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return "how" in self._signature.parameters
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is on its way when it returns."""
+        gives = self._signature.return_annotation
+        return self.writes and (
+            getattr(gives, "__name__", "") in ("OperationOut", "DeployOut", "RuleMadeOut")
+        )
+
+    @property
+    def many(self) -> bool:
+        """Whether it may be said of several things at once: it has no answer worth reading."""
+        gives = self._signature.return_annotation
+        name = getattr(gives, "__name__", "")
+        return (
+            self.writes and self.subject is not None and (gives is None or name == "OperationOut")
+        )
+
+    @cached_property
+    def fields(self) -> dict[str, tuple[Field, ...]]:
+        """The options' fields, by body and query."""
+        lists = self.call == "page"
+        return {
+            name: fields.filters_of(struct) if lists else fields.fields_of(struct)
+            for name, struct in self.structs.items()
+            if (self.noun.name, self.call, name) != ("operation", "get", "query")
+        }
+
+    def command(self) -> Callable[..., None]:
+        """The function, with its signature and its help."""
+        made = command(
+            self._list if self.call == "page" else self._run,
+            list(self._parameters()),
+            writes=self.writes,
+            waits=self.waits,
+        )
+        made.__name__ = self.name
+        made.__doc__ = self._help()
+        return made
+
+    def _help(self) -> str:
+        text = inspect.getdoc(self.function) or ""
+        body = self.structs.get("ask")
+        more = (inspect.getdoc(body) or "") if body is not None else ""
+        return f"{text}\n\n{more}" if more and more not in text else text
+
+    def _parameters(self) -> Iterator[Parameter]:
+        if self.subject is not None:
+            yield self._subject_parameter()
+        for name, group in self.fields.items():
+            for each in group:
+                if not each.secret:
+                    yield fields.parameter(
+                        each, positional=name == "ask" and self._is_new_name(each)
+                    )
+        if any(each.secret for group in self.fields.values() for each in group):
+            yield from _SECRET
+        if self.call == "page":
+            usual = f"the newest {RECENT}" if self.noun.recent else "all"
+            option = typer.Option("--limit", help=f"How many at most. [default: {usual}]", min=1, metavar="NUMBER", show_default=False)  # fmt: skip
+            yield Parameter(_LIMIT, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[int | None, option])  # fmt: skip
+
+    def _subject_parameter(self) -> Parameter:
+        noun = NOUNS[self.noun.own or self.noun.name]
+        metavar = "NAME" if noun.named == "name" else (noun.named or "id").upper()
+        which = "ID" if not noun.named else f"{noun.named[0].upper()}{noun.named[1:]} or id"
+        text = f"{which} of the {noun.name.replace('-', ' ')}."
+        default: Any = Parameter.empty
+        kind: Any = list[str] if self.many else str
+        if self.noun.name == "limit" and self.call == "get":
+            default, kind = None, str | None
+            text += " [default: one's own]"
+        given = typer.Argument(metavar=f"{metavar}..." if self.many else metavar, help=text, show_default=False)  # fmt: skip
+        return Parameter("subject_", Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, given])  # fmt: skip
+
+    def _is_new_name(self, field: Field) -> bool:
+        """The new thing's own name is the argument of what makes it."""
+        return self.subject is None and field.path == ("name",) and field.required
+
+    def _list(self, cli: Cli, **given: Any) -> None:
+        wanted = given.pop(_LIMIT) or (RECENT if self.noun.recent else None)
+        values = self._collected(cli, "query", given)
+        values["limit"] = PAGE if wanted is None else min(wanted + 1, PAGE)
+        query = fields.built(self.structs["query"], values, self.fields["query"])
+        found = list(
+            islice(getattr(cli.cloud, self.noun.group).all(query), (wanted or -1) + 1 or None)
+        )
+        if wanted is not None and len(found) > wanted:
+            found = found[:wanted]
+            cli.note(f"there are more than these {wanted}; --limit shows more")
+        cli.show(found, self.noun.columns)
+        if not found and cli.form == "table":
+            cli.note("none")
+
+    def _run(self, cli: Cli, **given: Any) -> None:
+        arguments = dict(self._arguments(cli, given))
+        call = getattr(cli.cloud, self.noun.group)
+        subjects = given.get("subject_")
+        if self.subject is None:
+            ids: list[tuple[str, ...]] = [()]
+        elif subjects is None:
+            ids = [(cli.cloud.users.whoami().account,)]
+        else:
+            noun = NOUNS[self.noun.own or self.noun.name]
+            gone = self.call == "recover"
+            texts = subjects if self.many else [subjects]
+            ids = [(names.id_of(cli, noun, text, gone=gone),) for text in texts]
+        how = cli.how if self.writes else {}
+        answers = [getattr(call, self.call)(*id_, **arguments, **how) for id_ in ids]
+        self._answered(cli, answers, subjects if self.many else None)
+
+    def _arguments(self, cli: Cli, given: "Mapping[str, Any]") -> Iterator[tuple[str, Any]]:
+        for name, group in self.fields.items():
+            values = self._collected(cli, name, given)
+            self._ask_secrets(group, values, given)
+            optional = self._signature.parameters[name].default is not Parameter.empty
+            if not values and optional:
+                continue
+            if not values and self.call == "update":
+                options = ", ".join(each.option for each in group)
+                raise Misused(f"say what to change: {options}")
+            yield name, fields.built(self.structs[name], values, group)
+
+    def _collected(self, cli: Cli, name: str, given: "Mapping[str, Any]") -> dict[str, Any]:
+        return fields.collected(
+            self.fields[name], given, lambda field, text: names.resolve(cli, field, text)
+        )
+
+    @staticmethod
+    def _ask_secrets(
+        group: tuple[Field, ...], values: dict[str, Any], given: "Mapping[str, Any]"
+    ) -> None:
+        stdin = given.get("password_stdin_", False)
+        for each in group:
+            if each.secret and (stdin or given.get("ask_password_")):
+                place = values
+                for step in each.path[:-1]:
+                    place = place.setdefault(step, {})
+                place[each.path[-1]] = secrets.asked("New password", stdin=stdin, confirm=True)
+
+    def _answered(self, cli: Cli, answers: list[Any], subjects: list[str] | None) -> None:
+        if cli.dry_run:
+            cli.note("dry run: nothing was changed")
+        gives = getattr(self._signature.return_annotation, "__name__", "")
+        waits = self.waits and cli.waits and not cli.dry_run
+        ids = (
+            [answer.id if gives == "OperationOut" else answer.operation for answer in answers]
+            if self.waits
+            else []
+        )
+        settled: list[Any] = []
+        try:
+            if waits:
+                settled = waiting.until_done(cli, ids, f"{self.noun.name} {self.name}")
+        finally:
+            if gives == "DeployOut":
+                _deployed(cli, answers[0], waited=bool(settled))
+            elif gives == "RuleMadeOut":
+                cli.show(answers[0].rule if cli.form == "table" else answers[0])
+        if gives in ("DeployOut", "RuleMadeOut"):
+            return
+        if self._signature.return_annotation is None:
+            if cli.form == "table" and not cli.dry_run:
+                cli.note(f"done: {self.noun.name} {self.name} {' '.join(subjects or ())}")
+            return
+        if gives == "OperationOut" and self.writes:
+            shown = settled or answers
+            cli.show(shown[0] if len(shown) == 1 and cli.form != "table" else shown, NOUNS["operation"].columns)  # fmt: skip
+            return
+        self._show_one(cli, answers[0])
+
+    def _show_one(self, cli: Cli, answer: Any) -> None:
+        items = getattr(answer, "items", None)
+        if isinstance(items, list) and cli.form == "table":
+            cli.show(items)
+        elif cli.form == "table" and self.call == "explain":
+            _explained(cli, answer)
+        else:
+            cli.show(answer)
+
+
+_SECRET = (
+    Parameter(
+        "ask_password_",
+        Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, typer.Option("--ask-password", help="Ask for a password at a prompt.")],
+    ),
+    Parameter(
+        "password_stdin_",
+        Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, typer.Option("--password-stdin", help="Read a password from standard input.")],
+    ),
+)  # fmt: skip
+
+
+def _deployed(cli: Cli, answer: Any, *, waited: bool) -> None:
+    """The machines as they are by now; generated passwords are told here and never again."""
+    if cli.form != "table":
+        cli.show(answer)
+        return
+    if waited:
+        rows = [cli.cloud.machines.get(each.id) for each in answer.machines]
+        cli.show(rows, NOUNS["machine"].columns)
+    else:
+        cli.show(answer.machines, ("name", "id"))
+        if not cli.dry_run:
+            cli.note(f"operation: {answer.operation}")
+    called = {each.id: each.name for each in answer.machines}
+    for id_, password in (answer.passwords or {}).items():
+        cli.note(f"password of {called.get(id_, id_)}, told this once: {password}")
+
+
+def _explained(cli: Cli, answer: Any) -> None:
+    """In sentences, then the facts."""
+    cli.note(f"{answer.name} is {answer.state}, and should be {answer.wish}:")
+    rows = [{"says": each} for each in answer.says]
+    for row in rows:
+        typer.echo(f"- {fields_text(row['says'])}")
+    if answer.why:
+        cli.show({"why": answer.why})
+    if answer.operation is not None:
+        cli.show({"operation": msgspec.to_builtins(answer.operation)})
+
+
+def fields_text(text: str) -> str:
+    """A sentence without what a terminal would obey."""
+    from arable.cli.faults import harmless
+
+    return harmless(text)

@@ -1,0 +1,80 @@
+"""`arable agent …`: what runs on every host of a cloud."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arable.domain.errors import CloudError
+from arable.runtime.secret import Secret
+
+DEFAULT = Path("/etc/arable/agent.yaml")
+
+Config = Annotated[
+    Path, typer.Option("--config", "-c", help="The agent's configuration.", metavar="FILE")
+]
+
+app = typer.Typer(
+    help="A host's agent: join a cloud, and run.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command()
+def run(
+    config: Config = DEFAULT,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+) -> None:
+    """Run the agent until SIGTERM or Ctrl-C. Machines keep running when it ends."""
+    import logging
+
+    from arable.processes import agent
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+    )
+    try:
+        agent.run(config)
+    except CloudError as error:
+        _fail(error)
+
+
+@app.command()
+def join(
+    config: Config = DEFAULT,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the token is. [default: standard input]", show_default=False),
+    ] = None,
+) -> None:  # fmt: skip
+    """Give this host an identity, with a one-time token from `arable host invite`.
+
+    The token is read from a file or from standard input: arguments can be read by everybody on a machine.
+    """
+    from arable.processes import agent
+
+    try:
+        text = token_file.read_text() if token_file else _typed()
+    except OSError as error:
+        typer.echo(f"error: {token_file} can't be read: {error.strerror}", err=True)
+        raise typer.Exit(2) from error
+    if not text.strip():
+        typer.echo("error: there was no token", err=True)
+        raise typer.Exit(2)
+    try:
+        typer.echo(agent.join(config, Secret(text.strip())))
+    except CloudError as error:
+        _fail(error)
+
+
+def _typed() -> str:
+    if sys.stdin.isatty():
+        answer: str = typer.prompt("Token", hide_input=True, err=True)
+        return answer
+    return sys.stdin.read()
+
+
+def _fail(error: CloudError) -> None:
+    typer.echo(f"error: {error.public}", err=True)
+    raise typer.Exit(1) from error

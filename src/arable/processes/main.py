@@ -1,0 +1,37 @@
+"""`arable`: the one program. What talks to a cloud is in `cli`; what runs one is put beside it here.
+
+Nothing is imported before it is used: a server's libraries take a second that `arable machine list` does not have.
+"""
+
+import typer
+
+from arable.cli import app
+from arable.cli.app import RUN, function, group, late
+
+_HERE = "arable.processes"
+
+PROCESSES = (
+    late("up", "Bring up a whole cloud on this machine.", RUN, function(f"{_HERE}.up_commands:command")),
+    late("server", "Run a management server.", RUN, function(f"{_HERE}.server_commands:command")),
+    late("doctor", "Say what this machine can and can't do.", RUN, function(f"{_HERE}.doctor_command:command")),
+    late("agent", "A host's agent: join a cloud, and run.", RUN, group(f"{_HERE}.agent_commands:app")),
+    late("lab", "The emulated data centre: look at it, break it, mend it.", RUN, group(f"{_HERE}.lab_commands:app")),
+    late("version", "Print the version.", RUN, function(f"{_HERE}.main:version")),
+)  # fmt: skip
+
+
+def version() -> None:
+    """Print the version of Arable, and of the Python that runs it."""
+    import platform
+    from importlib import metadata
+
+    typer.echo(f"arable {metadata.version('arable')} (Python {platform.python_version()})")
+
+
+def main() -> None:
+    """The entry point."""
+    app.build(PROCESSES)(prog_name="arable")
+
+
+if __name__ == "__main__":
+    main()

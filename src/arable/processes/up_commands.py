@@ -1,0 +1,102 @@
+"""`arable up`: its options, and what it says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arable.domain.errors import NotFound
+from arable.lab import watch
+from arable.lab.topology import Topology
+from arable.processes import up
+from arable.processes.lab_commands import Data, told
+from arable.processes.leaving import until_told
+from arable.processes.up import Cloud, Say, Wanted
+from arable.runtime.clock import Clock, RealClock
+
+SIMULATED = "sim"
+
+
+def command(
+    data: Data,
+    lab: Annotated[
+        str,
+        typer.Option(
+            help="A topology file for the emulated data centre, or `sim` for simulated hosts."
+        ),
+    ] = "",
+    topology: Annotated[
+        Path | None, typer.Option(help="With `--lab sim`: how many hosts there are, and where.")
+    ] = None,
+    api: Annotated[
+        str, typer.Option(help="HOST:PORT of the API; port 0 takes any that is free.")
+    ] = "127.0.0.1:8480",
+    database: Annotated[
+        str,
+        typer.Option(envvar="ARABLE_DATABASE", help="URL of a PostgreSQL instead of SQLite."),
+    ] = "",
+) -> None:
+    """Bring up a whole cloud on this machine: management server, hosts, agents. Until Ctrl-C."""
+    clock = RealClock()
+    with told(), until_told():
+        wanted = Wanted(
+            data=data.resolve(),
+            topology=_topology(lab, topology),
+            simulated=lab == SIMULATED,
+            api=api,
+            database=database,
+        )
+        if not wanted.simulated:
+            up.check_machine(wanted.data)
+        with up.cloud(wanted, clock, spoken(clock)) as cloud:
+            typer.echo(look_around(cloud))
+            stay(cloud, clock)
+
+
+def spoken(clock: Clock) -> Say:
+    """Tell each step with the seconds since the first."""
+    begun = clock.monotonic()
+
+    def say(text: str) -> None:
+        typer.echo(f"{clock.monotonic() - begun:6.1f} s  {text}")
+
+    return say
+
+
+def look_around(cloud: Cloud) -> str:
+    """What one may do now."""
+    lines = [
+        "",
+        "The cloud is up.",
+        f"  API              {cloud.url}/v1, described at {cloud.url}/docs",
+        f"  first operator   {cloud.operator_file} (shown nowhere else)",
+        f"  sign in          arable login --url {cloud.url} --name operator",
+        "  then             arable zone list; arable host list; arable machine list",
+    ]
+    if cloud.site is not None:
+        at = f"--data {cloud.wanted.data}"
+        lines += [
+            f"  the lab          arable lab status {at}",
+            f"  break something  arable lab fail power a2 {at}",
+        ]
+    return "\n".join([*lines, "Ctrl-C takes it down; its data stays for the next `arable up`."])
+
+
+def stay(cloud: Cloud, clock: Clock) -> None:
+    """Until we are told to leave; says what ends meanwhile without being asked."""
+    if cloud.site is None:
+        while True:
+            ended = cloud.ended()
+            if ended:
+                raise NotFound(f"{ended} ended by itself")
+            clock.wait(up.LOOK)
+    for accident in watch.accidents(cloud.site):
+        if accident is not None:
+            log = cloud.site.place.log(accident.log)
+            typer.echo(f"{accident.what} ended by itself; {log} may say why", err=True)
+
+
+def _topology(lab: str, given: Path | None) -> Topology:
+    if lab == SIMULATED:
+        return up.topology_of(given)
+    return up.topology_of(Path(lab) if lab else given)
