@@ -94,12 +94,15 @@ def serving(
 ) -> Iterator[Served]:
     clock = RealClock()
     entropy = Entropy.system()
+    inbox = directory / "inbox"
+    inbox.mkdir(exist_ok=True)
     surroundings = Surroundings(
         clock=clock,
         entropy=entropy,
         ids=Ids(clock, entropy),
         images=ImageStore(directory / "images"),
         authority=Authority.open(directory / "authority", clock, entropy),
+        inbox=inbox,
         consoles=Tickets(clock, entropy),
         **(around or {}),
     )

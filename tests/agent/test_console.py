@@ -138,6 +138,30 @@ def test_the_end_of_a_machine_ends_its_viewers(tmp_path) -> None:
     asyncio.run(story())
 
 
+def test_a_machine_that_ends_while_somebody_comes_ends_them_too(tmp_path) -> None:
+    async def story() -> None:
+        async with FakeConsole(tmp_path / "a.sock") as machine:
+            loop = asyncio.get_running_loop()
+
+            class Slow(Talks):
+                def console_log(self, _machine):
+                    ended = asyncio.run_coroutine_threadsafe(self.end(), loop)
+                    ended.result(edge.WITHIN)
+                    return super().console_log(_machine)
+
+                async def end(self) -> None:
+                    await machine.came()
+                    machine.hang_up()
+                    while not slow._lines[MACHINE].over:  # noqa: ASYNC110 - nobody tells
+                        await asyncio.sleep(0.01)
+
+            slow = Consoles(Slow(make.Rig().hardware, tmp_path))
+            async with slow.view(MACHINE) as viewer, asyncio.timeout(edge.WITHIN):
+                assert await viewer.read() is None
+
+    asyncio.run(story())
+
+
 def test_a_viewer_that_does_not_read_is_dropped_and_the_others_are_not(tmp_path) -> None:
     async def story() -> None:
         async with FakeConsole(tmp_path / "a.sock") as machine:

@@ -142,7 +142,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "images.delete": (409, "the image has versions"),
     "images.upload_version": NO_DISK,
     "images.create_from_parts": (400, "has not uploaded this part"),
-    "images.create_from_files": (503, "this management server has no image directory"),
+    "images.create_from_files": (400, "no such file in the image directory"),
     "image_parts.upload": NO_DISK,
     "machines.console": (409, "start it first"),
     "machines.reboot": (409, "only a running machine can be rebooted"),

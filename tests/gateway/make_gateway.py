@@ -202,10 +202,24 @@ class Rig:
         ).result(60)
 
 
+def _pod(database: Database, around: Surroundings) -> PodId:
+    with database.write() as tx:
+        for known in pods.page(tx, pods.PodFilter(name="a"), limit=1):
+            return known.id
+        now = around.clock.now()
+        zone = Zone(id=ZoneId(around.ids.new("zone")), name="a", created_at=now)
+        zones.add(tx, zone)
+        zones.add_tags(tx, zone.id, Tags(100, 109))
+        id_ = PodId(around.ids.new("pod"))
+        pods.add(tx, Pod(id=id_, zone=zone.id, name="a", cidr="10.9.0.0/24", created_at=now))
+        return id_
+
+
 @asynccontextmanager
 async def rig(
-    database: Database, directory: Path, *, console_idle: float = 60.0
+    database: Database, directory: Path, *, console_idle: float = 60.0, port: int = 0
 ) -> AsyncIterator[Rig]:
+    """Once more over the same database and directory, it is the same server after a restart."""
     clock, entropy = RealClock(), Entropy.system()
     tickets = Tickets(clock, entropy)
     around = Surroundings(
@@ -235,19 +249,7 @@ async def rig(
 
     desk = Desk(database, writer, around, "server-1", take)
     made = Rig(database, directory, around, writer, desk, operator)
-    with database.write() as tx:
-        zone = Zone(id=ZoneId(around.ids.new("zone")), name="a", created_at=clock.now())
-        zones.add(tx, zone)
-        zones.add_tags(tx, zone.id, Tags(100, 109))
-        pod = Pod(
-            id=PodId(around.ids.new("pod")),
-            zone=zone.id,
-            name="a",
-            cidr="10.9.0.0/24",
-            created_at=clock.now(),
-        )
-        pods.add(tx, pod)
-    made.pod = pod.id
+    made.pod = _pod(database, around)
     made.certified("server", IdentityKind.SERVER)
     made.channels = Channels(made.desk, clock)
     made.consoles = Consoles(tickets, made.channels.open_console, entropy, idle=console_idle)
@@ -259,7 +261,7 @@ async def rig(
         directory / "server.pem", directory / "server.key", around.authority.pem, joining=True
     )
     gateway = Gateway(calls, made.channels, clock, context)
-    _, made.port = await gateway.start(("127.0.0.1", 0))
+    _, made.port = await gateway.start(("127.0.0.1", port))
     try:
         yield made
     finally:

@@ -24,7 +24,7 @@ from arable.drivers.storage.local import LocalStorage
 from arable.runtime.clock import RealClock
 from arable.services import hosts
 
-CONTENT = bytes(range(256)) * 6000
+CONTENT = b"\x7fELF" + bytes(range(256)) * 6000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 

@@ -109,6 +109,8 @@ class Consoles:
             ):  # from here on without a pause, so that nothing is missed
                 pieces.put_nowait(at)
             line.viewers.add(pieces)
+            if line.over:  # it ended while the log was looked for, and told those it had then
+                pieces.put_nowait(Ended)
         try:
             yield Viewer(line, pieces)
         finally:

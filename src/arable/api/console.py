@@ -149,9 +149,9 @@ class ConsoleWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.logger = (
-            _quiet_log  # at INFO it writes the path of whoever comes, and the path holds the ticket
-        )
+        # They write the path of whoever comes, and the path holds the ticket.
+        self.logger = self.conn.logger = _quiet_log
+        self.conn.debug = False
 
 
 def route(consoles: Consoles) -> BaseRoute:

@@ -83,13 +83,21 @@ def _at(where: str) -> Any:
     return getattr(import_module(module), name)
 
 
+def _typer(about: str) -> typer.Typer:
+    return typer.Typer(
+        help=about,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=False,
+        context_settings=SETTINGS,
+    )
+
+
 def noun_group(noun: Noun) -> TyperGroup:
     """`arable NOUN`, with its verbs."""
     from arable.cli.verbs import verbs
 
-    app = typer.Typer(
-        help=noun.about, no_args_is_help=True, rich_markup_mode=None, context_settings=SETTINGS
-    )
+    app = _typer(noun.about)
     app.callback()(lambda: None)
     for name, verb in verbs(noun).items():
         app.command(name, context_settings=SETTINGS)(verb())
@@ -107,7 +115,7 @@ _PROFILE = {
 
 def profile_group() -> Any:
     """`arable profile`."""
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, context_settings=SETTINGS)
+    app = _typer("Profiles: which clouds there are, and which is used.")
     app.callback()(lambda: None)
     for name, where in _PROFILE.items():
         app.command(name, context_settings=SETTINGS)(_at(where))

@@ -121,9 +121,17 @@ def _causes(failure: FailureOut, indent: str) -> None:
         _causes(cause, indent + "  ")
 
 
-def _facts(why: Any) -> None:
+def _facts(why: Any, indent: str = "  ") -> None:
+    """Facts as lines: which rule refused how many hosts, what the limit is."""
     if isinstance(why, dict):
         for name, fact in why.items():
-            say(f"  {name}: {fact}")
+            if isinstance(fact, dict | list) and fact:
+                say(f"{indent}{name}:")
+                _facts(fact, indent + "  ")
+            else:
+                say(f"{indent}{name}: {fact}")
+    elif isinstance(why, list):
+        for fact in why:
+            _facts(fact, indent) if isinstance(fact, dict | list) else say(f"{indent}{fact}")
     elif why is not None:
-        say(f"  why: {why}")
+        say(f"{indent}{why}")

@@ -19,7 +19,8 @@ import typer
 from msgspec import inspect as shapes
 
 from arable.cli.faults import Misused
-from arable.wire.common import Id
+from arable.cli.nouns import BY_FIELD, NOUNS
+from arable.wire.common import Id, Name, NameOrId
 from arable.wire.zones import VlanRange
 
 
@@ -48,6 +49,8 @@ class Field:
     low: int | None = None
     high: int | None = None
     by_id: bool = False
+    counts: bool = False  # a text of digits
+    changes: bool = False  # of a change: what is left out stays
     struct: type[msgspec.Struct] | None = None
 
     @property
@@ -76,8 +79,14 @@ _FILES = {"user_data", "ssh_keys"}
 """Texts that are usually in a file: `@FILE` reads it, `@-` reads standard input."""
 _NOTHING = "none"
 _FEW = 12  # words that fit into a line of help
-_ID_PATTERN = next(each.pattern for each in get_args(Id) if isinstance(each, msgspec.Meta))
-_PAGING = {"limit", "after"}
+_ID_PATTERN, _NAME_PATTERN = (
+    next(each.pattern for each in get_args(kind) if isinstance(each, msgspec.Meta))
+    for kind in (Id, Name)
+)
+_GENERIC = {
+    next(each.description for each in get_args(kind) if isinstance(each, msgspec.Meta))
+    for kind in (Id, Name, NameOrId)
+}
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _UNKNOWN = re.compile(r"contains unknown field `([^`]*)`")
 
@@ -90,8 +99,12 @@ def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
 
 
 def filters_of(query: type[msgspec.Struct]) -> tuple[Field, ...]:
-    """Of a list's query what narrows it; paging is ours to do."""
-    return tuple(field for field in fields_of(query) if field.path[0] not in _PAGING)
+    """Of a list's query what narrows it. Paging is ours to do; where pages begin by number, people may say it."""
+    return tuple(
+        field
+        for field in fields_of(query)
+        if field.path != ("limit",) and (field.path != ("after",) or field.counts)
+    )
 
 
 def _fields(
@@ -114,6 +127,7 @@ def _fields(
             required=each.required and not within_optional,
             nullable=nullable and each.default is msgspec.NODEFAULT and not each.required,
             default=None if each.default is msgspec.NODEFAULT else each.default,
+            changes=not each.required and each.default is msgspec.NODEFAULT,
             about=_ABOUT.get(each.name, "") or about or _sentence(path),
         )
         yield _formed(plain, kind)
@@ -147,9 +161,29 @@ def _formed(field: Field, kind: shapes.Type) -> Field:
         case shapes.StructType():
             return replace(field, form=Form.PARTS, struct=kind.cls)
         case shapes.StrType():
-            return replace(field, by_id=kind.pattern == _ID_PATTERN)
+            refers = kind.pattern in (_ID_PATTERN, _NAME_PATTERN) and field.about in _GENERIC
+            about = _reference(field) if refers else field.about
+            counts = (kind.pattern or "").startswith("^[0-9]+")
+            return replace(field, about=about, by_id=kind.pattern == _ID_PATTERN, counts=counts)
         case _:
             return field
+
+
+def _reference(field: Field) -> str:
+    """Better than what is said of every name and id: whose it is."""
+    what = field.path[-1]
+    called = _sentence((what,))[:-1]
+    if what == "name" and field.changes:
+        return "Another name."
+    if what == "name":
+        return "Its name: small letters, digits and hyphens." if field.required else "By this name."
+    if what in _RAW:
+        return f"{called}: an id, or a noun and a name, such as machine/web."
+    noun = BY_FIELD.get(what)
+    return f"{called}: {NOUNS[noun].named} or id." if noun else f"{called}: its id."
+
+
+_RAW = {"subject", "target"}
 
 
 def _sentence(path: tuple[str, ...]) -> str:
@@ -163,6 +197,8 @@ _ABOUT = {
     "memory_mib": "Memory in MiB.",
     "storage_mib": "Storage in MiB.",
     "cpus": "How many CPUs.",
+    "disks": "A further, blank disk.",
+    "files": "A file in the server's image directory.",
     "role": "A role's name; `arable user roles` lists them.",
     "rule": "`apart`: members on different hosts; `together`: all on one.",
 }
@@ -175,7 +211,7 @@ def parameter(field: Field, *, positional: bool = False) -> Parameter:
         return Parameter(
             field.name, Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[str, given]
         )
-    about = field.about.replace("null:", f"{_NOTHING}:") if field.nullable else field.about
+    about = _spoken(field)
     kind: Any = str
     decls = [field.option]
     more: dict[str, Any] = {}
@@ -197,7 +233,8 @@ def parameter(field: Field, *, positional: bool = False) -> Parameter:
             assert field.struct is not None
             more = {"metavar": metavar(field.struct)}
         case _:
-            more = {"metavar": _METAVARS.get(field.path[-1], field.path[-1].upper())}
+            word = field.path[-1].removesuffix("s") if field.many else field.path[-1]
+            more = {"metavar": _METAVARS.get(field.path[-1], word.upper())}
     if field.path[-1] in _FILES:
         about += " @FILE reads a file, @- standard input."
     if field.many:
@@ -214,6 +251,16 @@ def parameter(field: Field, *, positional: bool = False) -> Parameter:
     return Parameter(
         field.name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default
     )
+
+
+def _spoken(field: Field) -> str:
+    """The API's words for a person at a terminal, who types no null and no false."""
+    instead = f"{_NOTHING}:" if field.nullable else "left out:"
+    about = re.sub(r"\b[Nn]ull:", instead, field.about)
+    if field.form is Form.FLAG:
+        about = re.sub(r"\b[Ff]alse:", f"--no-{field.option[2:]}:", about)
+        about = re.sub(r"^True: ", "", about)
+    return about[0].upper() + about[1:]
 
 
 _METAVARS = {"user_data": "TEXT|@FILE", "ssh_keys": "KEY|@FILE", "cidr": "CIDR"}

@@ -216,4 +216,4 @@ def _about(cli: Cli, planner: Planner, step: Step, made: Any) -> str:
 
 
 diff = command(_diff)
-apply = command(_apply, writes=True, waits=True)
+apply = command(_apply, tries=True, waits=True)

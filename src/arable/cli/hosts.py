@@ -12,7 +12,7 @@ from arable.cli.verbs import Verb
 
 def _maintenance(
     cli: Cli,
-    host: Annotated[list[str], typer.Argument(metavar="NAME...", help="Name or id of the host.")],
+    host: Annotated[list[str], typer.Argument(metavar="NAME", help="Name or id of the host.")],
     off: Annotated[bool, typer.Option("--off", help="Out of maintenance again.")] = False,
 ) -> None:
     """Put a host into maintenance: nothing new is placed there. `--off` takes it out again."""
@@ -25,7 +25,7 @@ def _maintenance(
     cli.show(done, NOUNS["host"].columns)
 
 
-maintenance = command(_maintenance, writes=True)
+maintenance = command(_maintenance, tries=True, repeats=True)
 
 
 def _invitation() -> Verb:

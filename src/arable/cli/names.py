@@ -5,10 +5,11 @@ command stops and says what there is, rather than guessing which machine to dest
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import typer
 
 from arable.cli.faults import Failed, Misused
 from arable.cli.nouns import BY_FIELD, NOUNS, Noun, group_class, query_of
@@ -83,3 +84,22 @@ def _own(cli: "Cli", found: list[Any]) -> list[Any]:
         return found
     me = cli.cloud.users.whoami().account
     return [each for each in found if each.account == me] or found
+
+
+def completion(noun: Noun) -> Callable[[typer.Context, str], list[str]]:
+    """For the shell: the names that begin so. What goes wrong is not said in the middle of somebody's typing."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from arable.cli.speaking import speaking
+
+        taken = {name: ctx.params.get(name) for name in ("profile_", "url_")}
+        try:
+            with speaking(ctx.obj, {**taken, "form_": None, "debug_": False}) as cli:
+                query = query_of(group_class(noun))
+                items = getattr(cli.cloud, noun.group).page(query(limit=1000)).items
+        except Exception:  # noqa: BLE001 - the shell completes nothing then
+            return []
+        every = (str(getattr(each, noun.named or "id")) for each in items)
+        return sorted({name for name in every if name.startswith(incomplete)})
+
+    return complete

@@ -66,7 +66,7 @@ _ROWS = (
           "id kind target state pending created_at error.detail/error", named="", recent=True,
           special={"wait": "watching:wait"}),
     _noun("event", "events", "operations:Events", "What happened, and what is happening.",
-          "number at kind subject text", named="", recent=True,
+          "number at kind subject text", named="",
           special={"follow": "watching:follow"}, instead=("stream",)),
     _noun("account", "accounts", "accounts:Accounts", "Accounts: they own machines, networks and the rest.",
           "name id domain enabled created_at"),

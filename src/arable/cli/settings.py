@@ -32,7 +32,7 @@ def _change(
     cli: Cli,
     settings: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=VALUE...", help="`NAME=` alone brings the default back."),
+        typer.Argument(metavar="NAME=VALUE", help="`NAME=` alone brings the default back."),
     ],
 ) -> None:
     """Change settings; what is not named stays."""
@@ -53,4 +53,4 @@ def _change(
 
 show_all = command(_show_all)
 show = command(_show)
-change = command(_change, writes=True)
+change = command(_change, tries=True, repeats=True)

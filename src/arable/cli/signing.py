@@ -189,7 +189,7 @@ def _forget(
 login = command(_login)
 logout = command(_logout)
 whoami = command(_whoami)
-change_password = command(_change_password, writes=True)
+change_password = command(_change_password, tries=True, repeats=True)
 list_profiles = command(_profiles)
 use_profile = command(_use)
 remove_profile = command(_forget)

@@ -89,7 +89,11 @@ class Cli:
         return made
 
     def show(self, value: Any, columns: Sequence[str] = ()) -> None:
-        """The answer."""
+        """The answer. In tables, what has a name is called by it."""
+        if self.form is Format.TABLE and isinstance(value, list | tuple) and value and columns:
+            from arable.cli.called import by_names
+
+            value = by_names(self, value, columns)
         output.write(value, self.form, columns)
 
     def note(self, text: str) -> None:
@@ -142,7 +146,6 @@ COMMON = (FORM, PROFILE, URL, DEBUG)
 DRY_RUN = _option("dry_run_", bool, False, "--dry-run", about="Do everything and take it back: the answer says what would happen.", panel=_WRITES)  # fmt: skip
 EXPECTS = _option("expects_", int | None, None, "--if-generation", about="Only if it is still at this generation.", panel=_WRITES, metavar="NUMBER", min=0)  # fmt: skip
 KEY = _option("key_", str | None, None, "--idempotency-key", about="Repeated with the same key, it is done once.", panel=_WRITES, metavar="KEY")  # fmt: skip
-WRITES = (DRY_RUN, EXPECTS, KEY)
 
 WAIT = _option("waits_", bool, True, "--wait/--no-wait", about="Wait until it is done, with its progress. [default: wait]", panel=_WRITES)  # fmt: skip
 TIMEOUT = _option("timeout_", int, 3600, "--timeout", about="How many seconds to wait at most. [default: 3600]", panel=_WRITES, metavar="SECONDS", min=0, max=_LONGEST)  # fmt: skip
@@ -153,12 +156,24 @@ def command(
     act: Callable[..., None],
     parameters: Sequence[Parameter] | None = None,
     *,
-    writes: bool = False,
+    tries: bool = False,
+    repeats: bool = False,
+    expects: bool = False,
     waits: bool = False,
 ) -> Callable[..., None]:
-    """`act(cli, ...)` as the function of a command, with the options that every command has."""
+    """`act(cli, ...)` as the function of a command, with the options that every command has.
+
+    What changes something can be tried (`--dry-run`), be repeated with a key, and expect a generation of what it
+    changes; what goes on afterwards can be waited for.
+    """
     own = list(inspect.signature(act).parameters.values())[1:] if parameters is None else parameters
-    more = (*(WRITES if writes else ()), *(WAITS if waits else ()), *COMMON)
+    more = (
+        *((DRY_RUN,) if tries else ()),
+        *((EXPECTS,) if expects else ()),
+        *((KEY,) if repeats else ()),
+        *(WAITS if waits else ()),
+        *COMMON,
+    )
 
     @functools.wraps(act)
     def run(context_: typer.Context, **given: Any) -> None:

@@ -16,7 +16,7 @@ import msgspec
 import typer
 
 from arable.cli import fields, names, secrets, waiting
-from arable.cli.faults import Misused
+from arable.cli.faults import Misused, harmless
 from arable.cli.fields import Field
 from arable.cli.nouns import NOUNS, PAGE, RECENT, Noun, group_class, imported
 from arable.cli.speaking import Cli, command
@@ -40,14 +40,6 @@ def verbs(noun: Noun) -> dict[str, Callable[[], Callable[..., None]]]:
     for name, where in noun.special.items():
         made[name] = lambda where=where: imported(where, "arable.cli")  # type: ignore[misc]
     return made
-
-
-def about(noun: Noun, verb: str) -> str:
-    """The first line of its help, without making it."""
-    call = next((each for each, name in _VERBS.items() if name == verb), verb.replace("-", "_"))
-    found = noun.special.get(verb)
-    what = imported(found, "arable.cli") if found else getattr(group_class(noun), call)
-    return inspect.getdoc(what) or ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,9 @@ class Verb:
         made = command(
             self._list if self.call == "page" else self._run,
             list(self._parameters()),
-            writes=self.writes,
+            tries=self.writes,
+            repeats=self.writes,
+            expects=self.writes and self.subject is not None,
             waits=self.waits,
         )
         made.__name__ = self.name
@@ -162,7 +156,7 @@ class Verb:
         if self.noun.name == "limit" and self.call == "get":
             default, kind = None, str | None
             text += " [default: one's own]"
-        given = typer.Argument(metavar=f"{metavar}..." if self.many else metavar, help=text, show_default=False)  # fmt: skip
+        given = typer.Argument(metavar=metavar, help=text, show_default=False, autocompletion=names.completion(noun))  # fmt: skip
         return Parameter("subject_", Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, given])  # fmt: skip
 
     def _is_new_name(self, field: Field) -> bool:
@@ -246,7 +240,7 @@ class Verb:
                 settled = waiting.until_done(cli, ids, f"{self.noun.name} {self.name}")
         finally:
             if gives == "DeployOut":
-                _deployed(cli, answers[0], waited=bool(settled))
+                _deployed(cli, answers[0], waited=waits)
             elif gives == "RuleMadeOut":
                 cli.show(answers[0].rule if cli.form == "table" else answers[0])
         if gives in ("DeployOut", "RuleMadeOut"):
@@ -293,7 +287,8 @@ def _deployed(cli: Cli, answer: Any, *, waited: bool) -> None:
         cli.show(answer)
         return
     if waited:
-        rows = [cli.cloud.machines.get(each.id) for each in answer.machines]
+        ids = [each.id for each in answer.machines]
+        rows = [row for row in (_still_there(cli, id_) for id_ in ids) if row is not None]
         cli.show(rows, NOUNS["machine"].columns)
     else:
         cli.show(answer.machines, ("name", "id"))
@@ -304,20 +299,22 @@ def _deployed(cli: Cli, answer: Any, *, waited: bool) -> None:
         cli.note(f"password of {called.get(id_, id_)}, told this once: {password}")
 
 
+def _still_there(cli: Cli, id_: str) -> Any:
+    """What could not be placed is not there any more."""
+    from arable.client.errors import NotFound
+
+    try:
+        return cli.cloud.machines.get(id_)
+    except NotFound:
+        return None
+
+
 def _explained(cli: Cli, answer: Any) -> None:
     """In sentences, then the facts."""
     cli.note(f"{answer.name} is {answer.state}, and should be {answer.wish}:")
-    rows = [{"says": each} for each in answer.says]
-    for row in rows:
-        typer.echo(f"- {fields_text(row['says'])}")
+    for says in answer.says:
+        typer.echo(f"- {harmless(says)}")
     if answer.why:
         cli.show({"why": answer.why})
     if answer.operation is not None:
         cli.show({"operation": msgspec.to_builtins(answer.operation)})
-
-
-def fields_text(text: str) -> str:
-    """A sentence without what a terminal would obey."""
-    from arable.cli.faults import harmless
-
-    return harmless(text)

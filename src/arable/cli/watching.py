@@ -12,7 +12,7 @@ from arable.cli.speaking import Cli, command
 
 def _wait(
     cli: Cli,
-    operation: Annotated[list[str], typer.Argument(metavar="ID...", help="The operation's id.")],
+    operation: Annotated[list[str], typer.Argument(metavar="ID", help="The operation's id.")],
     timeout: Annotated[
         int, typer.Option(help="How many seconds to wait at most.", min=0, metavar="SECONDS")
     ] = 3600,

@@ -299,7 +299,7 @@ def _pools(
 
         return (
             LocalStorage(
-                chosen.directory or config.directory / "pool",
+                chosen.directory or config.directory / "volumes",
                 pool,
                 clock,
                 capacity_bytes=chosen.capacity_bytes,
