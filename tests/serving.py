@@ -3,7 +3,7 @@
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from starlette.routing import BaseRoute
 
 from arable.api.app import Server, build
 from arable.api.operation import Op
@@ -91,6 +92,8 @@ def serving(
     directory: Path,
     operations: tuple[Op, ...] = OPERATIONS,
     around: Mapping[str, Any] | None = None,
+    routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _around: (),
+    ws: Any = "none",
 ) -> Iterator[Served]:
     clock = RealClock()
     entropy = Entropy.system()
@@ -109,11 +112,11 @@ def serving(
     first = bootstrap.ensure(database, clock, entropy, surroundings.ids)
     assert first is not None
     writer = Writer(database)
-    server = build(operations, database, writer, surroundings)
+    server = build(operations, database, writer, surroundings, routes=routes(surroundings))
     writer.committed = lambda nudges: server.nudged(nudges.topics)
     writer.start()
     config = uvicorn.Config(
-        server, host="127.0.0.1", port=0, log_config=None, proxy_headers=False, ws="none"
+        server, host="127.0.0.1", port=0, log_config=None, proxy_headers=False, ws=ws
     )
     runner = uvicorn.Server(config)
     thread = threading.Thread(target=runner.run, daemon=True)

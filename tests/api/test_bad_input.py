@@ -1,23 +1,18 @@
 """Bad input gets a 4xx problem that names the field and the reason; nothing changes (rule 11)."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from databases import fresh_sqlite
-from serving import Served, serving
+from arable.api.routes import OPERATIONS
+from belongings import path_of
 
 GOOD = {"name": "acme"}
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory) -> Iterator[Served]:
-    directory = tmp_path_factory.mktemp("cloud")
-    with fresh_sqlite(directory) as database, serving(database, directory) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("unharmed")
 
 
 def post(cloud, body, path="/v1/accounts", **headers):
@@ -27,10 +22,6 @@ def post(cloud, body, path="/v1/accounts", **headers):
     }
     with cloud.http(cloud.token(cloud.operator)) as http:
         return http.post(path, content=content, headers=sent)
-
-
-def unchanged(cloud):
-    assert [each.name for each in cloud.operator.accounts.all()] == ["operators"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +76,6 @@ def test_a_bad_body_is_refused_by_field(cloud, body, field):
     assert told["type"] == "urn:arable:problem:bad-input"
     assert [error["field"] for error in told["errors"]] == [field]
     assert told["errors"][0]["reason"]
-    unchanged(cloud)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +120,6 @@ def test_a_query_or_a_body_of_absurd_size_is_refused_early(cloud):
             "/v1/accounts", content=endless(), headers={"content-type": "application/json"}
         )
     assert streamed.status_code == 413
-    unchanged(cloud)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +138,6 @@ def test_another_media_type_is_refused(cloud, headers):
     answer = post(cloud, GOOD, **headers)
     assert answer.status_code == 415
     assert answer.json()["type"] == "urn:arable:problem:unsupported-media-type"
-    unchanged(cloud)
 
 
 def test_a_body_where_none_belongs_and_a_header_that_comes_twice_are_refused(cloud):
@@ -161,10 +149,102 @@ def test_a_body_where_none_belongs_and_a_header_that_comes_twice_are_refused(clo
         for bad in ("a b", "x" * 256, "ü"):
             answer = http.post("/v1/accounts", json=GOOD, headers={"idempotency-key": bad.encode()})
             assert answer.status_code == 400
-    unchanged(cloud)
 
 
-@settings(deadline=None, max_examples=150)
+EACH_BODY = pytest.mark.parametrize(
+    "op", [op for op in OPERATIONS if op.takes is not None], ids=lambda op: op.name
+)
+
+
+def ask(cloud, things, op, body, **headers):
+    """What is sent is wrong; where it is sent, and by whom, is right."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    said = {"authorization": f"Bearer {cloud.token(cloud.operator)}"}
+    with cloud.http() as http:
+        return http.request(
+            op.method,
+            path_of(op, things.ids),
+            content=content,
+            headers={"content-type": "application/json"} | said | headers,
+        )
+
+
+def refused(answer, *fields):
+    assert answer.status_code == 400, answer.text
+    told = answer.json()
+    assert told["type"] == "urn:arable:problem:bad-input"
+    (error,) = told["errors"]
+    assert error["reason"]
+    assert not fields or error["field"] in fields, told
+
+
+@EACH_BODY
+def test_what_is_no_json_object_is_refused_wherever_one_belongs(cloud, things, op):
+    for body in (b"{", b'{"', b"[]", b'"x"', b"7", b"null", b"\xff", b"name: acme\n"):
+        refused(ask(cloud, things, op, body), "body")
+    refused(ask(cloud, things, op, json.dumps(op.example or {}).encode() + b"x"), "body")
+    # YAML is for files on the customer's side: what comes here is JSON, whatever it calls itself
+    yaml = ask(cloud, things, op, b"name: acme\n", **{"content-type": "application/yaml"})
+    assert yaml.status_code == 415
+
+
+@EACH_BODY
+def test_a_field_that_is_not_known_is_refused_not_ignored(cloud, things, op):
+    for name in ("colour", "Name", "id", "generation", "__class__", "a" * 300, "näme"):
+        answer = ask(cloud, things, op, (op.example or {}) | {name: 1})
+        refused(answer, name[:200], f"values.{name}")
+
+
+def leaves(value, path=()):
+    """Every place in an example that holds a text or a number, with what it holds."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from leaves(each, (*path, key))
+    elif isinstance(value, list):
+        for key, each in enumerate(value):
+            yield from leaves(each, (*path, key))
+    elif value is not None:
+        yield path, value
+
+
+def but(value, path, new):
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = but(copy[path[0]], path[1:], new)
+    return copy
+
+
+WRONG = [
+    {"x": 1},
+    [[]],
+    -(2**63),
+    10**30,
+    1e400,
+    "a" * 70_000,
+    "a\0b",
+    "a\x1b[2J",
+    "a\nb",
+    "\u2028",
+]
+ANY_TEXT = {"password", "old", "new"}
+"""A password may have any character, and one that is not right is not told why."""
+
+
+@EACH_BODY
+def test_a_value_that_is_none_of_its_field_is_refused_by_name(cloud, things, op):
+    """Wrong types, absurd sizes and control characters, in each field of the operation's own example."""
+    for path, good in leaves(op.example or {}):
+        field = ".".join(map(str, path))
+        fields = (field, "values") if op.name == "settings.update" else (field,)
+        for wrong in WRONG if isinstance(good, bool) else [*WRONG, True]:
+            if isinstance(wrong, str) and (op.name == "sessions.create" or path[-1] in ANY_TEXT):
+                continue
+            answer = ask(cloud, things, op, but(op.example, path, wrong))
+            refused(answer, *(("body",) if wrong == 1e400 else fields))  # infinity is no JSON
+
+
+@settings(deadline=None, max_examples=100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

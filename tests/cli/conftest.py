@@ -2,7 +2,7 @@
 
 import pytest
 
-from arable.wire.images import ImageIn
+from arable.wire.images import FromPartsIn, ImageIn, UploadQuery
 from arable.wire.offerings import OfferingIn
 from arable.wire.pods import PodIn
 from arable.wire.public_ranges import PublicRangeIn
@@ -18,9 +18,8 @@ def operator(served: Served, tmp_path) -> Arable:
     return as_user(served, home, served.token(served.operator))
 
 
-@pytest.fixture
-def furnished(served: Served) -> Served:
-    """A zone with public addresses, sizes, and the image `tiny` (without its files)."""
+def furnish(served: Served) -> None:
+    """A zone with public addresses, sizes, and the image `tiny`."""
     cloud = served.operator
     cloud.zones.create(ZoneIn(name="east", vlans=VlanRange(first=100, last=109)))
     cloud.pods.create(PodIn(zone="east", name="pod-a", cidr="10.20.1.0/24"))
@@ -34,7 +33,17 @@ def furnished(served: Served) -> Served:
         cloud.offerings.create(
             OfferingIn(name=name, cpus=cpus, cpu_mhz=500, memory_mib=64, root_mib=64)
         )
-    cloud.images.create(ImageIn(name="tiny", public=True))
+    image = cloud.images.create(ImageIn(name="tiny", public=True))
+    parts = [
+        cloud.image_parts.upload([content], UploadQuery(format="blob", role=role)).sha256
+        for role, content in (("kernel", b"\x7fELF a kernel"), ("initrd", b"070701 an initrd"))
+    ]
+    cloud.images.create_from_parts(image.id, FromPartsIn(parts=tuple(parts)))
+
+
+@pytest.fixture
+def furnished(served: Served) -> Served:
+    furnish(served)
     return served
 
 

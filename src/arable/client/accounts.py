@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.accounts import (
     AccountChange,
     AccountIn,
@@ -35,11 +35,11 @@ class Domains(Group):
 
     def get(self, domain: str) -> DomainOut:
         """Show a domain."""
-        return self._to.read(f"/v1/domains/{domain}", DomainOut)
+        return self._to.read(f"/v1/domains/{part(domain)}", DomainOut)
 
     def delete(self, domain: str, **how: Unpack[How]) -> None:
         """Delete an empty domain."""
-        self._to.write("DELETE", f"/v1/domains/{domain}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/domains/{part(domain)}", type(None), how=how)
 
 
 class Accounts(Group):
@@ -59,15 +59,15 @@ class Accounts(Group):
 
     def get(self, account: str) -> AccountOut:
         """Show an account."""
-        return self._to.read(f"/v1/accounts/{account}", AccountOut)
+        return self._to.read(f"/v1/accounts/{part(account)}", AccountOut)
 
     def update(self, account: str, ask: AccountChange, **how: Unpack[How]) -> AccountOut:
         """Rename, disable or enable an account."""
-        return self._to.write("PATCH", f"/v1/accounts/{account}", AccountOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/accounts/{part(account)}", AccountOut, ask, how=how)
 
     def delete(self, account: str, **how: Unpack[How]) -> None:
         """Delete an account that owns nothing."""
-        self._to.write("DELETE", f"/v1/accounts/{account}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/accounts/{part(account)}", type(None), how=how)
 
 
 class Limits(Group):
@@ -75,8 +75,10 @@ class Limits(Group):
 
     def get(self, account: str) -> LimitsOut:
         """Show what an account holds and may hold."""
-        return self._to.read(f"/v1/accounts/{account}/limits", LimitsOut)
+        return self._to.read(f"/v1/accounts/{part(account)}/limits", LimitsOut)
 
     def update(self, account: str, ask: LimitsChange, **how: Unpack[How]) -> LimitsOut:
         """Change an account's limits."""
-        return self._to.write("PATCH", f"/v1/accounts/{account}/limits", LimitsOut, ask, how=how)
+        return self._to.write(
+            "PATCH", f"/v1/accounts/{part(account)}/limits", LimitsOut, ask, how=how
+        )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.addresses import AddressIn, AddressOut, AddressQuery, AssociateIn
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
@@ -26,14 +26,14 @@ class Addresses(Group):
 
     def get(self, address: str) -> AddressOut:
         """Show a public address."""
-        return self._to.read(f"/v1/addresses/{address}", AddressOut)
+        return self._to.read(f"/v1/addresses/{part(address)}", AddressOut)
 
     def associate(self, address: str, ask: AssociateIn, **how: Unpack[How]) -> OperationOut:
         """Give a public address to a network."""
         return self._to.write(
-            "POST", f"/v1/addresses/{address}/associate", OperationOut, ask, how=how
+            "POST", f"/v1/addresses/{part(address)}/associate", OperationOut, ask, how=how
         )
 
     def release(self, address: str, **how: Unpack[How]) -> OperationOut:
         """Release a public address."""
-        return self._to.write("DELETE", f"/v1/addresses/{address}", OperationOut, how=how)
+        return self._to.write("DELETE", f"/v1/addresses/{part(address)}", OperationOut, how=how)

@@ -15,7 +15,7 @@ from arable.wire.common import Page, PageQuery, Problem
 
 T = TypeVar("T")
 
-_PATH = re.compile(r"(/[0-9A-Za-z_-]+)+")
+_PART = re.compile(r"[0-9A-Za-z_-]+")
 
 _DOWN = 30.0  # seconds without any byte, beyond what the call itself waits
 _CONNECT = 10.0
@@ -162,8 +162,6 @@ class Connection:
         *,
         waits: int = 0,
     ) -> httpx.Response:
-        if not _PATH.fullmatch(path):
-            raise ValueError(f"not the path of a call, so not an id in it: {path!r}")
         with _reached():
             answer = self._http.request(
                 method,
@@ -199,6 +197,13 @@ class Connection:
             raise NotArable(
                 f"the answer of {answer.request.url} is not understood: {error}"
             ) from error
+
+
+def part(id_: str) -> str:
+    """An id as one part of a path: what holds a slash or dots would make another call of this one."""
+    if not _PART.fullmatch(id_):
+        raise ValueError(f"not an id: {id_!r}")
+    return id_
 
 
 class Group:

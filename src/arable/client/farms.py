@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from arable.client.connection import Group
+from arable.client.connection import Group, part
 from arable.wire.common import Page
 from arable.wire.farms import FarmOut, FarmQuery
 
@@ -20,4 +20,4 @@ class Farms(Group):
 
     def get(self, farm: str) -> FarmOut:
         """Show a farm."""
-        return self._to.read(f"/v1/farms/{farm}", FarmOut)
+        return self._to.read(f"/v1/farms/{part(farm)}", FarmOut)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.groups import GroupIn, GroupOut, GroupQuery
 
@@ -25,8 +25,8 @@ class Groups(Group):
 
     def get(self, group: str) -> GroupOut:
         """Show a placement group."""
-        return self._to.read(f"/v1/groups/{group}", GroupOut)
+        return self._to.read(f"/v1/groups/{part(group)}", GroupOut)
 
     def delete(self, group: str, **how: Unpack[How]) -> None:
         """Delete an empty placement group."""
-        self._to.write("DELETE", f"/v1/groups/{group}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/groups/{part(group)}", type(None), how=how)

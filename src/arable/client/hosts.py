@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.hosts import (
     HostChange,
@@ -29,15 +29,15 @@ class Hosts(Group):
 
     def get(self, host: str) -> HostOut:
         """Show a host."""
-        return self._to.read(f"/v1/hosts/{host}", HostOut)
+        return self._to.read(f"/v1/hosts/{part(host)}", HostOut)
 
     def update(self, host: str, ask: HostChange, **how: Unpack[How]) -> HostOut:
         """Change a host."""
-        return self._to.write("PATCH", f"/v1/hosts/{host}", HostOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/hosts/{part(host)}", HostOut, ask, how=how)
 
     def delete(self, host: str, **how: Unpack[How]) -> None:
         """Remove an empty host."""
-        self._to.write("DELETE", f"/v1/hosts/{host}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/hosts/{part(host)}", type(None), how=how)
 
 
 class JoinTokens(Group):
@@ -57,4 +57,4 @@ class JoinTokens(Group):
 
     def delete(self, jointoken: str, **how: Unpack[How]) -> None:
         """Revoke a join token."""
-        self._to.write("DELETE", f"/v1/join-tokens/{jointoken}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/join-tokens/{part(jointoken)}", type(None), how=how)

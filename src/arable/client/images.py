@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.images import (
     FromFilesIn,
@@ -36,36 +36,38 @@ class Images(Group):
 
     def get(self, image: str) -> ImageOut:
         """Show an image with its versions."""
-        return self._to.read(f"/v1/images/{image}", ImageOut)
+        return self._to.read(f"/v1/images/{part(image)}", ImageOut)
 
     def update(self, image: str, ask: ImageChange, **how: Unpack[How]) -> ImageOut:
         """Change an image."""
-        return self._to.write("PATCH", f"/v1/images/{image}", ImageOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/images/{part(image)}", ImageOut, ask, how=how)
 
     def delete(self, image: str, **how: Unpack[How]) -> None:
         """Delete an image without versions."""
-        self._to.write("DELETE", f"/v1/images/{image}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/images/{part(image)}", type(None), how=how)
 
     def upload_version(
         self, image: str, content: Iterable[bytes], query: UploadQuery
     ) -> VersionOut:
         """Upload a version: one disk file."""
-        return self._to.upload(f"/v1/images/{image}/versions", VersionOut, content, query)
+        return self._to.upload(f"/v1/images/{part(image)}/versions", VersionOut, content, query)
 
     def delete_version(self, image: str, query: VersionQuery, **how: Unpack[How]) -> None:
         """Delete a version that nothing was made of."""
-        self._to.write("DELETE", f"/v1/images/{image}/versions", type(None), query=query, how=how)
+        self._to.write(
+            "DELETE", f"/v1/images/{part(image)}/versions", type(None), query=query, how=how
+        )
 
     def create_from_parts(self, image: str, ask: FromPartsIn, **how: Unpack[How]) -> VersionOut:
         """Create a version of uploaded parts."""
         return self._to.write(
-            "POST", f"/v1/images/{image}/versions/from-parts", VersionOut, ask, how=how
+            "POST", f"/v1/images/{part(image)}/versions/from-parts", VersionOut, ask, how=how
         )
 
     def create_from_files(self, image: str, ask: FromFilesIn, **how: Unpack[How]) -> VersionOut:
         """Create a version of files on the management server."""
         return self._to.write(
-            "POST", f"/v1/images/{image}/versions/from-files", VersionOut, ask, how=how
+            "POST", f"/v1/images/{part(image)}/versions/from-files", VersionOut, ask, how=how
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.consoles import ConsoleOut
 from arable.wire.machines import (
@@ -26,7 +26,7 @@ class Machines(Group):
 
     def console(self, machine: str, **how: Unpack[How]) -> ConsoleOut:
         """Get a ticket to a machine's serial console."""
-        return self._to.write("POST", f"/v1/machines/{machine}/console", ConsoleOut, how=how)
+        return self._to.write("POST", f"/v1/machines/{part(machine)}/console", ConsoleOut, how=how)
 
     def page(self, query: MachineQuery | None = None) -> Page[MachineOut]:
         """List machines."""
@@ -42,44 +42,54 @@ class Machines(Group):
 
     def get(self, machine: str) -> MachineOut:
         """Show a machine."""
-        return self._to.read(f"/v1/machines/{machine}", MachineOut)
+        return self._to.read(f"/v1/machines/{part(machine)}", MachineOut)
 
     def explain(self, machine: str) -> ExplainOut:
         """Explain a machine."""
-        return self._to.read(f"/v1/machines/{machine}/explain", ExplainOut)
+        return self._to.read(f"/v1/machines/{part(machine)}/explain", ExplainOut)
 
     def update(self, machine: str, ask: MachineChange, **how: Unpack[How]) -> MachineOut:
         """Rename a machine, or change its tags."""
-        return self._to.write("PATCH", f"/v1/machines/{machine}", MachineOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/machines/{part(machine)}", MachineOut, ask, how=how)
 
     def start(self, machine: str, **how: Unpack[How]) -> OperationOut:
         """Start a machine."""
-        return self._to.write("POST", f"/v1/machines/{machine}/start", OperationOut, how=how)
+        return self._to.write("POST", f"/v1/machines/{part(machine)}/start", OperationOut, how=how)
 
     def stop(self, machine: str, ask: StopIn | None = None, **how: Unpack[How]) -> OperationOut:
         """Stop a machine."""
-        return self._to.write("POST", f"/v1/machines/{machine}/stop", OperationOut, ask, how=how)
+        return self._to.write(
+            "POST", f"/v1/machines/{part(machine)}/stop", OperationOut, ask, how=how
+        )
 
     def reboot(self, machine: str, **how: Unpack[How]) -> OperationOut:
         """Reboot a machine."""
-        return self._to.write("POST", f"/v1/machines/{machine}/reboot", OperationOut, how=how)
+        return self._to.write("POST", f"/v1/machines/{part(machine)}/reboot", OperationOut, how=how)
 
     def destroy(
         self, machine: str, ask: DestroyIn | None = None, **how: Unpack[How]
     ) -> OperationOut:
         """Destroy a machine."""
-        return self._to.write("POST", f"/v1/machines/{machine}/destroy", OperationOut, ask, how=how)
+        return self._to.write(
+            "POST", f"/v1/machines/{part(machine)}/destroy", OperationOut, ask, how=how
+        )
 
     def recover(
         self, machine: str, ask: RecoverIn | None = None, **how: Unpack[How]
     ) -> OperationOut:
         """Recover a destroyed machine."""
-        return self._to.write("POST", f"/v1/machines/{machine}/recover", OperationOut, ask, how=how)
+        return self._to.write(
+            "POST", f"/v1/machines/{part(machine)}/recover", OperationOut, ask, how=how
+        )
 
     def expunge(self, machine: str, **how: Unpack[How]) -> OperationOut:
         """Erase a machine that is off."""
-        return self._to.write("POST", f"/v1/machines/{machine}/expunge", OperationOut, how=how)
+        return self._to.write(
+            "POST", f"/v1/machines/{part(machine)}/expunge", OperationOut, how=how
+        )
 
     def resize(self, machine: str, ask: ResizeIn, **how: Unpack[How]) -> MachineOut:
         """Resize a stopped machine."""
-        return self._to.write("POST", f"/v1/machines/{machine}/resize", MachineOut, ask, how=how)
+        return self._to.write(
+            "POST", f"/v1/machines/{part(machine)}/resize", MachineOut, ask, how=how
+        )

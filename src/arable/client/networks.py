@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.networks import NetworkChange, NetworkIn, NetworkOut, NetworkQuery
 from arable.wire.operations import OperationOut
@@ -26,12 +26,12 @@ class Networks(Group):
 
     def get(self, network: str) -> NetworkOut:
         """Show a network."""
-        return self._to.read(f"/v1/networks/{network}", NetworkOut)
+        return self._to.read(f"/v1/networks/{part(network)}", NetworkOut)
 
     def update(self, network: str, ask: NetworkChange, **how: Unpack[How]) -> NetworkOut:
         """Rename a network."""
-        return self._to.write("PATCH", f"/v1/networks/{network}", NetworkOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/networks/{part(network)}", NetworkOut, ask, how=how)
 
     def delete(self, network: str, **how: Unpack[How]) -> OperationOut:
         """Delete a network without machines."""
-        return self._to.write("DELETE", f"/v1/networks/{network}", OperationOut, how=how)
+        return self._to.write("DELETE", f"/v1/networks/{part(network)}", OperationOut, how=how)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.offerings import (
     DiskOfferingChange,
@@ -33,15 +33,15 @@ class Offerings(Group):
 
     def get(self, offering: str) -> OfferingOut:
         """Show an offering."""
-        return self._to.read(f"/v1/offerings/{offering}", OfferingOut)
+        return self._to.read(f"/v1/offerings/{part(offering)}", OfferingOut)
 
     def update(self, offering: str, ask: OfferingChange, **how: Unpack[How]) -> OfferingOut:
         """Change an offering."""
-        return self._to.write("PATCH", f"/v1/offerings/{offering}", OfferingOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/offerings/{part(offering)}", OfferingOut, ask, how=how)
 
     def delete(self, offering: str, **how: Unpack[How]) -> None:
         """Delete an offering that nothing was made of."""
-        self._to.write("DELETE", f"/v1/offerings/{offering}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/offerings/{part(offering)}", type(None), how=how)
 
 
 class DiskOfferings(Group):
@@ -61,16 +61,16 @@ class DiskOfferings(Group):
 
     def get(self, diskoffering: str) -> DiskOfferingOut:
         """Show a disk offering."""
-        return self._to.read(f"/v1/disk-offerings/{diskoffering}", DiskOfferingOut)
+        return self._to.read(f"/v1/disk-offerings/{part(diskoffering)}", DiskOfferingOut)
 
     def update(
         self, diskoffering: str, ask: DiskOfferingChange, **how: Unpack[How]
     ) -> DiskOfferingOut:
         """Change a disk offering."""
         return self._to.write(
-            "PATCH", f"/v1/disk-offerings/{diskoffering}", DiskOfferingOut, ask, how=how
+            "PATCH", f"/v1/disk-offerings/{part(diskoffering)}", DiskOfferingOut, ask, how=how
         )
 
     def delete(self, diskoffering: str, **how: Unpack[How]) -> None:
         """Delete a disk offering."""
-        self._to.write("DELETE", f"/v1/disk-offerings/{diskoffering}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/disk-offerings/{part(diskoffering)}", type(None), how=how)

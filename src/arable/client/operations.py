@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from arable.client.connection import Group
+from arable.client.connection import Group, part
 from arable.client.errors import OperationFailed, StillRunning
 from arable.wire.common import Page
 from arable.wire.events import AuditOut, AuditQuery, EventOut, EventQuery, EventStreamQuery
@@ -28,7 +28,7 @@ class Operations(Group):
     def get(self, operation: str, query: OperationWaitQuery | None = None) -> OperationOut:
         """Show an operation, or wait for its end."""
         waits = query.wait if query else 0
-        return self._to.read(f"/v1/operations/{operation}", OperationOut, query, waits=waits)
+        return self._to.read(f"/v1/operations/{part(operation)}", OperationOut, query, waits=waits)
 
     def wait(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.pods import PodChange, PodIn, PodOut, PodQuery
 
@@ -25,12 +25,12 @@ class Pods(Group):
 
     def get(self, pod: str) -> PodOut:
         """Show a pod."""
-        return self._to.read(f"/v1/pods/{pod}", PodOut)
+        return self._to.read(f"/v1/pods/{part(pod)}", PodOut)
 
     def update(self, pod: str, ask: PodChange, **how: Unpack[How]) -> PodOut:
         """Change a pod."""
-        return self._to.write("PATCH", f"/v1/pods/{pod}", PodOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/pods/{part(pod)}", PodOut, ask, how=how)
 
     def delete(self, pod: str, **how: Unpack[How]) -> None:
         """Delete an empty pod."""
-        self._to.write("DELETE", f"/v1/pods/{pod}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/pods/{part(pod)}", type(None), how=how)

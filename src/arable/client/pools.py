@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from arable.client.connection import Group
+from arable.client.connection import Group, part
 from arable.wire.common import Page
 from arable.wire.pools import PoolOut, PoolQuery
 
@@ -20,4 +20,4 @@ class Pools(Group):
 
     def get(self, pool: str) -> PoolOut:
         """Show a storage pool."""
-        return self._to.read(f"/v1/pools/{pool}", PoolOut)
+        return self._to.read(f"/v1/pools/{part(pool)}", PoolOut)

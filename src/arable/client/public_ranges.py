@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.public_ranges import PublicRangeIn, PublicRangeOut, PublicRangeQuery
 
@@ -25,8 +25,8 @@ class PublicRanges(Group):
 
     def get(self, range_: str) -> PublicRangeOut:
         """Show a range of public addresses."""
-        return self._to.read(f"/v1/public-ranges/{range_}", PublicRangeOut)
+        return self._to.read(f"/v1/public-ranges/{part(range_)}", PublicRangeOut)
 
     def delete(self, range_: str, **how: Unpack[How]) -> None:
         """Remove a range of which no address is taken."""
-        self._to.write("DELETE", f"/v1/public-ranges/{range_}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/public-ranges/{part(range_)}", type(None), how=how)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
 from arable.wire.rules import FirewallIn, ForwardIn, RuleMadeOut, RuleOut, RuleQuery
@@ -30,8 +30,8 @@ class Rules(Group):
 
     def get(self, rule: str) -> RuleOut:
         """Show a rule."""
-        return self._to.read(f"/v1/rules/{rule}", RuleOut)
+        return self._to.read(f"/v1/rules/{part(rule)}", RuleOut)
 
     def delete(self, rule: str, **how: Unpack[How]) -> OperationOut:
         """Delete a rule."""
-        return self._to.write("DELETE", f"/v1/rules/{rule}", OperationOut, how=how)
+        return self._to.write("DELETE", f"/v1/rules/{part(rule)}", OperationOut, how=how)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page, PageQuery
 from arable.wire.users import (
     KeyIn,
@@ -48,19 +48,19 @@ class Users(Group):
 
     def get(self, user: str) -> UserOut:
         """Show a user."""
-        return self._to.read(f"/v1/users/{user}", UserOut)
+        return self._to.read(f"/v1/users/{part(user)}", UserOut)
 
     def update(self, user: str, ask: UserChange, **how: Unpack[How]) -> UserOut:
         """Give a user another role, disable or enable them."""
-        return self._to.write("PATCH", f"/v1/users/{user}", UserOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/users/{part(user)}", UserOut, ask, how=how)
 
     def delete(self, user: str, **how: Unpack[How]) -> None:
         """Delete a user with all their keys."""
-        self._to.write("DELETE", f"/v1/users/{user}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/users/{part(user)}", type(None), how=how)
 
     def change_password(self, user: str, ask: PasswordIn, **how: Unpack[How]) -> UserOut:
         """Change a password."""
-        return self._to.write("POST", f"/v1/users/{user}/password", UserOut, ask, how=how)
+        return self._to.write("POST", f"/v1/users/{part(user)}/password", UserOut, ask, how=how)
 
 
 class Keys(Group):
@@ -80,11 +80,11 @@ class Keys(Group):
 
     def get(self, key: str) -> KeyOut:
         """Show an API key."""
-        return self._to.read(f"/v1/keys/{key}", KeyOut)
+        return self._to.read(f"/v1/keys/{part(key)}", KeyOut)
 
     def delete(self, key: str, **how: Unpack[How]) -> None:
         """Delete an API key."""
-        self._to.write("DELETE", f"/v1/keys/{key}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/keys/{part(key)}", type(None), how=how)
 
 
 class Sessions(Group):
@@ -108,4 +108,4 @@ class Sessions(Group):
 
     def delete(self, session: str, **how: Unpack[How]) -> None:
         """End one of one's own sessions."""
-        self._to.write("DELETE", f"/v1/sessions/{session}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/sessions/{part(session)}", type(None), how=how)

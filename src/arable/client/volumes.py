@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from arable.client.connection import Group
+from arable.client.connection import Group, part
 from arable.wire.common import Page
 from arable.wire.volumes import VolumeOut, VolumeQuery
 
@@ -20,4 +20,4 @@ class Volumes(Group):
 
     def get(self, volume: str) -> VolumeOut:
         """Show a volume."""
-        return self._to.read(f"/v1/volumes/{volume}", VolumeOut)
+        return self._to.read(f"/v1/volumes/{part(volume)}", VolumeOut)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
-from arable.client.connection import Group, How
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.zones import CapacityOut, VlanRange, ZoneChange, ZoneIn, ZoneOut, ZoneQuery
 
@@ -25,20 +25,20 @@ class Zones(Group):
 
     def get(self, zone: str) -> ZoneOut:
         """Show a zone."""
-        return self._to.read(f"/v1/zones/{zone}", ZoneOut)
+        return self._to.read(f"/v1/zones/{part(zone)}", ZoneOut)
 
     def update(self, zone: str, ask: ZoneChange, **how: Unpack[How]) -> ZoneOut:
         """Change a zone."""
-        return self._to.write("PATCH", f"/v1/zones/{zone}", ZoneOut, ask, how=how)
+        return self._to.write("PATCH", f"/v1/zones/{part(zone)}", ZoneOut, ask, how=how)
 
     def delete(self, zone: str, **how: Unpack[How]) -> None:
         """Delete an empty zone."""
-        self._to.write("DELETE", f"/v1/zones/{zone}", type(None), how=how)
+        self._to.write("DELETE", f"/v1/zones/{part(zone)}", type(None), how=how)
 
     def add_vlans(self, zone: str, ask: VlanRange, **how: Unpack[How]) -> ZoneOut:
         """Add guest VLANs to a zone."""
-        return self._to.write("POST", f"/v1/zones/{zone}/vlans", ZoneOut, ask, how=how)
+        return self._to.write("POST", f"/v1/zones/{part(zone)}/vlans", ZoneOut, ask, how=how)
 
     def capacity(self, zone: str) -> CapacityOut:
         """Sum up a zone's capacity."""
-        return self._to.read(f"/v1/zones/{zone}/capacity", CapacityOut)
+        return self._to.read(f"/v1/zones/{part(zone)}/capacity", CapacityOut)

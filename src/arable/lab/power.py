@@ -64,6 +64,8 @@ def cable(site: Site, wire: Wire) -> None:
         switch = site.plan.devices[end.device].switch
         if switch and any(port.interface == end.interface for port in switch.ports):
             wires.quiet(namespace, end.interface)
+        else:
+            wires.without_offloads(namespace, end.interface)
 
 
 def uncable(site: Site, wire: Wire) -> None:

@@ -1,10 +1,10 @@
 """Cables between namespaces (veth pairs), addresses and routes, over netlink.
 
 Pairs are born with each end where it belongs: nothing is ever in the root namespace, so a lab that is killed in
-between can't leave a stray interface there. An end that is a switch's port is made quiet first: no offloads (a
-switch in user space reads frames as they are, and one whose checksum was left for hardware that isn't there arrives
-broken), and no voice of the kernel behind it. IPv6 is off: nothing in the lab uses it, and its chatter would be on
-every captured wire.
+between can't leave a stray interface there. Neither end of a switch's cable offloads anything: a switch in user space
+passes frames on as they are, and one whose checksum was left for hardware that isn't there arrives broken. The end
+that is the switch's port is made quiet, too: no voice of the kernel behind it. IPv6 is off: nothing in the lab uses
+it, and its chatter would be on every captured wire.
 """
 
 import errno
@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from arable.domain.errors import Unavailable
 from arable.drivers.namespaces import RUN, inside
-from arable.drivers.network.links import Links
+from arable.drivers.network.links import Links, switch_offloads_off
 from arable.lab.plan import Route
 
 _SETTINGS = {
@@ -61,6 +61,11 @@ def disconnect(namespace: str, interface: str) -> None:
 def quiet(namespace: str, interface: str) -> None:
     """Make an interface a switch's port, of which the kernel takes no notice."""
     Links(namespace).make_quiet(interface, offloads=False)
+
+
+def without_offloads(namespace: str, interface: str) -> None:
+    """Make the far end of a switch's cable send frames that are complete."""
+    inside(namespace, lambda: switch_offloads_off(interface))
 
 
 def plug(namespace: str, interface: str, *, up: bool) -> None:

@@ -149,7 +149,7 @@ def _emulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
                 names,
                 clock,
                 told=lambda host: say(
-                    f"{host.name} is up: {host.cpus} CPUs, {host.memory_mib} MiB"
+                    f"{host.name} is up: {host.cpus} CPUs, {host.memory_mib.total} MiB"
                 ),
             )
 
