@@ -4,7 +4,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,33 @@ def serving(
     assert first is not None
     writer = Writer(database)
     server = build(operations, database, writer, surroundings, routes=routes(surroundings))
+    with ExitStack() as hang_up, running(server, writer, ws) as url:
+        operator = Arable(url)
+        made = Served(url, server, database, writer, surroundings, operator, first)
+        try:
+            operator.sign_in(first.name, first.password.reveal())
+            yield made
+        finally:
+            server.leaving()  # before anybody hangs up: a stream may be read on another thread
+            for client in (operator, *made.clients.values()):
+                hang_up.callback(client.close)
+
+
+@contextmanager
+def beside(served: Served) -> Iterator[str]:
+    """Another management server of the same cloud: the URL at which it, too, answers."""
+    database = Database(served.database.url)
+    writer = Writer(database)
+    try:
+        with running(build(OPERATIONS, database, writer, served.around), writer) as url:
+            yield url
+    finally:
+        database.close()
+
+
+@contextmanager
+def running(server: Server, writer: Writer, ws: Any = "none") -> Iterator[str]:
+    """The server's URL, while it answers there."""
     writer.committed = lambda nudges: server.nudged(nudges.topics)
     writer.start()
     config = uvicorn.Config(
@@ -121,22 +148,15 @@ def serving(
     runner = uvicorn.Server(config)
     thread = threading.Thread(target=runner.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30  # noqa: TID251 - a real server
-    while not runner.started:
-        assert thread.is_alive(), "the server did not start"
-        assert time.monotonic() < deadline  # noqa: TID251
-        time.sleep(0.005)  # noqa: TID251
-    port = runner.servers[0].sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    operator = Arable(url)
-    made = Served(url, server, database, writer, surroundings, operator, first)
     try:
-        operator.sign_in(first.name, first.password.reveal())
-        yield made
+        deadline = time.monotonic() + 30  # noqa: TID251 - a real server
+        while not runner.started:
+            assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline  # noqa: TID251
+            time.sleep(0.005)  # noqa: TID251
+        yield f"http://127.0.0.1:{runner.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        operator.close()
-        for client in made.clients.values():
-            client.close()
+        server.leaving()
         runner.should_exit = True
         thread.join(30)
         writer.stop()

@@ -1,6 +1,7 @@
 """One holder of a console's socket, many viewers; the machine waits for none of them."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Self
 
@@ -158,6 +159,35 @@ def test_a_machine_that_ends_while_somebody_comes_ends_them_too(tmp_path) -> Non
             slow = Consoles(Slow(make.Rig().hardware, tmp_path))
             async with slow.view(MACHINE) as viewer, asyncio.timeout(edge.WITHIN):
                 assert await viewer.read() is None
+
+    asyncio.run(story())
+
+
+def test_a_viewer_that_leaves_while_it_comes_leaves_no_connection_behind(tmp_path) -> None:
+    async def story() -> None:
+        async with FakeConsole(tmp_path / "a.sock") as machine:
+            going, go = threading.Event(), threading.Event()
+
+            class Slow(Talks):
+                def console_log(self, _machine):
+                    going.set()
+                    go.wait(edge.WITHIN)
+                    return super().console_log(_machine)
+
+            slow = Consoles(Slow(make.Rig().hardware, tmp_path))
+
+            async def look() -> None:
+                async with slow.view(MACHINE):
+                    raise AssertionError("it was told to leave before")
+
+            looking = asyncio.create_task(look())
+            assert await asyncio.to_thread(going.wait, edge.WITHIN)
+            await machine.came()
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            go.set()
+            await machine.left()
+            assert not slow._lines
 
     asyncio.run(story())
 

@@ -1,6 +1,11 @@
 """Commands against the API: what they print for people and for programs, and how they fail."""
 
 import json
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 import yaml
@@ -202,3 +207,53 @@ def test_a_host_is_invited(operator: Arable, furnished: Served) -> None:
     assert told["roles"] == ["compute", "routing"]
     (kept,) = operator.json("join-token", "list", "--pod", "pod-a")
     assert "token" not in kept
+
+
+def test_what_was_done_before_a_refusal_is_said(operator: Arable, customer: Arable) -> None:
+    customer("machine", "deploy", "web", "--image", "tiny", "--offering", "small", "--no-wait")
+    customer("network", "create", "free", "--cidr", "10.8.0.0/24")
+    ran = customer("network", "delete", "free", "default", "--no-wait", status=1)
+    assert "done before that: free" in ran.err
+
+
+def test_a_server_that_comes_back_is_waited_for(customer: Arable) -> None:
+    customer("network", "create", "back", "--cidr", "10.2.0.0/24")
+    deleted = customer.json("network", "delete", "back", "--no-wait")
+    with away_at_first(customer.environment["ARABLE_URL"], refuses=2) as url:
+        ran = customer("operation", "wait", deleted["id"], "--url", url, "-o", "json")
+    assert ran.json["state"] == "done"
+    assert ran.err.count("trying again") == 1
+
+
+@contextmanager
+def away_at_first(url: str, *, refuses: int) -> Iterator[str]:
+    """Another address of the same server, where the first connections are cut."""
+    host, _, port = url.removeprefix("http://").partition(":")
+
+    class Relay(socketserver.BaseRequestHandler):
+        left = refuses
+
+        def handle(self) -> None:
+            if Relay.left:
+                Relay.left -= 1
+                return
+            with socket.create_connection((host, int(port))) as there:
+                back = threading.Thread(target=carry, args=(there, self.request))
+                back.start()
+                carry(self.request, there)
+                back.join()
+
+    def carry(one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65_536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as relay:
+        thread = threading.Thread(target=relay.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{relay.server_address[1]}"
+        finally:
+            relay.shutdown()
+            thread.join()

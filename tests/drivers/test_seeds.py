@@ -66,6 +66,11 @@ def test_a_guest_finds_the_disk_by_its_label(tmp_path) -> None:
     assert "TYPE=iso9660" in told
 
 
+def test_a_small_guest_finds_the_disk_by_its_label(tmp_path) -> None:
+    path = seeds(tmp_path).ensure(VOLUME, META, USER)
+    assert b'LABEL="cidata"' in tool("busybox", "blkid", path)
+
+
 def test_the_same_content_makes_the_same_bytes_at_another_time(tmp_path) -> None:
     clock = RealClock()
     one = seeds(tmp_path / "one").ensure(VOLUME, META, USER).read_bytes()

@@ -498,7 +498,11 @@ def test_an_agent_that_does_not_read_costs_no_memory_and_gets_the_newest_in_the_
                     await asyncio.to_thread(one.wish, host, "machine-a", [at, big])
                 (channel,) = one.channels._connected.values()
                 await until(lambda: channel.choked)
-                assert channel._transport.get_write_buffer_size() < 5_000_000
+                waiting: list[int] = []
+                while len(set(waiting[-10:])) != 1 or len(waiting) < 10:  # until it grows no more
+                    await asyncio.sleep(0.05)
+                    waiting.append(channel._transport.get_write_buffer_size())
+                assert waiting[-1] < 5_000_000
                 agent.wire.transport.resume_reading()
                 held = HostManifest(host)
                 while held.generation < 20:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.domain.ids import MachineId
@@ -29,6 +30,7 @@ class _Line:
     """An open console."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.users = 0  # viewers, and those who are about to be
         self.viewers: set[Pieces] = set()
         self.writer = writer
         self._reader = reader
@@ -88,7 +90,7 @@ class Consoles:
     def __init__(self, hypervisor: Hypervisor | None) -> None:
         self._hypervisor = hypervisor
         self._lines: dict[MachineId, _Line] = {}
-        self._opening: dict[MachineId, asyncio.Lock] = {}
+        self._opening: WeakValueDictionary[MachineId, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def view(self, machine: MachineId) -> AsyncIterator[Viewer]:
@@ -102,23 +104,24 @@ class Consoles:
             if line is None or line.over:
                 path = await asyncio.to_thread(hypervisor.console, machine)
                 line = self._lines[machine] = await _opened(path)
+            line.users += 1
+        pieces: Pieces = asyncio.Queue(_QUEUE)
+        try:
             log_file = await asyncio.to_thread(hypervisor.console_log, machine)
-            pieces: Pieces = asyncio.Queue(_QUEUE)
-            for at in _pieces(
-                _tail(log_file)
-            ):  # from here on without a pause, so that nothing is missed
-                pieces.put_nowait(at)
-            line.viewers.add(pieces)
+            for piece in _pieces(_tail(log_file)):
+                pieces.put_nowait(piece)
+            line.viewers.add(
+                pieces
+            )  # without a pause since the log was read, so that nothing is missed
             if line.over:  # it ended while the log was looked for, and told those it had then
                 pieces.put_nowait(Ended)
-        try:
             yield Viewer(line, pieces)
         finally:
             line.viewers.discard(pieces)
-            if not line.viewers:
+            line.users -= 1
+            if not line.users:
                 if self._lines.get(machine) is line:
                     del self._lines[machine]
-                    self._opening.pop(machine, None)
                 await line.close()
 
     async def bridge(

@@ -57,6 +57,8 @@ class Server:
         self._writer = writer
         self._hub: Hub | None = None
         self._adaptor: Adaptor | None = None
+        self._streams: EventStreams | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._outside = Starlette(
             routes=[
@@ -79,6 +81,11 @@ class Server:
         if self._hub is not None:
             self._hub.tell(topics)
 
+    def leaving(self) -> None:
+        """The process is about to stop, from any thread: end what has no end, or it is waited for in vain."""
+        if self._streams is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._streams.close)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._adaptor is not None and _is_operation(scope["path"]):
             await self._adaptor(scope, receive, send)
@@ -87,9 +94,9 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._hub = Hub(loop)
-        streams = EventStreams(
+        streams = self._streams = EventStreams(
             self._executor, self._credentials, self._hub, self.metrics, self._readers
         )
         self._adaptor = Adaptor(

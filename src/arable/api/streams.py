@@ -86,6 +86,7 @@ class EventStreams:
         self._gap_since = 0.0
         self._begun = asyncio.Event()
         self._looking = asyncio.Lock()
+        self._closed = False
 
     async def run(self) -> None:
         """Read the tail while anybody follows."""
@@ -106,7 +107,8 @@ class EventStreams:
                 await self._hub.changed(nudged, _LOOK)
 
     def close(self) -> None:
-        """End all streams, so that the server can stop."""
+        """End all streams and begin no more, so that the server can stop."""
+        self._closed = True
         for stream in self._streams:
             stream.end()
 
@@ -124,6 +126,8 @@ class EventStreams:
             raise TooOften(
                 f"you follow {PER_USER} streams already; close one", why={"retry_after": 5}
             )
+        if self._closed:
+            raise Unavailable("this server is about to stop; ask another, or later")
         if len(self._streams) >= IN_ALL:
             raise Unavailable("this server has no streams left; ask another, or later")
         after = _after(last_event_id or asked.after)

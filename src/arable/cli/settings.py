@@ -45,8 +45,6 @@ def _change(
             raise Misused(f"{each!r} is not NAME=VALUE", field="setting")
         values[name] = int(value) if value.lstrip("-").isdigit() else value or None
     answer = cli.cloud.settings.update(built(SettingsChange, {"values": values}, ()), **cli.how)
-    if cli.dry_run:
-        cli.note("dry run: nothing was changed")
     changed = [each for each in answer.settings if each.name in values]
     cli.show(changed if cli.form is Format.TABLE else answer, _COLUMNS)
 

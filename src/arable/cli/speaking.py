@@ -180,6 +180,8 @@ def command(
         taken = {each.name: given.pop(each.name) for each in more}
         with told(), speaking(context_.obj, taken) as cli:
             act(cli, **given)
+            if cli.dry_run:
+                cli.note("dry run: nothing was changed")
 
     context = Parameter("context_", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     ordered = sorted([*own, *more], key=lambda each: each.default is not Parameter.empty)

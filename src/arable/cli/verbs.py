@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _VERBS = {"page": "list", "get": "show"}
 _LIMIT = "limit_"
+_SHOWN = 100  # machines that are looked at again after they were deployed
 
 
 def verbs(noun: Noun) -> dict[str, Callable[[], Callable[..., None]]]:
@@ -192,7 +193,14 @@ class Verb:
             texts = subjects if self.many else [subjects]
             ids = [(names.id_of(cli, noun, text, gone=gone),) for text in texts]
         how = cli.how if self.writes else {}
-        answers = [getattr(call, self.call)(*id_, **arguments, **how) for id_ in ids]
+        answers: list[Any] = []
+        try:
+            for id_ in ids:
+                answers.append(getattr(call, self.call)(*id_, **arguments, **how))  # noqa: PERF401 - those before a refusal count
+        except Exception:
+            if answers:
+                cli.note(f"done before that: {' '.join((subjects or ())[: len(answers)])}")
+            raise
         self._answered(cli, answers, subjects if self.many else None)
 
     def _arguments(self, cli: Cli, given: "Mapping[str, Any]") -> Iterator[tuple[str, Any]]:
@@ -225,8 +233,6 @@ class Verb:
                 place[each.path[-1]] = secrets.asked("New password", stdin=stdin, confirm=True)
 
     def _answered(self, cli: Cli, answers: list[Any], subjects: list[str] | None) -> None:
-        if cli.dry_run:
-            cli.note("dry run: nothing was changed")
         gives = getattr(self._signature.return_annotation, "__name__", "")
         waits = self.waits and cli.waits and not cli.dry_run
         ids = (
@@ -286,7 +292,7 @@ def _deployed(cli: Cli, answer: Any, *, waited: bool) -> None:
     if cli.form != "table":
         cli.show(answer)
         return
-    if waited:
+    if waited and len(answer.machines) <= _SHOWN:
         ids = [each.id for each in answer.machines]
         rows = [row for row in (_still_there(cli, id_) for id_ in ids) if row is not None]
         cli.show(rows, NOUNS["machine"].columns)

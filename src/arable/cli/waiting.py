@@ -1,15 +1,18 @@
 """Waiting for operations: a bar where somebody watches, a line for each step where a program does."""
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from arable.cli.faults import Interrupted, harmless, say
+from arable.cli.faults import Failed, Interrupted, harmless, say
 
 if TYPE_CHECKING:
     from arable.cli.speaking import Cli
     from arable.wire.operations import OperationOut
+
+TRIES, PAUSE = 60, 1.0  # seconds, while no server answers
 
 
 def until_done(cli: "Cli", ids: Iterable[str], what: str = "") -> "list[OperationOut]":
@@ -34,9 +37,28 @@ def until_done(cli: "Cli", ids: Iterable[str], what: str = "") -> "list[Operatio
 
 
 def _one(cli: "Cli", id_: str, what: str) -> "OperationOut":
+    """One of them. A server that is away for a while, to be restarted perhaps, is waited for too."""
+    from arable.client.errors import Unavailable, Unreachable
+
+    away = 0
     try:
         with _shown(what) as progress:
-            return cli.cloud.operations.wait(id_, seconds=cli.timeout, progress=progress)
+
+            def seen(now: "OperationOut") -> None:
+                nonlocal away
+                away = 0
+                progress(now)
+
+            while True:
+                try:
+                    return cli.cloud.operations.wait(id_, seconds=cli.timeout, progress=seen)
+                except (Unreachable, Unavailable) as error:
+                    away += 1
+                    if away > TRIES:
+                        raise Failed(str(error), todo=f"it may go on without us; `arable operation wait {id_}` waits on") from error  # fmt: skip
+                    if away == 1:
+                        say(f"{error}; trying again")
+                    threading.Event().wait(PAUSE)
     except KeyboardInterrupt:
         raise Interrupted(
             f"it goes on without you; `arable operation wait {id_}` waits on"

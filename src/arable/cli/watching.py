@@ -1,6 +1,8 @@
 """Looking on: waiting for operations, following events."""
 
-from typing import Annotated
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +10,9 @@ from arable.cli import names, waiting
 from arable.cli.nouns import NOUNS
 from arable.cli.output import Format, cell
 from arable.cli.speaking import Cli, command
+
+if TYPE_CHECKING:
+    from arable.wire.events import EventOut, EventStreamQuery
 
 
 def _wait(
@@ -65,7 +70,7 @@ def _follow(
         "after": None if after is None else str(after),
     }
     query = built(EventStreamQuery, {k: v for k, v in said.items() if v is not None}, ())
-    for count, event in enumerate(cli.cloud.events.stream(query), 1):
+    for count, event in enumerate(_events(cli, query), 1):
         match cli.form:
             case Format.JSON:
                 typer.echo(msgspec.json.encode(event).decode())
@@ -77,6 +82,26 @@ def _follow(
                 typer.echo("  ".join(cell(plain[name]) for name in NOUNS["event"].columns))
         if count == limit:
             return
+
+
+def _events(cli: Cli, query: "EventStreamQuery") -> "Iterator[EventOut]":
+    """Without a gap when the server was away: from the one after the last that was seen."""
+    from arable.client.errors import Unreachable
+
+    last: int | None = None
+    away = 0
+    while True:
+        try:
+            for event in cli.cloud.events.stream(query, last=last):
+                last, away = event.number, 0
+                yield event
+        except Unreachable as error:
+            away += 1
+            if away > waiting.TRIES:
+                raise
+            if away == 1:
+                cli.note(f"{error}; trying again")
+            threading.Event().wait(waiting.PAUSE)
 
 
 wait = command(_wait)

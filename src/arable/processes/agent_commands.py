@@ -16,7 +16,10 @@ Config = Annotated[
 ]
 
 app = typer.Typer(
-    help="A host's agent: join a cloud, and run.", no_args_is_help=True, rich_markup_mode=None
+    help="A host's agent: join a cloud, and run.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 

@@ -44,7 +44,10 @@ Data = Annotated[
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to write the answer.")]
 
 app = typer.Typer(
-    help="The emulated data centre: look at it, break it, mend it.", no_args_is_help=True
+    help="The emulated data centre: look at it, break it, mend it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 fail_app = typer.Typer(
     help="Break something; `arable lab mend` takes the same words.", no_args_is_help=True

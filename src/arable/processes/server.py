@@ -321,7 +321,8 @@ async def _http(
     settings = uvicorn.Config(
         application,  # type: ignore[arg-type]
         http="httptools",
-        ws="websockets-sansio",
+        ws=console.ConsoleWebSocket,  # its log names no tickets
+        ws_max_size=console.MOST,
         ws_per_message_deflate=False,
         log_config=None,
         access_log=False,

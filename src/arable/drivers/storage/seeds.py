@@ -62,7 +62,8 @@ class Seeds:
             done = self._jail.run(
                 "genisoimage",
                 [
-                    *("-quiet", "-no-pad", "-joliet", "-rational-rock"),
+                    # Padded: busybox looks for a label in the first 68 KiB, and not at all on a smaller disk.
+                    *("-quiet", "-pad", "-joliet", "-rational-rock"),
                     *("-volid", _ID, "-appid", digest, "-output", str(made), "--", str(source)),
                 ],
                 read=[source],
