@@ -37,7 +37,7 @@ def test_leases_by_network_are_always_those_of_the_manifest(changes) -> None:
         assert not wishes.departed & wishes.manifest.guests.keys()
 
 
-@pytest.mark.parametrize(("base", "generation"), [(4, 6), (6, 7), (5, 5), (5, 4)])
+@pytest.mark.parametrize(("base", "generation"), [(4, 6), (6, 7), (4, 4), (5, 4)])
 def test_a_difference_that_does_not_lead_forward_from_what_is_held_is_refused(
     base, generation
 ) -> None:
@@ -46,6 +46,17 @@ def test_a_difference_that_does_not_lead_forward_from_what_is_held_is_refused(
     held = wishes.manifest
     with pytest.raises(BadInput):
         wishes.change(Change(base=base, generation=generation, items=[]))
+    assert wishes.manifest is held
+
+
+def test_nothing_new_since_what_is_held_is_heard_and_changes_nothing() -> None:
+    wishes = Wishes(make.HOST, None)
+    wishes.change(make.whole(5, make.guest("a")))
+    held = wishes.manifest
+    wishes.change(Change(base=5, generation=5, items=[]))
+    assert wishes.manifest is held
+    with pytest.raises(BadInput):
+        wishes.change(Change(base=5, generation=5, items=[make.no_longer(make.guest("a"))]))
     assert wishes.manifest is held
 
 

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from arable.controllers.loop import Loop
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, PoolId, ZoneId
-from arable.domain.manifest import ImagePart, PartFormat, PartRole
+from arable.domain.manifest import HostReport, ImagePart, PartFormat, PartRole
 from arable.drivers.faults import Faults
 from arable.drivers.simhost import SimHost
 from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy
+from arable.services.execution import lost_race
 from arable.sim.cloud import SERVER, Cloud, SimNode
 from arable.sim.ground import Ground
 from arable.store import schema as t
@@ -24,6 +27,18 @@ from serving import Served
 
 KERNEL = b"\x7fELF simulated kernel"
 MEMORY = 512  # MiB, of a machine
+
+
+class SharedCloud(Cloud):
+    """One whose store other servers write to as well."""
+
+    def _reported(self, node: SimNode, report: HostReport) -> None:
+        try:
+            super()._reported(node, report)
+        except DBAPIError as error:
+            if not lost_race(error):
+                raise
+            node.wire.drop()  # the report was given up for another's sake: the host says it anew
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -34,7 +34,6 @@ class Crowd:
     served: Served
     urls: list[str]
     tokens: list[str]
-    http: httpx.Client
     threads: ThreadPoolExecutor
 
     def begin(self, path: str, *bodies: Any) -> list["Future[httpx.Response]"]:
@@ -44,11 +43,9 @@ class Crowd:
         def one(number: int) -> httpx.Response:
             token = self.tokens[number % len(self.tokens)]
             start.wait(60)
-            return self.http.post(
-                self.urls[number // len(self.tokens) % len(self.urls)] + path,
-                json=bodies[number % len(bodies)],
-                headers={"authorization": f"Bearer {token}"},
-            )
+            with self.served.http(token) as http:
+                url = self.urls[number // len(self.tokens) % len(self.urls)]
+                return http.post(url + path, json=bodies[number % len(bodies)], timeout=120)
 
         return [self.threads.submit(one, number) for number in range(TRIES)]
 
@@ -74,11 +71,10 @@ def crowded(served_both) -> Iterator[Any]:
         urls = [served_both.url]
         if not served_both.database.is_sqlite:
             urls.append(stack.enter_context(beside(served_both)))
-        http = stack.enter_context(served_both.http())
         threads = stack.enter_context(ThreadPoolExecutor(TRIES))
 
         def gathered(count: int = CUSTOMERS, **limits: int) -> Crowd:
-            return Crowd(served_both, urls, customers(served_both, count, **limits), http, threads)
+            return Crowd(served_both, urls, customers(served_both, count, **limits), threads)
 
         yield gathered
 
@@ -104,7 +100,7 @@ class Placers:
         self._threads = [threading.Thread(target=self._place) for _ in range(count)]
         self.failures: list[BaseException] = []
 
-    def __enter__(self) -> "Placers":
+    def __enter__(self) -> Self:
         for each in self._threads:
             each.start()
         return self
@@ -121,7 +117,7 @@ class Placers:
             try:
                 with database.write() as tx:
                     machines.attend(tx, clock.now())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - told at the end of the test
                 if not lost_race(error):
                     self.failures.append(error)
         database.close()

@@ -217,10 +217,12 @@ def test_what_was_done_before_a_refusal_is_said(operator: Arable, customer: Arab
 
 
 def test_a_server_that_comes_back_is_waited_for(customer: Arable) -> None:
-    customer("network", "create", "back", "--cidr", "10.2.0.0/24")
-    deleted = customer.json("network", "delete", "back", "--no-wait")
+    taken = customer.json("address", "acquire")
+    released = customer.json("address", "release", taken["id"], "--no-wait")
     with away_at_first(customer.environment["ARABLE_URL"], refuses=2) as url:
-        ran = customer("operation", "wait", deleted["id"], "--url", url, "-o", "json")
+        ran = customer(
+            "operation", "wait", released["id"], "--timeout", "60", "--url", url, "-o", "json"
+        )
     assert ran.json["state"] == "done"
     assert ran.err.count("trying again") == 1
 

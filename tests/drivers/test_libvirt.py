@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -196,6 +197,27 @@ def test_guests_outlive_their_libvirtd_and_the_driver_finds_both_again(
         daemon.stop()
     assert not daemon.pids()
     assert not _left_behind(daemon)
+
+
+def test_a_guest_that_ended_with_its_hosts_power_was_not_asked_to(tmp_path_factory) -> None:
+    daemon = LibvirtDaemon(tmp_path_factory.mktemp("lv"), RealClock(), capabilities=CAPABILITIES)
+    try:
+        daemon.start()
+        hypervisor = driver(daemon, tmp_path_factory.mktemp("con"))
+        guest = make.guest(disks=(make.blank_disk(tmp_path_factory.mktemp("disk")),))
+        hypervisor.ensure(guest)
+        for pid in (daemon.pids()[0], daemon.guests()[guest.machine]):
+            os.kill(pid, signal.SIGKILL)
+        make.wait_until(lambda: not daemon.pids(), "the power to be gone")
+        shutil.rmtree(daemon._places.run)  # it was in memory
+        daemon.start()
+        make.wait_until(lambda: _answers(hypervisor), "the driver to find libvirtd again")
+        assert power(hypervisor, guest) is GuestPower.CRASHED
+        hypervisor.ensure(guest)
+        assert power(hypervisor, guest) is GuestPower.RUNNING
+        hypervisor.close()
+    finally:
+        daemon.stop()
 
 
 def _answers(hypervisor) -> bool:

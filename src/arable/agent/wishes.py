@@ -36,6 +36,10 @@ class Wishes:
         held = self.manifest
         if change.base == 0:  # from nothing, said otherwise
             change = Change(base=None, generation=change.generation, items=change.items)
+        if change.base is not None and not change.items and change.generation == change.base:
+            if change.base != held.generation:
+                raise BadInput(f"nothing new since {change.base}, and {held.generation} is held")
+            return
         if change.base is not None and change.generation <= change.base:
             raise BadInput(f"change from generation {change.base} back to {change.generation}")
         manifest = apply(held, change)

@@ -42,7 +42,7 @@ def _upload(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DISK]", help="The disk file.", exists=True, dir_okay=False, readable=True, show_default=False
+            metavar="DISK", help="The disk file.", exists=True, dir_okay=False, readable=True, show_default=False
         ),
     ] = None,
     format_: Format = None,

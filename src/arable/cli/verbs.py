@@ -25,6 +25,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _VERBS = {"page": "list", "get": "show"}
+_MORE = {
+    "machine deploy": "One machine, or many alike: all of them or none. The first one of an account in a zone makes "
+    "its default network. If no host can take one, it is removed again, and why is said.",
+    "machine destroy": "It is switched off, and its name is free at once. For some time (the setting expunge_seconds) "
+    "`arable machine recover` brings it back; then its disks are erased.",
+    "machine recover": "Before its disks are erased. A name that is taken by now is changed with --name.",
+    "machine expunge": "Its disks are erased now: nothing can be recovered.",
+    "machine resize": "To another offering. Its disks stay as they are.",
+    "machine explain": "What it waits for, and why it was placed or refused: per rule, how many hosts fell to it.",
+    "network create": "It has its own router, and a public address as its way out if there is one to spare.",
+    "address associate": "The network's routing appliance answers for it from then on.",
+    "address release": "Anybody can have it then. Its rules must be deleted before.",
+    "join-token create": "Its text is shown this once: it goes to `arable agent join` on the host, on standard input.",
+    "key create": "Its text is shown this once. `arable login --key-stdin` keeps it in a profile.",
+}
+"""What is to be known besides, where the name and the options do not say it."""
+
+_EMPTY = ("How to", "Which ", "A new ", "What to change", "What is said")
+"""How the descriptions of bodies begin that say no more than the call's own."""
+
 _LIMIT = "limit_"
 _SHOWN = 100  # machines that are looked at again after they were deployed
 
@@ -126,10 +146,13 @@ class Verb:
         return made
 
     def _help(self) -> str:
+        """The call's sentence, and what is to be known besides: said here, or by the body that it takes."""
         text = inspect.getdoc(self.function) or ""
         body = self.structs.get("ask")
-        more = (inspect.getdoc(body) or "") if body is not None else ""
-        return f"{text}\n\n{more}" if more and more not in text else text
+        more = _MORE.get(f"{self.noun.name} {self.name}", "")
+        if not more and body is not None and not (inspect.getdoc(body) or "").startswith(_EMPTY):
+            more = inspect.getdoc(body) or ""
+        return f"{text}\n\n{more}" if more else text
 
     def _parameters(self) -> Iterator[Parameter]:
         if self.subject is not None:
@@ -193,6 +216,8 @@ class Verb:
             texts = subjects if self.many else [subjects]
             ids = [(names.id_of(cli, noun, text, gone=gone),) for text in texts]
         how = cli.how if self.writes else {}
+        if cli.key is not None and len(ids) > 1:
+            raise Misused("a key is for one request; say one thing", field="--idempotency-key")
         answers: list[Any] = []
         try:
             for id_ in ids:

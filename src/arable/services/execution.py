@@ -118,7 +118,7 @@ class Executor:
         """Do a use case that writes, with all that belongs to it, in one transaction."""
         if order.case.batch is not None and not order.dry_run:
             return self.writer.submit_batch(self._batch(order.case), order)
-        return self.writer.submit(lambda tx: self._one(tx, order))
+        return self.writer.submit(lambda tx: self._one(tx, order), order.caller.account)
 
     def note(self, order: Order, error: CloudError) -> "Future[None] | None":
         """Write down that somebody was refused, where that is worth it. Not for single ones of a batch."""

@@ -56,8 +56,8 @@ class Calls:
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
-        """No more image parts."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """No more image parts, and nobody in the store on their behalf."""
+        self._threads.shutdown(cancel_futures=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

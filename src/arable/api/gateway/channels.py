@@ -93,7 +93,7 @@ class Channels:
             await self._note()
         except CloudError as error:
             log.info("channels closed, and the store does not know yet: %s", error.public)
-        self._threads.shutdown(wait=False)
+        await self._loop.run_in_executor(None, self._threads.shutdown)
 
     def nudge(self, hosts: Collection[HostId]) -> None:
         """These hosts' manifests grew; after the commit, from any thread."""

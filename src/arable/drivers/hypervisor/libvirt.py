@@ -34,7 +34,14 @@ _OFF = frozenset(
     [libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_NOSTATE, libvirt.VIR_DOMAIN_CRASHED]
 )
 # Not among them: FAILED, a start that came to nothing. Whoever asked for the start was told.
-_UNASKED = frozenset([libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_DAEMON])
+# UNKNOWN is what a guest has that ended with its host's power: libvirt has forgotten that it ran.
+_UNASKED = frozenset(
+    [
+        libvirt.VIR_DOMAIN_SHUTOFF_CRASHED,
+        libvirt.VIR_DOMAIN_SHUTOFF_DAEMON,
+        libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN,
+    ]
+)
 _LOOKS = 5  # at a guest that comes and goes while it is looked at
 _STATS = (
     libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
