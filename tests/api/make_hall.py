@@ -142,7 +142,9 @@ def make_hall(
     ground = Ground(zone, pools, (), {part.sha256: KERNEL})
     writer: Any = served.writer  # in a thread of its own, as in a real server
     entropy = Entropy("hall")
-    return Hall(Cloud(served.database, clock, entropy, served.around, ground, nodes, writer, loop))
+    return Hall(
+        SharedCloud(served.database, clock, entropy, served.around, ground, nodes, writer, loop)
+    )
 
 
 def _host(

@@ -144,16 +144,15 @@ def test_two_hundred_machines_for_a_hundred_places_are_a_hundred_machines(crowde
     running = hall.guests()
     assert len(running) == len(set(running)) == SLOTS
     assert crowd.rows("select sum(used_machines), sum(used_volumes) from quota") == [(SLOTS, SLOTS)]
-    ended = [
-        crowd.served.operator.operations.get(answer.json()["operation"]["id"]) for answer in answers
-    ]
+    ended = [crowd.served.operator.operations.get(answer.json()["operation"]) for answer in answers]
     assert Counter(each.state for each in ended) == {"done": SLOTS, "failed": TRIES - SLOTS}
     for failed in (each for each in ended if each.state == "failed"):
         assert failed.error is not None
-        assert failed.error.kind == "no-room"
-        assert "memory" in failed.error.message
+        assert failed.error.type == "urn:arable:problem:no-room"
+        assert "memory" in failed.error.detail
         assert len(failed.error.why["hosts"]) == 5
-        assert all("memory" in rule for rule in failed.error.why["hosts"].values())
+        rules = set(failed.error.why["hosts"].values())
+        assert rules == {"needs 512 MiB of memory, 0 free"}
 
 
 def test_two_hundred_machines_for_a_limit_of_a_hundred_are_a_hundred_machines(crowded):

@@ -62,7 +62,7 @@ def test_a_refusal_tells_for_each_host_the_first_rule_it_fails() -> None:
     assert answer.by_host == {
         "a": "is in maintenance",
         "b": "lacks a tag of gpu",
-        "c": f"needs {512 * 9} MiB, {512 * 4} free",
+        "c": f"needs {512 * 9} MiB of memory, {512 * 4} free",
     }
     assert answer.reasons == {"take no machines now": 1, "lack a tag": 1, "lack memory": 1}
     assert answer.told() == (

@@ -386,7 +386,7 @@ def test_a_change_that_changes_nothing_is_no_generation(lone_cloud):
 # --- explanations ---------------------------------------------------------------------------------------------------
 
 REFUSED = """{"refused": "no host can take this: 2 lack memory", "reasons": {"lack memory": 2},
- "hosts": {"east-1": "needs 512 MiB, 100 free", "east-2": "needs 512 MiB, 0 free"}}"""
+ "hosts": {"east-1": "needs 512 MiB of memory, 100 free", "east-2": "needs 512 MiB of memory, 0 free"}}"""
 
 
 def test_a_refusal_is_explained_per_rule_and_to_operators_per_host(lone_cloud):
@@ -398,7 +398,7 @@ def test_a_refusal_is_explained_per_rule_and_to_operators_per_host(lone_cloud):
     assert "2 hosts lack memory" in mine.says
     assert "east-1" not in repr(mine)
     theirs = lone_cloud.do(operator, explanations.explain, id_)
-    assert "east-1: needs 512 MiB, 100 free" in theirs.says
+    assert "east-1: needs 512 MiB of memory, 100 free" in theirs.says
 
 
 @pytest.mark.parametrize(("state", "wish"), FOUND)

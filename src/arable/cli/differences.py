@@ -68,7 +68,10 @@ def _machine(planner: "Planner", document: Document, found: Any) -> list[Differe
     skip = frozenset({"offering", "networks", "group", "start", "version"})
     made = _plain(planner, document, found, skip)
     said = document.fields
-    offering = planner.reference(document, "offering")
+    try:
+        offering = planner.reference(document, "offering")
+    except Pending:
+        offering = ""  # still to come, so another one
     if offering is not None and offering != found.offering:
         off = "" if found.state == "stopped" else "stop the machine first: it can be resized when it is off"  # fmt: skip
         made.append(Difference("offering", found.offering, said["offering"], off))
@@ -123,10 +126,18 @@ def _forward(planner: "Planner", document: Document, found: Any) -> list[Differe
         for name, value in wanted.items()
         if getattr(found, name) != value
     ]
-    machine = planner.machine(planner.reference(document, "machine") or "")
-    if found.nic not in {nic.id for nic in machine.nics}:
+    if found.nic not in _nics(planner, document):
         made.append(Difference("machine", found.nic, said["machine"]))
     return made
+
+
+def _nics(planner: "Planner", document: Document) -> set[str]:
+    """Ports of the machine that a forward leads to; none while the machine is still to come."""
+    try:
+        id_ = planner.reference(document, "machine")
+    except Pending:
+        return set()
+    return {nic.id for nic in planner.machine(id_ or "").nics}
 
 
 def _settings(document: Document, found: Any) -> list[Difference]:

@@ -162,7 +162,10 @@ def why_not(view: ZoneView, ask: PlacementAsk) -> dict[str, str]:
             case "lack CPU":
                 reason = f"needs {size.cpu_mhz} MHz, {max(0, int(view.free_mhz[at]))} free"
             case "lack memory":
-                reason = f"needs {size.memory_mib} MiB, {max(0, int(view.free_memory[at]))} free"
+                reason = (
+                    f"needs {size.memory_mib} MiB of memory, "
+                    f"{max(0, int(view.free_memory[at]))} free"
+                )
             case "lack disk":
                 reason = (
                     f"needs {size.disk_mib} MiB of disk, {max(0, int(view.free_disk[at]))} free"

@@ -8,6 +8,7 @@ from sqlalchemy import and_, exists, func, or_, select, type_coerce, update
 from sqlalchemy.types import Text
 
 from arable.domain.ids import AccountId, HostId, NetworkId, NicId, OperationId, ZoneId
+from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
 from arable.store import addresses as addresses_
 from arable.store import schema
@@ -155,12 +156,24 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
 
 
 def leaving_appliances(tx: Tx, host: HostId, generation: int) -> list[NetworkId]:
-    """Appliances that were taken back from a host, if it holds its newest manifest, which says so."""
-    holds = select(schema.host.c.id).where(
-        schema.host.c.id == host, schema.host.c.manifest_generation <= generation
+    """Appliances that were taken back from a host, if the manifest of that generation, which it holds, says so.
+
+    Other changes may be on their way to it meanwhile; a tombstone is forgotten once the host has told that it has it.
+    """
+    item, where = schema.manifest_item.c, schema.host.c
+    holds = select(where.id).where(where.id == host, where.acked_generation <= generation)
+    untold = (
+        select(item.id)
+        .where(
+            item.host == host,
+            item.kind == ItemKind.APPLIANCE,
+            item.id == _n.id,
+            item.generation > generation,
+        )
+        .exists()
     )
     query = select(_n.id).where(
-        _n.appliance_host.in_(holds), _n.appliance_state == ApplianceState.LEAVING
+        _n.appliance_host.in_(holds), _n.appliance_state == ApplianceState.LEAVING, ~untold
     )
     return list(tx.scalars(query))
 
