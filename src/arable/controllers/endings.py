@@ -52,10 +52,11 @@ def _hashable(failures: list[Failure]) -> bool:
 def refuse(
     tx: Tx, refused: Sequence[tuple[MachineRow, str, Mapping[str, Any]]], at: datetime
 ) -> None:
-    """These can't be started: one that never had a host leaves nothing behind, any other one is stopped again."""
+    """These can't be started. A deployment that never had a host leaves nothing behind; any other machine stays, off."""
     if not refused:
         return
-    fresh = [row for row, _told, _why in refused if not row.ran and not row.tries]
+    # Nobody has changed it since it was asked for, and no host was ever told of it.
+    fresh = [row for row, _told, _why in refused if row.generation == 1 and not row.told]
     fresh_ids = {row.id for row in fresh}
     attention.change_machines(
         tx,
