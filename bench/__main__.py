@@ -1,0 +1,26 @@
+"""`python -m bench NAME [ARGS]`."""
+
+import importlib
+import sys
+
+NAMES = {
+    "start-overhead": "a real machine's start, against plain QEMU's",
+    "deploy-rate": "deployments per second on 1,000 simulated hosts",
+    "list-latency": "lists and single machines at 100,000 machines",
+    "idle-cost": "memory and CPU of a server without anything to do",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one; the status is for the shell."""
+    if not argv or argv[0] not in NAMES:
+        told = "\n".join(f"  {name:16} {about}" for name, about in NAMES.items())
+        print(f"usage: python -m bench NAME [ARGS]\n{told}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"bench.{argv[0].replace('-', '_')}")
+    module.main(argv[1:])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
