@@ -122,7 +122,9 @@ def _running(this: _Settling, row: MachineRow) -> None:
     if row.state == _S.STARTING:
         this.told.append((row, "machine.running", "running"))
         state = MACHINE.next(_S.STARTING, _E.SEE_RUNNING)
-        row = row._replace(state=state, ran=True, tries=0, generation=row.generation + 1)
+        row = row._replace(
+            state=state, ran=True, tries=0, generation=row.generation + 1, why=_arrived(row)
+        )
     elif not row.operation:
         return
     this.change(this.end(row))
@@ -296,6 +298,13 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
 
 def _known(row: MachineRow) -> dict[str, object]:
     return msgspec.json.decode(row.why or "{}", type=dict[str, object])
+
+
+def _arrived(row: MachineRow) -> str:
+    """What it waited for is here."""
+    if '"waiting"' not in row.why:
+        return row.why
+    return msgspec.json.encode({k: v for k, v in _known(row).items() if k != "waiting"}).decode()
 
 
 def _why(row: MachineRow, **more: object) -> str:

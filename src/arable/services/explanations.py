@@ -64,7 +64,7 @@ def _state(machine: Machine, *, infra: bool) -> Iterator[str]:
 def _thought(why: Mapping[str, Any]) -> Iterator[str]:
     """What controllers noted at the last placement, refusal or failure."""
     if "waiting" in why:
-        yield f"waits {_plain(why['waiting'])}"
+        yield _plain(why["waiting"])
     if "refused" in why:
         yield f"was refused: {_plain(why['refused'])}"
     for reason, count in _counts(why.get("reasons")):
