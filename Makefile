@@ -26,7 +26,7 @@ test: setup ## the whole test suite, the real lab included (ARGS=… goes to pyt
 	$(PY) tools/test.py $(ARGS)
 
 world: setup ## the simulated cloud: SEEDS=200 of them, or SEED=n to replay one
-	$(PY) -m arable.sim.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+	$(PY) -m arable.sim.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200)) $(if $(STEPS),--steps $(STEPS))
 
 demo: setup ## bring up a cloud and do the main job (ONCE=1 leaves by itself)
 	$(PY) -m arable.processes.demo $(if $(ONCE),--once)

@@ -1,4 +1,4 @@
-"""Run the whole test suite: first what needs no special machine, in parallel, then the real drivers and the lab, in turn.
+"""Run the whole test suite: what needs no special machine, in parallel; the simulated world; the real drivers and the lab.
 
 Without root or the tools, the second part is left out and said to be: no test of it would be worth anything.
 """
@@ -8,13 +8,17 @@ import shutil
 import subprocess
 import sys
 
+SEEDS, STEPS = "200", "250"  # what fits; `make world` plays longer stories
 TOOLS = ("qemu-system-x86_64", "libvirtd", "ovs-vsctl", "nft", "dnsmasq", "bwrap", "ip")
 
 
 def main(more: list[str]) -> int:
-    """Both parts; the exit code of the first that failed."""
+    """All parts, whatever became of those before; the exit code of the first that failed."""
     python = [sys.executable, "-m", "pytest", "-q", *more]
     failed = subprocess.run([*python, "-m", "not real", "-n", "2"], check=False).returncode
+    if not more:
+        world = [sys.executable, "-m", "arable.sim.run", "--seeds", SEEDS, "--steps", STEPS]
+        failed = subprocess.run(world, check=False).returncode or failed
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if os.geteuid() != 0 or missing:
         why = f"missing: {', '.join(missing)}" if missing else "not root"

@@ -267,6 +267,21 @@ def test_an_upload_that_breaks_off_leaves_nothing(cloud, owner, things, chunked)
     wait_until(lambda: not cloud.server._adaptor._in_progress)
 
 
+def test_a_body_that_breaks_off_is_not_taken_for_a_whole_one(cloud):
+    """What came is good JSON, but more was announced."""
+    host, port = cloud.url.removeprefix("http://").split(":")
+    body = b'{"name": "acme"}'
+    head = (
+        f"POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) + 10}\r\n"
+        f"Authorization: Bearer {cloud.token(cloud.operator)}\r\n"
+        "Content-Type: application/json\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=60) as line:
+        line.sendall(head.encode() + body)
+        wait_until(lambda: cloud.server._adaptor._in_progress)
+    wait_until(lambda: not cloud.server._adaptor._in_progress)
+
+
 def test_what_is_someone_elses_does_not_exist(post, other, things):
     """In a path and in a body; the whole table of them is in tests/api/test_every_operation.py."""
     ids = things.ids

@@ -168,6 +168,9 @@ def test_who_may_is_answered_and_who_may_not_is_told_what_they_lack(crowd, op):
         answer = crowd.ask(role, op)
         if answer.status_code != status or reason not in answer.text:
             wrong[role] = (answer.status_code, answer.text)
+        if not may(role, op.name):  # nor is looked at what they say
+            nonsense = crowd.ask(role, op, content=b"{", query="colour=red")
+            assert nonsense.status_code == 403, (role, nonsense.text)
     assert not wrong
     assert crowd.everything() == before
 

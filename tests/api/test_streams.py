@@ -85,6 +85,20 @@ def test_a_stream_goes_on_after_the_last_number_without_gap_or_repetition(served
     assert len(numbers) == 8
 
 
+def test_nothing_is_told_up_to_the_number_that_was_named(served):
+    """Also when that one has not been given yet."""
+    alice = served.customer("alice")
+    account = served.accounts["alice"]
+    happen(served, happened(account, "0"))
+    (first,) = alice.events.page(EventQuery(kind="machine")).items
+    ahead = alice.events.stream(EventStreamQuery(kind="machine"), last=first.number + 2)
+    follower = Follower(ahead, 1)
+    wait_until(lambda: following(served) == 1)
+    for text in ("1", "2", "3"):
+        happen(served, happened(account, text))
+    assert follower.all() == ["3"]
+
+
 def test_more_than_a_page_was_missed(served):
     alice = served.customer("alice")
     account = served.accounts["alice"]

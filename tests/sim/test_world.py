@@ -5,9 +5,18 @@ import pytest
 from arable.sim.world import World
 
 
-@pytest.mark.parametrize("seed", [str(n) for n in range(24)])
+ONCE_FAILED = [
+    "2",
+    "8",
+    "15",
+    "18",
+    "22",
+]  # each told of a bug; `make world SEEDS=200` plays many more
+
+
+@pytest.mark.parametrize("seed", ONCE_FAILED)
 def test_whatever_happens_the_rules_hold_and_all_wishes_come_true(seed: str) -> None:
-    World(seed).run(400)
+    World(seed).run(600)
 
 
 def test_a_seed_tells_the_same_story_twice() -> None:

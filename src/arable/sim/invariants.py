@@ -98,9 +98,7 @@ def _vlans(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     owner: dict[int, str] = dict(
         tx.execute(text("select tag, network from vlan where network is not null")).all()
     )
-    network_of: dict[str, str] = dict(
-        tx.execute(text("select id, network from nic")).all()
-    )
+    network_of: dict[str, str] = dict(tx.execute(text("select id, network from nic")).all())
     public = set(tx.scalars(text("select vlan from public_range")))
     for host, sim in hosts.items():
         for nic, port in sim.ports.items():
@@ -134,9 +132,7 @@ def _settled(tx: Tx) -> Iterator[str]:
 
 def _as_wished(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     rows = text("select id, host, state from machine")
-    wanted = {
-        MachineId(i): host for i, host, state in tx.execute(rows) if state == "running"
-    }
+    wanted = {MachineId(i): host for i, host, state in tx.execute(rows) if state == "running"}
     there = {
         machine: host
         for host, sim in hosts.items()
