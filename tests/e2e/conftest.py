@@ -21,6 +21,7 @@ from e2e.lab_cloud import LabCloud
 HERE = Path(__file__).parent
 OF_THIS_DIRECTORY = ExitStack()
 ONLY_BLUES = "10.1.1.77"
+READY = "wget -q -O /dev/null http://127.0.0.1/ && ip route | grep -q default"
 
 
 @pytest.hookimpl(trylast=True)
@@ -60,6 +61,9 @@ def both(cloud: LabCloud) -> tuple[Customer, Customer]:
     right = blue.deploy("right", tags=("right",), networks=(NicIn(address=ONLY_BLUES),))
     red.wait(reds)
     blue.wait(left, right)
+    for who in (red, blue):
+        for name in who.machines():
+            who.at(name).run(READY)
     return red, blue
 
 

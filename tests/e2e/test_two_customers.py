@@ -9,7 +9,6 @@ import pytest
 
 from arable.drivers.namespaces import inside
 from arable.lab import look
-from arable.wire.networks import NetworkOut
 from arable.wire.rules import FirewallIn, ForwardIn
 from drivers.frames import ARP, IPV4, Seen, Wiretap
 from e2e.conftest import ONLY_BLUES
@@ -110,41 +109,162 @@ def test_the_trunk_carries_each_customers_tag(
 # -- lies -----------------------------------------------------------------------------------------------------------
 
 
-def heard_of_host(cloud: LabCloud, tap: Wiretap, guest: Terminal, mac: str, lie: str) -> list[Seen]:
-    """All that leaves the host while the guest lies, up to an honest word that follows."""
-    guest.run("ip neigh flush dev eth0; ping -c 1 -w 30 red-2 || ping -c 1 -w 30 right")
-    guest.outcome(lie)
-    honest = "ping -c 1 -w 30 -s 777 10.1.1.1"
-    guest.run(honest)
-    return tap.until(lambda seen: seen.source == mac and len(seen.payload) == 777 + 28)
+def heard_of_host(
+    cloud: LabCloud, red: Customer, name: str, *, prepare: str, lie: str, undo: str
+) -> list[Seen]:
+    """All that leaves the machine's host, from before the guest lies up to an honest word that follows."""
+    host = cloud.whereabouts()[name]
+    mac, at = red.machine(name).nics[0].mac, red.at(name)
+    with wiretap(cloud, f"pod-{host[0]}", host) as tap:
+        at.run(prepare)
+        try:
+            at.outcome(lie)
+        finally:
+            at.run(undo)
+        at.run(f"ping -c 1 -w 30 -s 777 {GATEWAY}")
+        return tap.until(lambda seen: seen.source == mac and len(seen.payload) == 777 + 28)
 
 
 def sender(seen: Seen) -> str:
-    """Who says to have sent a packet."""
+    """Whose address a packet bears."""
     if seen.kind == ARP:
         return socket.inet_ntoa(seen.payload[14:18])
     return socket.inet_ntoa(seen.payload[12:16]) if seen.kind == IPV4 else ""
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        pytest.param(f"ping -c 2 -w 3 -I {FOREIGN} {{partner}}", id="packets"),
-        pytest.param(f"arping -c 2 -w 3 -I eth0 -s {FOREIGN} {{partner}}", id="arp questions"),
-        pytest.param(f"arping -A -c 2 -w 3 -I eth0 -s {FOREIGN} {FOREIGN}", id="arp answers"),
-    ],
-)
-def test_a_machine_can_not_send_with_an_address_it_was_not_given(
-    cloud: LabCloud, red: Customer, lie: str
+LIES = [
+    pytest.param("ping -c 2 -w 3 -I {foreign} {partner}", id="packets"),
+    pytest.param("arping -c 2 -w 3 -I eth0 -s {foreign} {partner}", id="arp questions"),
+    pytest.param("arping -A -c 2 -w 3 -I eth0 -s {foreign} {foreign}", id="arp answers"),
+]
+
+
+@pytest.fixture
+def far(cloud: LabCloud, red: Customer) -> tuple[str, str]:
+    """The machine whose way to the appliance leads over the trunk, and its partner."""
+    where = cloud.whereabouts()
+    names = sorted(red.machines(), key=lambda name: where[name])
+    return names[1], names[0]
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("foreign", [FOREIGN, GATEWAY])
+def test_a_machine_can_not_speak_for_an_address_it_was_not_given(
+    cloud: LabCloud, red: Customer, far: tuple[str, str], lie: str, foreign: str
 ) -> None:
-    name, partner = on(cloud, red, "b1"), on(cloud, red, "a1")
-    at = red.at(name)
+    name, partner = far
+    heard = heard_of_host(
+        cloud,
+        red,
+        name,
+        prepare=f"ip addr add {foreign}/32 dev eth0",
+        lie=lie.format(foreign=foreign, partner=red.address(partner)),
+        undo=f"ip addr del {foreign}/32 dev eth0",
+    )
+    from_guest = [seen for seen in heard if seen.source == red.machine(name).nics[0].mac]
+    assert red.address(name) in {sender(seen) for seen in from_guest}
+    assert foreign not in {sender(seen) for seen in from_guest}
+
+
+def test_a_machine_can_not_speak_with_another_mac(
+    cloud: LabCloud, red: Customer, far: tuple[str, str]
+) -> None:
+    name, partner = far
     mac = red.machine(name).nics[0].mac
-    at.run(f"ip addr add {FOREIGN}/32 dev eth0")
-    try:
-        with wiretap(cloud, "pod-b", "b1") as tap:
-            heard = heard_of_host(cloud, tap, at, mac, lie.format(partner=red.address(partner)))
-    finally:
-        at.run(f"ip addr del {FOREIGN}/32 dev eth0")
-    assert FOREIGN not in {sender(seen) for seen in heard}
-    assert red.address(name) in {sender(seen) for seen in heard}
+    heard = heard_of_host(
+        cloud,
+        red,
+        name,
+        prepare=f"ip link set eth0 address {FOREIGN_MAC}",
+        lie=f"ping -c 2 -w 3 {red.address(partner)}; arping -c 1 -w 2 -I eth0 {GATEWAY}",
+        undo=f"ip link set eth0 address {mac}",
+    )
+    macs = {seen.source for seen in heard}
+    assert mac in macs
+    assert FOREIGN_MAC not in macs
+    asked = [seen for seen in heard if seen.kind == ARP]
+    assert FOREIGN_MAC not in {seen.payload[8:14].hex(":") for seen in asked}
+
+
+# -- the way out, and in --------------------------------------------------------------------------------------------
+
+
+def test_each_network_goes_out_with_its_own_public_address(red: Customer, blue: Customer) -> None:
+    for at, network in ((red.at("red-1"), red.network()), (blue.at("right"), blue.network())):
+        told = json.loads(at.run(f"wget -q -O - {OUTSIDE}"))
+        assert told["caller"] == network.source_nat
+
+
+def test_nobody_gets_in_without_a_rule(cloud: LabCloud, blue: Customer) -> None:
+    public = blue.network().source_nat
+    assert public
+    assert reaches(cloud.site, "internet", public, 80) == ""
+    assert reaches(cloud.site, "internet", public, 22) == ""
+    assert reaches(cloud.site, "internet", "203.0.113.1", 80) != ""  # the question itself works
+
+
+@pytest.fixture
+def way(red: Customer) -> Iterator[str]:
+    """A public address of red's that leads to red-2."""
+    address, rule = red.open_way("red-2")
+    yield address
+    red.wait(red.api.rules.delete(rule.id).id)
+
+
+def test_a_forward_leads_from_the_internet_to_the_machine(
+    cloud: LabCloud, way: str, red: Customer, blue: Customer
+) -> None:
+    told = look.fetch(cloud.site, f"http://{way}/").text.splitlines()
+    assert told[:2] == ["hostname=red-2", f"ip={red.address('red-2')}"]
+    public = blue.network().source_nat
+    assert public
+    assert reaches(cloud.site, "internet", public, 80) == ""
+
+
+def test_a_change_of_rules_leaves_connections_alone(
+    cloud: LabCloud, way: str, red: Customer
+) -> None:
+    with half_a_question(cloud, way) as line:
+        public = next(one.id for one in red.api.addresses.all() if one.address == way)
+        other = red.api.rules.firewall(FirewallIn(address=public, protocol="icmp"))
+        red.wait(other.operation)
+        machine = red.machine("red-1").id
+        more = red.api.rules.forward(
+            ForwardIn(address=public, first_port=8022, machine=machine, to_port=22, open=True)
+        )
+        red.wait(more.operation)
+        assert ssh_greets(cloud, way, 8022)
+        red.wait(*[red.api.rules.delete(made.rule.id).id for made in (other, more)])
+        until(lambda: not ssh_greets(cloud, way, 8022), "the rules are gone")
+        line.sendall(b"\r\n")
+        told = line.recv(4096)
+        while piece := line.recv(4096):
+            told += piece
+    assert b"hostname=red-2" in told
+
+
+@contextmanager
+def half_a_question(cloud: LabCloud, address: str) -> Iterator[socket.socket]:
+    """A connection to a web server that waits for the rest."""
+
+    def ask() -> socket.socket:
+        line = socket.create_connection((address, 80), timeout=60)
+        line.sendall(b"GET / HTTP/1.0\r\n")
+        return line
+
+    with inside(cloud.netns("internet"), ask) as line:
+        yield line
+
+
+def ssh_greets(cloud: LabCloud, address: str, port: int) -> bool:
+    def ask() -> bool:
+        try:
+            with socket.create_connection((address, port), timeout=2) as line:
+                line.settimeout(30)
+                return line.recv(64).startswith(b"SSH-2.0")
+        except ConnectionRefusedError:
+            return False
+        except TimeoutError:
+            return False
+
+    return inside(cloud.netns("internet"), ask)

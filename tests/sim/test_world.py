@@ -4,7 +4,6 @@ import pytest
 
 from arable.sim.world import World
 
-
 ONCE_FAILED = [
     "2",
     "8",

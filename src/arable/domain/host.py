@@ -51,6 +51,7 @@ class Host:
     acked_generation: int = 0
     server: str = ""
     seen_at: datetime | None = None
+    epoch: int = 1  # one more each time it is let in anew: certificates of earlier epochs are worth nothing
     generation: int = 1
     created_at: datetime
 
@@ -100,7 +101,10 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinToken:
-    """Lets one host join one pod. The token's text is kept nowhere; what comes with it says who the host is."""
+    """Lets one host join one pod. The token's text is kept nowhere; what comes with it says who the host is.
+
+    With a `host`, a token that was not used yet lets that one in anew and makes no other.
+    """
 
     id: JoinTokenId
     pod: PodId

@@ -5,8 +5,8 @@ made inside the lab's management segment and handed to `arable server`, and noth
 the machine's own network.
 """
 
+import os
 import socket
-import subprocess
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -38,20 +38,24 @@ def gateway_socket(site: Site, region: Region) -> socket.socket:
 
 def start(site: Site, region: Region, argv: Sequence[str]) -> Process:
     """Start the region's server; `argv` gets the gateway's file descriptor appended. Its own session: Ctrl-C is ours."""
-    with (
-        gateway_socket(site, region) as gateway,
-        site.place.log(f"server-{region.name}").open("ab") as said,
-    ):
-        child = subprocess.Popen(  # it outlives this call, and perhaps this process
-            [*argv, "--gateway-fd", str(gateway.fileno())],
-            env=environment(site.place.id),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            pass_fds=[gateway.fileno()],
-            start_new_session=True,
+    log = site.place.log(f"server-{region.name}")
+    with gateway_socket(site, region) as gateway:
+        door = gateway.fileno()
+        words = [*argv, "--gateway-fd", str(door)]
+        # Not by `subprocess`, which would look after it: it outlives this call, and perhaps this process.
+        pid = os.posix_spawnp(
+            words[0],
+            words,
+            environment(site.place.id),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+                (os.POSIX_SPAWN_DUP2, door, door),  # this is how it gets inherited
+            ],
+            setsid=True,
         )
-    server = living.process(child.pid)
+    server = living.process(pid)
     if server is None or not server.alive:
         raise Unavailable("the management server ended at once; its log says why")
     note(site, region.name, ServerRecord(argv=tuple(argv), process=server))

@@ -62,6 +62,7 @@ class Cloud:
     ready: dict[str, Ready] = field(default_factory=dict)
     site: Site | None = None
     children: dict[str, "Popen[bytes]"] = field(default_factory=dict)
+    is_new: bool = False  # its first start
 
     def ended(self) -> str:
         """What of a simulated cloud ended by itself, by name; empty if nothing did."""
@@ -92,6 +93,7 @@ def cloud(wanted: Wanted, clock: Clock, say: Say) -> Iterator[Cloud]:
     """The cloud is up inside the block; nothing of it runs after it. Its data stays."""
     wanted.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = Cloud(wanted)
+    made.is_new = not made.operator_file.exists()
     with ExitStack() as stack:
         if wanted.simulated:
             _simulated(made, clock, say, stack)
@@ -183,9 +185,9 @@ def _operator(wanted: Wanted, region: Region, url: str) -> Arable:
     if path.exists():
         return Arable(url, path.read_text())
     first = credentials(data)
-    client = Arable(url)
-    client.sign_in(first.name, first.password)
-    secret = client.keys.create(KeyIn(name="arable up", expires_in_days=3650)).secret
+    with Arable(url) as client:
+        client.sign_in(first.name, first.password)
+        secret = client.keys.create(KeyIn(name="arable up", expires_in_days=3650)).secret
     assert secret, "a fresh key is told"
     keep(path, secret, Entropy.system())
     return Arable(url, secret)

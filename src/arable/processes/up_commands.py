@@ -11,6 +11,7 @@ from arable.lab.topology import Topology
 from arable.processes import up
 from arable.processes.lab_commands import Data, told
 from arable.processes.leaving import until_told
+from arable.processes.server import credentials
 from arable.processes.up import Cloud, Say, Wanted
 from arable.runtime.clock import Clock, RealClock
 
@@ -69,8 +70,8 @@ def look_around(cloud: Cloud) -> str:
         "",
         "The cloud is up.",
         f"  API              {cloud.url}/v1, described at {cloud.url}/docs",
-        f"  first operator   {cloud.operator_file} (shown nowhere else)",
-        f"  sign in          arable login --url {cloud.url} --name operator",
+        f"  first operator   {_first_operator(cloud)}",
+        f"  sign in          arable login --url {cloud.url} --credentials {cloud.operator_file}",
         "  then             arable zone list; arable host list; arable machine list",
     ]
     if cloud.site is not None:
@@ -80,6 +81,14 @@ def look_around(cloud: Cloud) -> str:
             f"  break something  arable lab fail power a2 {at}",
         ]
     return "\n".join([*lines, "Ctrl-C takes it down; its data stays for the next `arable up`."])
+
+
+def _first_operator(cloud: Cloud) -> str:
+    """Told once; whoever missed it finds it in the file, which only its owner can read."""
+    if not cloud.is_new:
+        return f"as told at the first start; in {cloud.operator_file}"
+    first = credentials(cloud.operator_file.parent)
+    return f"{first.name}, password {first.password} (in {cloud.operator_file})"
 
 
 def stay(cloud: Cloud, clock: Clock) -> None:

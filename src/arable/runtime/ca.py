@@ -4,7 +4,8 @@ A host is who its certificate says: the common name is the host's id, the extend
 server's or a host's, and neither can stand in for the other. Nothing that a request carries (subject, extensions)
 is taken over: the authority says who somebody is, the request only brings the public key. Host certificates live
 for at most a day, so there are no revocation lists: a host that was removed is refused by its id at once, and its
-certificate is worthless soon after. Keys are made by OpenSSL, from the operating system's chance.
+certificate is worthless soon after. One that was let in anew has certificates of the next epoch, which is written in
+them, and those of the epochs before are refused. Keys are made by OpenSSL, from the operating system's chance.
 
 The private key and the certificate are one file, linked to its name when it is complete: an authority is either
 whole or not there, however often its creation was killed.
@@ -35,6 +36,8 @@ from arable.runtime.secret import Secret
 
 HOST_HOURS = 24
 """The longest life of a host's certificate."""
+FIRST_EPOCH = 1
+"""Of whoever joined once. It is not written into a certificate; each later one is."""
 
 _FILE = "authority.pem"
 _LIFE = timedelta(days=3650)
@@ -74,6 +77,7 @@ class Peer:
     kind: IdentityKind
     fingerprint: str
     until: datetime
+    epoch: int = FIRST_EPOCH
 
 
 class Authority:
@@ -165,6 +169,8 @@ class Authority:
         kind: IdentityKind,
         hours: int,
         names: Iterable[str] = (),
+        *,
+        epoch: int = FIRST_EPOCH,
     ) -> str:
         """A certificate (PEM) for the key in `request` (PEM). `names`: DNS names and addresses of a server.
 
@@ -181,7 +187,7 @@ class Authority:
             raise BadInput("not a name for a certificate", field="common_name")
         builder = (
             _builder(
-                _subject(common_name),
+                _subject(common_name, epoch),
                 self._certificate.subject,
                 _public_key(request),
                 now=self._clock.now(),
@@ -234,6 +240,11 @@ def pinned(authority: str, fingerprint: str) -> str:
     if not hmac.compare_digest(found, fingerprint.lower()):
         raise Forbidden("the server belongs to another cloud than the join token")
     return authority
+
+
+def until(certificate: str) -> datetime:
+    """When the certificate's life ends."""
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
 
 
 def should_renew(certificate: str, clock: Clock) -> bool:
@@ -295,9 +306,11 @@ def peer(der: bytes | None) -> Peer | None:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         kind = next(kind for kind, oid in _USAGE.items() if list(usage) == [oid])
         (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        epoch = _epoch(certificate.subject)
     except (x509.ExtensionNotFound, StopIteration, ValueError) as error:
         raise Forbidden("not a certificate of a server or a host") from error
-    return Peer(str(name.value), kind, _fingerprint(certificate), certificate.not_valid_after_utc)
+    until = certificate.not_valid_after_utc
+    return Peer(str(name.value), kind, _fingerprint(certificate), until, epoch)
 
 
 def _trust_only(context: ssl.SSLContext, authority: str) -> None:
@@ -354,8 +367,20 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _subject(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _subject(common_name: str, epoch: int = FIRST_EPOCH) -> x509.Name:
+    named = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if epoch != FIRST_EPOCH:
+        named.append(x509.NameAttribute(NameOID.SERIAL_NUMBER, str(epoch)))
+    return x509.Name(named)
+
+
+def _epoch(subject: x509.Name) -> int:
+    """Raises `ValueError` for what no subject of ours says."""
+    told = subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)
+    if not told:
+        return FIRST_EPOCH
+    (number,) = told
+    return int(number.value)
 
 
 def _own_key(key: ec.EllipticCurvePublicKey) -> x509.SubjectKeyIdentifier:

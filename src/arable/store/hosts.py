@@ -5,9 +5,9 @@ names its columns, and what concerns many hosts locks them in the order of their
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, select, update
 
@@ -32,6 +32,14 @@ class HostFilter:
     name: str | None = None
     states: Collection[HostState] = ()
     maintenance: bool | None = None
+
+
+class Channelled(NamedTuple):
+    """What a channel has to agree with: the newest manifest, the server that has it, the certificates that count."""
+
+    generation: int
+    server: str
+    epoch: int
 
 
 def add(tx: Tx, host: Host) -> None:
@@ -92,6 +100,13 @@ def measure(tx: Tx, host: HostId, columns: Mapping[str, Any]) -> None:
         tx.execute(update(t.host).where(t.host.c.id == host).values(**columns))
 
 
+def next_epoch(tx: Tx, host: Host) -> Host:
+    """The (locked) host is let in anew: certificates that it was given before are worth nothing from now on."""
+    after = replace(host, epoch=host.epoch + 1)
+    tx.execute(update(t.host).where(t.host.c.id == host.id).values(epoch=after.epoch))
+    return after
+
+
 def connected(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> None:
     """These (locked) hosts have their channel at `server` from now on."""
     tx.execute(
@@ -132,11 +147,12 @@ def left(tx: Tx, hosts: Collection[HostId], server: str) -> None:
     tx.execute(update(t.host).where(row.id.in_(free)).values(server=""))
 
 
-def channels(tx: Tx, hosts: Collection[HostId]) -> dict[HostId, tuple[int, str]]:
-    """For each of these hosts that exists: its newest manifest generation, and the server with its channel."""
+def channels(tx: Tx, hosts: Collection[HostId]) -> dict[HostId, Channelled]:
+    """Those of these hosts that exist."""
     row = t.host.c
-    query = select(row.id, row.manifest_generation, row.server).where(among(tx, row.id, hosts))
-    return {host: (generation, server) for host, generation, server in tx.execute(query)}
+    query = select(row.id, row.manifest_generation, row.server, row.epoch)
+    found = tx.execute(query.where(among(tx, row.id, hosts)))
+    return {host: Channelled(*rest) for host, *rest in found}
 
 
 def remove(tx: Tx, host: Host) -> None:

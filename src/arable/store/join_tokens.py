@@ -1,9 +1,9 @@
-"""How join tokens are kept: by their digest, used once."""
+"""How join tokens are kept: by their digest, used once. One may be bound to the host that it lets in anew."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 
 from arable.domain.host import JoinToken
 from arable.domain.ids import HostId, JoinTokenId, PodId
@@ -50,14 +50,24 @@ def page(
 
 
 def use(tx: Tx, token: JoinTokenId, host: HostId, request_hash: str, at: datetime) -> bool:
-    """Use the token for `host`; False when somebody else has."""
+    """Use the token for `host`; False when somebody else has, or it is another host's."""
     row = t.join_token.c
     done = tx.execute(
         update(t.join_token)
-        .where(row.id == token, row.used_at.is_(None))
+        .where(row.id == token, row.used_at.is_(None), or_(row.host.is_(None), row.host == host))
         .values(used_at=at, host=host, request_hash=request_hash)
     )
     return done.rowcount == 1
+
+
+def end_others(tx: Tx, token: JoinToken, at: datetime) -> None:
+    """All other tokens of this one's host, used or not, are over: no answer is given again for them either."""
+    row = t.join_token.c
+    tx.execute(
+        update(t.join_token)
+        .where(row.host == token.host, row.id != token.id, row.expires_at > at)
+        .values(expires_at=at)
+    )
 
 
 def remove(tx: Tx, token: JoinTokenId) -> None:

@@ -219,6 +219,7 @@ host = Table(
     _count("acked_generation"),
     _text("server", ""),  # the management server that holds its channel
     _at("seen_at", null=True),
+    _count("epoch", 1),  # in its certificates: those of an earlier one are refused
     _generation(),
     _at("created_at"),
     CheckConstraint("reserved_cpu_mhz * 100 <= cpu_mhz * cpu_percent", name="cpu"),
@@ -239,7 +240,7 @@ join_token = Table(
     _json("tags", "[]"),
     _at("expires_at"),
     _at("used_at", null=True),
-    Column("host", String, nullable=True),
+    Column("host", String, nullable=True),  # who joined by it, or who alone may
     _text("request_hash", ""),  # of the signing request that used it
     _at("created_at"),
 )

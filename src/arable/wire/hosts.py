@@ -15,10 +15,23 @@ Percent = Annotated[int, Meta(ge=10, le=10_000, description="Over-commit; 100 is
 
 
 class JoinTokenIn(In, frozen=True, kw_only=True):
-    """Lets one new host join."""
+    """Lets one new host join its pod; or, with `host`, lets that one in anew, which keeps what it is and has."""
 
-    pod: NameOrId
-    roles: Annotated[Roles, Meta(description="What the host is for.")] = ("compute",)
+    pod: Annotated[
+        NameOrId | None, Meta(description="Where a new host stands; its name or id.")
+    ] = None
+    host: Annotated[
+        NameOrId | None,
+        Meta(
+            description=(
+                "An existing host, by name or id, that lost its certificate or was off for longer than that lives."
+                " Its pod, roles and tags stay, so none may be given."
+            )
+        ),
+    ] = None
+    roles: Annotated[
+        Roles | None, Meta(description="What a new host is for; null: `compute`.")
+    ] = None
     tags: Tags = ()
     seconds: Annotated[
         Annotated[int, Meta(ge=1, le=86_400)] | None,
@@ -35,7 +48,7 @@ class JoinTokenOut(Out, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     expires_at: datetime
     used_at: datetime | None
-    host: Annotated[str | None, Meta(description="Who joined by it.")]
+    host: Annotated[str | None, Meta(description="Who joined by it, or who alone may.")]
     created_at: datetime
 
 
