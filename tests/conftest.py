@@ -6,13 +6,13 @@ import pytest
 
 from arable.store.database import Database
 from arable.store.schema import metadata
-from databases import fresh
-from postgres_cluster import Cluster, cluster
+from databases import EmptyDatabases, fresh
+from postgres_cluster import cluster
 from serving import Served, serving
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Cluster]:
+def postgresql() -> Iterator[EmptyDatabases]:
     """A private PostgreSQL server; its database `template_arable` has the tables."""
     with cluster() as running:
         running.run("create database template_arable")
@@ -20,7 +20,7 @@ def postgresql() -> Iterator[Cluster]:
         with template.write() as tx:
             metadata.create_all(tx)
         template.close()
-        yield running
+        yield EmptyDatabases(running)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

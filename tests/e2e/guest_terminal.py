@@ -6,7 +6,7 @@ server, agent, QEMU. No other way leads into a guest that has no open port.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -63,24 +63,29 @@ class Terminal:
 @contextmanager
 def terminal(customer: Arable, url: str, machine: str) -> Iterator[Terminal]:
     """A shell in the machine, as soon as there is one."""
-    with until(lambda: _attached(customer, url, machine), f"the console of {machine}") as line:
+    line, held = until(lambda: _attached(customer, url, machine), f"the console of {machine}")
+    with held:
         at = Terminal(line)
         at.run("true")  # a shell that is just starting throws away what was typed too early
         yield at
 
 
-def _attached(customer: Arable, url: str, machine: str) -> ClientConnection | None:
+def _attached(
+    customer: Arable, url: str, machine: str
+) -> tuple[ClientConnection, ExitStack] | None:
+    """A connection on which the guest says something, and what closes it."""
     try:
         ticket = customer.machines.console(machine).ticket
     except Refused:
         return None
     assert ticket, "a fresh ticket is told"
-    way = url.replace("http", "ws", 1)
-    line = connect(f"{way}/v1/console/{ticket}", proxy=None, compression=None, max_size=1 << 20)
-    try:
-        line.send(b"\n")
-        line.recv(timeout=30)
-    except (ConnectionClosed, TimeoutError):
-        line.close()
-        return None
-    return line
+    place = f"{url.replace('http', 'ws', 1)}/v1/console/{ticket}"
+    with ExitStack() as stack:
+        way = connect(place, proxy=None, compression=None, max_size=1 << 20)
+        line = stack.enter_context(way)
+        try:
+            line.send(b"\n")
+            line.recv(timeout=30)
+        except (ConnectionClosed, TimeoutError):
+            return None
+        return line, stack.pop_all()

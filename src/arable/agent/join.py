@@ -7,6 +7,9 @@ private key is made here and never leaves. Key and certificate are one file, so 
 
 A token works once, but its answer may be lost, with a connection or with this process. So the request that goes with
 it is kept until there is an identity: whoever brings the very same one is answered again.
+
+A certificate lives for a day. Whoever was off for longer can't renew any more and needs another token, made for that
+host; it then is who it was before, with what its directory holds (ledger, volumes), and says so to be made no other.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -34,6 +38,7 @@ from arable.runtime.ca import (
     new_request,
     pinned,
     should_renew,
+    until,
 )
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy
@@ -76,6 +81,10 @@ class Identity:
         """TLS as this host, with servers of its own cloud and nobody else."""
         return client_context(self.authority, self.file, self.file)
 
+    def over(self, clock: Clock, margin: timedelta = timedelta()) -> bool:
+        """Whether the certificate counts no more, or will not in a moment."""
+        return clock.now() + margin >= until(_certificate(self.file.read_text()))
+
     def renewable(self, clock: Clock) -> bool:
         """Whether half of the certificate's life is over."""
         return should_renew(_certificate(self.file.read_text()), clock)
@@ -89,8 +98,9 @@ def join(
     inventory: Inventory,
     *,
     entropy: Entropy,
+    again: HostId | None = None,
 ) -> Identity:
-    """Become a host of the cloud that gave the token. `server` is HOST:PORT.
+    """Become a host of the cloud that gave the token; or `again` the one that this is. `server` is HOST:PORT.
 
     Raises `Unauthenticated` for what is no token, `Forbidden` for a server of another cloud or a refusal.
     """
@@ -103,13 +113,16 @@ def join(
         name=name,
         request=made.request,
         inventory=inventory,
+        host=again or "",
     )
     answer = _post(server, "join", client_context(authority), ask)
+    if again and answer.host != again:
+        raise Forbidden(f"asked to be {again} again, was made {answer.host}")
     keep(directory / "authority.pem", authority, entropy)
     keep(directory / "pool", answer.pool, entropy)
     _keep_identity(directory, made.key, answer, entropy)
     (directory / _PENDING).unlink(missing_ok=True)
-    log.info("joined as %s", answer.host)
+    log.info("joined %sas %s", "anew " if again else "", answer.host)
     return Identity.load(directory)
 
 
@@ -129,12 +142,20 @@ def _pending(directory: Path, name: str, entropy: Entropy) -> Request:
     path = directory / _PENDING
     with suppress(FileNotFoundError, UnicodeDecodeError):
         key, begin, rest = path.read_text().partition(_REQUEST)
-        if begin:
+        if begin and not _in_use(directory, key):
             return Request(Secret(key), begin + rest)
     made = new_request(name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     keep(path, Secret(made.key.reveal() + made.request), entropy)
     return made
+
+
+def _in_use(directory: Path, key: str) -> bool:
+    """Whether the request was answered, and only was not removed: another identity needs another key."""
+    try:
+        return (directory / "identity.pem").read_text().startswith(key)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
 
 
 def _keep_identity(directory: Path, key: Secret, answer: JoinOut, entropy: Entropy) -> None:

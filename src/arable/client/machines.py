@@ -17,6 +17,7 @@ from arable.wire.machines import (
     RecoverIn,
     ResizeIn,
     StopIn,
+    UsageOut,
 )
 from arable.wire.operations import OperationOut
 
@@ -47,6 +48,10 @@ class Machines(Group):
     def explain(self, machine: str) -> ExplainOut:
         """Explain a machine."""
         return self._to.read(f"/v1/machines/{part(machine)}/explain", ExplainOut)
+
+    def usage(self, machine: str) -> UsageOut:
+        """Show what a machine uses."""
+        return self._to.read(f"/v1/machines/{part(machine)}/usage", UsageOut)
 
     def update(self, machine: str, ask: MachineChange, **how: Unpack[How]) -> MachineOut:
         """Rename a machine, or change its tags."""

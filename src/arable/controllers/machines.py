@@ -110,7 +110,9 @@ def _routed(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]
     hopeless = {
         row.id: refused[net] for net, rows in wanted.items() if net in refused for row in rows
     }
-    told = msgspec.json.encode({"waiting": "waits for the routing appliance of its network"}).decode()
+    told = msgspec.json.encode(
+        {"waiting": "waits for the routing appliance of its network"}
+    ).decode()
     for row in waiting:
         if row.id in blocked and row.id not in hopeless:
             this.change(row, state=row.state, host=None, why=told)

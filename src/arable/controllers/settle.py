@@ -19,7 +19,7 @@ from arable.domain.manifest import ApplianceSeen, GuestSeen, GuestState, HostRep
 from arable.domain.network import ApplianceState
 from arable.domain.settings import START_TRIES
 from arable.domain.units import Size
-from arable.store import addresses, attention, reservations, routing, settings, sights
+from arable.store import addresses, attention, reservations, routing, settings, sights, usage
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
@@ -73,6 +73,7 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
         if report.vlans is not None:
             sights.forget_presence(tx, report.host, report.generation, report.vlans)
         sights.pools(tx, report.host, report.pools)
+        usage.keep(tx, report.host, report.stats, at)
 
 
 def _guests(

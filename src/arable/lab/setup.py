@@ -10,8 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, Ovs, written
+from arable.agent.join import Identity
 from arable.client.arable import Arable
-from arable.domain.errors import Unavailable
+from arable.domain.errors import NotFound, Unavailable
 from arable.lab import power
 from arable.lab.guest_image import MEMORY_MIB, GuestImage
 from arable.lab.plan import UPLINK
@@ -26,7 +27,8 @@ from arable.wire.public_ranges import PublicRangeIn, PublicRangeQuery
 from arable.wire.zones import VlanRange, ZoneIn, ZoneQuery
 
 IMAGE = "tiny"
-INVITATION, IDENTITY = "join-token", "identity.pem"  # names of files
+INVITATION = "join-token"  # a file's name
+_SOON = timedelta(minutes=15)  # as long as a lab may take to come up on a busy machine
 OFFERINGS = (
     OfferingIn(name="tiny", cpus=1, cpu_mhz=500, memory_mib=MEMORY_MIB, root_mib=64),
     OfferingIn(name="small", cpus=1, cpu_mhz=1000, memory_mib=256, root_mib=1024),
@@ -111,19 +113,26 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def invite(cloud: Arable, site: Site, region: Region) -> None:
-    """Each host's agent is configured; one that has not joined yet has a token to do so, on its disk alone."""
+    """Each host's agent is configured, and can become a host or stay one."""
     for zone in region.zones:
         for pod, host in zone.hosts():
             disk = power.agent_disk(site.place, host.name)
             disk.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(power.agent_config(site.place, host.name), _config(region, host))
-            if not (disk / IDENTITY).exists():
-                admit(cloud, pod, host, disk)
+            admit(cloud, pod, host, disk, site.clock)
 
 
-def admit(cloud: Arable, pod: Pod, host: Host, home: Path) -> None:
-    """A token to join with, in the directory of the host's agent."""
-    token = cloud.join_tokens.create(JoinTokenIn(pod=pod.name, roles=host.roles, tags=host.tags))
+def admit(cloud: Arable, pod: Pod, host: Host, home: Path, clock: Clock) -> None:
+    """A token in the directory of the host's agent, if it needs one: to join, or to join anew after a day off."""
+    try:
+        before = Identity.load(home)
+    except NotFound:
+        ask = JoinTokenIn(pod=pod.name, roles=host.roles, tags=host.tags)
+    else:
+        if not before.over(clock, _SOON):
+            return
+        ask = JoinTokenIn(host=before.host)
+    token = cloud.join_tokens.create(ask)
     assert token.token, "a fresh token is told"
     _write(home / INVITATION, token.token.encode())
 

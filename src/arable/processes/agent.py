@@ -10,7 +10,7 @@ import signal
 import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,10 +54,11 @@ def join(path: Path, token: Secret) -> str:
     clock, entropy = RealClock(), Entropy.system()
     with ExitStack() as stack:
         _occupy(config, stack)
-        with suppress(NotFound):
-            raise Conflict(f"this host is {Identity.load(config.directory).host} already")
+        before = _present(config)
+        if before is not None and not before.over(clock):
+            raise Conflict(f"this host is {before.host} already")
         drivers = build(config, simulated(config, clock), clock, stack)
-        return _join(config, drivers, token, entropy).host
+        return _join(config, drivers, token, entropy, before).host
 
 
 async def live(configs: Sequence[AgentConfig], clock: Clock, entropy: Entropy) -> None:
@@ -105,7 +106,7 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         nudge.call = channel.nudge
         async with asyncio.TaskGroup() as group:
             group.create_task(channel.run())
-            group.create_task(_keep_fresh(passport, config, clock, entropy))
+            group.create_task(_keep_fresh(passport, config, drivers, clock, entropy))
 
 
 def _occupy(config: AgentConfig, stack: ExitStack) -> None:
@@ -140,49 +141,93 @@ class Later:
 
 
 async def _keep_fresh(
-    passport: Passport, config: AgentConfig, clock: Clock, entropy: Entropy
+    passport: Passport, config: AgentConfig, drivers: Drivers, clock: Clock, entropy: Entropy
 ) -> None:
+    """The certificate is renewed in its time. Where that was missed, the host joins anew; its guests run meanwhile."""
     while True:
-        passport.identity = await joining.renewed(passport.identity, config.servers, clock, entropy)
+        identity = passport.identity
+        if identity.over(clock):
+            passport.identity = await _joined(config, drivers, entropy, identity)
+        else:
+            passport.identity = await joining.renewed(identity, config.servers, clock, entropy)
         await asyncio.sleep(RENEWAL_SECONDS)
 
 
 async def _identity(config: AgentConfig, drivers: Drivers, entropy: Entropy) -> Identity:
-    """The one this host has, or gets with the token of the configuration: as soon as a server answers."""
+    """The one this host has, be it over, or gets with the token of the configuration: as soon as a server answers."""
+    found = _present(config)
+    if found is not None:
+        return found
+    if config.join_token is None or not config.join_token.exists():
+        return Identity.load(config.directory)  # which says what is missing
+    return await _joined(config, drivers, entropy)
+
+
+def _present(config: AgentConfig) -> Identity | None:
+    """None for a host that never joined."""
     try:
         return Identity.load(config.directory)
     except NotFound:
-        if config.join_token is None or not config.join_token.exists():
-            raise
+        return None
+
+
+async def _joined(
+    config: AgentConfig, drivers: Drivers, entropy: Entropy, before: Identity | None = None
+) -> Identity:
+    """An identity, or one like `before`, as soon as there is a token that counts and a server that answers."""
     pause = _JOIN_SECONDS
     while True:
         try:
-            token = Secret(
-                _invitation(config.join_token)
-            )  # anew: it may be replaced by a fresh one
-            made = await asyncio.to_thread(_join, config, drivers, token, entropy)
+            token = _invitation(config, before)  # read anew: it may be replaced by a fresh one
+            made = await asyncio.to_thread(_join, config, drivers, token, entropy, before)
         except CloudError as error:
             log.warning("not joined yet: %s", error.public)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _JOIN_LONGEST_SECONDS)
         else:
-            config.join_token.unlink(missing_ok=True)
+            if config.join_token is not None:
+                config.join_token.unlink(missing_ok=True)
             return made
 
 
-def _invitation(path: Path) -> str:
+def _invitation(config: AgentConfig, before: Identity | None) -> Secret:
+    path = config.join_token
     try:
-        return path.read_text().strip()
+        if path is None:
+            raise FileNotFoundError
+        return Secret(path.read_text().strip())
+    except FileNotFoundError as error:
+        if before is None:
+            raise NotFound(f"there is no join token at {path}") from error
+        where = f"put its token into {path}" if path else "give its token to `arable agent join`"
+        raise NotFound(
+            f"the certificate of {before.host} is over, so no server lets it in:"
+            f" an operator must run `arable host invite --host {before.host}`, then {where}"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise NotFound(f"the join token at {path} can't be read: {error}") from error
 
 
-def _join(config: AgentConfig, drivers: Drivers, token: Secret, entropy: Entropy) -> Identity:
+def _join(
+    config: AgentConfig,
+    drivers: Drivers,
+    token: Secret,
+    entropy: Entropy,
+    before: Identity | None = None,
+) -> Identity:
     has = inventory(config, drivers)()
     failure: CloudError | None = None
     for server in config.servers:
         try:
-            return joining.join(config.directory, server, token, config.name, has, entropy=entropy)
+            return joining.join(
+                config.directory,
+                server,
+                token,
+                config.name,
+                has,
+                entropy=entropy,
+                again=before.host if before else None,
+            )
         except CloudError as error:
             failure = error
     assert failure is not None, "a configuration names at least one server"

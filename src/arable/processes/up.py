@@ -211,7 +211,7 @@ def _simulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
         made.ready[region.name] = ready
         with _operator(wanted, region, ready.api) as operator:
             describe(operator, region, _no_guest(data))
-            hosts = _invite(operator, ready, data / "hosts", region)
+            hosts = _invite(operator, ready, data / "hosts", region, clock)
             agents = [sys.executable, "-m", fleet.__name__, str(data / "hosts")]
             child = stack.enter_context(children.child(agents, data / "agents.log"))
             made.children[f"the agents of {region.name}"] = child
@@ -222,14 +222,15 @@ def _lives(process: "Popen[bytes]") -> bool:
     return process.poll() is None
 
 
-def _invite(operator: Arable, ready: Ready, directory: Path, region: Region) -> set[str]:
+def _invite(
+    operator: Arable, ready: Ready, directory: Path, region: Region, clock: Clock
+) -> set[str]:
     names = set()
     for zone in region.zones:
         for pod, host in zone.hosts():
             home = directory / f"{zone.name}-{host.name}"
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not (home / setup.IDENTITY).exists():
-                setup.admit(operator, pod, host, home)
+            setup.admit(operator, pod, host, home, clock)
             config = written(_config(ready, home, host)).decode()
             keep(home / fleet.CONFIG, config, Entropy.system())
             names.add(host.name)

@@ -1,7 +1,8 @@
 """What hosts ask: to join, to have their certificate renewed, to be told what they should run, for image bytes.
 
 A host is not a caller with permissions. It may know what its own manifest names and nothing else, and it is who its
-verified certificate says; the gateway has seen to that before anything here is called.
+verified certificate says; the gateway has seen to that before anything here is called. What only the store knows is
+asked here: whether the host still exists, and whether it was let in anew since it got that certificate (its epoch).
 """
 
 import hashlib
@@ -43,10 +44,13 @@ from arable.store.nudges import nudge
 from arable.wire.agent import VERSION, Change, Hello, Item, JoinIn, JoinOut, RenewIn
 from arable.wire.common import NAME_PATTERN
 
+Greeting = tuple[HostId, Hello, int]
+"""Whom the certificate names, what they say, and the certificate's epoch."""
 Settle = Callable[[Tx, Sequence[HostReport], datetime], None]
 """Makes what hosts report what the cloud knows (`controllers/settle.py`; services know no controllers)."""
 
 STRANGER: Final = "this host is not known here; it was removed, or never joined"
+REPLACED: Final = "a newer certificate of this host has taken this one's place; join anew"
 _NO_ENTRY: Final = "this join token does not count: it is unknown, was used, or its time is over"
 
 _NAME = re.compile(NAME_PATTERN)
@@ -56,7 +60,7 @@ _KINDS = {kind.value: kind for kind in ItemKind}
 
 
 def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
-    """A new host, with its local pool and its first certificate.
+    """A new host, with its local pool and its first certificate; or one that joined before, let in anew.
 
     Whoever brings the very request that used the token gets its answer again (it may have been lost): the certificate
     is for that request's key, so it is of no use to anybody else.
@@ -75,6 +79,12 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
     if not _NAME.fullmatch(ask.name):
         raise BadInput("a DNS label: small letters, digits and hyphens", field="name")
     check_inventory(ask.inventory)
+    if token.host is not None:
+        return _anew(tx, around, ask, token, request_hash)
+    if ask.host:
+        raise Conflict(
+            "this token is for a new host, and this one has joined before", field="token"
+        )
     pod = pods.get(tx, token.pod)
     host = Host(
         id=HostId(around.ids.new("host")),
@@ -89,7 +99,7 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
         disk_percent=settings.get(tx, DISK_PERCENT),
         created_at=now,
     )
-    certificate = _certificate(around, ask.request, host.id)
+    certificate = _certificate(around, ask.request, host)
     hosts.add(tx, host)
     hosts.measure(tx, host.id, measured(host, ask.inventory))
     if host.pool is not None:
@@ -108,31 +118,45 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
     return _welcome(around, host, certificate)
 
 
-def renew(tx: Tx, around: Surroundings, host: HostId, ask: RenewIn) -> JoinOut:
+def renew(tx: Tx, around: Surroundings, host: HostId, epoch: int, ask: RenewIn) -> JoinOut:
     """A fresh certificate for a host that still exists."""
-    found = known(tx, host)
-    return _welcome(around, found, _certificate(around, ask.request, found.id))
+    found = known(tx, host, epoch)
+    return _welcome(around, found, _certificate(around, ask.request, found))
 
 
-def known(tx: Tx, host: HostId) -> Host:
-    """The host, or `Forbidden` for one that was removed."""
-    try:
-        return hosts.get(tx, host)
-    except NotFound as error:
-        raise Forbidden(STRANGER) from error
+def known(tx: Tx, host: HostId, epoch: int) -> Host:
+    """The host with a certificate of that epoch; raises what `counts` answers."""
+    found = hosts.some(tx, [host]).get(host)
+    error = counts(found, epoch)
+    if error is not None or found is None:
+        raise error or Forbidden(STRANGER)
+    return found
+
+
+def counts(host: Host | None, epoch: int) -> CloudError | None:
+    """What to say to somebody with a certificate of that epoch; None when it counts."""
+    if host is None:
+        return Forbidden(STRANGER)
+    return None if epoch >= host.epoch else Unauthenticated(REPLACED)
 
 
 def greet(
-    tx: Tx, around: Surroundings, server: str, greetings: Sequence[tuple[HostId, Hello]]
+    tx: Tx, around: Surroundings, server: str, greetings: Sequence[Greeting]
 ) -> list[CloudError | None]:
     """Many hosts' channels begin at `server`: each is up and what it has is known, or it is refused."""
-    answers = [_refused(host, hello) for host, hello in greetings]
+    answers = [_refused(host, hello) for host, hello, _ in greetings]
+    sane = {each[0] for each, refused in zip(greetings, answers, strict=True) if refused is None}
+    there = hosts.some(tx, sane, lock=True)
+    answers = [
+        refused or counts(there.get(host), epoch)
+        for (host, _, epoch), refused in zip(greetings, answers, strict=True)
+    ]
     welcome = {
         host: hello
-        for (host, hello), refused in zip(greetings, answers, strict=True)
+        for (host, hello, _), refused in zip(greetings, answers, strict=True)
         if refused is None
     }
-    found = hosts.some(tx, welcome, lock=True)
+    found = {host: there[host] for host in welcome}
     for host in found.values():
         hosts.measure(tx, host.id, measured(host, welcome[host.id].inventory))
         if host.state != HostState.UP:
@@ -140,10 +164,7 @@ def greet(
     hosts.connected(tx, list(found), server, around.clock.now())
     if any(host.state != HostState.UP for host in found.values()):
         nudge(tx, "machines")
-    return [
-        refused or (None if host in found else Forbidden(STRANGER))
-        for (host, _), refused in zip(greetings, answers, strict=True)
-    ]
+    return answers
 
 
 def report(
@@ -208,9 +229,9 @@ def changes(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change]:
     }
 
 
-def image_part(tx: Tx, around: Surroundings, host: HostId, sha256: str) -> Path:
+def image_part(tx: Tx, around: Surroundings, host: HostId, epoch: int, sha256: str) -> Path:
     """The file of a part that the host needs for what it should run; any other is as good as absent."""
-    known(tx, host)
+    known(tx, host, epoch)
     if not manifests.names_part(tx, host, sha256):
         raise NotFound("nothing that this host should run needs such a part")
     return around.images.path(sha256)
@@ -226,22 +247,50 @@ def check_inventory(told: Inventory) -> None:
             raise BadInput("not one line of at most 255 characters", field=f"inventory.{name}")
 
 
+def _anew(
+    tx: Tx, around: Surroundings, ask: JoinIn, token: JoinToken, request_hash: str
+) -> JoinOut:
+    """The host that the token is bound to, and no other, with a certificate of the next epoch.
+
+    Its earlier ones stop counting with this commit, and so do all of its other tokens: whoever holds what an old
+    disk or a stolen backup held can't be this host any more.
+    """
+    now = around.clock.now()
+    host = _bound(tx, ask, token, lock=True)
+    if not join_tokens.use(tx, token.id, host.id, request_hash, now):
+        raise Unauthenticated(_NO_ENTRY)
+    join_tokens.end_others(tx, token, now)
+    host = hosts.next_epoch(tx, host)
+    _tell(tx, around, host, "host.rejoined", f"{host.name} has a new certificate")
+    return _welcome(around, host, _certificate(around, ask.request, host))
+
+
 def _again(
     tx: Tx, around: Surroundings, ask: JoinIn, token: JoinToken, request_hash: str
 ) -> JoinOut:
-    if token.host is None or not hmac.compare_digest(request_hash, token.request_hash):
+    if not hmac.compare_digest(request_hash, token.request_hash):
+        raise Unauthenticated(_NO_ENTRY)
+    host = _bound(tx, ask, token)
+    return _welcome(around, host, _certificate(around, ask.request, host))
+
+
+def _bound(tx: Tx, ask: JoinIn, token: JoinToken, *, lock: bool = False) -> Host:
+    """The host that the token was used for or is bound to, if that is who asks."""
+    if token.host is None:
         raise Unauthenticated(_NO_ENTRY)
     try:
-        host = hosts.get(tx, token.host)
+        host = hosts.get(tx, token.host, lock=lock)
     except NotFound as error:
         raise Unauthenticated(_NO_ENTRY) from error
     if host.name != ask.name:
-        raise Conflict(f"this token was used for a host named {host.name}", field="name")
-    return _welcome(around, host, _certificate(around, ask.request, host.id))
+        raise Conflict(f"this token is for a host named {host.name}", field="name")
+    if ask.host not in {"", host.id}:
+        raise Conflict("this token is for another host", field="token")
+    return host
 
 
-def _certificate(around: Surroundings, request: str, host: HostId) -> str:
-    return around.authority.sign(request, host, IdentityKind.HOST, HOST_HOURS)
+def _certificate(around: Surroundings, request: str, host: Host) -> str:
+    return around.authority.sign(request, host.id, IdentityKind.HOST, HOST_HOURS, epoch=host.epoch)
 
 
 def _welcome(around: Surroundings, host: Host, certificate: str) -> JoinOut:

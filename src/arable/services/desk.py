@@ -12,15 +12,17 @@ from pathlib import Path
 from arable.domain.errors import CloudError
 from arable.domain.ids import HostId
 from arable.domain.manifest import HostReport
+from arable.runtime.ca import FIRST_EPOCH
 from arable.services import agents
 from arable.services.call import Surroundings
 from arable.store import hosts
 from arable.store.database import Database, Tx
+from arable.store.hosts import Channelled
 from arable.store.writer import Writer
 from arable.wire.agent import Hello, JoinIn, JoinOut, RenewIn, encode
 
-_Word = tuple[HostId, Hello | None]
-"""A host's first word, or None: its last one."""
+_Word = tuple[HostId, Hello | None, int]
+"""A host's first word and its certificate's epoch; None: its last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,17 @@ class Desk:
         """See `agents.join`."""
         return self.writer.submit(lambda tx: agents.join(tx, self.around, ask))
 
-    def renew(self, host: HostId, ask: RenewIn) -> "Future[JoinOut]":
+    def renew(self, host: HostId, epoch: int, ask: RenewIn) -> "Future[JoinOut]":
         """See `agents.renew`."""
-        return self.writer.submit(lambda tx: agents.renew(tx, self.around, host, ask))
+        return self.writer.submit(lambda tx: agents.renew(tx, self.around, host, epoch, ask))
 
-    def greet(self, host: HostId, hello: Hello) -> "Future[None]":
+    def greet(self, host: HostId, hello: Hello, epoch: int = FIRST_EPOCH) -> "Future[None]":
         """A channel begins here; done when that is kept, or refused."""
-        return self.writer.submit_batch(self._words, (host, hello))
+        return self.writer.submit_batch(self._words, (host, hello, epoch))
 
     def left(self, host: HostId) -> "Future[None]":
         """A channel of this server's has ended. Kept in order with greetings: a host may be back by now."""
-        return self.writer.submit_batch(self._words, (host, None))
+        return self.writer.submit_batch(self._words, (host, None, FIRST_EPOCH))
 
     def report(self, reports: Sequence[HostReport], alive: Sequence[HostId]) -> "Future[None]":
         """See `agents.report`: all of them in one transaction, or none."""
@@ -69,8 +71,8 @@ class Desk:
             found = agents.changes(tx, have)
         return {host: Frame(change.generation, encode(change)) for host, change in found.items()}
 
-    def look(self, connected: Collection[HostId]) -> dict[HostId, tuple[int, str]]:
-        """The newest generation of each of these hosts, and which server has its channel. Blocks."""
+    def look(self, connected: Collection[HostId]) -> dict[HostId, Channelled]:
+        """What the channels of these hosts have to agree with. Blocks."""
         with self.database.read() as tx:
             return hosts.channels(tx, connected)
 
@@ -79,15 +81,15 @@ class Desk:
         with self.database.read() as tx:
             return agents.report_seconds(tx)
 
-    def image_part(self, host: HostId, sha256: str) -> Path:
+    def image_part(self, host: HostId, epoch: int, sha256: str) -> Path:
         """See `agents.image_part`. Blocks."""
         with self.database.read() as tx:
-            return agents.image_part(tx, self.around, host, sha256)
+            return agents.image_part(tx, self.around, host, epoch, sha256)
 
     def _words(self, tx: Tx, words: Sequence[_Word]) -> list[CloudError | None]:
-        greetings = [(host, hello) for host, hello in words if hello is not None]
+        greetings = [(host, hello, epoch) for host, hello, epoch in words if hello is not None]
         answers = iter(agents.greet(tx, self.around, self.server, greetings))
-        last = dict(words)
+        last = {host: hello for host, hello, _ in words}
         gone = [host for host, hello in last.items() if hello is None]
         agents.heard(tx, self.around, self.server, [], gone, {})
-        return [None if hello is None else next(answers) for _, hello in words]
+        return [None if hello is None else next(answers) for _, hello, _ in words]

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from arable.domain.access import Permission
-from arable.domain.errors import Conflict
+from arable.domain.errors import BadInput, Conflict
 from arable.domain.host import DIMENSIONS, Host, HostState, JoinToken
-from arable.domain.ids import HostId, JoinTokenId, PodId, ZoneId
+from arable.domain.ids import HostId, JoinTokenId, PodId, ZoneId, kind_of
 from arable.domain.settings import JOIN_TOKEN_SECONDS
 from arable.runtime import tokens
 from arable.services import pods
@@ -31,20 +31,23 @@ from arable.wire.hosts import (
     NewJoinTokenOut,
 )
 
+_ROLES = ("compute",)  # of a new host of which nothing was said
+
 
 def create_token(call: Call, ask: JoinTokenIn) -> NewJoinTokenOut:
-    """A token that lets one host join; its text is in this answer and nowhere else."""
+    """A token that lets one host join, or join anew; its text is in this answer and nowhere else."""
     call.caller.needs(Permission.INFRA_WRITE)
-    pod = pods.named(call, ask.pod)
+    pod, host = _place(call, ask)
     seconds = ask.seconds or settings.get(call.tx, JOIN_TOKEN_SECONDS)
     issued = tokens.new_join_token(call.around.authority.fingerprint, call.around.entropy)
     now = call.around.clock.now()
     token = JoinToken(
         id=JoinTokenId(call.around.ids.new("jointoken")),
-        pod=pod.id,
+        pod=pod,
         secret_hash=issued.digest,
-        roles=tuple(sorted(set(ask.roles))),
-        tags=tuple(sorted(set(ask.tags))),
+        roles=host.roles if host else tuple(sorted(set(ask.roles or _ROLES))),
+        tags=host.tags if host else tuple(sorted(set(ask.tags))),
+        host=host.id if host else None,
         expires_at=now + timedelta(seconds=seconds),
         created_at=now,
     )
@@ -116,6 +119,31 @@ def delete(call: Call, host: HostId) -> None:
     found = hosts.get(call.tx, host, lock=True)
     check_expected(call, found.generation, "host")
     hosts.remove(call.tx, found)
+
+
+def named(call: Call, name: str) -> Host:
+    """The host that a body names, by name or id."""
+    if kind_of(name) == "host":
+        return hosts.get(call.tx, HostId(name))
+    found = hosts.page(call.tx, HostFilter(name=name), limit=1)
+    if not found:
+        raise BadInput(f"there is no host {name}", field="host")
+    return found[0]
+
+
+def _place(call: Call, ask: JoinTokenIn) -> tuple[PodId, Host | None]:
+    """The pod that may be joined, and the host that alone may; None for a new one."""
+    if ask.host is None:
+        if ask.pod is None:
+            raise BadInput(
+                "say in which pod a new host is, or which host is let in anew", field="pod"
+            )
+        return pods.named(call, ask.pod).id, None
+    for field, said in (("pod", ask.pod), ("roles", ask.roles), ("tags", ask.tags)):
+        if said:
+            raise BadInput(f"a host that is let in anew keeps its {field}", field=field)
+    host = named(call, ask.host)
+    return host.pod, host
 
 
 def _token_out(token: JoinToken) -> JoinTokenOut:

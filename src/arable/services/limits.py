@@ -95,4 +95,3 @@ def _less(default: int, own: int | None) -> int:
     if own is None or own < 0:
         return default
     return own if default < 0 else min(default, own)
-

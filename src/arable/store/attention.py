@@ -222,6 +222,8 @@ def remove_machines(tx: Tx, ids: Sequence[MachineId]) -> None:
     tx.execute(nic.delete().where(among(tx, nic.c.machine, ids)))
     tx.execute(volume.delete().where(among(tx, volume.c.machine, ids)))
     tx.execute(member.delete().where(among(tx, member.c.machine, ids)))
+    usage = schema.machine_usage
+    tx.execute(usage.delete().where(among(tx, usage.c.machine, ids)))
     tx.execute(schema.machine.delete().where(among(tx, _m.id, ids)))
 
 

@@ -586,6 +586,14 @@ manifest_item = Table(
     ),
 )
 
+machine_usage = Table(
+    "machine_usage",
+    metadata,
+    Column("machine", String, primary_key=True),
+    _at("at"),
+    Column("counters", Text, nullable=False),  # JSON, as its host reported it last
+)
+
 operation = Table(
     "operation",
     metadata,

@@ -7,8 +7,9 @@ a `Change`; from then on it sends a `Change` whenever the host's manifest grew a
 Item bodies are kept as raw JSON, so the server passes on what the store holds without parsing it.
 
 Beside the channel, same port, same certificates:
-`POST /agent/v1/join` (no certificate, or none any more: one-time token), `POST /agent/v1/renew`, `GET /agent/v1/images/{sha256}`
-(ranges allowed), websocket `/agent/v1/console/{ticket}` (binary frames, opened when `OpenConsole` asks for it).
+`POST /agent/v1/join` (no certificate, or none any more: one-time token), `POST /agent/v1/renew`,
+`GET /agent/v1/images/{sha256}` (ranges allowed), websocket `/agent/v1/console/{ticket}` (binary frames, opened when
+`OpenConsole` asks for it).
 """
 
 from dataclasses import replace
@@ -81,7 +82,9 @@ ToServer = Hello | Report
 ToAgent = Welcome | Change | OpenConsole
 
 
-class JoinIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JoinIn(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """A new host asks for its certificate. `request` is a PEM certificate signing request for a fresh key.
 
     `host` is said by one that has joined before, whose certificate is over: it wants to be that one again and no other.

@@ -29,9 +29,9 @@ class JoinTokenIn(In, frozen=True, kw_only=True):
             )
         ),
     ] = None
-    roles: Annotated[
-        Roles | None, Meta(description="What a new host is for; null: `compute`.")
-    ] = None
+    roles: Annotated[Roles | None, Meta(description="What a new host is for; null: `compute`.")] = (
+        None
+    )
     tags: Tags = ()
     seconds: Annotated[
         Annotated[int, Meta(ge=1, le=86_400)] | None,

@@ -255,6 +255,21 @@ class MachineChange(In, frozen=True, kw_only=True):
     strategy: StrategyName | UnsetType = UNSET
 
 
+class UsageOut(Out, frozen=True, kw_only=True):
+    """What a machine uses, as its host reported it last: counters since the guest's start."""
+
+    machine: str
+    at: Annotated[datetime, Meta(description="When its host counted.")]
+    cpu_seconds: Annotated[float, Meta(description="Of all its CPUs together.")]
+    memory_mib: Annotated[int, Meta(description="What it holds now.")]
+    received_bytes: int
+    sent_bytes: int
+    read_bytes: int
+    written_bytes: int
+    read_ops: int
+    written_ops: int
+
+
 class ExplainOut(Out, frozen=True, kw_only=True):
     """Why a machine is as it is."""
 

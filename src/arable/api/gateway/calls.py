@@ -17,6 +17,7 @@ from arable.api.gateway.identity import host_of
 from arable.api.incoming import ClientGone, Receive, Scope
 from arable.domain.errors import BadInput, CloudError, NotFound
 from arable.domain.ids import HostId
+from arable.runtime.ca import Peer
 from arable.runtime.clock import Clock
 from arable.services.desk import Desk
 from arable.wire.agent import JoinIn, RenewIn
@@ -76,16 +77,18 @@ class Calls:
             _only(scope, "POST")
             await self._joined(scope, receive, send)
             return
-        host = host_of(scope["state"]["peer"], self._clock)  # nothing below without a certificate
+        peer: Peer | None = scope["state"]["peer"]
+        host = host_of(peer, self._clock)  # nothing below without a certificate
+        assert peer is not None, "somebody is a host"
         if path == RENEW:
             _only(scope, "POST")
             ask = _parsed(_renew, await _body(scope, receive))
-            renewed = await asyncio.wrap_future(self._desk.renew(host, ask))
+            renewed = await asyncio.wrap_future(self._desk.renew(host, peer.epoch, ask))
             await _send_json(send, 200, renewed)
         elif found := _IMAGES.fullmatch(path):
             _only(scope, "GET")
             async with self._fetching:
-                await self._image(host, found[1], scope, send)
+                await self._image(host, peer.epoch, found[1], scope, send)
         else:
             raise NotFound("there is nothing at this path")
 
@@ -102,8 +105,8 @@ class Calls:
         log.info("%s joined from %s", answer.host, source)
         await _send_json(send, 201, answer)
 
-    async def _image(self, host: HostId, sha256: str, scope: Scope, send: Send) -> None:
-        path = await self._run(self._desk.image_part, host, sha256)
+    async def _image(self, host: HostId, epoch: int, sha256: str, scope: Scope, send: Send) -> None:
+        path = await self._run(self._desk.image_part, host, epoch, sha256)
         file, size = await self._run(_opened, path)
         try:
             first, last = _wanted(scope, size)

@@ -26,11 +26,11 @@ from arable.api.gateway.channel import (
     TAKEN_OVER,
     Channel,
 )
-from arable.domain.errors import BadInput, CloudError, Forbidden, Unavailable
+from arable.domain.errors import BadInput, CloudError, Forbidden, Unauthenticated, Unavailable
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import HostReport
 from arable.runtime.clock import Clock
-from arable.services.agents import check_inventory
+from arable.services.agents import REPLACED, check_inventory
 from arable.services.desk import Desk
 from arable.wire.agent import Hello, OpenConsole, Welcome, encode
 
@@ -129,7 +129,7 @@ class Channels:
         self._left.discard(host)
         self._greeting[host] = self._greeting.get(host, 0) + 1
         try:
-            kept = self._desk.greet(host, hello)
+            kept = self._desk.greet(host, hello, channel.peer.epoch)
         except Unavailable as error:
             self._refuse(channel, error)
             return
@@ -205,6 +205,8 @@ class Channels:
         match error:
             case Forbidden():
                 channel.close(REMOVED, error.public)
+            case Unauthenticated():
+                channel.close(EXPIRED, error.public)
             case BadInput():
                 channel.close(NOT_YOURS, error.public)
             case CloudError():
@@ -350,10 +352,13 @@ class Channels:
             if host not in found:
                 channel.close(REMOVED, "this host was removed")
                 continue
-            generation, server = found[host]
-            if server != self._desk.server:
-                channel.close(TAKEN_OVER, f"this host has its channel at {server or 'no server'}")
-            elif generation != channel.have:
+            now = found[host]
+            if channel.peer.epoch < now.epoch:
+                channel.close(EXPIRED, REPLACED)
+            elif now.server != self._desk.server:
+                told = f"this host has its channel at {now.server or 'no server'}"
+                channel.close(TAKEN_OVER, told)
+            elif now.generation != channel.have:
                 self._want_push([host])
 
     async def _note(self) -> None:

@@ -2,7 +2,7 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import deployments, explanations, machines, passwords, power
+from arable.services import deployments, explanations, machines, passwords, power, usages
 from arable.wire.machines import (
     DeployIn,
     DestroyIn,
@@ -57,6 +57,16 @@ OPERATIONS = (
         summary="Explain a machine",
         name="machines.explain",
         about="What it waits for, and why it was placed or refused: per rule how many hosts fell to it, and for those who may see hosts, which.",
+    ),
+    Op(
+        method="GET",
+        path="/v1/machines/{machine}/usage",
+        does=usages.show,
+        permission=Permission.MACHINE_READ,
+        writes=False,
+        summary="Show what a machine uses",
+        name="machines.usage",
+        about="Counters since the guest's start, as its host reported them last: every ten seconds or so.",
     ),
     Op(
         method="PATCH",
