@@ -9,6 +9,7 @@ from agent import edge
 from agent import make_agent as make
 from arable.agent.join import Identity, join, renew, renewed
 from arable.domain.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from arable.runtime.ca import new_request
 from arable.runtime.clock import RealClock, VirtualClock
 from arable.runtime.secret import Secret
 from arable.runtime.tokens import new_join_token
@@ -31,9 +32,9 @@ def token(authority) -> Secret:
     return new_join_token(authority.fingerprint, edge.CHANCE).text
 
 
-def joined(tmp_path, server, token, name="rack-1") -> Identity:
+def joined(tmp_path, server, token, name="rack-1", **more) -> Identity:
     return join(
-        tmp_path / "agent", server.address, token, name, make.INVENTORY, entropy=edge.CHANCE
+        tmp_path / "agent", server.address, token, name, make.INVENTORY, entropy=edge.CHANCE, **more
     )
 
 
@@ -121,6 +122,41 @@ def test_a_request_that_was_damaged_is_replaced(tmp_path, server, token) -> None
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "joining.pem").write_text("-----BEGIN PRIV")
     assert joined(tmp_path, server, token).host == make.HOST
+
+
+def test_a_host_joins_anew_with_another_key_and_says_who_it_was(tmp_path, server, token) -> None:
+    made = joined(tmp_path, server, token)
+    before = made.file.read_text()
+    # As if it had been killed after its identity was kept: a request that was answered is of no use any more.
+    key, request = before.partition("-----BEGIN CERT")[0], new_request("rack-1").request
+    (tmp_path / "agent" / "joining.pem").write_text(key + request)
+    again = joined(tmp_path, server, token, again=made.host)
+    assert (again.host, again.pool) == (made.host, made.pool)
+    first, second = server.joins
+    assert (first.host, second.host) == ("", make.HOST)
+    assert second.request not in {first.request, request}
+    assert not again.file.read_text().startswith(key)
+    again.context()
+
+
+def test_a_host_is_not_made_another_one(tmp_path, server, token) -> None:
+    made = joined(tmp_path, server, token)
+    before = made.file.read_text()
+    server.answers_as = "host-b"
+    with pytest.raises(Forbidden, match="was made host-b"):
+        joined(tmp_path, server, token, again=made.host)
+    assert made.file.read_text() == before
+
+
+def test_a_certificate_is_over_when_its_day_is(tmp_path, server, token) -> None:
+    made = joined(tmp_path, server, token)
+    clock = VirtualClock(RealClock().now())
+    assert not made.over(clock)
+    assert made.over(clock, timedelta(hours=24))
+    clock.wait(timedelta(hours=23, minutes=50))
+    assert not made.over(clock)
+    clock.wait(timedelta(minutes=10))
+    assert made.over(clock)
 
 
 def test_what_is_no_token_is_refused_before_anybody_is_asked(tmp_path, server) -> None:

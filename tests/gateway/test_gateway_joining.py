@@ -12,12 +12,14 @@ from make_gateway import INVENTORY, rig, run
 
 from arable.agent.join import Identity, join, renew
 from arable.domain.errors import Forbidden, NotFound, Unavailable
-from arable.runtime.ca import IdentityKind, new_request, peer
+from arable.runtime.ca import Authority, IdentityKind, new_request, peer
 from arable.runtime.clock import RealClock, VirtualClock
 from arable.runtime.entropy import Entropy
 from arable.runtime.secret import Secret
 from arable.runtime.tokens import new_join_token
 from arable.services import hosts
+from arable.services.agents import REPLACED
+from arable.wire.hosts import JoinTokenIn
 
 CHANCE = Entropy.system()
 
@@ -134,6 +136,92 @@ def test_a_token_of_another_cloud_sends_nothing_here(sqlite, tmp_path):
             with pytest.raises(Forbidden, match="does not count"):
                 await joins(one, made_up)
             assert known(one) == []
+
+    run(scenario())
+
+
+async def joins_anew(one, was: Identity) -> Identity:
+    token = await asyncio.to_thread(one.do, hosts.create_token, JoinTokenIn(host="rack-1"))
+    return await asyncio.to_thread(
+        join,
+        was.file.parent,
+        f"127.0.0.1:{one.port}",
+        Secret(token.token),
+        "rack-1",
+        INVENTORY,
+        entropy=CHANCE,
+        again=was.host,
+    )
+
+
+def as_of(one, days: float) -> None:
+    """What the server signs from now on, it signs as if on another day."""
+    clock = VirtualClock(RealClock().now() + timedelta(days=days))
+    authority = Authority.open(one.directory / "authority", clock, CHANCE)
+    object.__setattr__(one.desk, "around", replace(one.around, authority=authority))
+
+
+def test_a_host_that_was_off_for_too_long_is_locked_out_until_it_joins_anew(database, tmp_path):
+    async def scenario():
+        async with rig(database, tmp_path) as one:
+            as_of(one, -2)
+            made = await joins(one, one.token())
+            as_of(one, 0)
+            assert made.over(RealClock())
+            server = f"127.0.0.1:{one.port}"
+            with pytest.raises(Unavailable):  # not even a handshake
+                await asyncio.to_thread(renew, made, server, entropy=CHANCE)
+            with pytest.raises(
+                Forbidden, match="named rack-1"
+            ):  # a token for anybody is none for it
+                await asyncio.to_thread(
+                    join,
+                    made.file.parent,
+                    server,
+                    Secret(one.token()),
+                    "rack-1",
+                    INVENTORY,
+                    entropy=CHANCE,
+                )
+            again = await joins_anew(one, made)
+            assert (again.host, again.pool) == (made.host, made.pool)
+            async with one.agent(again.host, context=again.context()) as agent:
+                await agent.greeted()
+            assert one.rows("select id, state, epoch from host") == [(made.host, "up", 2)]
+            assert one.rows("select id from pool") == [(made.pool,)]
+            renewed = await asyncio.to_thread(renew, again, server, entropy=CHANCE)
+            async with one.agent(again.host, context=renewed.context()) as agent:
+                await agent.greeted()
+
+    run(scenario())
+
+
+def test_once_a_host_joined_anew_its_earlier_certificate_opens_nothing(database, tmp_path):
+    async def scenario():
+        async with rig(database, tmp_path) as one:
+            made = await joins(one, one.token())
+            stolen, server = made.context(), f"127.0.0.1:{one.port}"
+            renewing = msgspec.json.encode({"request": new_request("a").request})
+            async with one.agent(made.host, context=stolen) as thief:
+                await thief.greeted()
+                again = await joins_anew(one, made)
+                code, why = await thief.closed()  # without anybody else's connecting
+                assert (code, why) == (4401, REPLACED[: len(why)])
+            async with one.agent(again.host, context=again.context()) as agent:
+                await agent.greeted()
+                async with one.agent(made.host, context=stolen) as thief:
+                    await thief.hello()
+                    assert (await thief.closed())[0] == 4401
+                async with httpx.AsyncClient(verify=stolen, trust_env=False, timeout=60) as client:
+                    url = f"https://{server}/agent/v1"
+                    answer = await client.post(f"{url}/renew", content=renewing)
+                    assert answer.status_code == 401
+                    answer = await client.get(f"{url}/images/{'0' * 64}")
+                    assert answer.status_code == 401
+                assert one.channels.hosts == {again.host}
+                await agent.report()
+            fresh = await asyncio.to_thread(renew, again, server, entropy=CHANCE)
+            assert fresh.host == made.host
 
     run(scenario())
 

@@ -1,5 +1,6 @@
 """Hosts: how they join, what an operator may change, and when they may go."""
 
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -37,8 +38,20 @@ def hello(host: str, **but) -> Hello:
 
 
 def greet(infra, *greetings):
+    """Pairs of who shows a certificate and what they say; a third part is the certificate's epoch."""
+    whole = [(*greeting, 1)[:3] for greeting in greetings]
     with infra.cloud.database.write() as tx:
-        return agents.greet(tx, infra.around, "server-1", list(greetings))
+        return agents.greet(tx, infra.around, "server-1", whole)
+
+
+def epoch_of(joined) -> int:
+    return ca.peer(ssl.PEM_cert_to_DER_cert(joined.certificate)).epoch
+
+
+def renew(infra, host: str, epoch: int):
+    with infra.cloud.database.write() as tx:
+        ask = RenewIn(request=new_request("anything").request)
+        return agents.renew(tx, infra.around, HostId(host), epoch, ask)
 
 
 def reserve(infra, host, **size) -> None:
@@ -158,12 +171,152 @@ def test_two_hosts_never_have_one_name(infra):
 
 def test_a_certificate_is_renewed_for_a_host_that_is_still_there(infra):
     joined = infra.host()
-    with infra.cloud.database.write() as tx:
-        ask = RenewIn(request=new_request("anything").request)
-        renewed = agents.renew(tx, infra.around, HostId(joined.host), ask)
-        assert renewed.host == joined.host
-        with pytest.raises(Forbidden):
-            agents.renew(tx, infra.around, HostId("host-gone"), ask)
+    assert renew(infra, joined.host, 1).host == joined.host
+    with pytest.raises(Forbidden):
+        renew(infra, "host-gone", 1)
+
+
+def test_a_host_that_was_off_for_a_day_is_let_in_anew_as_who_it_was(infra):
+    token = infra.token(infra.pod(), roles=("compute", "routing"), tags=("ssd",))
+    joined = infra.join(token, "h1")
+    greet(infra, (joined.host, hello(joined.host)))
+    reserve(infra, joined.host, memory_mib=100)
+    before = infra.ask(hosts.get, joined.host)
+    infra.around.clock.wait(timedelta(days=3))
+    again = infra.join(infra.anew("h1"), "h1", host=joined.host)
+    assert (again.host, again.pool, again.authority) == (joined.host, joined.pool, joined.authority)
+    assert infra.ask(hosts.get, joined.host) == before
+    assert [pool.id for pool in infra.ask(pools.page, PoolQuery()).items] == [joined.pool]
+    until = ca.until(again.certificate)
+    assert timedelta(hours=23) < until - infra.around.clock.now() <= timedelta(hours=24)
+    assert epoch_of(again) == 2
+    assert greet(infra, (joined.host, hello(joined.host), 2)) == [None]
+    kinds = [kind for (kind,) in infra.cloud.rows("select kind from event order by number")]
+    assert kinds == ["host.joined", "host.up", "host.rejoined"]
+
+
+def test_certificates_from_before_a_host_joined_anew_count_no_more(infra):
+    first = infra.host("h1")
+    other = infra.host("h2")
+    assert epoch_of(first) == 1
+    again = infra.join(infra.anew(first.host), "h1")
+    for use_case, *args in (
+        (agents.renew, RenewIn(request=new_request("a").request)),
+        (agents.image_part, "0" * 64),
+    ):
+        with (
+            pytest.raises(Unauthenticated, match="newer certificate"),
+            infra.cloud.database.write() as tx,
+        ):
+            use_case(tx, infra.around, HostId(first.host), 1, *args)
+    answers = greet(
+        infra,
+        (first.host, hello(first.host), 2),
+        (first.host, hello(first.host), 1),
+        (other.host, hello(other.host), 1),
+    )
+    assert [type(answer) for answer in answers] == [type(None), Unauthenticated, type(None)]
+    assert epoch_of(renew(infra, again.host, 2)) == 2
+    third = infra.join(infra.anew("h1"), "h1")
+    assert epoch_of(third) == 3
+    with pytest.raises(Unauthenticated):
+        renew(infra, again.host, 2)
+
+
+def test_a_token_to_join_anew_works_once_and_its_lost_answer_is_given_again(infra):
+    joined = infra.host("h1")
+    token, request = infra.anew("h1"), new_request("h1").request
+    first = infra.join(token, "h1", request=request, host=joined.host)
+    again = infra.join(token, "h1", request=request, host=joined.host)
+    assert epoch_of(first) == epoch_of(again) == 2
+    with pytest.raises(Unauthenticated):
+        infra.join(token, "h1", host=joined.host)
+    assert infra.cloud.rows("select epoch from host") == [(2,)]
+
+
+def test_of_many_who_join_anew_by_one_token_at_once_one_gets_in(infra):
+    infra.host("h1")
+    token = infra.anew("h1")
+    asks = [join_in(token, "h1") for _ in range(8)]
+
+    def attempt(ask) -> bool:
+        try:
+            with infra.cloud.database.write() as tx:
+                agents.join(tx, infra.around, ask)
+        except CloudError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(attempt, asks)).count(True) == 1
+    assert infra.cloud.rows("select epoch from host") == [(2,)]
+
+
+def test_joining_anew_ends_every_other_token_of_that_host_and_of_no_other(infra):
+    pod, request = infra.pod(), new_request("h1").request
+    first = infra.token(pod)
+    infra.join(first, "h1", request=request)
+    infra.host("h2", pod)
+    spare, others, fresh = infra.anew("h1"), infra.anew("h2"), infra.token(pod)
+    infra.join(infra.anew("h1"), "h1")
+    with pytest.raises(Unauthenticated):
+        infra.join(first, "h1", request=request)  # whose key may be in wrong hands
+    with pytest.raises(Unauthenticated):
+        infra.join(spare, "h1")
+    assert infra.join(others, "h2").host
+    assert infra.join(fresh, "h3").host
+
+
+def test_a_token_of_one_host_makes_no_other_of_any_other(infra):
+    one, two = infra.host("h1"), infra.host("h2")
+    bound, fresh = infra.anew("h1"), infra.token(infra.ask(hosts.get, one.host).pod)
+    for token, name, host in (
+        (bound, "h2", two.host),
+        (bound, "h2", ""),
+        (bound, "h3", ""),
+        (bound, "h1", two.host),
+        (fresh, "h2", two.host),  # who has joined keeps its id
+        (fresh, "h4", two.host),
+    ):
+        with pytest.raises(Conflict):
+            infra.join(token, name, host=host)
+    assert [host.name for host in infra.ask(hosts.page, HostQuery()).items] == ["h1", "h2"]
+    assert set(infra.cloud.rows("select epoch from host")) == {(1,)}
+    assert infra.join(bound, "h1", host=one.host).host == one.host
+    assert infra.join(fresh, "h3").host not in {one.host, two.host}
+
+
+def test_a_removed_host_is_not_let_in_anew(infra):
+    joined = infra.host("h1")
+    token = infra.anew("h1")
+    infra.ask(hosts.delete, joined.host)
+    with pytest.raises(Unauthenticated):
+        infra.join(token, "h1", host=joined.host)
+    assert isinstance(infra.refused(hosts.create_token, JoinTokenIn(host="h1")), BadInput)
+    assert isinstance(infra.refused(hosts.create_token, JoinTokenIn(host=joined.host)), NotFound)
+    infra.host("h1")  # the name is free, and the old token is not for who has it now
+    with pytest.raises(Unauthenticated):
+        infra.join(token, "h1")
+
+
+def test_a_token_for_a_host_takes_everything_else_from_it(infra):
+    pod = infra.pod()
+    joined = infra.join(infra.token(pod, roles=("routing",), tags=("ssd",)), "h1")
+    made = infra.ask(hosts.create_token, JoinTokenIn(host="h1"))
+    assert (made.host, made.pod, made.roles, made.tags) == (
+        joined.host,
+        pod,
+        ("routing",),
+        ("ssd",),
+    )
+    assert made.used_at is None
+    for but in ({"pod": "a"}, {"roles": ("compute",)}, {"tags": ("x",)}):
+        error = infra.refused(hosts.create_token, JoinTokenIn(host="h1", **but))
+        assert isinstance(error, BadInput)
+        assert [error.field] == list(but)
+    error = infra.refused(hosts.create_token, JoinTokenIn())
+    assert (type(error), error.field) == (BadInput, "pod")
+    assert infra.ask(hosts.create_token, JoinTokenIn(pod=pod)).roles == ("compute",)
 
 
 def test_a_greeting_brings_a_host_up_and_tells_what_it_has(infra):

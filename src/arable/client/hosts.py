@@ -52,7 +52,7 @@ class JoinTokens(Group):
         return self._to.each(self.page, query or JoinTokenQuery())
 
     def create(self, ask: JoinTokenIn, **how: Unpack[How]) -> NewJoinTokenOut:
-        """Create a token that lets one host join."""
+        """Create a token that lets one host join, or join anew."""
         return self._to.write("POST", "/v1/join-tokens", NewJoinTokenOut, ask, how=how)
 
     def delete(self, jointoken: str, **how: Unpack[How]) -> None:

@@ -5,8 +5,7 @@ schedule can put anything between any two of them. What is durable (the store, l
 from what dies with a process (agents, connections, the controllers' loop).
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -257,11 +256,14 @@ class Cloud:
         return [self.ground.files[sha256]]
 
     def _greeted(self, node: SimNode, hello: Hello) -> None:
-        with _tolerated():
+        try:
             self.writer.submit(lambda tx: self._up(tx, node.id)).result()
-            node.wire.known, node.wire.have = True, hello.have
-            node.wire.tell(Welcome(server=SERVER))
-            self._push(node, first=True)
+        except CloudError:
+            node.wire.drop()  # the gateway hangs up on those whose greeting it could not keep
+            return
+        node.wire.known, node.wire.have = True, hello.have
+        node.wire.tell(Welcome(server=SERVER))
+        self._push(node, first=True)
 
     def _up(self, tx: Tx, host: HostId) -> None:
         host_rows.connected(tx, [host], SERVER, self.clock.now())
@@ -293,12 +295,3 @@ class Cloud:
         ]
         node.wire.tell(Change(base=found.base or None, generation=found.generation, items=items))
         node.wire.have = found.generation
-
-
-@contextmanager
-def _tolerated() -> Iterator[None]:
-    """The server failed at this: the connection is as if nothing had been said."""
-    try:
-        yield
-    except CloudError:
-        return

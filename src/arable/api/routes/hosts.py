@@ -64,8 +64,12 @@ OPERATIONS = (
         status=201,
         secrets=("token",),
         name="join_tokens.create",
-        summary="Create a token that lets one host join",
-        about="The token's text is shown this once. It works once, and for a few hours unless said otherwise.",
+        summary="Create a token that lets one host join, or join anew",
+        about=(
+            "The token's text is shown this once. It works once, and for a few hours unless said otherwise. With"
+            " `host`, it lets that one in anew, which was off for longer than its certificate lives; earlier"
+            " certificates of that host are refused from then on, and it keeps its id, its pool and what is there."
+        ),
         example={"pod": "a", "roles": ["compute", "routing"]},
     ),
     Op(
