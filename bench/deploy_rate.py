@@ -280,4 +280,3 @@ def told(profile: Profile) -> str:
             made.add(name, f"{used:.2f}", f"{100 * used / every:.1f}")
         parts.append(made.text())
     return "\n".join(parts)
-

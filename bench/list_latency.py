@@ -191,7 +191,9 @@ def kinds(there: There, calls: int, dice: Entropy) -> Iterator[tuple[str, Paths]
 
     def own(who: str, largest: str) -> list[int]:
         every = range(len(there.ids))
-        return list(every) if who == "operator" else [n for n in every if there.owners[n] == largest]
+        return (
+            list(every) if who == "operator" else [n for n in every if there.owners[n] == largest]
+        )
 
     def walk(_who: str, _largest: str) -> Iterator[str]:
         yield "/v1/machines?limit=100"  # `asked` follows the cursor
@@ -346,9 +348,7 @@ def fill(
     return there
 
 
-def queries(
-    url: str, there: There, calls: int, dice: Entropy
-) -> Iterator[tuple[str, list[float]]]:
+def queries(url: str, there: There, calls: int, dice: Entropy) -> Iterator[tuple[str, list[float]]]:
     """The bare query: all of a machine's columns, by the driver alone."""
     run = _driver(url)
     place = "?" if url.startswith("sqlite") else "%s"

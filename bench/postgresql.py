@@ -31,7 +31,9 @@ def cluster() -> Iterator[str]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name))
     if not found:
         raise SystemExit("PostgreSQL's server is not installed: apt-get install postgresql")
-    directory = Path(tempfile.mkdtemp(prefix="arable-bench-pg-", dir="/tmp"))  # short: a socket is in it
+    directory = Path(
+        tempfile.mkdtemp(prefix="arable-bench-pg-", dir="/tmp")
+    )  # short: a socket is in it
     user, as_user = pwd.getpwuid(os.geteuid()).pw_name, []
     if os.geteuid() == 0:
         user = "postgres"

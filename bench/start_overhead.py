@@ -2,8 +2,8 @@
 
 A real lab (`examples/lab-small.yaml`): real agents, libvirt, Open vSwitch, a routing appliance. The first deployment
 is not counted; it brings the image to the hosts and starts the appliance. Then the product and plain QEMU take turns,
-so that a slow hour of the machine is in both. Plain QEMU has the same kernel, initrd, command line, memory and
-processor, once with nothing else and once with the devices that the machine has.
+so that a slow hour of the machine is in both. Plain QEMU has the same kernel, initrd, command line and memory, and the
+same share of a busy processor, once with nothing else and once with the devices that the machine has.
 """
 
 import argparse
@@ -11,8 +11,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,19 @@ from arable.wire.accounts import AccountIn, FirstUserIn
 from arable.wire.machines import DeployIn, DestroyIn
 from bench.figures import Table, machine, median, ratio, result, shown
 
+FIRST_LINE = b"ARABLE init"
+_WITHIN = 120.0
+_LOOK = 0.002  # seconds between looks at a console's log: what a start may seem longer than it is
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a machine gets of a busy processor: its weight, and the control group that it is weighed in."""
+
+    group: Path
+    weight: str
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
     """Seconds since the call."""
@@ -38,11 +51,7 @@ class Stages:
     answered: float  # by the API: kept, and on its way
     opened: float  # QEMU has opened the console's log
     line: float  # the guest's first
-
-
-FIRST_LINE = b"ARABLE init"
-_WITHIN = 120.0
-_LOOK = 0.002  # seconds between looks at a console's log: what a start may seem longer than it is
+    share: Share | None
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,8 +78,8 @@ def main(argv: Sequence[str]) -> None:
                 took["answered"].append(stages.answered)
                 took["opened"].append(stages.opened)
                 took["arable"].append(stages.line)
-                took["devices"].append(plain(guest, folder, devices=True))
-                took["plain"].append(plain(guest, folder, devices=False))
+                took["devices"].append(plain(guest, folder, stages.share, devices=True))
+                took["plain"].append(plain(guest, folder, stages.share, devices=False))
                 told = ", ".join(f"{name} {each[-1]:.2f}" for name, each in took.items())
                 print(f"  {number + 1}: {told} s", flush=True)
     print()
@@ -132,7 +141,8 @@ def deployed(cloud: Cloud, client: Arable) -> Stages:
             operation = client.operations.get(made.operation)
             raise Unavailable(f"{name} did not start: {operation.steps} {operation.error}")
         time.sleep(_LOOK)
-    took = Stages(answered, opened, time.perf_counter() - began)
+    line = time.perf_counter() - began
+    took = Stages(answered, opened, line, share_of(one.id))
     client.operations.wait(made.operation)
     client.machines.destroy(one.id, DestroyIn(force=True, expunge=True))
     while True:
@@ -152,7 +162,42 @@ def logs(site: Site, machine_id: str) -> list[Path]:
     return [power.agent_disk(site.place, host) / "guests" / file for host in hosts]
 
 
-def plain(guest: GuestImage, folder: Path, *, devices: bool) -> float:
+def share_of(machine_id: str) -> Share | None:
+    """The machine's, while it runs; None where control groups are of another kind than libvirt's driver uses here."""
+    for process in Path("/proc").glob("[0-9]*"):
+        words = _read(process / "cmdline").split(b"\0")
+        if b"qemu" in words[0] and any(machine_id.encode() in word for word in words):
+            break
+    else:
+        raise Unavailable(f"no QEMU runs {machine_id}")
+    for line in (process / "cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        group = Path(
+            "/sys/fs/cgroup/cpu", path[1:]
+        ).parent  # QEMU's threads are in groups of the machine's
+        if "cpu" in controllers.split(",") and (group / "cpu.shares").exists():
+            return Share(group.parent, (group / "cpu.shares").read_text())
+    return None
+
+
+@contextmanager
+def shared(share: Share | None, pid: int) -> Iterator[None]:
+    """The process is weighed as the machine is: its share is what the customer ordered, and no overhead."""
+    if share is None:
+        yield
+        return
+    group = share.group / "plain"
+    group.mkdir(exist_ok=True)
+    (group / "cpu.shares").write_text(share.weight)
+    (group / "cgroup.procs").write_text(str(pid))
+    try:
+        yield
+    finally:
+        (share.group / "cgroup.procs").write_text(str(pid))
+        group.rmdir()
+
+
+def plain(guest: GuestImage, folder: Path, share: Share | None, *, devices: bool) -> float:
     """Seconds from starting QEMU to the line."""
     log = folder / "plain.log"
     log.unlink(missing_ok=True)
@@ -163,16 +208,26 @@ def plain(guest: GuestImage, folder: Path, *, devices: bool) -> float:
     if devices:
         argv += _devices(folder)
     began = time.perf_counter()
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as qemu:
+    with (
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL) as qemu,
+        ended(qemu),
+        shared(share, qemu.pid),
+    ):
         end = time.monotonic() + _WITHIN
-        try:
-            while FIRST_LINE not in _read(log):
-                if qemu.poll() is not None or time.monotonic() > end:
-                    raise Unavailable("plain QEMU does not start the guest")
-                time.sleep(_LOOK)
-            return time.perf_counter() - began
-        finally:
-            qemu.kill()
+        while FIRST_LINE not in _read(log):
+            if qemu.poll() is not None or time.monotonic() > end:
+                raise Unavailable("plain QEMU does not start the guest")
+            time.sleep(_LOOK)
+        return time.perf_counter() - began
+
+
+@contextmanager
+def ended(qemu: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """It does not outlive the block."""
+    try:
+        yield
+    finally:
+        qemu.kill()
 
 
 def _devices(folder: Path) -> list[str]:
@@ -194,8 +249,8 @@ def _devices(folder: Path) -> list[str]:
     ]
 
 
-def _read(log: Path) -> bytes:
+def _read(file: Path) -> bytes:
     try:
-        return log.read_bytes()
-    except FileNotFoundError:
+        return file.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
         return b""

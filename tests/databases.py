@@ -23,7 +23,12 @@ _USES = 50  # of one PostgreSQL database: nobody vacuums what was deleted
 _numbers = count(1)
 _TABLES = [table.name for table in metadata.sorted_tables]
 _EMPTY = "; ".join(f'delete from "{name}"' for name in reversed(_TABLES))
-_TABLES_THERE = "select tablename from pg_tables where schemaname = 'public'"
+_TABLES_THERE = (
+    "select tablename from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
+)
+_SCHEMAS_THERE = (
+    "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
+)
 _HANG_UP = (
     "select pg_terminate_backend(pid) from pg_stat_activity "
     "where datname = current_database() and pid <> pg_backend_pid()"
@@ -92,7 +97,9 @@ class EmptyDatabases:
         try:
             with again.write() as tx:
                 tx.exec_driver_sql(_HANG_UP)
-                if {row[0] for row in tx.exec_driver_sql(_TABLES_THERE)} != set(_TABLES):
+                tables = [row[0] for row in tx.exec_driver_sql(_TABLES_THERE)]
+                schemas = [row[0] for row in tx.exec_driver_sql(_SCHEMAS_THERE)]
+                if sorted(tables) != sorted(_TABLES) or schemas != ["public"]:
                     return False
                 tx.exec_driver_sql(_EMPTY)
                 tx.exec_driver_sql(_REWIND)

@@ -50,6 +50,7 @@ FROM: dict[str, tuple[str, ...]] = {
         "machines.page",
         "machines.get",
         "machines.explain",
+        "machines.usage",
         "networks.page",
         "networks.get",
         "addresses.page",

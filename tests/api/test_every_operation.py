@@ -145,6 +145,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "images.create_from_files": (400, "no such file in the image directory"),
     "image_parts.upload": NO_DISK,
     "machines.console": (409, "start it first"),
+    "machines.usage": (404, "nothing was counted yet"),
     "machines.reboot": (409, "only a running machine can be rebooted"),
     "networks.delete": (409, "until they are expunged"),
     "addresses.release": (409, "delete them first"),

@@ -5,7 +5,6 @@ left over. A lab's hosts are looked at from outside of Arable's own agents, by t
 """
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ from pathlib import Path
 from arable.lab import devices, living, power
 from arable.lab.living import Process
 from arable.lab.plan import UPLINK
+from arable.lab.topology import NATIVE_VLAN
 from e2e.lab_cloud import LabCloud
 
 ROUTING = "a1"
-_OF_GUESTS = re.compile(r"^nic-[0-9a-z]+$")
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,10 @@ def true(cloud: LabCloud) -> dict[str, Account]:
 
 
 def _truth(cloud: LabCloud, host: str) -> Account:
-    switch = _switch(cloud, host)
     return Account(
-        guests=Counter(qemus(cloud, host)),
+        guests=Counter(machine for machine, _ in qemus(cloud, host)),
         defined=Counter(said(cloud, host, "virsh", "list", "--all", "--name").split()),
-        ports=Counter((nic, tag) for nic, tag in switch if _OF_GUESTS.match(nic)),
+        ports=Counter(_ports_of_guests(cloud, host)),
         volumes=Counter(
             path.name.partition(".")[0]
             for path in _agents_disk(cloud, host).glob("**/volumes/volume-*")
@@ -84,17 +82,24 @@ def _truth(cloud: LabCloud, host: str) -> Account:
     )
 
 
-def qemus(cloud: LabCloud, host: str) -> dict[str, Process]:
+def qemus(cloud: LabCloud, host: str) -> list[tuple[str, Process]]:
     """The machines whose QEMU runs on the host, with its process."""
     init = cloud.site.init(host)
     assert init, f"{host} has no power"
-    found = {}
+    found = []
     for one in living.family(init):
-        words = Path(f"/proc/{one.pid}/cmdline").read_bytes().split(b"\0")
-        if b"qemu-system" in words[0] and b"-name" in words:
-            name = words[words.index(b"-name") + 1].decode()
-            found[name.removeprefix("guest=").partition(",")[0]] = one
-    return found
+        words = _command(one)
+        if "qemu-system" in words[0] and "-name" in words:
+            name = words[words.index("-name") + 1]
+            found.append((name.removeprefix("guest=").partition(",")[0], one))
+    return sorted(found)
+
+
+def _command(process: Process) -> list[str]:
+    try:
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
+    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        return [""]
 
 
 def said(cloud: LabCloud, host: str, *argv: str) -> str:
@@ -104,21 +109,19 @@ def said(cloud: LabCloud, host: str, *argv: str) -> str:
     return devices.run(cloud.site.place.id, init, argv)
 
 
-def _switch(cloud: LabCloud, host: str) -> list[tuple[str, int]]:
-    """The ports of the host's switch that are somebody's, with their VLANs."""
-    rows = json.loads(
-        said(
-            cloud, host, "ovs-vsctl", "--format=json", "--columns=external_ids,tag", "list", "Port"
-        )
-    )["data"]
-    return [(str(dict(ids[1])["arable-nic"]), int(tag)) for ids, tag in rows if ids[1]]
+def _ports_of_guests(cloud: LabCloud, host: str) -> list[tuple[str, int]]:
+    """Taps on the host's switch, with their VLANs."""
+    words = ["ovs-vsctl", "--format=json", "--columns=external_ids,tag", "list", "Port"]
+    rows = json.loads(said(cloud, host, *words))["data"]
+    found = [(dict(facts[1]), tag) for facts, tag in rows]
+    return [(facts["arable-nic"], tag) for facts, tag in found if facts.get("arable-kind") == "tap"]
 
 
 def _tags(cloud: LabCloud, host: str) -> frozenset[int]:
     listed = json.loads(
         said(cloud, host, "ovs-vsctl", "--format=json", "get", "Port", UPLINK, "trunks")
     )
-    return frozenset(listed)
+    return frozenset(listed) - {NATIVE_VLAN}
 
 
 def _agents_disk(cloud: LabCloud, host: str) -> Path:

@@ -15,13 +15,11 @@ from arable.processes.up import Wanted
 from arable.runtime.clock import RealClock
 from arable.wire.groups import GroupIn
 from arable.wire.machines import NicIn
-from e2e.customers import Customer, customer
-from e2e.lab_cloud import LabCloud
+from e2e.customers import ONLY_BLUES, READY, Customer, customer
+from e2e.lab_cloud import LabCloud, free_address
 
 HERE = Path(__file__).parent
 OF_THIS_DIRECTORY = ExitStack()
-ONLY_BLUES = "10.1.1.77"
-READY = "wget -q -O /dev/null http://127.0.0.1/ && ip route | grep -q default"
 
 
 @pytest.hookimpl(trylast=True)
@@ -36,7 +34,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabCloud]:
     wanted = Wanted(
         data=tmp_path_factory.mktemp("cloud"),
         topology=up.topology_of(HERE / "two-pods.yaml"),
-        api="127.0.0.1:0",
+        api=free_address(),
     )
     yield OF_THIS_DIRECTORY.enter_context(lab_cloud(wanted))
     OF_THIS_DIRECTORY.close()  # when the tests are interrupted

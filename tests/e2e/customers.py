@@ -14,6 +14,8 @@ from arable.wire.users import KeyIn
 from e2e.guest_terminal import Terminal, terminal
 
 DEPLOYED_WITHIN = 300
+ONLY_BLUES = "10.1.1.77"
+READY = "wget -q -O /dev/null http://127.0.0.1/ && ip route | grep -q default"
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Customer:
     name: str
     url: str
     api: Arable
+    token: str
     account: str
     terminals: dict[str, Terminal] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
@@ -97,4 +100,4 @@ def customer(operator: Arable, url: str, name: str) -> Customer:
         visitor.sign_in(name, password)
         secret = visitor.keys.create(KeyIn(name="e2e")).secret
     assert secret, "a fresh key is told"
-    return Customer(name, url, Arable(url, secret), account.id)
+    return Customer(name, url, Arable(url, secret), secret, account.id)

@@ -1,5 +1,6 @@
 """A cloud in a lab, as tests see it: the operator's client, the lab to break, and names instead of ids."""
 
+import socket
 from dataclasses import dataclass
 
 from arable.client.arable import Arable
@@ -31,3 +32,9 @@ class LabCloud:
 
     def netns(self, device: str) -> str:
         return self.site.place.namespace(device)
+
+
+def free_address() -> str:
+    """HOST:PORT where nobody listens: a server that is started again must be found where it was."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"

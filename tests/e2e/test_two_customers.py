@@ -11,8 +11,7 @@ from arable.drivers.namespaces import inside
 from arable.lab import look
 from arable.wire.rules import FirewallIn, ForwardIn
 from drivers.frames import ARP, IPV4, Seen, Wiretap
-from e2e.conftest import ONLY_BLUES
-from e2e.customers import Customer
+from e2e.customers import ONLY_BLUES, Customer
 from e2e.guest_terminal import Terminal
 from e2e.lab_cloud import LabCloud
 from e2e.patience import until
@@ -74,8 +73,8 @@ def test_names_lead_to_the_customers_own_machines(red: Customer, blue: Customer)
 
 def test_a_machine_reaches_nothing_of_the_other_customer(red: Customer, blue: Customer) -> None:
     at = red.at("red-1")
-    at.run(f"ping -c 2 -w 3 {ONLY_BLUES}", fails=True)
-    at.run(f"arping -I eth0 -c 2 -w 3 {ONLY_BLUES}", fails=True)
+    at.run(f"ping -c 1 -w 1 {ONLY_BLUES}", fails=True)
+    at.run(f"arping -I eth0 -c 1 -w 1 {ONLY_BLUES}", fails=True)
     assert red.network().source_nat != blue.network().source_nat
     at.run(f"ping -c 1 -w 20 {red.address('red-2')}")
     # The same question from where the address belongs has an answer, so silence means something.
@@ -133,9 +132,9 @@ def sender(seen: Seen) -> str:
 
 
 LIES = [
-    pytest.param("ping -c 2 -w 3 -I {foreign} {partner}", id="packets"),
-    pytest.param("arping -c 2 -w 3 -I eth0 -s {foreign} {partner}", id="arp questions"),
-    pytest.param("arping -A -c 2 -w 3 -I eth0 -s {foreign} {foreign}", id="arp answers"),
+    pytest.param("ping -c 1 -w 1 -I {foreign} {partner}", id="packets"),
+    pytest.param("arping -c 1 -w 1 -I eth0 -s {foreign} {partner}", id="arp questions"),
+    pytest.param("arping -A -c 1 -w 1 -I eth0 -s {foreign} {foreign}", id="arp answers"),
 ]
 
 
@@ -176,7 +175,7 @@ def test_a_machine_can_not_speak_with_another_mac(
         red,
         name,
         prepare=f"ip link set eth0 address {FOREIGN_MAC}",
-        lie=f"ping -c 2 -w 3 {red.address(partner)}; arping -c 1 -w 2 -I eth0 {GATEWAY}",
+        lie=f"ping -c 1 -w 1 {red.address(partner)}; arping -c 1 -w 2 -I eth0 {GATEWAY}",
         undo=f"ip link set eth0 address {mac}",
     )
     macs = {seen.source for seen in heard}

@@ -164,7 +164,8 @@ class Rig:
         signed = (authority or self.around.authority).sign(
             request.request, name, kind, HOST_HOURS, names
         )
-        self.keep(name, request.key, signed)
+        chain = self.around.authority.pem if kind is IdentityKind.SERVER else ""
+        self.keep(name, request.key, signed + chain)
         return name
 
     def keep(self, name: str, key: Any, certificate: str) -> None:

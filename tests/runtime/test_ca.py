@@ -427,6 +427,23 @@ def test_serial_numbers_differ(authority) -> None:
     assert len(serials) == 20
 
 
+@given(st.integers(1, 2**62))
+@settings(deadline=None)
+def test_a_certificate_says_its_epoch_and_no_request_does(tmp_path_factory, epoch) -> None:
+    authority = Authority.create(tmp_path_factory.mktemp("ca"), RealClock(), Entropy("epoch"))
+    key = ec.generate_private_key(ec.SECP256R1())
+    greedy = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.SERIAL_NUMBER, "9" * 20)]))
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+        .decode()
+    )
+    pem = authority.sign(greedy, "host-a", HOST, 1, epoch=epoch)
+    found = ca.peer(ssl.PEM_cert_to_DER_cert(pem))
+    assert (found.common_name, found.epoch) == ("host-a", epoch)
+
+
 def test_a_certificate_is_renewed_in_its_second_half(tmp_path, entropy) -> None:
     clock = VirtualClock()
     authority = Authority.create(tmp_path, clock, entropy)

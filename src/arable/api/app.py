@@ -25,6 +25,7 @@ from arable.api.metrics import Metrics
 from arable.api.operation import Op
 from arable.api.streams import EventStreams
 from arable.domain.errors import CloudError
+from arable.domain.ids import UserId
 from arable.services import housekeeping
 from arable.services.call import Surroundings
 from arable.services.credentials import TOPIC as CREDENTIALS
@@ -60,6 +61,7 @@ class Server:
         self._streams: EventStreams | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        self._gate = Gate(self._credentials, self._readers)
         self._outside = Starlette(
             routes=[
                 *openapi.routes(operations),
@@ -80,6 +82,10 @@ class Server:
             self._credentials.forget()
         if self._hub is not None:
             self._hub.tell(topics)
+
+    async def identify(self, scope: Scope) -> UserId | None:
+        """Whose credential a websocket's request brings; see `api/console.py`."""
+        return await self._gate.user(scope)
 
     def leaving(self) -> None:
         """The process is about to stop, from any thread: end what has no end, or it is waited for in vain."""
@@ -102,7 +108,7 @@ class Server:
         self._adaptor = Adaptor(
             self._operations,
             self._executor,
-            Gate(self._credentials, self._readers),
+            self._gate,
             self._hub,
             streams,
             self.metrics,

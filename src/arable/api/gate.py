@@ -4,10 +4,11 @@ import asyncio
 from concurrent.futures import Executor as Pool
 from dataclasses import replace
 
-from arable.api.incoming import Headers, Scope
+from arable.api.incoming import Headers, Scope, headers
 from arable.api.operation import Access, Policy
 from arable.domain.access import Caller
 from arable.domain.errors import Unauthenticated
+from arable.domain.ids import UserId
 from arable.services.credentials import NOBODY, Credentials
 
 _LONGEST = 512
@@ -30,6 +31,15 @@ class Gate:
         if found is None:
             found = await self._verified(token)
         return _here(found, scope, request)
+
+    async def user(self, scope: Scope) -> UserId | None:
+        """Whose token a websocket's request brings, None for none; raises `CloudError` for one that is not good."""
+        said = headers(scope)
+        if not said.authorization:
+            return None
+        token = bearer(said)
+        found = self._credentials.believed(token) or await self._verified(token)
+        return found.user
 
     async def _verified(self, token: str) -> Caller:
         looking = self._looking.get(token)

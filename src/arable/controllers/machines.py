@@ -49,7 +49,8 @@ class _Round:
                 "state": state,
                 "host": host,
                 "attention": False,
-                "told": machine.generation,
+                # While it only waits, no host has been told of it.
+                "told": machine.generation if host or machine.told else 0,
                 "why": why,
                 "giving_up": machine.giving_up,
                 "generation": machine.generation,

@@ -30,7 +30,7 @@ from arable.api.routes import OPERATIONS
 from arable.controllers.loop import Loop
 from arable.controllers.settle import settle
 from arable.domain.errors import BadInput, Conflict, NotFound
-from arable.domain.ids import HostId
+from arable.domain.ids import HostId, UserId
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes.alone import only_one
 from arable.runtime.ca import Authority, IdentityKind, keep, new_request, server_context
@@ -155,7 +155,11 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
     loop = Loop(writer, clock, name)
     desk = Desk(database, writer, around, name, settle)
     channels = Channels(desk, clock)
-    consoles = console.Consoles(tickets, channels.open_console, entropy)
+
+    async def identify(scope: Any) -> UserId | None:
+        return await api.identify(scope)  # made below, before anybody comes
+
+    consoles = console.Consoles(tickets, channels.open_console, entropy, identify=identify)
     calls = Calls(desk, consoles, clock)
     tls = _tls(config, authority, entropy)
     gateway = Gateway(calls, channels, clock, tls)
@@ -286,14 +290,17 @@ def _names(config: ServerConfig) -> list[str]:
 
 
 def _certify(config: ServerConfig, authority: Authority, entropy: Entropy) -> tuple[Path, Path]:
-    """A fresh certificate for the gateway; it is cheap, so each start has its own."""
+    """A fresh certificate for the gateway; it is cheap, so each start has its own.
+
+    Its file goes on with the authority's, so that both are shown: whoever joins looks for the authority there.
+    """
     made = new_request("server")
     signed = authority.sign(
         made.request, "server", IdentityKind.SERVER, _CERTIFICATE_HOURS, _names(config)
     )
     certificate, key = config.data / "gateway.pem", config.data / "gateway.key"
     keep(key, made.key, entropy)
-    keep(certificate, signed, entropy)
+    keep(certificate, signed + authority.pem, entropy)
     return certificate, key
 
 
