@@ -25,6 +25,7 @@ from bench.cloud import Joined, Served
 from bench.figures import Table, machine, percentile, ratio, result, shown
 from bench.load import Outcome, Plan
 from bench.profiled import Profile
+from bench.quiet import await_quiet
 from bench.usage import cpu_seconds
 
 _RUNNING = text("select count(*) from machine where state = 'running'")
@@ -57,12 +58,15 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="bench deploy-rate", description=__doc__)
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
-    parser.add_argument("--in-flight", type=int, default=128, help="calls at once")
+    parser.add_argument("--in-flight", type=int, default=256, help="calls at once")
     parser.add_argument("--accounts", type=int, default=16)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append")
     parser.add_argument("--count", type=int, action="append", help="machines a call: 1 and 20")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; the median counts")
     parser.add_argument("--profile", action="store_true", help="say where the server's time goes")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="seconds at most for the machine to be quiet"
+    )
     options = parser.parse_args(argv)
     print(machine())
     ran: list[Ran] = []
@@ -190,6 +194,8 @@ def _measure(
         count=count,
         seconds=_WARM + options.seconds + 1,
     )
+    if not await_quiet(options.wait):
+        print("  (the machine is busy with something else)", flush=True)
     load = _start(plan)
     time.sleep(_WARM)
     if profile:

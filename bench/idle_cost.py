@@ -18,6 +18,7 @@ from arable.processes import up
 from arable.processes.up import Wanted
 from arable.runtime.clock import RealClock
 from bench.figures import Table, machine, median, ratio, result, shown
+from bench.quiet import await_quiet
 from bench.usage import Memory, cpu_seconds, memory
 
 _LIBRARIES = (
@@ -33,6 +34,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of idleness")
     parser.add_argument("--quiet", type=float, default=_QUIET, help="seconds before it begins")
     parser.add_argument("--repeat", type=int, default=3, help="intervals; the median counts")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="seconds at most for the machine to be quiet"
+    )
     options = parser.parse_args(argv)
     print(machine())
     with libraries() as bare, tempfile.TemporaryDirectory(prefix="arable-bench-") as folder:
@@ -43,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
         with up.cloud(wanted, RealClock(), lambda _text: None) as cloud:
             (ready,) = cloud.ready.values()
             time.sleep(options.quiet)
+            await_quiet(options.wait)
             shares = [_share(ready.pid, options.seconds) for _ in range(options.repeat)]
             used = memory(ready.pid)
     print(table(least, used, shares).text())

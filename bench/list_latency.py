@@ -47,6 +47,7 @@ from bench import cloud, postgresql
 from bench.cloud import Place, Served
 from bench.figures import Table, machine, percentile, ratio, result, shown
 from bench.load import parsed
+from bench.quiet import await_quiet
 
 ACCOUNTS = 20
 _BATCH = 5000
@@ -109,6 +110,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--calls", type=int, default=300, help="of each kind")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="seconds at most for the machine to be quiet"
+    )
     options = parser.parse_args(argv)
     print(machine())
     found: list[Measured] = []
@@ -131,7 +135,8 @@ def main(argv: Sequence[str]) -> None:
                 Caller(served.ready.api, _token(operator)),
                 Caller(served.ready.api, keys[largest]),
             )
-            for what, paths in kinds(there, options.calls, dice):
+            for what, paths in kinds(there, dice):
+                await_quiet(options.wait)
                 for who, caller in zip(("operator", "customer"), callers, strict=True):
                     took = asked(caller, paths(who, largest), options.calls)
                     if took:
@@ -185,7 +190,7 @@ def results(found: Sequence[Measured]) -> list[str]:
 Paths = Callable[[str, str], Iterator[str]]
 
 
-def kinds(there: There, calls: int, dice: Entropy) -> Iterator[tuple[str, Paths]]:
+def kinds(there: There, dice: Entropy) -> Iterator[tuple[str, Paths]]:
     """What is asked for, by whom: paths without end, or none where the caller may not."""
     pick = dice.random
 
@@ -228,7 +233,6 @@ def kinds(there: There, calls: int, dice: Entropy) -> Iterator[tuple[str, Paths]
         while True:
             yield f"/v1/machines/{there.ids[pick.choice(mine)]}"
 
-    del calls
     yield "pages one after the other", walk
     yield "pages at any place", anywhere("")
     yield "state running", anywhere("&state=running")
@@ -264,7 +268,8 @@ def fill(
     hosts: int,
 ) -> There:
     """So many machines with a disk and a port each, in the states that a cloud has them in."""
-    ids, clock, entropy = Ids(RealClock(), Entropy.system()), RealClock(), Entropy.system()
+    clock = RealClock()
+    ids = Ids(clock, Entropy.system())
     rows = cloud.rows_of(place, ids, hosts, clock)
     there = There(hosts=[host.id for host, _pool in rows])
     wires = {}

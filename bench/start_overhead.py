@@ -30,6 +30,7 @@ from arable.runtime.entropy import Entropy
 from arable.wire.accounts import AccountIn, FirstUserIn
 from arable.wire.machines import DeployIn, DestroyIn
 from bench.figures import Table, machine, median, ratio, result, shown
+from bench.quiet import await_quiet
 
 FIRST_LINE = b"ARABLE init"
 _WITHIN = 120.0
@@ -58,6 +59,9 @@ def main(argv: Sequence[str]) -> None:
     """See `--help`."""
     parser = argparse.ArgumentParser(prog="bench start-overhead", description=__doc__)
     parser.add_argument("--starts", type=int, default=10, help="of each kind")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="seconds at most for the machine to be quiet"
+    )
     options = parser.parse_args(argv)
     print(machine(), flush=True)
     wanted_topology = up.topology_of(EXAMPLES / "lab-small.yaml")
@@ -74,6 +78,7 @@ def main(argv: Sequence[str]) -> None:
             for _ in wanted_topology.regions[0].zones[0].pods[0].hosts:
                 deployed(cloud, client)  # once for each host: it has the image from then on
             for number in range(options.starts):
+                await_quiet(options.wait)
                 stages = deployed(cloud, client)
                 took["answered"].append(stages.answered)
                 took["opened"].append(stages.opened)

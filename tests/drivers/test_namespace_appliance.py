@@ -1,25 +1,19 @@
 """The namespace runtime keeps the contract, and is a router: judged by clients on both sides of it."""
 
-import json
 import os
 import signal
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 
-from appliance import make_wishes as wishes
-from arable.appliance.router import router
 from arable.domain.errors import BadInput
-from arable.domain.manifest import Direction, FirewallRule, PortForward, Protocol, PublicPort
+from arable.domain.manifest import Direction, FirewallRule, Protocol, PublicPort
 from arable.drivers import namespaces
-from arable.drivers.appliance import filtering
 from arable.drivers.appliance.namespace import (
     APPLIANCE_END,
     NamespaceAppliances,
@@ -41,14 +35,13 @@ from drivers.emulated_hosts import (
     move,
     namespace,
     reaches,
-    route,
     run,
-    station,
 )
+from drivers.town import PUBLIC, Town
 
 pytestmark = pytest.mark.real
 
-PUBLIC, WORLD = "203.0.113.10", "203.0.113.200"
+WORLD = "203.0.113.200"
 
 
 @pytest.fixture(scope="module")
@@ -117,58 +110,6 @@ def world(hosts) -> Iterator[str]:
         configure(name, "eth0", WORLD)
         here.network.prepare()
         yield name
-
-
-class Town:
-    """A network with a router on the second host, and guests on the first."""
-
-    def __init__(self, host: Host, routers: NamespaceAppliances, folder: Path, stack: ExitStack):
-        self.host, self.routers, self.folder, self.stack = host, routers, folder, stack
-        self.wish = make.appliance(vlan=101)
-        self.leases = []
-        self.netns = routers.namespace(self.wish.network)
-
-    def program(self, **but) -> None:
-        """The next generation of the router."""
-        self.wish = replace(self.wish, generation=self.wish.generation + 1, **but)
-        self.routers.ensure(self.wish, self.leases)
-
-    def guest(self, number: int, *, addressed: bool = True, **but) -> str:
-        """A machine with a lease, and its namespace."""
-        usual = {
-            "address": f"10.1.1.{number}",
-            "mac": f"02:00:0a:01:01:{number:02x}",
-            "vlan": self.wish.vlan,
-            "rate_kbps": 0,
-        }
-        port = make.tap(**usual | but)
-        name = self.stack.enter_context(station(self.host, port, addressed=addressed))
-        if addressed:
-            route(name, "10.1.1.1")
-        self.leases.append(
-            make.lease(
-                self.wish.network,
-                nic=port.nic,
-                mac=port.mac,
-                address=port.address,
-                name=f"web-{number}",
-            )
-        )
-        return name
-
-    def opened(self, public: str = PUBLIC, outside: str = "0.0.0.0/0", **ports) -> None:
-        """A forward and its opening in the firewall, from 8080 to port 80 of the first guest unless said otherwise."""
-        usual = {"first_port": 8080, "last_port": 8080, "to": "10.1.1.10", "to_port": 80} | ports
-        there = PortForward(protocol=Protocol.TCP, public=public, **usual)
-        opening = FirewallRule(
-            direction=Direction.IN,
-            protocol=Protocol.TCP,
-            cidr=outside,
-            public=public,
-            first_port=there.first_port,
-            last_port=there.last_port,
-        )
-        self.program(forwards=(*self.wish.forwards, there), firewall=(*self.wish.firewall, opening))
 
 
 @pytest.fixture
@@ -617,28 +558,3 @@ def test_dnsmasq_sees_nothing_of_the_host_and_has_no_rights(town) -> None:
     assert {path.name for path in Path(f"/proc/{process}/root/etc").iterdir()} == {
         "passwd", "group", "ld.so.cache"
     }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def bare() -> Iterator[str]:
-    with namespace("bare") as name:
-        yield name
-
-
-@settings(
-    deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(wish=wishes.honest())
-def test_the_kernel_takes_every_ruleset_and_reads_back_what_was_meant(bare, wish) -> None:
-    made = router(wish)
-    filtering.load(bare, made)
-    listed = json.loads(run(bare, ["nft", "-j", "list", "ruleset"]).stdout)["nftables"]
-    rules = [entry["rule"] for entry in listed if "rule" in entry]
-    counts = Counter(rule["chain"] for rule in rules)
-    assert counts["inward"] == len(made.inbound)
-    assert counts["outward"] == (len(made.outbound) or 1)
-    assert counts["arriving"] == len(made.forwards)
-    forwarded = [rule for rule in rules if rule["chain"] == "arriving"]
-    for forward, rule in zip(made.forwards, forwarded, strict=True):
-        assert str(forward.public) in json.dumps(rule)
-        assert str(forward.to) in json.dumps(rule)

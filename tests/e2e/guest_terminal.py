@@ -33,6 +33,13 @@ class Terminal:
         assert (ended != 0) == fails, f"{command!r} ended with {ended}: {said!r}"
         return said
 
+    def is_there(self) -> bool:
+        """Whether somebody reads what we type: a shell that is just starting throws it away."""
+        try:
+            return self.outcome("true", seconds=5)[0] == 0
+        except AssertionError:
+            return False
+
     def outcome(self, command: str, *, seconds: float = _PATIENCE) -> tuple[int, str]:
         """How the command ends, and what it says."""
         # The echo of what we type must not look like the answer, so the markers are put together in the guest.
@@ -66,7 +73,7 @@ def terminal(customer: Arable, url: str, machine: str) -> Iterator[Terminal]:
     line, held = until(lambda: _attached(customer, url, machine), f"the console of {machine}")
     with held:
         at = Terminal(line)
-        at.run("true")  # a shell that is just starting throws away what was typed too early
+        until(at.is_there, f"the shell of {machine}")
         yield at
 
 
@@ -81,7 +88,7 @@ def _attached(
     assert ticket, "a fresh ticket is told"
     place = f"{url.replace('http', 'ws', 1)}/v1/console/{ticket}"
     with ExitStack() as stack:
-        way = connect(place, proxy=None, compression=None, max_size=1 << 20)
+        way = connect(place, proxy=None, compression=None, max_queue=None)
         line = stack.enter_context(way)
         try:
             line.send(b"\n")

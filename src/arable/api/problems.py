@@ -13,7 +13,7 @@ import msgspec
 
 from arable.domain import errors as e
 from arable.domain.failure import kind_of
-from arable.wire.common import FieldError, Problem
+from arable.wire.common import NAME_IN_WORDS, NAME_PATTERN, FieldError, Problem
 
 STATUS: dict[type[e.CloudError], int] = {
     e.BadInput: 400,
@@ -120,9 +120,10 @@ def of_validation(error: msgspec.ValidationError, within: str = "") -> e.BadInpu
         parts.append(field["name"][:_LONGEST])
         known = field["what"] == "missing required"
         reason = "this field is required" if known else "there is no such field"
-    reason = reason.replace("`", "").removeprefix("Expected ")
-    if found and not field:
-        reason = f"expected {reason}"
+    reason = reason.replace("`", "")
+    if NAME_PATTERN.split("$")[0] in reason:
+        reason = f"expected {NAME_IN_WORDS}"
+    reason = f"{reason[:1].lower()}{reason[1:]}"
     named = ".".join(parts) or within
     return e.BadInput(reason[:500], field=named)
 

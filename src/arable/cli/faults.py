@@ -4,10 +4,12 @@ Status 2 for what was typed wrongly, 1 for what was asked rightly and could not 
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import typer
 
 from arable.wire.operations import FailureOut
@@ -116,9 +118,13 @@ def _advise(todo: str) -> None:
 
 
 def _causes(failure: FailureOut, indent: str) -> None:
+    alike = Counter(msgspec.json.encode(cause) for cause in failure.causes)
     for cause in failure.causes:
-        say(f"{indent}because: {cause.detail or cause.title}")
-        _causes(cause, indent + "  ")
+        times = alike.pop(msgspec.json.encode(cause), 0)
+        if times:
+            again = f" ({times} times)" if times > 1 else ""
+            say(f"{indent}because: {cause.detail or cause.title}{again}")
+            _causes(cause, indent + "  ")
 
 
 def _facts(why: Any, indent: str = "  ") -> None:

@@ -20,7 +20,7 @@ from msgspec import inspect as shapes
 
 from arable.cli.faults import Misused
 from arable.cli.nouns import BY_FIELD, NOUNS
-from arable.wire.common import Id, Name, NameOrId
+from arable.wire.common import NAME_IN_WORDS, NAME_PATTERN, Id, Name, NameOrId
 from arable.wire.zones import VlanRange
 
 
@@ -330,7 +330,8 @@ def read_file(name: str, option: str) -> str:
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Misused(f"{name} can't be read: {error}", field=option) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise Misused(f"{name} can't be read: {why}", field=option) from error
 
 
 def _parts(field: Field, struct: type[msgspec.Struct], text: str) -> dict[str, Any]:
@@ -372,7 +373,8 @@ def path_of(error: msgspec.ValidationError) -> tuple[str, str]:
     if (found := _UNKNOWN.search(what)) is not None:
         return "unknown field", f"{path}.{found[1]}".strip(".")
     if "matching regex" in what:
-        return "is not of the right form", path
+        form = f": {NAME_IN_WORDS}" if NAME_PATTERN.split("$")[0] in what else ""
+        return f"is not of the right form{form}", path
     return what.replace("Expected `", "must be `"), path
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _VERBS = {"page": "list", "get": "show"}
 _MORE = {
-    "machine deploy": "One machine, or many alike: all of them or none. The first one of an account in a zone makes "
-    "its default network. If no host can take one, it is removed again, and why is said.",
+    "machine deploy": "One machine, or many alike, accepted all or none. The first one of an account in a zone makes "
+    "its default network. If no host can take one, it is removed again, and why is said; the others stay.",
     "machine destroy": "It is switched off, and its name is free at once. For some time (the setting expunge_seconds) "
     "`arable machine recover` brings it back; then its disks are erased.",
     "machine recover": "Before its disks are erased. A name that is taken by now is changed with --name.",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from arable.domain.ids import HostId, PodId
@@ -17,8 +18,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class HostView:
+class HostView(Struct, frozen=True, gc=False):
     """One host. `free` and `limit` include over-commit; `refuses` is why it takes no machines now, or empty."""
 
     id: HostId
@@ -65,11 +65,11 @@ class ZoneView:
         self._pod_limit = self._sums(self.limit_mhz, self.limit_memory)
 
     def _sums(self, *columns: Ints) -> list[list[int]]:
-        sums = [[0] * len(columns) for _ in self.pods]
-        for at, pod in enumerate(self.pod.tolist()):
-            for which, column in enumerate(columns):
-                sums[pod][which] += int(column[at])
-        return sums
+        sums = np.zeros((len(self.pods), len(columns)), dtype=np.int64)
+        for which, column in enumerate(columns):
+            np.add.at(sums[:, which], self.pod, column)
+        found: list[list[int]] = sums.tolist()
+        return found
 
     def pod_load(self, pod: int) -> float:
         """The share of a pod's CPU and memory that is taken, the larger one."""

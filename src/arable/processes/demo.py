@@ -21,7 +21,7 @@ from arable.client.arable import Arable
 from arable.domain.errors import Unavailable
 from arable.lab import look
 from arable.processes import up, up_commands
-from arable.processes.lab_commands import told
+from arable.processes.foreseen import told
 from arable.processes.leaving import Leave, until_told
 from arable.processes.up import EXAMPLES, Cloud, Say, Wanted
 from arable.runtime.ca import keep

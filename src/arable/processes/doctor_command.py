@@ -9,7 +9,7 @@ import typer
 
 from arable.drivers import doctor
 from arable.drivers.doctor import Finding, Health
-from arable.processes.lab_commands import HOME, default_data
+from arable.processes.data_option import HOME, default_data
 
 _SIGNS = {Health.OK: "ok", Health.LIMITED: "limited", Health.MISSING: "missing"}
 _COLOURS = {Health.OK: "green", Health.LIMITED: "yellow", Health.MISSING: "red"}

@@ -3,8 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +13,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from arable.client.errors import CallError
-from arable.domain.errors import CloudError, NotFound, Unavailable
+from arable.domain.errors import NotFound, Unavailable
 from arable.lab import build, devices, fail, look
 from arable.lab.power import Site
+from arable.processes.data_option import Data
+from arable.processes.foreseen import told
 from arable.runtime.clock import RealClock
-
-HOME = "ARABLE_DATA"
 
 
 class Output(StrEnum):
@@ -30,17 +28,6 @@ class Output(StrEnum):
     JSON = "json"
 
 
-def default_data() -> Path:
-    """Where `arable up` keeps a cloud when it is not told."""
-    return Path.home() / ".local" / "share" / "arable"
-
-
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data", envvar=HOME, default_factory=default_data, help="The cloud's data directory."
-    ),
-]
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to write the answer.")]
 
 app = typer.Typer(
@@ -64,22 +51,6 @@ FAULTS: dict[str, tuple[Callable[[Site, str], None], Callable[[Site, str], None]
     "power": (fail.power_off, fail.power_on, "A host's power."),
     "server": (fail.kill_server, fail.start_server, "A region's management server, killed."),
 }
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """What we foresaw is said in one line, with status 1."""
-    try:
-        yield
-    except CloudError as error:
-        typer.echo(f"error: {error.public}", err=True)
-        raise typer.Exit(1) from error
-    except CallError as error:
-        typer.echo(f"error: the cloud said: {error}", err=True)
-        raise typer.Exit(1) from error
-    except PermissionError as error:
-        typer.echo("error: the lab belongs to root", err=True)
-        raise typer.Exit(1) from error
 
 
 def site_at(data: Path) -> Site:

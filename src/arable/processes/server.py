@@ -33,6 +33,7 @@ from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.ids import HostId, UserId
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes.alone import only_one
+from arable.runtime.allocator import return_large_blocks
 from arable.runtime.ca import Authority, IdentityKind, keep, new_request, server_context
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy, Ids
@@ -109,6 +110,7 @@ class Server:
 def run(config: ServerConfig) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return_large_blocks()
     with only_one(config.data):
         uvloop.run(_live(config, RealClock(), Entropy.system()))
 
@@ -322,7 +324,7 @@ def _load(made: tuple[Path, Path], context: ssl.SSLContext) -> None:
 
 @contextlib.asynccontextmanager
 async def _http(
-    application: object, bound: socket.socket, config: ServerConfig
+    application: app.Server, bound: socket.socket, config: ServerConfig
 ) -> AsyncIterator[None]:
     """Serve HTTP on a socket until the end of the block."""
     settings = uvicorn.Config(
@@ -350,6 +352,7 @@ async def _http(
     try:
         yield
     finally:
+        application.leaving()
         http.should_exit = True
         await task
 

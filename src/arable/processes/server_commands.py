@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from arable.processes.lab_commands import Data, told
+from arable.processes.data_option import Data
+from arable.processes.foreseen import told
 from arable.processes.server import ServerConfig, run
 
 FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"

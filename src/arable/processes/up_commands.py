@@ -9,7 +9,8 @@ from arable.domain.errors import NotFound
 from arable.lab import watch
 from arable.lab.topology import Topology
 from arable.processes import up
-from arable.processes.lab_commands import Data, told
+from arable.processes.data_option import Data
+from arable.processes.foreseen import told
 from arable.processes.leaving import until_told
 from arable.processes.server import credentials
 from arable.processes.up import Cloud, Say, Wanted

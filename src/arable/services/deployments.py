@@ -38,6 +38,7 @@ from arable.services.plans import Plan, plan
 from arable.services.references import References
 from arable.store import (
     events,
+    farms,
     groups,
     machines,
     networks,
@@ -64,6 +65,8 @@ def deploy_batch(tx: Tx, asks: Sequence[Asked]) -> list[DeployOut | CloudError]:
     """An answer or a refusal for each, in order; a refused one has written nothing."""
     batch = _Batch(tx)
     found = References(tx)
+    if len(asks) > 1:
+        found.prepare((each.caller.account, each.args[0].zone, each.args[0].image) for each in asks)
     for at, asked in enumerate(asks):
         try:
             batch.plans[at] = plan(found, asked)
@@ -114,10 +117,7 @@ class _Batch:
         wanted: dict[tuple[AccountId, ZoneId], list[str]] = {}
         for each in self.plans.values():
             wanted.setdefault((each.account, each.zone.id), []).extend(each.names)
-        taken = {
-            (account, zone): machines.names_taken(self.tx, account, zone, names)
-            for (account, zone), names in wanted.items()
-        }
+        taken = machines.names_taken_by(self.tx, wanted)
         for at, each in list(self.plans.items()):
             there = taken[each.account, each.zone.id]
             twice = next((name for name in each.names if name in there), None)
@@ -199,6 +199,7 @@ class _Batch:
     def keep(self) -> dict[int, DeployOut]:
         """Write what is left, and give back what the refused ones had taken."""
         quotas.give_many(self.tx, self._back)
+        self._find_farms()
         rows = _Rows()
         answers = {
             at: self._rows_of(rows, each, self.offsets[at]) for at, each in self.plans.items()
@@ -214,6 +215,16 @@ class _Batch:
         events.add_many(self.tx, rows.events)
         nudge(self.tx, MACHINES)
         return answers
+
+    def _find_farms(self) -> None:
+        """The default farms that are there already, of all accounts at once."""
+        wanted: dict[ZoneId, set[AccountId]] = {}
+        for each in self.plans.values():
+            if each.farm is None:
+                wanted.setdefault(each.zone.id, set()).add(each.account)
+        for zone, accounts in wanted.items():
+            found = farms.named_by(self.tx, accounts, zone, DEFAULT)
+            self._farms |= {(account, zone): farm.id for account, farm in found.items()}
 
     def _rows_of(self, rows: _Rows, each: Plan, offsets: list[list[int]]) -> DeployOut:
         around = each.asked.around

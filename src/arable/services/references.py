@@ -4,13 +4,14 @@ Everything is looked up for an account: its own things, and what everybody may u
 like one that does not exist (rule 9).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from arable.domain import ids
 from arable.domain.access import Scope
-from arable.domain.errors import BadInput, Conflict, NotFound
+from arable.domain.errors import BadInput, CloudError, Conflict, NotFound
 from arable.domain.farm import DEFAULT, Farm
 from arable.domain.group import Group
 from arable.domain.ids import AccountId
@@ -33,6 +34,24 @@ class References:
 
     tx: Tx
     _found: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def prepare(self, asks: Iterable[tuple[AccountId, str | None, str]]) -> None:
+        """Find at once what deployments of many accounts will look up. Each is an account, its zone and its image."""
+        by_zone: dict[str | None, set[AccountId]] = {}
+        by_image: dict[str, set[AccountId]] = {}
+        for account, zone, image in asks:
+            by_zone.setdefault(zone, set()).add(account)
+            by_image.setdefault(image, set()).add(account)
+        for ref, accounts in by_image.items():
+            if ids.kind_of(ref) != "image":
+                named = images.named_by(self.tx, accounts, ref)
+                self._found |= {("image", of, ref): found for of, found in named.items()}
+        for where, accounts in by_zone.items():
+            with suppress(CloudError):  # whoever names it is told
+                zone_id = self.zone(where).id
+                there = networks.named_by(self.tx, accounts, zone_id, DEFAULT)
+                key = "default network"
+                self._found |= {(key, of, zone_id): there.get(of) for of in accounts}
 
     def zone(self, ref: str | None, where: str = "zone") -> Zone:
         """An enabled zone; the only one there is when nothing is said."""

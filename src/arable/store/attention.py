@@ -5,9 +5,10 @@ A thousand machines at a time pass through here; the careful values of `domain` 
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import func, select, text, type_coerce, update
+from sqlalchemy import func, select, type_coerce, update
 from sqlalchemy.types import Text
 
 from arable.domain.ids import (
@@ -25,6 +26,7 @@ from arable.store import schema
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.many import among
+from arable.store.rows import change_rows
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
@@ -175,15 +177,15 @@ def change_machines(tx: Tx, columns: Sequence[str], rows: Sequence[dict[str, Any
     unknown = set(columns) - _MACHINE_COLUMNS
     if unknown:
         raise ValueError(f"no such columns: {sorted(unknown)}")
-    sets = ", ".join(f"{name} = :{name}" for name in columns)
-    tx.execute(text(f"update machine set {sets} where id = :id"), list(rows))  # noqa: S608 - names from the schema
+    values = itemgetter(*columns, "id")
+    change_rows(tx, schema.machine, tuple(columns), [values(row) for row in rows])
 
 
 def adopt_volumes(tx: Tx, pairs: Sequence[tuple[PoolId, VolumeRow]]) -> None:
     """These volumes are on these pools from now on."""
     if pairs:
-        rows = [{"id": volume.id, "pool": pool} for pool, volume in pairs]
-        tx.execute(text("update volume set pool = :pool where id = :id"), rows)
+        rows = [(pool, volume.id) for pool, volume in pairs]
+        change_rows(tx, schema.volume, ("pool",), rows)
 
 
 def mark_erasing(tx: Tx, ids: Sequence[VolumeId]) -> None:

@@ -58,7 +58,8 @@ class Database:
                 "this collides with something that is there already", detail=str(error)
             ) from error
         except DBAPIError as error:
-            if error.connection_invalidated or "locked" in str(error.orig):
+            busy = self.is_sqlite and "locked" in str(error.orig)
+            if error.connection_invalidated or busy:
                 raise Unavailable("the database does not answer", detail=str(error)) from error
             raise
 

@@ -1,5 +1,6 @@
 """How farms are kept."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -11,6 +12,7 @@ from arable.domain.ids import AccountId, FarmId, ZoneId
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
+from arable.store.many import among
 from arable.store.rows import insert_rows, raw, stamp
 from arable.store.scope import visible
 
@@ -57,6 +59,15 @@ def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Farm | None:
     c = t.farm.c
     row = tx.execute(_SELECT.where(c.account == account, c.zone == zone, c.name == name)).first()
     return None if row is None else _farm(row)
+
+
+def named_by(
+    tx: Tx, accounts: Iterable[AccountId], zone: ZoneId, name: str
+) -> dict[AccountId, Farm]:
+    """The farms of this name of many accounts, those that have one."""
+    c = t.farm.c
+    query = _SELECT.where(among(tx, c.account, accounts), c.zone == zone, c.name == name)
+    return {farm.account: farm for farm in map(_farm, tx.execute(query).all())}
 
 
 def add(tx: Tx, farm: Farm) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    text,
     type_coerce,
     update,
 )
@@ -70,6 +71,16 @@ _LIVES: ColumnElement[bool] = literal_column(
     "machine.wish in ('running', 'stopped')", Boolean
 )  # as the index has it
 _SELECT = raw(t.machine, _COLUMNS)
+_TAKEN = """
+    select m.account, m.zone, m.name from {asked} as asked
+    cross join machine m
+    where m.account = asked.value ->> 0 and m.zone = asked.value ->> 1
+        and m.name = asked.value ->> 2 and m.wish in ('running', 'stopped')
+"""
+_taken = {
+    "sqlite": text(_TAKEN.format(asked="json_each(:asked)")),
+    "postgresql": text(_TAKEN.format(asked="json_array_elements(cast(:asked as json))")),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +143,18 @@ def names_taken(tx: Tx, account: AccountId, zone: ZoneId, names: Iterable[str]) 
     c = t.machine.c
     query = select(c.name).where(c.account == account, c.zone == zone, _LIVES)
     return set(tx.execute(query.where(among(tx, c.name, names))).scalars())
+
+
+def names_taken_by(
+    tx: Tx, wanted: Mapping[tuple[AccountId, ZoneId], Collection[str]]
+) -> dict[tuple[AccountId, ZoneId], set[str]]:
+    """The same for many accounts and zones, by one statement."""
+    found: dict[tuple[AccountId, ZoneId], set[str]] = {key: set() for key in wanted}
+    asked = [(account, zone, name) for (account, zone), names in wanted.items() for name in names]
+    rows = tx.execute(_taken[tx.dialect.name], {"asked": json_text(asked)}).all()
+    for account, zone, name in rows:
+        found[account, zone].add(name)
+    return found
 
 
 def seed(tx: Tx, id_: MachineId) -> Seed:

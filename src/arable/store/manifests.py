@@ -68,7 +68,7 @@ def changes(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Difference]:
     """What these hosts need that hold these generations. A host that does not exist is not in the answer."""
     asked = msgspec.json.encode(have).decode()
     found: dict[HostId, Difference] = {}
-    for row in tx.execute(_changes[tx.dialect.name], {"asked": asked}):
+    for row in tx.execute(_changes[tx.dialect.name], {"asked": asked}).all():
         host, generation, base, kind, id_, body = row
         difference = found.get(host)
         if difference is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, update
+from sqlalchemy import ColumnElement, func
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
@@ -15,7 +15,7 @@ from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.many import among
-from arable.store.rows import insert_rows, raw, save_rows, stamp, stamped
+from arable.store.rows import change_rows, insert_rows, raw, save_rows, stamp, stamped
 from arable.store.scope import visible
 
 _FIXED = (
@@ -93,6 +93,15 @@ def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Network | None
     return found[0] if found else None
 
 
+def named_by(
+    tx: Tx, accounts: Iterable[AccountId], zone: ZoneId, name: str
+) -> dict[AccountId, Network]:
+    """The networks of this name of many accounts, those that have one."""
+    c = t.network.c
+    found = _all(tx, among(tx, c.account, accounts), c.zone == zone, c.name == name)
+    return {network.account: network for network in found}
+
+
 def add(tx: Tx, network: Network) -> None:
     """Keep a new network, whose VLAN was taken already."""
     row = (*_fixed(network), stamp(network.created_at), network.next_offset, *_changing(network))
@@ -113,13 +122,13 @@ def save_many(tx: Tx, networks: Sequence[Network]) -> None:
 
 def move_cursors(tx: Tx, cursors: Mapping[NetworkId, int]) -> None:
     """Where the next search for a free address begins. No generation: it is a hint for the allocator alone."""
-    for network, offset in sorted(cursors.items()):
-        tx.execute(update(t.network).where(t.network.c.id == network).values(next_offset=offset))
+    rows = [(offset, network) for network, offset in sorted(cursors.items())]
+    change_rows(tx, t.network, ("next_offset",), rows)
 
 
 def _all(tx: Tx, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Network]:
     query = _SELECT.where(*conditions).order_by(t.network.c.id).limit(limit)
-    return [_network(row) for row in tx.execute(query)]
+    return [_network(row) for row in tx.execute(query).all()]
 
 
 def _changing(network: Network) -> tuple[Any, ...]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from msgspec import convert, to_builtins
-from sqlalchemy import Row, bindparam, select, update
+import msgspec
+from sqlalchemy import Row, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import CloudError, NotFound
@@ -14,9 +14,11 @@ from arable.domain.failure import Failure, failure
 from arable.domain.ids import AccountId, OperationId, UserId
 from arable.domain.operation import Operation, OperationState, Step
 from arable.store import schema as t
+from arable.store.columns import moment
 from arable.store.database import Tx
+from arable.store.many import among
 from arable.store.nudges import nudge
-from arable.store.rows import insert_rows, json_text, stamp
+from arable.store.rows import change_rows, insert_rows, json_text, raw, stamp
 from arable.store.scope import visible
 
 _STEPS = 50  # kept of one operation: its first ones and its last
@@ -26,6 +28,11 @@ _ADDED = (
     *("id", "account", "user", "kind", "target", "state", "total", "pending"),
     *("steps", "result", "error", "created_at", "changed_at"),
 )
+
+_SETTLED = ("state", "pending", "steps", "error", "changed_at")
+_SELECT = raw(t.operation, _ADDED)
+_read_steps = msgspec.json.Decoder(tuple[Step, ...]).decode
+_read_failure = msgspec.json.Decoder(Failure).decode
 
 Failed = Failure | CloudError | None
 
@@ -58,9 +65,7 @@ def add_many(tx: Tx, operations: Sequence[Operation]) -> None:
 def get(tx: Tx, scope: Scope, operation: OperationId) -> Operation:
     """One that the caller can see."""
     row = tx.execute(
-        select(t.operation).where(
-            t.operation.c.id == operation, *visible(t.operation.c.account, scope)
-        )
+        _SELECT.where(t.operation.c.id == operation, *visible(t.operation.c.account, scope))
     ).first()
     if row is None:
         raise NotFound("no such operation")
@@ -71,7 +76,7 @@ def page(
     tx: Tx, scope: Scope, where: OperationFilter, *, after: str | None = None, limit: int = 100
 ) -> list[Operation]:
     """The newest first, as that is what is asked for; `after` is the id of the last one seen."""
-    query = select(t.operation).where(*visible(t.operation.c.account, scope))
+    query = _SELECT.where(*visible(t.operation.c.account, scope))
     if where.states:
         query = query.where(t.operation.c.state.in_(where.states))
     for column, wanted in (
@@ -92,17 +97,10 @@ def advance_many(tx: Tx, steps: Mapping[OperationId, str], at: datetime) -> None
     """Note what happened on the way; operations that have ended or gone are passed over."""
     changed = []
     for now in _locked(tx, steps):
-        changed.append(
-            {"of": now.id, "steps": _steps(now.steps, Step(at, steps[now.id])), "at": at}
-        )
+        told = json_text(_steps(now.steps, Step(at, steps[now.id])))
+        changed.append((told, stamp(at), now.id))
         nudge(tx, topic(now.id))
-    if changed:
-        tx.execute(
-            update(t.operation)
-            .where(t.operation.c.id == bindparam("of"))
-            .values(steps=bindparam("steps"), changed_at=bindparam("at")),
-            changed,
-        )
+    change_rows(tx, t.operation, ("steps", "changed_at"), changed)
 
 
 def advance(tx: Tx, operation: OperationId, step: str, at: datetime) -> None:
@@ -117,37 +115,25 @@ def settle_many(
 
     An operation ends with its last part: `done`, or `failed` when any part failed. Answers with those that ended.
     """
-    changed: list[dict[str, Any]] = []
+    changed: list[tuple[Any, ...]] = []
     ended: list[Operation] = []
     for now in _locked(tx, settled):
         count, failed = settled[now.id]
         after = _settled(now, count, failed, at)
         changed.append(
-            {
-                "of": after.id,
-                "state": after.state,
-                "pending": after.pending,
-                "steps": _steps(after.steps),
-                "error": _error(after.error),
-                "at": at,
-            }
+            (
+                after.state.value,
+                after.pending,
+                json_text(_steps(after.steps)),
+                None if after.error is None else json_text(after.error),
+                stamp(at),
+                after.id,
+            )
         )
         if after.state is not OperationState.RUNNING:
             ended.append(after)
         nudge(tx, topic(after.id))
-    if changed:
-        tx.execute(
-            update(t.operation)
-            .where(t.operation.c.id == bindparam("of"))
-            .values(
-                state=bindparam("state"),
-                pending=bindparam("pending"),
-                steps=bindparam("steps"),
-                error=bindparam("error"),
-                changed_at=bindparam("at"),
-            ),
-            changed,
-        )
+    change_rows(tx, t.operation, _SETTLED, changed)
     return ended
 
 
@@ -214,13 +200,12 @@ def _locked(
     if not operations:
         return []
     rows = tx.execute(
-        select(t.operation)
-        .where(
-            t.operation.c.id.in_(list(operations)), t.operation.c.state == OperationState.RUNNING
+        _SELECT.where(
+            among(tx, t.operation.c.id, operations), t.operation.c.state == OperationState.RUNNING
         )
         .order_by(t.operation.c.id)
-        .with_for_update()
-    )
+        .with_for_update(of=t.operation)
+    ).all()
     return [_operation(row) for row in rows]
 
 
@@ -242,16 +227,11 @@ def _row(operation: Operation) -> tuple[Any, ...]:
     )
 
 
-def _steps(steps: Sequence[Step], *more: Step) -> list[Any]:
+def _steps(steps: Sequence[Step], *more: Step) -> list[Step]:
     every = [*steps, *more]
     if len(every) > _STEPS:
         every = every[: _STEPS // 2] + every[-_STEPS // 2 :]
-    kept: list[Any] = to_builtins(every)
-    return kept
-
-
-def _error(error: Failure | None) -> Any:
-    return None if error is None else to_builtins(error)
+    return every
 
 
 def _operation(row: Row[Any]) -> Operation:
@@ -264,9 +244,9 @@ def _operation(row: Row[Any]) -> Operation:
         state=OperationState(row.state),
         total=row.total,
         pending=row.pending,
-        steps=convert(row.steps, tuple[Step, ...]),
-        result=row.result or None,
-        error=None if row.error is None else convert(row.error, Failure),
-        created_at=row.created_at,
-        changed_at=row.changed_at,
+        steps=() if row.steps == "[]" else _read_steps(row.steps),
+        result=msgspec.json.decode(row.result) or None,
+        error=None if row.error is None else _read_failure(row.error),
+        created_at=moment(row.created_at),
+        changed_at=moment(row.changed_at),
     )

@@ -20,6 +20,7 @@ _HOSTS = """
            h.reserved_cpu_mhz, h.reserved_memory_mib, h.reserved_disk_mib, h.machines
     from host h join pod p on p.id = h.pod where h.zone = :zone
 """
+_hosts = text(_HOSTS)
 _roles = msgspec.json.Decoder(list[str])
 
 
@@ -47,7 +48,9 @@ def hosts(tx: Tx, zone: ZoneId) -> list[HostSeen]:
             decoded[raw] = frozenset(_roles.decode(raw))
         return decoded[raw]
 
-    for row in tx.execute(text(_HOSTS), {"zone": zone}):
+    limits: dict[tuple[int, int, int], Size] = {}  # hosts are much alike
+
+    for row in tx.execute(_hosts, {"zone": zone}).all():
         (id_, name, pod, state, maintenance, roles, tags, enabled) = row[:8]
         mhz, memory, disk, used_mhz, used_memory, used_disk, machines = row[8:]
         refuses = ""
@@ -63,7 +66,8 @@ def hosts(tx: Tx, zone: ZoneId) -> list[HostSeen]:
                 name,
                 pod,
                 Size(0, mhz - used_mhz, memory - used_memory, disk - used_disk),
-                Size(0, mhz, memory, disk),
+                limits.get((mhz, memory, disk))
+                or limits.setdefault((mhz, memory, disk), Size(0, mhz, memory, disk)),
                 words(tags),
                 words(roles),
                 refuses,

@@ -6,28 +6,49 @@ code got wrong.
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from arable.domain.ids import HostId
 from arable.domain.units import Size
+from arable.store import schema as t
 from arable.store.database import Tx
+from arable.store.many import among
+from arable.store.rows import json_text
 
+# Many hosts in one statement: a batch of machines is spread over nearly as many hosts.
 _TAKE = """
     update host set
-        reserved_cpus = reserved_cpus + :cpus,
-        reserved_cpu_mhz = reserved_cpu_mhz + :cpu_mhz,
-        reserved_memory_mib = reserved_memory_mib + :memory_mib,
-        reserved_disk_mib = reserved_disk_mib + :disk_mib,
-        machines = machines + :machines
-    where id = :host
+        reserved_cpus = host.reserved_cpus + w.w_cpus,
+        reserved_cpu_mhz = host.reserved_cpu_mhz + w.w_mhz,
+        reserved_memory_mib = host.reserved_memory_mib + w.w_memory,
+        reserved_disk_mib = host.reserved_disk_mib + w.w_disk,
+        machines = host.machines + w.w_machines
+    from ({wanted}) as w
+    where host.id = w.w_host
 """
 _FITS = """
-    and (reserved_cpu_mhz + :cpu_mhz) * 100 <= cpu_mhz * cpu_percent
-    and (reserved_memory_mib + :memory_mib) * 100 <= memory_mib * memory_percent
-    and (reserved_disk_mib + :disk_mib) * 100 <= disk_mib * disk_percent
+    and (host.reserved_cpu_mhz + w.w_mhz) * 100 <= host.cpu_mhz * host.cpu_percent
+    and (host.reserved_memory_mib + w.w_memory) * 100 <= host.memory_mib * host.memory_percent
+    and (host.reserved_disk_mib + w.w_disk) * 100 <= host.disk_mib * host.disk_percent
 """
-_take = text(_TAKE + _FITS)
-_give = text(_TAKE)
+_WANTED = {
+    "sqlite": """
+        select value ->> 0 as w_host, value ->> 1 as w_cpus, value ->> 2 as w_mhz,
+            value ->> 3 as w_memory, value ->> 4 as w_disk, value ->> 5 as w_machines
+        from json_each(:wanted)
+    """,
+    "postgresql": """
+        select value ->> 0 as w_host, cast(value ->> 1 as bigint) as w_cpus,
+            cast(value ->> 2 as bigint) as w_mhz, cast(value ->> 3 as bigint) as w_memory,
+            cast(value ->> 4 as bigint) as w_disk, cast(value ->> 5 as bigint) as w_machines
+        from json_array_elements(cast(:wanted as json))
+    """,
+}
+_take = {
+    name: text(_TAKE.format(wanted=wanted) + _FITS + "returning host.id")
+    for name, wanted in _WANTED.items()
+}
+_give = {name: text(_TAKE.format(wanted=wanted)) for name, wanted in _WANTED.items()}
 
 
 def take(tx: Tx, wanted: Mapping[HostId, tuple[Size, int]]) -> frozenset[HostId]:
@@ -35,11 +56,12 @@ def take(tx: Tx, wanted: Mapping[HostId, tuple[Size, int]]) -> frozenset[HostId]
 
     In order of id, so that two servers that take at once wait for each other and never in a ring.
     """
-    refused = set()
-    for host, (size, machines) in sorted(wanted.items()):
-        if tx.execute(_take, _amounts(host, size, machines)).rowcount != 1:
-            refused.add(host)
-    return frozenset(refused)
+    if not wanted:
+        return frozenset()
+    _hold(tx, wanted)
+    rows = [_amounts(host, size, machines) for host, (size, machines) in wanted.items()]
+    taken = tx.execute(_take[tx.dialect.name], {"wanted": json_text(rows)}).scalars()
+    return frozenset(wanted.keys() - set(taken))
 
 
 def give(tx: Tx, back: Iterable[tuple[HostId, Size, int]]) -> None:
@@ -48,16 +70,19 @@ def give(tx: Tx, back: Iterable[tuple[HostId, Size, int]]) -> None:
     for host, size, machines in back:
         before, count = sums.get(host, (Size(), 0))
         sums[host] = (before + size, count + machines)
-    for host, (size, machines) in sorted(sums.items()):
-        tx.execute(_give, _amounts(host, size.times(-1), -machines))
+    if sums:
+        _hold(tx, sums)
+        rows = [_amounts(host, size.times(-1), -count) for host, (size, count) in sums.items()]
+        tx.execute(_give[tx.dialect.name], {"wanted": json_text(rows)})
 
 
-def _amounts(host: HostId, size: Size, machines: int) -> dict[str, object]:
-    return {
-        "host": host,
-        "cpus": size.cpus,
-        "cpu_mhz": size.cpu_mhz,
-        "memory_mib": size.memory_mib,
-        "disk_mib": size.disk_mib,
-        "machines": machines,
-    }
+def _hold(tx: Tx, hosts: Iterable[HostId]) -> None:
+    """Lock these rows in order of id: an update of many takes them as they come. SQLite has one writer at a time."""
+    if tx.dialect.name != "sqlite":
+        row = t.host.c
+        query = select(row.id).where(among(tx, row.id, hosts)).order_by(row.id)
+        tx.execute(query.with_for_update()).all()
+
+
+def _amounts(host: HostId, size: Size, machines: int) -> tuple[object, ...]:
+    return (host, size.cpus, size.cpu_mhz, size.memory_mib, size.disk_mib, machines)

@@ -67,19 +67,35 @@ def save_rows(tx: Tx, table: Table, names: tuple[str, ...], rows: Sequence[tuple
     return done.rowcount
 
 
+def change_rows(
+    tx: Tx, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Set columns of many rows: each tuple is their values in the order of `names`, then the row's id."""
+    if rows:
+        tx.exec_driver_sql(_change(tx.dialect.name, table.name, names), list(rows))
+
+
+@cache
+def _change(dialect: str, table: str, names: tuple[str, ...]) -> str:
+    mark = place(dialect)
+    sets = ", ".join(f'"{name}" = {mark}' for name in names)
+    return f'update "{table}" set {sets} where id = {mark}'  # noqa: S608 - names of the schema
+
+
 @cache
 def _insert(dialect: str, table: str, names: tuple[str, ...]) -> str:
     columns = ", ".join(f'"{name}"' for name in names)
-    places = ", ".join([_place(dialect)] * len(names))
+    places = ", ".join([place(dialect)] * len(names))
     return f'insert into "{table}" ({columns}) values ({places})'  # noqa: S608 - names of the schema
 
 
 @cache
 def _update(dialect: str, table: str, names: tuple[str, ...]) -> str:
-    place = _place(dialect)
-    sets = ", ".join(f'"{name}" = {place}' for name in names)
-    return f'update "{table}" set {sets} where id = {place} and generation = {place}'  # noqa: S608 - names of the schema
+    mark = place(dialect)
+    sets = ", ".join(f'"{name}" = {mark}' for name in names)
+    return f'update "{table}" set {sets} where id = {mark} and generation = {mark}'  # noqa: S608 - names of the schema
 
 
-def _place(dialect: str) -> str:
+def place(dialect: str) -> str:
+    """How the database's driver marks the place of a value."""
     return "?" if dialect == "sqlite" else "%s"

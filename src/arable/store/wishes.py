@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text, update
+from sqlalchemy import update
 
 from arable.domain.ids import HostId, NetworkId
 from arable.domain.manifest import ItemKind
@@ -11,15 +11,13 @@ from arable.store import schema
 from arable.store.database import Tx
 from arable.store.many import among
 from arable.store.nudges import nudge_hosts
+from arable.store.rows import place
 
-_UPSERT = text("""
-    insert into manifest_item (host, kind, id, generation, body)
-    values (:host, :kind, :id, :generation, :body)
+_UPSERT = """
+    insert into manifest_item (host, kind, id, generation, body) values ({0}, {0}, {0}, {0}, {0})
     on conflict (host, kind, id) do update set generation = excluded.generation, body = excluded.body
-""")
-_PRESENCE = text("""
-    insert into network_presence (network, host) values (:network, :host) on conflict do nothing
-""")
+"""
+_PRESENCE = "insert into network_presence (network, host) values ({0}, {0}) on conflict do nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +43,10 @@ def put(tx: Tx, items: Sequence[Item]) -> None:
         .returning(table.id, table.manifest_generation)
     )
     generations: dict[str, int] = dict(tx.execute(bump).all())
-    tx.execute(
-        _UPSERT,
-        [
-            {
-                "host": item.host,
-                "kind": item.kind,
-                "id": item.id,
-                "generation": generations[item.host],
-                "body": item.body,
-            }
-            for item in items
-        ],
-    )
+    rows = [
+        (item.host, item.kind.value, item.id, generations[item.host], item.body) for item in items
+    ]
+    tx.exec_driver_sql(_UPSERT.format(place(tx.dialect.name)), rows)
     nudge_hosts(tx, set(hosts))
 
 
@@ -68,6 +57,6 @@ def take_back(tx: Tx, kind: ItemKind, wanted: Iterable[tuple[HostId, str]]) -> N
 
 def note_presence(tx: Tx, pairs: Iterable[tuple[NetworkId, HostId]]) -> None:
     """These hosts may have something of these networks from now on (rule 3). Before the wish goes out."""
-    rows = [{"network": network, "host": host} for network, host in sorted(set(pairs))]
+    rows = sorted(set(pairs))
     if rows:
-        tx.execute(_PRESENCE, rows)
+        tx.exec_driver_sql(_PRESENCE.format(place(tx.dialect.name)), rows)

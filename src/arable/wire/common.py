@@ -15,6 +15,7 @@ T = TypeVar("T")
 # `$` alone would let a final line break pass in Python; `(?!\n)` closes that and changes nothing elsewhere.
 _END = r"$(?!\n)"
 NAME_PATTERN = rf"^[a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?{_END}"
+NAME_IN_WORDS = "small letters, digits and hyphens, no hyphen first or last, at most 63 in all"
 _PLAIN = rf"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*{_END}"
 
 MOST = 2**53 - 1
@@ -28,6 +29,16 @@ Name = Annotated[
         pattern=NAME_PATTERN,
         description="A DNS label: 1 to 63 small letters, digits and hyphens, no hyphen first or last.",
         examples=["web-1"],
+    ),
+]
+NamePrefix = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=63,
+        pattern=rf"^[a-z0-9][a-z0-9-]*{_END}",
+        description="How a name begins; it may end in a hyphen.",
+        examples=["web-"],
     ),
 ]
 Line = Annotated[

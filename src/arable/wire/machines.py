@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, Line, Name, NameOrId, Out, PageQuery, Tag
+from arable.wire.common import Id, In, Line, Name, NameOrId, NamePrefix, Out, PageQuery, Tag
 from arable.wire.operations import OperationOut
 
 MachineStateName = Literal[
@@ -82,7 +82,14 @@ class DeployIn(In, frozen=True, kw_only=True):
             description="With `count` above 1 the machines are called `name-1`, `name-2` and so on."
         ),
     ]
-    count: Annotated[int, Meta(ge=1, le=1000, description="How many, all of them or none.")] = 1
+    count: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="How many. Names, limits and addresses are taken for all of them or for none.",
+        ),
+    ] = 1
     zone: Annotated[
         NameOrId | None, Meta(description="Where; may be left out while there is one zone only.")
     ] = None
@@ -210,7 +217,7 @@ class MachineQuery(PageQuery, frozen=True, kw_only=True):
     zone: Id | None = None
     state: Annotated[tuple[MachineStateName, ...], Meta(max_length=8)] = ()
     name: Annotated[Name | None, Meta(description="Exactly this name.")] = None
-    prefix: Annotated[Name | None, Meta(description="Names that begin so.")] = None
+    prefix: Annotated[NamePrefix | None, Meta(description="Names that begin so.")] = None
     network: Id | None = None
     farm: Id | None = None
     group: Id | None = None

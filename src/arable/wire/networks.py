@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.common import Id, In, Name, NameOrId, NamePrefix, Out, PageQuery
 
 Cidr = Annotated[
     str,
@@ -76,7 +76,7 @@ class NetworkQuery(PageQuery, frozen=True, kw_only=True):
     zone: Id | None = None
     state: Literal["ready", "leaving"] | None = None
     name: Annotated[Name | None, Meta(description="Exactly this name.")] = None
-    prefix: Annotated[Name | None, Meta(description="Names that begin so.")] = None
+    prefix: Annotated[NamePrefix | None, Meta(description="Names that begin so.")] = None
     farm: Id | None = None
     account: Id | None = None
 

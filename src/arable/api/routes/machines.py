@@ -37,7 +37,7 @@ OPERATIONS = (
         prepare_if=passwords.wanted,
         secrets=("passwords",),
         name="machines.deploy",
-        about="One machine, or many alike: all of them or none. The first deployment of an account in a zone makes its default network and farm. The operation is done when all of them run; if no host can take one, that one is removed again and the operation says why.",
+        about="One machine, or many alike, accepted all or none. The first deployment of an account in a zone makes its default network and farm. The operation is done when all of them run; if no host can take one, that one is removed again, the others stay, and the operation says why.",
         example={"name": "web-1", "offering": "small", "image": "tiny", "ssh_keys": []},
     ),
     Op(
