@@ -59,6 +59,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--in-flight", type=int, default=256, help="calls at once")
+    parser.add_argument("--bulk-in-flight", type=int, default=64, help="the same, 20 a call")
     parser.add_argument("--accounts", type=int, default=16)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append")
     parser.add_argument("--count", type=int, action="append", help="machines a call: 1 and 20")
@@ -141,8 +142,12 @@ def _run(kind: str, count: int, options: argparse.Namespace) -> Ran:
                 ran = _measure(served, agents, database, keys, kind, count, options, profile)
         rows = limit.left(database, count)
         bare = url.replace("/arable?", "/bare?") or f"sqlite:///{data / 'bare.sqlite'}"
-        reached = limit.write(bare, rows, min(options.in_flight * count, 2000))
+        reached = limit.write(bare, rows, min(_in_flight(options, count) * count, 2000))
         return replace(ran, limit=reached)
+
+
+def _in_flight(options: argparse.Namespace, count: int) -> int:
+    return options.in_flight if count == 1 else options.bulk_in_flight
 
 
 @contextmanager
@@ -190,7 +195,7 @@ def _measure(
     plan = Plan(
         url=served.ready.api,
         keys=keys,
-        in_flight=options.in_flight,
+        in_flight=_in_flight(options, count),
         count=count,
         seconds=_WARM + options.seconds + 1,
     )

@@ -83,6 +83,7 @@ def _open(url: str) -> tuple[Any, str]:
         made.execute("pragma journal_mode=wal")
         made.execute("pragma synchronous=full")
         made.execute("pragma cache_size=-65536")
+        made.execute("pragma wal_autocheckpoint=8192")
         return made, "?"
     parts = make_url(url)
     connection = psycopg.connect(

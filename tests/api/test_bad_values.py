@@ -99,7 +99,7 @@ def test_pods_ranges_and_zones_have_subnets(cloud, post, cidr):
     by = cloud.operator
     refused(post("/v1/pods", {"zone": "east", "name": "b", "cidr": cidr}, by=by), 400, "cidr")
     range_ = {"zone": "east", "gateway": "198.51.100.1", "first": "198.51.100.2"}
-    range_ |= {"last": "198.51.100.9", "cidr": cidr}
+    range_ |= {"last": "198.51.100.9", "cidr": cidr, "vlan": 901}
     refused(post("/v1/public-ranges", range_, by=by), 400, "cidr")
     zone = {"name": "west", "vlans": {"first": 2, "last": 3}, "guest_cidr": cidr}
     refused(post("/v1/zones", zone, by=by), 400, "guest_cidr")
@@ -117,13 +117,14 @@ def test_pods_ranges_and_zones_have_subnets(cloud, post, cidr):
         ({"first": "198.51.100.1000"}, "first"),
         ({"zone": "atlantis"}, "zone"),
         ({"vlan": 4095}, "vlan"),
+        ({"vlan": 1}, "vlan"),  # untagged: the hosts' management
         ({"cidr": "198.51.100.0/31"}, "cidr"),
     ],
     ids=str,
 )
 def test_a_public_range_makes_sense(cloud, post, change, field):
     good = {"zone": "east", "cidr": "198.51.100.0/24", "gateway": "198.51.100.1"}
-    good |= {"first": "198.51.100.2", "last": "198.51.100.9"}
+    good |= {"first": "198.51.100.2", "last": "198.51.100.9", "vlan": 901}
     refused(post("/v1/public-ranges", good | change, by=cloud.operator), 400, field)
 
 

@@ -26,7 +26,7 @@ def furnish(served: Served) -> None:
     cloud.public_ranges.create(
         PublicRangeIn(
             zone="east", cidr="203.0.113.0/24", gateway="203.0.113.1",
-            first="203.0.113.10", last="203.0.113.29",
+            first="203.0.113.10", last="203.0.113.29", vlan=901,
         )
     )  # fmt: skip
     for name, cpus in (("tiny", 1), ("small", 2)):

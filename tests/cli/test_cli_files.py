@@ -156,6 +156,7 @@ cidr: 198.51.100.0/24
 gateway: 198.51.100.1
 first: 198.51.100.10
 last: 198.51.100.20
+vlan: 901
 ---
 kind: offering
 name: big

@@ -11,6 +11,8 @@ from pages import ROOT, Page, pages
 from reader import Reader
 from typed_commands import commands, fault
 
+from arable.agent.config import Libvirt, Local, read
+
 NAMES = [page.name for page in pages()]
 UP = [page.name for page in pages() if page.steps("up")]
 LAB = [page.name for page in pages() if page.steps("lab")]
@@ -68,6 +70,17 @@ def test_commands_within_sentences_exist(name: str) -> None:
     for span in page(name).spans():
         for words in commands(span) if span.startswith("arable ") and "…" not in span else ():
             assert not fault(words), f"{name}: {fault(words)}"
+
+
+def test_an_agents_configuration_is_one_that_agents_read(tmp_path) -> None:
+    found = [b for each in pages() for b in each.blocks() if b.language == "yaml" and b.tag == "agent.yaml"]  # fmt: skip
+    assert found
+    for block in found:
+        file = tmp_path / "agent.yaml"
+        file.write_text(block.text)
+        config = read(file)
+        assert isinstance(config.hypervisor, Libvirt)
+        assert isinstance(config.storage, Local)
 
 
 def test_verbs_of_make_exist() -> None:

@@ -55,7 +55,8 @@ def test_an_agent_after_a_day_off_keeps_its_guests_says_what_to_do_and_joins_ane
                 assert await ended(child) == 0
             assert wear_out(home, tmp_path / "authority").over(RealClock())
             with started(path) as child:
-                said = await asyncio.to_thread(says, child, b"arable host invite")
+                async with asyncio.timeout(edge.WITHIN):
+                    said = await asyncio.to_thread(says, child, b"arable host invite")
                 assert f"--host {make.HOST}".encode() in said
                 assert str(token).encode() in said
                 fresh = new_join_token(authority.fingerprint, CHANCE).text.reveal()

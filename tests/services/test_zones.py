@@ -29,6 +29,7 @@ def range_in(**but) -> PublicRangeIn:
         "gateway": "203.0.113.1",
         "first": "203.0.113.10",
         "last": "203.0.113.19",
+        "vlan": 901,
     }
     return PublicRangeIn(**usual | but)
 

@@ -51,7 +51,7 @@ class Host:
     acked_generation: int = 0
     server: str = ""
     seen_at: datetime | None = None
-    epoch: int = 1  # one more each time it is let in anew: certificates of earlier epochs are worth nothing
+    epoch: int = 1  # grows when it is let in anew; certificates of earlier ones are refused
     generation: int = 1
     created_at: datetime
 

@@ -328,7 +328,7 @@ async def _http(
 ) -> AsyncIterator[None]:
     """Serve HTTP on a socket until the end of the block."""
     settings = uvicorn.Config(
-        application,  # type: ignore[arg-type]
+        application,
         http="httptools",
         ws=console.ConsoleWebSocket,  # its log names no tickets
         ws_max_size=console.MOST,

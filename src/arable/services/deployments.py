@@ -340,7 +340,7 @@ class _Batch:
                     network=network.id,
                     account=each.account,
                     position=position,
-                    mac=f"0a:{around.entropy.random.randbytes(5).hex(':')}",  # locally administered
+                    mac=f"0a:{around.entropy.octets(5).hex(':')}",  # locally administered
                     address=self.pools[network.id].subnet.address(offset),
                     offset=offset,
                     rate_kbps=each.offering.network_kbps,

@@ -80,6 +80,8 @@ def _sqlite(url: str) -> Engine:
             raw.execute("PRAGMA journal_mode=WAL")
         raw.execute("PRAGMA synchronous=FULL")
         raw.execute("PRAGMA foreign_keys=ON")
+        # 32 MiB: the usual 4 are full after two large commits, and each time every page is written twice.
+        raw.execute("PRAGMA wal_autocheckpoint=8192")
         raw.execute("PRAGMA cache_size=-65536")
         raw.execute("PRAGMA temp_store=MEMORY")
 

@@ -20,8 +20,13 @@ class PublicRangeIn(In, frozen=True, kw_only=True):
     last: Annotated[Address, Meta(examples=["198.51.100.250"])]
     vlan: Annotated[
         int,
-        Meta(ge=0, le=4094, description="Of the public segment at the hosts; 0: untagged."),
-    ] = 0
+        Meta(
+            ge=2,
+            le=4094,
+            description="The public segment's tag at the hosts; what is untagged there is management.",
+            examples=[901],
+        ),
+    ]
 
 
 class PublicRangeOut(Out, frozen=True, kw_only=True):
