@@ -186,12 +186,12 @@ def await_hosts(
     within: timedelta = timedelta(seconds=120),
     told: Callable[[HostOut], None] = lambda _host: None,
 ) -> None:
-    """Return when all of them are up; `told` hears of each as it comes."""
+    """Return when all of them are up and have a channel; `told` hears of each as it comes."""
     end = clock.monotonic() + within.total_seconds()
     missing = set(names)
     while missing:
         for host in cloud.hosts.all(HostQuery(state=("up",))):
-            if host.name in missing:
+            if host.server and host.name in missing:
                 missing.discard(host.name)
                 told(host)
         if missing and clock.monotonic() > end:

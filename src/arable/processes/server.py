@@ -41,7 +41,7 @@ from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
-from arable.store import migrate
+from arable.store import hosts, migrate
 from arable.store.database import Database
 from arable.store.nudges import Nudges
 from arable.store.writer import Writer
@@ -185,6 +185,7 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         stack.callback(server.database.close)
         server.writer.start()
         stack.push_async_callback(_off_loop, server.writer.stop)
+        await asyncio.wrap_future(server.writer.submit(lambda tx: hosts.begun(tx, server.loop.me)))
         server.loop.start()
         stack.push_async_callback(_off_loop, server.loop.stop)
         server.channels.start()

@@ -147,6 +147,11 @@ def left(tx: Tx, hosts: Collection[HostId], server: str) -> None:
     tx.execute(update(t.host).where(row.id.in_(free)).values(server=""))
 
 
+def begun(tx: Tx, server: str) -> None:
+    """A process of that name has just begun: whatever channels an earlier one had, it has none."""
+    tx.execute(update(t.host).where(t.host.c.server == server).values(server=""))
+
+
 def channels(tx: Tx, hosts: Collection[HostId]) -> dict[HostId, Channelled]:
     """Those of these hosts that exist."""
     row = t.host.c
