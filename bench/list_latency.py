@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,18 +131,14 @@ def main(argv: Sequence[str]) -> None:
             largest = there.owners[0]
             with Arable(served.ready.api, keys[largest]) as customer:
                 assert customer.machines.get(there.ids[0]).id == there.ids[0]
-            callers = (
-                Caller(served.ready.api, _token(operator)),
-                Caller(served.ready.api, keys[largest]),
-            )
+            tokens = {"operator": _token(operator), "customer": keys[largest]}
             for what, paths in kinds(there, dice):
                 await_quiet(options.wait)
-                for who, caller in zip(("operator", "customer"), callers, strict=True):
-                    took = asked(caller, paths(who, largest), options.calls)
+                for who, token in tokens.items():
+                    with closing(Caller(served.ready.api, token)) as caller:
+                        took = asked(caller, paths(who, largest), options.calls)
                     if took:
                         found.append(Measured(kind, f"{what}, {who}", took))
-            for caller in callers:
-                caller.close()
             for what, took in queries(served.database, there, options.calls, dice):
                 bare[kind, what] = took
     print(table(found, bare).text())

@@ -292,3 +292,19 @@ def test_what_is_someone_elses_does_not_exist(post, other, things):
     refused(post(associate, {"network": "default"}, by=other), 404)
     refused(post("/v1/machines", deploy(image=ids["image"]), by=other), 404, "image")
     refused(post("/v1/machines", deploy(image="mine"), by=other), 404, "image")
+
+
+def test_a_name_of_the_wrong_form_is_told_the_right_one_in_words(post):
+    said = refused(post("/v1/groups", {"name": "A_b", "rule": "apart"}), 400, "name")
+    assert said.startswith("expected small letters, digits and hyphens")
+
+
+def test_a_word_that_is_no_choice_is_told_so(post):
+    said = refused(post("/v1/groups", {"name": "ab", "rule": "beside"}), 400, "rule")
+    assert said == "invalid enum value 'beside'"
+
+
+def test_a_prefix_may_end_where_names_may_not(cloud, owner):
+    with cloud.http(cloud.token(owner)) as http:
+        assert http.get("/v1/machines?prefix=web-").status_code == 200
+        refused(http.get("/v1/machines?prefix=-web"), 400, "prefix")

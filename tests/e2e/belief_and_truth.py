@@ -25,6 +25,7 @@ class Account:
     guests: Counter[str]  # machines whose QEMU runs
     defined: Counter[str]  # as the hypervisor knows them, running or not
     ports: Counter[tuple[str, int]]  # guests' nics with their VLANs
+    taps: int  # devices, plugged or not
     volumes: Counter[str]
     appliances: int
     tags: frozenset[int]  # on the uplink, besides management
@@ -54,6 +55,7 @@ def believed(cloud: LabCloud) -> dict[str, Account]:
             guests=Counter(m.id for m in running),
             defined=Counter(m.id for m in running),
             ports=Counter(ports),
+            taps=len(ports),
             volumes=Counter(volumes),
             appliances=len(routed) if host == ROUTING else 0,
             tags=frozenset(tags),
@@ -71,6 +73,9 @@ def _truth(cloud: LabCloud, host: str) -> Account:
         guests=Counter(machine for machine, _ in qemus(cloud, host)),
         defined=Counter(said(cloud, host, "virsh", "list", "--all", "--name").split()),
         ports=Counter(_ports_of_guests(cloud, host)),
+        taps=sum(
+            one.startswith("tap") for one in said(cloud, host, "ls", "/sys/class/net").split()
+        ),
         volumes=Counter(
             path.name.partition(".")[0]
             for path in _agents_disk(cloud, host).glob("**/volumes/volume-*")

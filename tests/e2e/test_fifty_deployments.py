@@ -1,10 +1,12 @@
 """The management server is killed in the middle of fifty deployments, and of as many farewells: all end right."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,13 +17,14 @@ from arable.client.errors import Unreachable
 from arable.runtime.clock import RealClock
 from arable.wire.machines import DeployIn, DestroyIn, MachineOut
 from e2e.customers import DEPLOYED_WITHIN, Customer, customer
-from e2e.patience import settled, until
+from e2e.patience import settled
 from e2e.simulated_hosts import SimulatedCloud, simulated_cloud
 
 pytestmark = pytest.mark.real
 
 LAB = Path(__file__).parents[2] / "examples" / "lab.yaml"
 EACH = 25
+KILLED_AFTER = (10, 35)  # answers
 PATIENCE = 120.0
 CLOCK = RealClock()
 Answer = TypeVar("Answer")
@@ -68,47 +71,60 @@ def destroy(who: Customer, machine: MachineOut) -> str:
     )
 
 
-def await_end(who: Customer, operation: str) -> str:
+def ends(who: Customer, operation: str) -> str:
     """How it ended."""
     return insist(who, lambda c: c.operations.wait(operation, seconds=DEPLOYED_WITHIN).state)
 
 
-def killed_in_between(
-    sims: SimulatedCloud, asked: list["Future[str]"], reached: Callable[[], bool], what: str
-) -> list[str]:
-    """The operations, after the server died once among the questions and once among the answers."""
-    until(lambda: sum(one.done() for one in asked) >= EACH // 2, "some were accepted", PATIENCE)
-    sims.kill_server()
-    sims.start_server()
-    until(reached, what, PATIENCE)
-    sims.kill_server()
-    sims.start_server()
-    return [one.result(PATIENCE) for one in asked]
+class Murder:
+    """The server is killed as soon as certain answers were given, while seven others wait for theirs."""
+
+    def __init__(self, sims: SimulatedCloud) -> None:
+        self._sims = sims
+        self._counting = threading.Lock()
+        self._answers = 0
+        self._due = threading.Semaphore(0)
+
+    def after(self, ask: Callable[..., str], *about: object) -> str:
+        """What `ask` says; it counts as an answer."""
+        operation = ask(*about)
+        with self._counting:
+            self._answers += 1
+            if self._answers in KILLED_AFTER:
+                self._due.release()
+        return operation
+
+    def commit(self) -> None:
+        """By this thread: the kernel ends a server whose starter has ended."""
+        for _ in KILLED_AFTER:
+            assert self._due.acquire(timeout=PATIENCE), "nobody answers"
+            self._sims.kill_server()
+            self._sims.start_server()
 
 
 def test_fifty_deployments_end_right_whenever_the_server_is_killed(
     sims: SimulatedCloud, customers: list[Customer]
 ) -> None:
+    owners = customers * EACH
+    numbers = [number for number in range(EACH) for _ in customers]
     with ThreadPoolExecutor(8) as pool:
-        orders = [(who, number) for number in range(EACH) for who in customers]
-        asked = [pool.submit(deploy, *order) for order in orders]
-        operations = killed_in_between(
-            sims, asked, lambda: sims.guests().total() >= EACH, "half of the machines run"
-        )
-        owners = [who for who, _ in orders]
-        ends = list(pool.map(await_end, owners, operations))
-    assert ends == ["done"] * (2 * EACH)
+        murder = Murder(sims)
+        answers = pool.map(partial(murder.after, deploy), owners, numbers)
+        murder.commit()
+        operations = list(answers)
+        assert list(pool.map(ends, owners, operations)) == ["done"] * (2 * EACH)
     assert len(set(operations)) == 2 * EACH
-    assert sims.killed == 2
+    assert sims.killed == len(KILLED_AFTER)
     nothing_twice_and_nothing_lost(sims, customers)
+    farewells = [(who, m) for who in customers for m in who.machines().values()]
+    owners = [who for who, _ in farewells]
     with ThreadPoolExecutor(8) as pool:
-        farewells = [(who, m) for who in customers for m in who.machines().values()]
-        asked = [pool.submit(destroy, *farewell) for farewell in farewells]
-        operations = killed_in_between(
-            sims, asked, lambda: sims.guests().total() <= EACH, "half of the machines are gone"
-        )
-        ends = list(pool.map(await_end, [who for who, _ in farewells], operations))
-    assert ends == ["done"] * (2 * EACH)
+        murder = Murder(sims)
+        machines = [machine for _, machine in farewells]
+        answers = pool.map(partial(murder.after, destroy), owners, machines)
+        murder.commit()
+        operations = list(answers)
+        assert list(pool.map(ends, owners, operations)) == ["done"] * (2 * EACH)
     nothing_left_over(sims, customers)
 
 

@@ -22,7 +22,7 @@ def test_machines_run_again_after_their_host_had_no_power(
         who.hang_up()
     fail.power_off(cloud.site, "b1")
     assert not [one for _, one in lost if one.alive]
-    red.at(here).run(f"ping -c 1 -w 1 {red.address(there)}", fails=True)
+    red.at(here).run(f"ping -c 1 -W 1 {red.address(there)}", fails=True)
     fail.power_on(cloud.site, "b1")
     settled(lambda: [machine for machine, _ in qemus(cloud, "b1")], [m for m, _ in lost])
     until(

@@ -73,7 +73,7 @@ def test_names_lead_to_the_customers_own_machines(red: Customer, blue: Customer)
 
 def test_a_machine_reaches_nothing_of_the_other_customer(red: Customer, blue: Customer) -> None:
     at = red.at("red-1")
-    at.run(f"ping -c 1 -w 1 {ONLY_BLUES}", fails=True)
+    at.run(f"ping -c 1 -W 1 {ONLY_BLUES}", fails=True)
     at.run(f"arping -I eth0 -c 1 -w 1 {ONLY_BLUES}", fails=True)
     assert red.network().source_nat != blue.network().source_nat
     at.run(f"ping -c 1 -w 20 {red.address('red-2')}")
@@ -132,7 +132,7 @@ def sender(seen: Seen) -> str:
 
 
 LIES = [
-    pytest.param("ping -c 1 -w 1 -I {foreign} {partner}", id="packets"),
+    pytest.param("ping -c 1 -W 1 -I {foreign} {partner}", id="packets"),
     pytest.param("arping -c 1 -w 1 -I eth0 -s {foreign} {partner}", id="arp questions"),
     pytest.param("arping -A -c 1 -w 1 -I eth0 -s {foreign} {foreign}", id="arp answers"),
 ]
@@ -175,7 +175,7 @@ def test_a_machine_can_not_speak_with_another_mac(
         red,
         name,
         prepare=f"ip link set eth0 address {FOREIGN_MAC}",
-        lie=f"ping -c 1 -w 1 {red.address(partner)}; arping -c 1 -w 2 -I eth0 {GATEWAY}",
+        lie=f"ping -c 1 -W 1 {red.address(partner)}; arping -c 1 -w 2 -I eth0 {GATEWAY}",
         undo=f"ip link set eth0 address {mac}",
     )
     macs = {seen.source for seen in heard}

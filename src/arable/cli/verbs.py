@@ -42,6 +42,9 @@ _MORE = {
 }
 """What is to be known besides, where the name and the options do not say it."""
 
+_COLUMNS = {"user roles": ("name", "permissions")}
+"""Of lists that are not the noun's own, where what counts is itself a list."""
+
 _EMPTY = ("How to", "Which ", "A new ", "What to change", "What is said")
 """How the descriptions of bodies begin that say no more than the call's own."""
 
@@ -289,7 +292,7 @@ class Verb:
     def _show_one(self, cli: Cli, answer: Any) -> None:
         items = getattr(answer, "items", None)
         if isinstance(items, list) and cli.form == "table":
-            cli.show(items)
+            cli.show(items, _COLUMNS.get(f"{self.noun.name} {self.name}", ()))
         elif cli.form == "table" and self.call == "explain":
             _explained(cli, answer)
         else:
