@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from itertools import chain
 from pathlib import Path
 
 from arable.drivers import namespaces
@@ -38,7 +39,9 @@ def listening(cloud: LabCloud) -> set[Listening]:
     found: set[Listening] = set()
     ours: dict[int, str] = {}
     doors: dict[int, int] = {}
-    for one in living.marked(lab):
+    inits = [cloud.site.init(name) for name in places.values()]
+    families = [living.family(init) for init in inits if init]  # appliances are in there, too
+    for one in {*living.marked(lab), *chain(*families)}:
         with suppress(OSError):
             doors.setdefault(Path(f"/proc/{one.pid}/ns/net").stat().st_ino, one.pid)
             ours |= dict.fromkeys(_sockets(one.pid), _program(one.pid))

@@ -4,7 +4,7 @@ import pytest
 
 from arable.lab import fail
 from e2e.belief_and_truth import believed, qemus, true
-from e2e.customers import Customer
+from e2e.customers import READY, Customer
 from e2e.lab_cloud import LabCloud
 from e2e.patience import settled, until
 
@@ -31,6 +31,8 @@ def test_machines_run_again_after_their_host_had_no_power(
     )
     assert qemus(cloud, "a1") == kept
     assert cloud.whereabouts() == where
+    for who, name in ((red, there), (blue, "right")):
+        assert who.at(name).run(f"{READY} && hostname").strip() == name
     red.at(there).run(f"wget -q -O /dev/null http://{here}/")
     assert red.at(here).run(f"wget -q -O - http://{there}/").startswith(f"hostname={there}")
     assert blue.at("left").run("wget -q -O - http://right/").startswith("hostname=right")

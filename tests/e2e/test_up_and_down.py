@@ -50,18 +50,21 @@ def up(data: Path) -> Iterator["tuple[subprocess.Popen[str], Arable]"]:
                 build.down(data, RealClock())
 
 
-def left_of(data: Path) -> list[str]:
+def doors(data: Path) -> set[int]:
+    """What tells the namespaces of a lab from others, also when they have no name any more."""
+    return {namespaces.inode(name) for name in namespaces.names(Place(data).id)}
+
+
+def left_of(data: Path, were: set[int]) -> list[str]:
     """Everything of a cloud that can be found on this machine outside of its directory."""
     lab = Place(data).id
     found = [f"namespace {name}" for name in namespaces.names(lab)]
-    found += [f"process {one}" for one in living.marked(lab)]
+    found += [f"process {one}" for one in (*living.marked(lab), *living.within(were))]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            said = path.read_bytes()
-        except OSError:  # ended meanwhile
-            continue
-        if (lab.encode() in said or bytes(data) in said) and path.parent.name != str(os.getpid()):
-            found.append(f"process {path.parent.name}: {said!r}")
+        pid = int(path.parent.name)
+        said = command(pid)
+        if pid != os.getpid() and (lab.encode() in said or bytes(data) in said):
+            found.append(f"process {pid}: {said!r}")
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line}" for line in mounts if lab in line or str(data) in line]
     found += [f"control group {path}" for path in GROUPS.glob(f"*/{lab}")]
@@ -78,19 +81,20 @@ def test_nothing_is_left_of_a_cloud_with_a_machine(tmp_path: Path) -> None:
     with up(tmp_path) as (process, operator):
         ask = DeployIn(name="web", image="tiny", offering="tiny")
         operator.operations.wait(operator.machines.deploy(ask).operation, seconds=PATIENCE)
-        assert len(left_of(tmp_path)) > 10, "the look finds what is there"
+        assert len(emulators(tmp_path)) == 1
+        were = doors(tmp_path)
+        assert len(left_of(tmp_path, were)) > 10, "the look finds what is there"
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-        assert left_of(tmp_path) == []
+        assert left_of(tmp_path, were) == []
     with up(tmp_path) as (process, operator):
         (machine,) = operator.machines.all()
-        until(
-            lambda: _qemus(tmp_path) and operator.machines.get(machine.id).state == "running",
-            "the machine runs again with its cloud",
-        )
+        until(lambda: emulators(tmp_path), "the machine runs again with its cloud")
+        until(lambda: operator.machines.get(machine.id).state == "running", "its owner sees it")
+        were = doors(tmp_path)
         process.kill()
         process.wait()
-        assert left_of(tmp_path), "whoever was killed tidied nothing up"
+        assert left_of(tmp_path, were), "whoever was killed tidied nothing up"
         done = subprocess.run(
             [*ARABLE, "lab", "down", "--data", str(tmp_path)],
             capture_output=True,
@@ -98,10 +102,17 @@ def test_nothing_is_left_of_a_cloud_with_a_machine(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert left_of(tmp_path) == []
+        assert left_of(tmp_path, were) == []
     assert links() == before
 
 
-def _qemus(data: Path) -> list[str]:
-    """The emulators of that cloud's machines; libvirt starts them without our mark."""
-    return [one for one in left_of(data) if one.startswith("process ") and "qemu-system" in one]
+def emulators(data: Path) -> list[int]:
+    """The machines that run in that cloud; libvirt starts them without our mark."""
+    return [one.pid for one in living.within(doors(data)) if b"qemu-system" in command(one.pid)]
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # ended meanwhile
+        return b""

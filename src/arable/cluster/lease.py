@@ -2,7 +2,7 @@
 
 A lease is a row with a holder, an end and an epoch that grows with each change of holder. Its holder stops acting
 `MARGIN` before its end by its own clock, and every write of what it decided is refused unless the row still names it
-and its epoch (STYLE, principle 17; DESIGN, rule 5). Times are the database's, so skew between servers does not count.
+and its epoch. Times are the database's, so skew between servers does not count.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Deny by default. A role is data (a name and a set of permissions in the store); these are the ones that ship.
 A credential's permissions are those of its role, cut down to its scopes: a child credential is never wider than
-its parent (TRUST.md, part 2).
+its parent.
 """
 
 from collections.abc import Iterable

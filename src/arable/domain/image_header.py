@@ -1,7 +1,7 @@
 """Judges the header of a file that says it is a disk image, a kernel or an initial file system. Pure: bytes in.
 
 Image files come from strangers, and the programs that open them follow what the file says: to a backing file,
-to an external data file, into gigabytes of tables (TRUST.md, part 2: CVE-2024-32498 and its family). So before any
+to an external data file, into gigabytes of tables (CVE-2024-32498 and its family). So before any
 other program sees a file, this reads its first bytes and refuses whatever we have no use for. Two rules. The
 format is what the owner *said*; content never chooses it, it can only contradict. And what is not known to be
 harmless is refused: an unknown feature bit, an unknown header extension, a field that should be zero.

@@ -38,7 +38,7 @@ class PartRole(StrEnum):
 
 
 class PartFormat(StrEnum):
-    """How a part is opened. Never guessed from content (TRUST.md, part 2)."""
+    """How a part is opened. Never guessed from content."""
 
     QCOW2 = "qcow2"
     RAW = "raw"

@@ -51,7 +51,7 @@ def examine(state: Path, ask: Ask | None = None) -> tuple[Finding, ...]:
 
 
 def can_be_real(findings: Iterable[Finding]) -> bool:
-    """Whether the real drivers work here: `arable up` simulates its hosts otherwise."""
+    """Whether the real drivers work here: `arable up` refuses otherwise, and offers simulated hosts."""
     return all(finding.health is not Health.MISSING for finding in findings)
 
 

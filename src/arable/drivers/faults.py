@@ -1,6 +1,6 @@
 """Where simulated drivers can fail: before an effect (nothing happened) and after it (the answer was lost).
 
-The second finds the interesting bugs. STYLE, principles 13 and 16.
+The second finds the interesting bugs.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Look, decide, act: the one shape of everything that runs by itself (STYLE, principle 14).
+"""Look, decide, act: the one shape of everything that runs by itself.
 
 No argument, no memory between rounds, no retry inside: the next round is the retry.
 """

@@ -3,19 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msgspec import structs
-
 from arable.domain.access import Permission
 from arable.domain.ids import MachineId
 from arable.domain.machine import Machine, MachineState, MachineWish
+from arable.domain.network import ApplianceState
 from arable.services.call import Call
-from arable.services.operations import shown
-from arable.store import machines, operations
+from arable.services.operations import discreet, shown, without_hosts
+from arable.store import machines, networks, nics, operations
 from arable.wire.machines import ExplainOut
-from arable.wire.operations import FailureOut, OperationOut
-
-_HOSTS = ("hosts", "avoid")
-"""Facts that name hosts: for those who may see them."""
 
 _S, _W = MachineState, MachineWish
 
@@ -25,7 +20,7 @@ def explain(call: Call, machine: MachineId) -> ExplainOut:
     call.caller.needs(Permission.MACHINE_READ)
     found = machines.get(call.tx, call.caller.scope, machine)
     infra = Permission.INFRA_READ in call.caller.permissions
-    why = dict(found.why) if infra else _without_hosts(found.why)
+    why = dict(found.why) if infra else without_hosts(found.why)
     operation = None
     if found.operation is not None:
         operation = shown(operations.get(call.tx, call.caller.scope, found.operation))
@@ -34,9 +29,9 @@ def explain(call: Call, machine: MachineId) -> ExplainOut:
         name=found.name,
         state=found.state.value,  # type: ignore[arg-type]  # rows of gone machines are gone
         wish=found.wish.value,
-        says=[*_state(found, infra=infra), *_thought(why)],
+        says=[*_state(found, infra=infra), *_routers(call, found), *_thought(why)],
         why=why,
-        operation=operation if operation is None or infra else _discreet(operation),
+        operation=operation if operation is None or infra else discreet(operation),
     )
 
 
@@ -59,6 +54,16 @@ def _state(machine: Machine, *, infra: bool) -> Iterator[str]:
             yield "stays off until somebody starts it"
         case _:
             return
+
+
+def _routers(call: Call, machine: Machine) -> Iterator[str]:
+    """What keeps the appliances of a machine's networks from running, as their hosts say."""
+    if machine.state != _S.WAITING:
+        return
+    for nic in nics.of_machines(call.tx, [machine.id]).get(machine.id, ()):
+        network = networks.get(call.tx, call.caller.scope, nic.network)
+        if network.appliance_state == ApplianceState.STARTING and network.appliance_told:
+            yield f"the routing appliance of {network.name}: {_plain(network.appliance_told)}"
 
 
 def _thought(why: Mapping[str, Any]) -> Iterator[str]:
@@ -92,22 +97,3 @@ def _named(found: Any) -> Iterator[tuple[str, str]]:
 
 def _plain(text: Any) -> str:
     return " ".join(str(text).split())[:200]
-
-
-def _without_hosts(why: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: fact for name, fact in why.items() if name not in _HOSTS}
-
-
-def _discreet(operation: OperationOut) -> OperationOut:
-    if operation.error is None:
-        return operation
-    return structs.replace(operation, error=_unnamed(operation.error))
-
-
-def _unnamed(failure: FailureOut) -> FailureOut:
-    why = failure.why
-    return structs.replace(
-        failure,
-        why=_without_hosts(why) if isinstance(why, Mapping) else why,
-        causes=[_unnamed(cause) for cause in failure.causes],
-    )

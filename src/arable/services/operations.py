@@ -1,5 +1,10 @@
 """Operations: what became of calls that were accepted."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import structs
+
 from arable.domain.access import Permission
 from arable.domain.failure import Failure
 from arable.domain.ids import OperationId
@@ -17,6 +22,8 @@ from arable.wire.operations import (
 )
 
 TYPE = "urn:arable:problem:"
+_HOSTS = ("hosts", "avoid")
+"""Facts that name hosts: for those who may see them."""
 
 
 def page(call: Call, query: OperationQuery) -> Page[OperationOut]:
@@ -28,13 +35,13 @@ def page(call: Call, query: OperationQuery) -> Page[OperationOut]:
     found = operations.page(
         call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1
     )
-    return paged(found, query, shown)
+    return paged(found, query, lambda operation: _to(call, operation))
 
 
 def get(call: Call, operation: OperationId, query: OperationWaitQuery) -> OperationOut:  # noqa: ARG001 - the adaptor waits
     """One of them."""
     call.caller.needs(Permission.EVENT_READ)
-    return shown(operations.get(call.tx, call.caller.scope, operation))
+    return _to(call, operations.get(call.tx, call.caller.scope, operation))
 
 
 def topic(operation: str) -> str:
@@ -45,6 +52,11 @@ def topic(operation: str) -> str:
 def over(operation: OperationOut) -> bool:
     """Whether nothing more will become of it."""
     return operation.state != "running"
+
+
+def _to(call: Call, operation: Operation) -> OperationOut:
+    infra = Permission.INFRA_READ in call.caller.permissions
+    return shown(operation) if infra else discreet(shown(operation))
 
 
 def shown(operation: Operation) -> OperationOut:
@@ -74,4 +86,25 @@ def failed(failure: Failure) -> FailureOut:
         detail=failure.text,
         why=failure.why,
         causes=[failed(cause) for cause in failure.causes],
+    )
+
+
+def without_hosts(why: Mapping[str, Any]) -> dict[str, Any]:
+    """What was thought at a placement, by rule but not by host."""
+    return {name: fact for name, fact in why.items() if name not in _HOSTS}
+
+
+def discreet(operation: OperationOut) -> OperationOut:
+    """For customers: which hosts there are is not their business."""
+    if operation.error is None:
+        return operation
+    return structs.replace(operation, error=_unnamed(operation.error))
+
+
+def _unnamed(failure: FailureOut) -> FailureOut:
+    why = failure.why
+    return structs.replace(
+        failure,
+        why=without_hosts(why) if isinstance(why, Mapping) else why,
+        causes=[_unnamed(cause) for cause in failure.causes],
     )

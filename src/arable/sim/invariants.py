@@ -1,4 +1,4 @@
-"""What must be true after every step, whatever happened (TRUST.md, part 1b), and what must be true at rest."""
+"""What must be true after every step, whatever happened, and what must be true at rest."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
 """A story by dice: customers ask, everybody moves, things break; what must always be true is checked after every step.
 
 `World(seed).run(steps)` first breaks and checks safety, then heals and demands progress: every wish comes true, every
-operation ends and nothing is left over (TRUST.md, part 1, row 2). The seed is the bug report.
+operation ends and nothing is left over. The seed is the bug report.
 """
 
 from collections import deque

@@ -1,4 +1,4 @@
-"""The tables. What they mean stands in DESIGN's words; here stands how the rules are held by the database.
+"""The tables. What they mean stands in `domain`; here stands how the rules are held by the database.
 
 Rule 2 (reserved ≤ capacity) and rule 3 (one owner for each VLAN, MAC, address) are constraints as well as code,
 so that no path around the code exists. Every row that can be changed has a `generation`: each write is a

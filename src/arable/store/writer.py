@@ -4,7 +4,7 @@ A commit costs a flush to disk, whoever waits for it; so one thread takes everyt
 piece of work in a savepoint of its own (one refusal spoils nobody's), commits once and only then answers (rule 6).
 With nothing else waiting a batch is one piece of work and waits for nobody. Work of the same *kind* that says how
 (`Batch`) is executed by one call for all of it: a thousand deployments are a few `executemany`, not a thousand times
-ten statements (DESIGN.md, section 5).
+ten statements.
 """
 
 import logging

@@ -3,7 +3,7 @@
 Our own facts (machine, generation, boots) live in the domain's metadata, so they are kept, started and removed
 with the guest, and a driver that was just made knows as much as the one before it. Every value goes in as a value
 of an XML tree, never as text pasted into text; what XML can't hold is refused. Disk formats are always given:
-libvirt and QEMU then never look into a disk to guess (TRUST, part 2).
+libvirt and QEMU then never look into a disk to guess.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 libvirt keeps what must be remembered (definitions, our facts in them, why a guest is off) and finds running guests
 again after any restart, its own included; so this driver holds nothing but a connection. A definition that
 changes while the guest runs is only stored: libvirt keeps the running one apart. Direct QEMU was rejected: device
-addresses, re-attaching, migration and confinement would all be ours to write (DATAPLANE, 1.6).
+addresses, re-attaching, migration and confinement would all be ours to write.
 """
 
 import logging
