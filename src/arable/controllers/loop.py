@@ -35,6 +35,7 @@ class Loop:
     me: str
     controllers: Sequence[Controller] = CONTROLLERS
     _lease: Lease | None = None
+    _renew_at: float = 0.0  # monotonic: no clock that is set can make a lease look longer
     _due: dict[str, float] = field(default_factory=dict)
     _nudged: set[str] = field(default_factory=set)
     _wake: threading.Condition = field(default_factory=threading.Condition)
@@ -93,18 +94,19 @@ class Loop:
 
     def _leads(self) -> bool:
         """Hold, take or renew the lease. What was decided on a lease that ended is refused by `demand`."""
-        now = self.clock.now()
-        if self._lease is not None and now < self._lease.until - LENGTH / 2:
+        now = self.clock.monotonic()
+        if self._lease is not None and now < self._renew_at:
             return True
         try:
             self._lease = self.writer.submit(self._renew).result()
+            self._renew_at = now + LENGTH.total_seconds() / 2
         except CloudError as error:
             log.warning("no lease: %s", error.public)
             self._lease = None
         return self._lease is not None
 
     def _renew(self, tx: Tx) -> Lease | None:
-        now = self.clock.now()
+        now = leases.now(tx, self.clock.now())
         row = leases.get(tx, LEASE)
         lease = Lease(LEASE, *row) if row else None
         match decide(self.me, lease, now):

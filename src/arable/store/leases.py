@@ -22,6 +22,14 @@ def get(tx: Tx, name: str) -> tuple[str, int, datetime] | None:
     return None if row is None else (row[0], row[1], row[2])
 
 
+def now(tx: Tx, ours: datetime) -> datetime:
+    """The time that counts for leases: the database's, which all servers share; `ours` where it has no other user."""
+    if tx.dialect.name == "sqlite":
+        return ours
+    shared: datetime = tx.execute(text("select clock_timestamp()")).scalar_one()
+    return shared
+
+
 def put(tx: Tx, name: str, holder: str, epoch: int, until_micros: int) -> bool:
     """Claim (a higher epoch) or renew (the same epoch and holder); False when somebody was faster."""
     done = tx.execute(
