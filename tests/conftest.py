@@ -1,5 +1,6 @@
 """What every test may ask for: `database`, empty, with all tables; the test runs once on SQLite and once on PostgreSQL."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,12 @@ from arable.store.schema import metadata
 from databases import EmptyDatabases, fresh
 from postgres_cluster import cluster
 from serving import Served, serving
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Told to leave, we leave as for Ctrl-C: namespaces and daemons that tests made would outlive this process."""
+    if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 from arable.client.errors import Unreachable
 from arable.lab import fail
 from arable.lab.living import Process
+from arable.runtime.entropy import Entropy
 from e2e.belief_and_truth import believed, qemus, true
 from e2e.customers import Customer, customer
 from e2e.lab_cloud import LabCloud
@@ -16,9 +17,9 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def green(cloud: LabCloud, request: pytest.FixtureRequest) -> Iterator[Customer]:
+def green(cloud: LabCloud) -> Iterator[Customer]:
     """A customer for one test; nothing of it is left."""
-    made = customer(cloud.operator, cloud.url, f"green-{abs(hash(request.node.name)) % 10**6}")
+    made = customer(cloud.operator, cloud.url, f"green-{Entropy.system().letters(8)}")
     try:
         yield made
         made.destroy(made.machines())

@@ -74,6 +74,16 @@ def enter(netns: str, name: str, group: str, binds: list[str]) -> None:
         mount(f"/proc/self/fd/{directory}", target, "none", _BIND | _RECURSIVE)
         os.close(directory)
     socket.sethostname(name)
+    know_oneself(name)
+
+
+def know_oneself(name: str) -> None:
+    """The device's name has an address, as on any server: libvirt asks for it at each start of a guest, and would
+    wait five seconds for name servers that a data centre without an outside does not have.
+    """
+    hosts = Path("/run/hosts")
+    hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+    mount(str(hosts), "/etc/hosts", "none", _BIND)
 
 
 def join(group: str) -> list[tuple[str, str]]:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Text,
-    func,
     literal_column,
     select,
     text,
@@ -209,6 +208,19 @@ def save_many(tx: Tx, machines: Sequence[Machine]) -> None:
         )
 
 
+# What few machines have is looked up on its own: a list in order of id would otherwise walk over all the others,
+# as databases prefer it to when they don't know how few there are.
+_RESTING = frozenset(
+    {
+        MachineState.STOPPING,
+        MachineState.STOPPED,
+        MachineState.ERROR,
+        MachineState.DESTROYED,
+        MachineState.EXPUNGING,
+    }
+)
+
+
 def _conditions(scope: Scope, where: MachineFilter) -> list[ColumnElement[bool]]:
     c = t.machine.c
     found = visible(c.account, scope)
@@ -217,16 +229,23 @@ def _conditions(scope: Scope, where: MachineFilter) -> list[ColumnElement[bool]]
         (c.zone, where.zone),
         (c.farm, where.farm),
         (c.host, where.host),
-        (c.name, where.name),
     ):
         if value:
             found.append(column == value)
+    other = t.machine.alias("other")
     if where.states:
         found.append(c.state.in_(sorted(where.states)))
+        if _RESTING.issuperset(where.states):
+            few = select(other.c.id).where(other.c.state.in_(sorted(where.states)))
+            found.append(c.id.in_(few.where(text(f"{other.name}.{t.RESTING}"))))
     if where.living:
         found.append(_LIVES)
+    if where.name:
+        found.append(c.id.in_(select(other.c.id).where(other.c.name == where.name)))
     if where.prefix:
-        found.append(func.substr(c.name, 1, len(where.prefix)) == where.prefix)
+        after = where.prefix[:-1] + chr(ord(where.prefix[-1]) + 1)
+        named = select(other.c.id).where(other.c.name >= where.prefix, other.c.name < after)
+        found.append(c.id.in_(named))
     if where.network:
         members = select(t.nic.c.machine).where(t.nic.c.network == where.network)
         found.append(c.id.in_(members))

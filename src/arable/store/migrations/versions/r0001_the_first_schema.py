@@ -477,7 +477,9 @@ def upgrade() -> None:
         sa.Column("account", sa.String(), nullable=False),
         sa.Column("farm", sa.String(), nullable=False),
         sa.Column("zone", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
+        sa.Column(
+            "name", sa.String().with_variant(sa.String(collation="C"), "postgresql"), nullable=False
+        ),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("wish", sa.String(), nullable=False),
         sa.Column("host", sa.String(), nullable=True),
@@ -533,6 +535,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_machine_farm"), "machine", ["farm"], unique=False)
     op.create_index(op.f("ix_machine_host"), "machine", ["host"], unique=False)
+    op.create_index("ix_machine_name_id", "machine", ["name", "id"], unique=False)
+    op.create_index(
+        "ix_machine_resting",
+        "machine",
+        ["state", "id"],
+        unique=False,
+        sqlite_where=sa.text("state in ('stopping', 'stopped', 'error', 'destroyed', 'expunging')"),
+        postgresql_where=sa.text(
+            "state in ('stopping', 'stopped', 'error', 'destroyed', 'expunging')"
+        ),
+    )
     op.create_index(
         "uq_machine_name",
         "machine",
