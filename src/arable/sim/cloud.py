@@ -218,7 +218,7 @@ class Cloud:
                 node.hardware.disobey(machine, obeys=True)
         self.writer.fails = lambda _where: False
 
-    def settle_down(self, rounds: int = 400) -> None:
+    def settle_down(self, rounds: int) -> None:
         """Let everybody move in turn until there has been enough time for everything."""
         for _ in range(rounds):
             self.clock.wait(timedelta(seconds=2))

@@ -29,6 +29,9 @@ ROOMS = (
 )
 
 
+_ROUNDS, _ROUND = 10, 40  # 40 rounds are 80 seconds
+
+
 class World:
     """One seed."""
 
@@ -61,16 +64,28 @@ class World:
                 self._step()
             self.cloud.heal()
             self.trace.append("healed")
-            self.cloud.settle_down()
-            self._check()
-            with self.cloud.database.read() as tx:
-                invariants.at_rest(tx, self._hardware())
+            self._rest()
         except Exception as error:
             story = "\n  ".join(self.trace)
             raise invariants.Broken(f"seed {self.seed}: {error}\n  {story}") from error
         finally:
             self.cloud.database.close()
             self._folder.cleanup()
+
+    def _rest(self) -> None:
+        """Everybody has time until all is as wished, and some more, in which it must stay so."""
+        for _ in range(_ROUNDS):
+            self.cloud.settle_down(_ROUND)
+            with suppress(invariants.Broken):
+                self._at_rest()
+                break
+        self.cloud.settle_down(_ROUND)
+        self._check()
+        self._at_rest()
+
+    def _at_rest(self) -> None:
+        with self.cloud.database.read() as tx:
+            invariants.at_rest(tx, self._hardware())
 
     def _step(self) -> None:
         self.cloud.clock.wait(timedelta(milliseconds=self.dice.randint(0, 3000)))
