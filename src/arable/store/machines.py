@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     Text,
-    literal_column,
+    TextClause,
     select,
     text,
     type_coerce,
@@ -66,9 +65,8 @@ _BOOT, _PLACEMENT = Boot(), Placement()
 _STATES = {state.value: state for state in MachineState}
 _WISHES = {wish.value: wish for wish in MachineWish}
 
-_LIVES: ColumnElement[bool] = literal_column(
-    "machine.wish in ('running', 'stopped')", Boolean
-)  # as the index has it
+# To the letter as the indexes have them: as an expression of SQLAlchemy's, SQLite would be given `… = 1` and not see it.
+_LIVES = text("machine.wish in ('running', 'stopped')")
 _SELECT = raw(t.machine, _COLUMNS)
 _TAKEN = """
     select m.account, m.zone, m.name from {asked} as asked
@@ -208,8 +206,7 @@ def save_many(tx: Tx, machines: Sequence[Machine]) -> None:
         )
 
 
-# What few machines have is looked up on its own: a list in order of id would otherwise walk over all the others,
-# as databases prefer it to when they don't know how few there are.
+_RESTS = text(f"machine.{t.RESTING}")
 _RESTING = frozenset(
     {
         MachineState.STOPPING,
@@ -221,9 +218,9 @@ _RESTING = frozenset(
 )
 
 
-def _conditions(scope: Scope, where: MachineFilter) -> list[ColumnElement[bool]]:
+def _conditions(scope: Scope, where: MachineFilter) -> list[ColumnElement[bool] | TextClause]:
     c = t.machine.c
-    found = visible(c.account, scope)
+    found: list[ColumnElement[bool] | TextClause] = [*visible(c.account, scope)]
     for column, value in (
         (c.account, where.account),
         (c.zone, where.zone),
@@ -232,12 +229,15 @@ def _conditions(scope: Scope, where: MachineFilter) -> list[ColumnElement[bool]]
     ):
         if value:
             found.append(column == value)
+    # Names are looked up on their own: few machines have one, and a list in order of id would otherwise walk over all
+    # the others, as databases like to when they don't know how few.
     other = t.machine.alias("other")
     if where.states:
-        found.append(c.state.in_(sorted(where.states)))
+        states = sorted(where.states)
+        # One alone as an equation: only then does an index by state and id also give the order.
+        found.append(c.state.in_(states) if len(states) > 1 else c.state == states[0])
         if _RESTING.issuperset(where.states):
-            few = select(other.c.id).where(other.c.state.in_(sorted(where.states)))
-            found.append(c.id.in_(few.where(text(f"{other.name}.{t.RESTING}"))))
+            found.append(_RESTS)
     if where.living:
         found.append(_LIVES)
     if where.name:

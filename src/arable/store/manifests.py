@@ -43,9 +43,8 @@ _ACKED = """
         where h.acked_generation < t.have and t.have <= h.manifest_generation
         {lock}
     )
-    update host set acked_generation = (select have from grown where grown.id = host.id)
-    where id in (select id from grown)
-    returning id
+    update host set acked_generation = grown.have from grown where host.id = grown.id
+    returning host.id
 """
 _acked = {
     "sqlite": text(_ACKED.format(asked=_ASKED["sqlite"], lock="")),

@@ -485,6 +485,14 @@ machine = Table(
         postgresql_where=text(RESTING),
     ),
     Index(
+        "ix_machine_account_resting",
+        "account",
+        "state",
+        "id",
+        sqlite_where=text(RESTING),
+        postgresql_where=text(RESTING),
+    ),
+    Index(
         "ix_machine_attention",
         "id",
         sqlite_where=text("attention"),

@@ -518,6 +518,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_machine_account_id", "machine", ["account", "id"], unique=False)
     op.create_index(
+        "ix_machine_account_resting",
+        "machine",
+        ["account", "state", "id"],
+        unique=False,
+        sqlite_where=sa.text("state in ('stopping', 'stopped', 'error', 'destroyed', 'expunging')"),
+        postgresql_where=sa.text(
+            "state in ('stopping', 'stopped', 'error', 'destroyed', 'expunging')"
+        ),
+    )
+    op.create_index(
         "ix_machine_attention",
         "machine",
         ["id"],
