@@ -109,9 +109,12 @@ def test_the_trunk_carries_each_customers_tag(
 
 
 def heard_of_host(
-    cloud: LabCloud, red: Customer, name: str, *, prepare: str, lie: str, undo: str
+    cloud: LabCloud, red: Customer, name: str, partner: str, *, prepare: str, lie: str, undo: str
 ) -> list[Seen]:
-    """All that leaves the machine's host, from before the guest lies up to an honest word that follows."""
+    """All that leaves the machine's host, from before the guest lies up to an honest word to its partner that follows.
+
+    Not a word to the gateway: a guest that just claimed to be that may still answer itself.
+    """
     host = cloud.whereabouts()[name]
     mac, at = red.machine(name).nics[0].mac, red.at(name)
     with wiretap(cloud, f"pod-{host[0]}", host) as tap:
@@ -120,7 +123,7 @@ def heard_of_host(
             at.outcome(lie)
         finally:
             at.run(undo)
-        at.run(f"ping -c 1 -w 30 -s 777 {GATEWAY}")
+        at.run(f"ping -c 1 -w 30 -s 777 {red.address(partner)}")
         return tap.until(lambda seen: seen.source == mac and len(seen.payload) == 777 + 28)
 
 
@@ -156,6 +159,7 @@ def test_a_machine_can_not_speak_for_an_address_it_was_not_given(
         cloud,
         red,
         name,
+        partner,
         prepare=f"ip addr add {foreign}/32 dev eth0",
         lie=lie.format(foreign=foreign, partner=red.address(partner)),
         undo=f"ip addr del {foreign}/32 dev eth0",
@@ -174,6 +178,7 @@ def test_a_machine_can_not_speak_with_another_mac(
         cloud,
         red,
         name,
+        partner,
         prepare=f"ip link set eth0 address {FOREIGN_MAC}",
         lie=f"ping -c 1 -W 1 {red.address(partner)}; arping -c 1 -w 2 -I eth0 {GATEWAY}",
         undo=f"ip link set eth0 address {mac}",
