@@ -6,7 +6,8 @@ import pytest
 import typer
 
 from arable.cli.faults import told
-from arable.client.errors import OperationFailed
+from arable.client.errors import NotFound, OperationFailed
+from arable.wire.common import FieldError, Problem
 from arable.wire.operations import FailureOut, OperationOut
 
 
@@ -38,3 +39,21 @@ def test_causes_that_are_alike_are_said_once_and_counted(capsys) -> None:
         "  because: 2 lack a tag",
         "    because: of gpu",
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("offering", "`arable offering list`"), ("networks.0.network", "`arable network list`")],
+)
+def test_what_is_not_there_is_followed_by_where_to_look(capsys, field, said) -> None:
+    problem = Problem(
+        type="urn:arable:problem:not-found",
+        title="Not found",
+        status=404,
+        detail="there is no such thing",
+        instance="",
+        errors=[FieldError(field=field, reason="there is no such thing")],
+    )
+    with pytest.raises(typer.Exit), told():
+        raise NotFound(problem)
+    assert said in capsys.readouterr().err

@@ -5,13 +5,14 @@ Status 2 for what was typed wrongly, 1 for what was asked rightly and could not 
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import typer
 
+from arable.cli.nouns import BY_FIELD
 from arable.wire.operations import FailureOut
 
 
@@ -95,15 +96,21 @@ def _refused(error: Any) -> None:
     for field, reason in error.fields.items():
         say(f"  field: {field}" if reason == problem.detail else f"  {field}: {reason}")
     _facts(problem.why)
-    _advise(_TODO.get(type(error).__name__, ""))
+    _advise(_TODO.get(type(error).__name__, "").replace("NOUN", _noun(error.fields)))
     if error.request:
         say(f"  request: {error.request}")
+
+
+def _noun(fields: Mapping[str, str]) -> str:
+    """What is listed to find what was not there: the field says it, where it is one that names something."""
+    (field, *_more) = fields or ("",)
+    return BY_FIELD.get(field.rpartition(".")[2], "NOUN")
 
 
 _TODO = {
     "Unauthenticated": "sign in with `arable login`, or set ARABLE_TOKEN",
     "Forbidden": "`arable whoami` says what you may; an administrator can give you another role",
-    "NotFound": "see what there is with `arable … list`",
+    "NotFound": "see what there is with `arable NOUN list`",
     "LimitExceeded": "`arable limit show` says what is used; an operator can raise it",
     "Stale": "somebody changed it meanwhile; look at it and try again",
     "TooOften": "try again in a while",
