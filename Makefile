@@ -31,7 +31,7 @@ world: setup ## the simulated cloud: SEEDS=200 of them, or SEED=n to replay one
 demo: setup ## bring up a cloud and do the main job (ONCE=1 leaves by itself)
 	$(PY) -m arable.processes.demo $(if $(ONCE),--once)
 
-bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost
+bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost | failover | backup
 	$(PY) -m bench $(NAME) $(ARGS)
 
 lock: ## resolve the dependencies anew

@@ -7,7 +7,9 @@ NAMES = {
     "start-overhead": "a real machine's start, against plain QEMU's",
     "deploy-rate": "deployments per second on 1,000 simulated hosts",
     "list-latency": "lists and single machines at 100,000 machines",
+    "backup": "a cloud of 100,000 machines into one file, and back",
     "idle-cost": "memory and CPU of a server without anything to do",
+    "failover": "how long nobody acts when the master dies, and until all farms are served",
 }
 
 

@@ -20,7 +20,8 @@ MACHINES = 6000  # written again, at most
 
 _MACHINES = "select id from machine where state = 'running' order by id limit {limit}"
 _QUERIES = {
-    "machine": "select * from machine where id in ({machines})",
+    "machine": "select {columns} from machine where id in ({machines})",
+    "machine_boot": "select * from machine_boot where machine in ({machines})",
     "volume": "select * from volume where machine in ({machines})",
     "nic": "select * from nic where machine in ({machines})",
     "operation": "select * from operation where state = 'done' order by id desc limit {operations}",
@@ -50,7 +51,12 @@ def left(database: Database, count: int) -> Rows:
     with database.read() as tx:
         machines = _MACHINES.format(limit=MACHINES)
         found = len(tx.exec_driver_sql(machines).all())
-        words = {"machines": machines, "operations": max(found // count, 1)}
+        columns = _columns("machine")
+        words = {
+            "machines": machines,
+            "operations": max(found // count, 1),
+            "columns": columns,
+        }
         rows = Rows(found)
         for table, query in _QUERIES.items():
             rows.tables[table] = [tuple(r) for r in tx.exec_driver_sql(query.format(**words))]
@@ -68,7 +74,6 @@ def write(url: str, rows: Rows, size: int) -> float:
     began = time.perf_counter()
     for number in range(groups):
         mine = {table: rows.group(table, number, groups) for table in rows.tables}
-        _accepted(connection, place, mine)
         _placed(connection, place, mine)
         _running(connection, place, mine)
     took = time.perf_counter() - began
@@ -102,21 +107,20 @@ def _many(connection: Any, statement: str, rows: list[tuple[Any, ...]]) -> None:
 def _insert(connection: Any, place: str, table: str, rows: list[tuple[Any, ...]]) -> None:
     if rows:
         places = ", ".join([place] * len(rows[0]))
-        _many(connection, f'insert into "{table}" values ({places})', rows)
+        words = f'insert into "{table}" ({_columns(table)}) values ({places})'
+        _many(connection, words, rows)
 
 
-def _accepted(connection: Any, place: str, mine: dict[str, list[tuple[Any, ...]]]) -> None:
-    for table in ("machine", "volume", "nic", "operation"):
-        _insert(connection, place, table, mine[table])
-    _insert(connection, place, "event", mine["event"][::2])
-    connection.commit()
+def _columns(table: str) -> str:
+    """Those that are written; what a database works out by itself can't be."""
+    every = t.metadata.tables[table].c
+    return ", ".join(f'"{column.name}"' for column in every if column.computed is None)
 
 
 def _placed(connection: Any, place: str, mine: dict[str, list[tuple[Any, ...]]]) -> None:
-    _change(connection, place, "machine", "state = 'starting', attention = false", mine)
-    _change(connection, place, "volume", "pool = 'pool'", mine)
-    _change(connection, place, "operation", "steps = '[]'", mine)
-    _insert(connection, place, "manifest_item", mine["manifest_item"])
+    for table in ("machine", "machine_boot", "volume", "nic", "operation", "manifest_item"):
+        _insert(connection, place, table, mine[table])
+    _insert(connection, place, "event", mine["event"][::2])
     connection.commit()
 
 

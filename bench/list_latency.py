@@ -34,14 +34,18 @@ from arable.domain.ids import (
     VolumeId,
     ZoneId,
 )
-from arable.domain.machine import Machine, MachineState, MachineWish
+from arable.domain.machine import MachineState, MachineWish
 from arable.domain.manifest import Seed
-from arable.domain.network import Nic
-from arable.domain.volume import Volume
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy, Ids
 from arable.store import machines, nics, volumes
+from arable.store.attention import BootRow
+from arable.store.columns import micros
 from arable.store.database import Database
+from arable.store.machines import NewMachine
+from arable.store.nics import NewNic
+from arable.store.rows import json_text
+from arable.store.volumes import NewVolume
 from arable.wire.networks import NetworkIn
 from bench import cloud, postgresql
 from bench.cloud import Place, Served
@@ -51,7 +55,7 @@ from bench.quiet import await_quiet
 
 ACCOUNTS = 20
 _BATCH = 5000
-_SEED = Seed(meta_data="instance-id: bench\n", user_data="")
+_SEED = json_text(Seed(meta_data="instance-id: bench\n", user_data=""))
 _STOPPED_OF, _ERROR_OF = 10, 1000  # one in so many is off, one in so many could not be started
 
 
@@ -279,64 +283,85 @@ def fill(
     try:
         cloud.keep(database, rows)
         for first in range(0, count, _BATCH):
-            made, disks, ports = [], [], []
+            made, boots, disks, ports = [], [], [], []
             for number in range(first, min(first + _BATCH, count)):
                 at = number % (2 * (ACCOUNTS - 1))
                 account = accounts[0 if at % 2 == 0 else 1 + at // 2]
                 wire = wires[account]
                 host, pool = rows[number % hosts]
                 off, bad = number % _STOPPED_OF == 0, number % _ERROR_OF == 1
+                state = (
+                    MachineState.ERROR
+                    if bad
+                    else MachineState.STOPPED
+                    if off
+                    else MachineState.RUNNING
+                )
+                wish = MachineWish.STOPPED if off or bad else MachineWish.RUNNING
+                now = micros(clock.now())
                 made.append(
-                    Machine(
+                    NewMachine(
                         id=MachineId(ids.new("machine")),
                         account=AccountId(account),
                         farm=FarmId(wire.farm),
                         zone=ZoneId(place.zone),
                         name=f"m-{number}",
-                        state=MachineState.ERROR
-                        if bad
-                        else MachineState.STOPPED
-                        if off
-                        else MachineState.RUNNING,
-                        wish=MachineWish.STOPPED if off or bad else MachineWish.RUNNING,
+                        state=state.value,
+                        wish=wish.value,
                         host=None if off or bad else HostId(host.id),
+                        attention=False,
                         offering=OfferingId(offering),
                         cpus=1,
                         cpu_mhz=1000,
                         memory_mib=256,
                         disk_mib=1024,
+                        network_kbps=0,
+                        disk_iops=0,
+                        disk_bytes_per_second=0,
                         image=ImageId(image),
                         image_version=1,
-                        created_at=clock.now(),
-                        changed_at=clock.now(),
+                        placement="{}",
+                        operation=None,
+                        told=0,
+                        why="{}",
+                        generation=1,
+                        created_at=now,
+                        changed_at=now,
                     )
                 )
+                boots.append(BootRow(made[-1].id, "{}", _SEED))
                 disks.append(
-                    Volume(
+                    NewVolume(
                         id=VolumeId(ids.new("volume")),
                         account=AccountId(account),
                         zone=ZoneId(place.zone),
                         machine=made[-1].id,
                         pool=pool.id,
+                        position=0,
                         name=f"m-{number}-root",
                         mib=1024,
-                        created_at=clock.now(),
+                        iops=0,
+                        bytes_per_second=0,
+                        source=None,
+                        created_at=now,
                     )
                 )
                 offset = 2 + number // 2
                 ports.append(
-                    Nic(
+                    NewNic(
                         id=NicId(ids.new("nic")),
                         machine=made[-1].id,
                         network=NetworkId(wire.id),
                         account=AccountId(account),
+                        position=0,
                         mac=f"0a:00:{number.to_bytes(4, 'big').hex(':')}",
                         address=f"10.0.{offset >> 8 & 255}.{offset & 255}",
                         offset=offset,
+                        rate_kbps=0,
                     )
                 )
             with database.write() as tx:
-                machines.add_many(tx, made, {each.id: _SEED for each in made})
+                machines.add_many(tx, made, boots)
                 volumes.add_many(tx, disks)
                 nics.add_many(tx, ports)
             there.ids += [each.id for each in made]

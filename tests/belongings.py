@@ -63,6 +63,8 @@ _KINDS = [
     "rule",
     "group",
     "operation",
+    "alert",
+    "alertroute",
 ]
 
 
@@ -182,6 +184,29 @@ def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[st
                 (cloud.around.ids.new("offering"), "large"),
             )
         ),
+        (
+            t.alert,
+            {
+                "id": ids["alert"],
+                "kind": "host-silent",
+                "subject": ids["host"],
+                "name": "h1",
+                "severity": "warning",
+                "text": "host h1 was not heard",
+                "since": NOW,
+                "opened_at": NOW,
+            },
+        ),
+        (
+            t.alert_route,
+            {
+                "id": ids["alertroute"],
+                "name": "a-route",
+                "kind": "webhook",
+                "target": {"url": "https://a-route.example.org/"},
+                "least": "warning",
+            },
+        ),
         (t.disk_offering, {"id": ids["diskoffering"], "name": "slow-disk"}),
         (t.image, {"id": tiny, "name": "tiny", "public": True, "newest": 1, **operators}),
         (
@@ -233,11 +258,17 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "wish": "stopped",
                 "offering": ids["offering"],
                 "changed_at": NOW,
-                "boot": {"kernel": None, "initrd": None, "command_line": ""},
                 "placement": {},
-                "seed": {"meta_data": "", "user_data": ""},
                 "why": {},
                 **own,
+            },
+        ),
+        (
+            t.machine_boot,
+            {
+                "machine": ids["machine"],
+                "boot": {"kernel": None, "initrd": None, "command_line": ""},
+                "seed": {"meta_data": "", "user_data": ""},
             },
         ),
         (

@@ -29,6 +29,7 @@ from alembic import op
 
 revision = "{revision}"
 down_revision: str | None = {before}
+serves = {serves}  # the oldest version that may work with this schema; itself when something was taken away
 branch_labels = None
 depends_on = None
 
@@ -88,7 +89,10 @@ def main() -> None:
     name = re.sub(r"[^a-z0-9]+", "_", message.lower()).strip("_")
     path = VERSIONS / f"{revision}_{name}.py"
     quoted = f'"{before}"' if before else "None"
-    path.write_text(SHAPE.format(message=message, revision=revision, before=quoted, body=body))
+    serves = quoted if before else f'"{revision}"'
+    path.write_text(
+        SHAPE.format(message=message, revision=revision, before=quoted, serves=serves, body=body)
+    )
     check(path)
 
 

@@ -109,3 +109,43 @@ def test_a_router_that_fails_to_start_is_told_with_the_reason_and_tried_again(ri
     rig.faults.when = lambda _where: False
     rig.settle(20)
     assert rig.server.appliances[make.network("a")].running
+
+
+def test_failures_in_a_row_are_counted_until_it_runs(rig) -> None:
+    rig.hardware.unroutable = "no dnsmasq"
+    rig.wish(make.appliance("a"))
+    rig.settle(20)
+    seen = rig.server.appliances[make.network("a")]
+    assert seen.tries >= 3
+    assert seen.told == "no dnsmasq"
+    rig.hardware.unroutable = ""
+    rig.settle(60)
+    assert rig.server.appliances[make.network("a")].tries == 0
+
+
+def test_a_router_that_is_made_again_and_again_and_never_runs_counts_as_failing(rig) -> None:
+    ensure = rig.drivers.appliances.ensure
+
+    def in_vain(wish, leases) -> None:
+        ensure(wish, leases)
+        rig.hardware.break_appliance(wish.network, "it ends at once")
+
+    rig.drivers.appliances.ensure = in_vain
+    rig.wish(make.appliance("a"))
+    rig.settle(40)
+    seen = rig.server.appliances[make.network("a")]
+    assert (seen.running, seen.told) == (False, "it ends at once")
+    assert seen.tries >= 3
+
+
+def test_failures_are_forgotten_with_the_wish(rig) -> None:
+    rig.hardware.unroutable = "no dnsmasq"
+    rig.wish(make.appliance("a"))
+    rig.settle(20)
+    rig.wish(no=[make.appliance("a")])
+    rig.settle(20)
+    assert not rig.hardware.appliances
+    assert not rig.hardware.ports
+    rig.wish(make.appliance("a"))
+    rig.step()
+    assert rig.server.appliances[make.network("a")].tries == 1

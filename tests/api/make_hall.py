@@ -19,7 +19,7 @@ from arable.drivers.simhost import SimHost
 from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy
 from arable.services.execution import lost_race
-from arable.sim.cloud import SERVER, Cloud, SimNode
+from arable.sim.cloud import SERVER, Cloud, SimNode, member
 from arable.sim.ground import Ground
 from arable.store import schema as t
 from arable.store.writer import Nudges
@@ -132,7 +132,8 @@ def make_hall(
         )
         for host, pool in pools.items()
     }
-    loop = Loop(served.writer, clock, SERVER)
+    segment = member(served.writer, clock)
+    loop = Loop(served.writer, clock, SERVER, segment.acting)
 
     def committed(nudges: Nudges) -> None:
         served.server.nudged(nudges.topics)
@@ -143,7 +144,9 @@ def make_hall(
     writer: Any = served.writer  # in a thread of its own, as in a real server
     entropy = Entropy("hall")
     return Hall(
-        SharedCloud(served.database, clock, entropy, served.around, ground, nodes, writer, loop)
+        SharedCloud(
+            served.database, clock, entropy, served.around, ground, nodes, writer, loop, segment
+        )
     )
 
 

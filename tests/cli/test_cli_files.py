@@ -358,9 +358,67 @@ def test_the_address_that_has_the_rules_already_is_the_one_that_is_meant(custome
         customer("address", "associate", each, "--network", "default", "--no-wait")
     ports = ("--port", "80", "--to-port", "80", "--open", "--no-wait")
     customer("rule", "forward", "--address", used, "--machine", "web", *ports)
-    assert set(diff(customer, str(EXAMPLE)).values()) == {"nothing"}
+    assert diff(customer, str(EXAMPLE)) == {
+        "machine/web": "nothing",
+        "address/front": "change",  # it has no name yet
+        "forward/front:tcp:80": "nothing",
+    }
     customer("apply", "-f", str(EXAMPLE), "--no-wait")
     assert len(customer.json("rule", "list")) == 1
+    assert customer.json("address", "show", "front")["address"] == used
+    assert set(diff(customer, str(EXAMPLE)).values()) == {"nothing"}
+
+
+def test_an_address_is_recognised_by_its_name_whatever_rules_it_has(
+    customer: Arable, write
+) -> None:
+    apply(customer, str(EXAMPLE))
+    front = customer.json("address", "show", "front")
+    (rule,) = customer.json("rule", "list")
+    customer("rule", "delete", rule["id"], "--no-wait")
+    other = EXAMPLE.read_text().replace("first_port: 80", "first_port: 8080")
+    assert apply(customer, write(other)) == {
+        "machine/web": "unchanged",
+        "address/front": "unchanged",
+        "forward/front:tcp:8080": "created",
+    }
+    (rule,) = customer.json("rule", "list")
+    assert rule["address"] == front["id"]
+
+
+def test_a_name_of_another_network_is_not_taken_away_from_it(customer: Arable, write) -> None:
+    for name, cidr in (("back", "10.7.0.0/24"), ("side", "10.8.0.0/24")):
+        customer("network", "create", name, "--cidr", cidr)
+    assert apply(customer, write("kind: address\nname: a\nnetwork: back\n")) == {
+        "address/a": "created"
+    }
+    before = kept(customer)
+    ran = customer("apply", "-f", write("kind: address\nname: a\nnetwork: side\n"), status=1)
+    assert "it belongs to another network; release it first" in ran.err
+    assert kept(customer) == before
+
+
+def test_an_address_that_is_said_gets_the_name_that_is_said(customer: Arable, write) -> None:
+    customer("network", "create", "back", "--cidr", "10.7.0.0/24")
+    file = "kind: address\nname: a\nnetwork: back\naddress: 203.0.113.25\n"
+    apply(customer, write(file))
+    assert apply(customer, write(file.replace("name: a", "name: b"))) == {"address/b": "changed"}
+    assert customer.json("address", "show", "b")["address"] == "203.0.113.25"
+
+
+def test_a_name_that_the_api_would_not_take_is_known_to_the_file_alone(
+    customer: Arable, write
+) -> None:
+    file = write(EXAMPLE.read_text().replace("front", "Front Door"))
+    assert set(apply(customer, file).values()) == {"created"}
+    assert {each["name"] for each in customer.json("address", "list")} == {None}
+    assert set(apply(customer, file).values()) == {"unchanged"}
+
+
+def test_a_rule_refers_to_an_address_of_the_cloud_by_its_name(customer: Arable, write) -> None:
+    apply(customer, str(EXAMPLE))
+    rule = "kind: forward\naddress: front\nmachine: web\nfirst_port: 443\n"
+    assert apply(customer, write(rule)) == {"forward/front:tcp:443": "created"}
 
 
 def test_two_addresses_of_one_network_are_two(customer: Arable, write) -> None:

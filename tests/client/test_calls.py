@@ -24,6 +24,7 @@ WHOAMI = {
     "user": "user-1",
     "name": "alice",
     "account": "account-1",
+    "account_name": "acme",
     "domain": "domain-1",
     "path": "root",
     "role": "customer",
@@ -157,6 +158,7 @@ def operation(id_="operation-1", **but):
     return {
         "id": id_,
         "account": "account-1",
+        "account_name": "acme",
         "user": "user-1",
         "kind": "machine.deploy",
         "target": "machine-1",

@@ -6,5 +6,6 @@ pytest.register_assert_rewrite(
     "drivers.contract_hypervisor",
     "drivers.contract_network",
     "drivers.contract_storage",
+    "drivers.contract_shared",
     "drivers.contract_appliance",
 )

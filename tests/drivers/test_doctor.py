@@ -98,7 +98,6 @@ def test_what_is_well_needs_nothing_done_and_what_is_not_says_what_it_means_and_
         ("/dev/kvm", "KVM", Health.LIMITED, "virtualisation"),
         ("bwrap", "jail", Health.MISSING, "bubblewrap"),
         ("qemu-img", "disk tool", Health.MISSING, "qemu-utils"),
-        ("genisoimage", "seed disks", Health.MISSING, "genisoimage"),
         ("postgres", "PostgreSQL", Health.LIMITED, "postgresql"),
         ("type vlan", "VLAN devices", Health.LIMITED, "8021q"),
         ("type wireguard", "WireGuard", Health.LIMITED, "modprobe wireguard"),
@@ -155,7 +154,7 @@ def test_little_memory_and_one_core_are_enough_for_a_little() -> None:
 def test_only_what_is_missing_makes_the_lab_a_simulated_one() -> None:
     limited = Machine("ovs-dpctl", "postgres", "type vlan", "type wireguard", cores=1)
     assert doctor.can_be_real(doctor.examine(STATE, limited))
-    for machine in (Machine(root=False), Machine("genisoimage"), Machine("unshare --net --mount")):
+    for machine in (Machine(root=False), Machine("qemu-img"), Machine("unshare --net --mount")):
         assert not doctor.can_be_real(doctor.examine(STATE, machine))
 
 

@@ -45,11 +45,12 @@ def secret_disk(folder: Path) -> Path:
     return path
 
 
-def runs(marker: str) -> bool:
-    """Whether any process has this among its arguments."""
+def runs(marker: str, program: str = "") -> bool:
+    """Whether any process, of that program, has this among its arguments."""
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if marker.encode() in process.read_bytes():
+            words = process.read_bytes().split(b"\0")
+            if marker.encode() in words and words[0].startswith(program.encode()):
                 return True
         except OSError:
             continue
@@ -195,7 +196,8 @@ def test_a_tool_dies_with_whoever_started_it(jail) -> None:
         finally:
             os._exit(1)
     try:
-        wait_until(lambda: runs(marker), "the tool runs")
+        # The tool itself, inside its walls: they have learnt by then whom they are not to outlive.
+        wait_until(lambda: runs(marker, "/usr/bin/sleep"), "the tool runs")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

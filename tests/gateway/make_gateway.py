@@ -43,6 +43,7 @@ from arable.store.database import Database
 from arable.store.wishes import Item
 from arable.store.writer import Writer
 from arable.wire.agent import Change, Hello, JoinIn, JoinOut, Report, Welcome, encode, from_server
+from arable.wire.cluster import Pong
 from arable.wire.hosts import JoinTokenIn
 
 INVENTORY = Inventory(cpus=4, cpu_mhz=8000, memory_mib=8192, disk_mib=10_000, hypervisor="sim")
@@ -127,6 +128,7 @@ class Rig:
     settle: Callable[[list[HostReport]], None] | None = None
     batches: list[int] = field(default_factory=list)
     pod: str = ""
+    pong: Pong = field(default_factory=lambda: Pong(id="server-1", incarnation=3, epoch=7))
 
     def take(self, _tx: Any, reports: Any, _at: Any) -> None:
         """What stands in for the controllers; on the writer's thread."""
@@ -257,7 +259,7 @@ async def rig(
     writer.committed = lambda nudges: made.channels.nudge(nudges.hosts)
     writer.start()
     made.channels.start()
-    calls = Calls(made.desk, made.consoles, clock)
+    calls = Calls(made.desk, made.consoles, clock, lambda: made.pong)
     context = server_context(
         directory / "server.pem", directory / "server.key", around.authority.pem, joining=True
     )

@@ -122,7 +122,7 @@ def test_an_image_that_boots_by_kernel_keeps_its_parts_and_its_disk_is_blank(lon
     with lone_cloud.database.write() as tx:
         add_image(tx, lone_cloud, "mini", me.account, parts=(KERNEL, INITRD))
     lone_cloud.deploy(me, image="mini")
-    ((boot,),) = lone_cloud.rows("select boot from machine")
+    ((boot,),) = lone_cloud.rows("select boot from machine_boot")
     told = msgspec.json.decode(boot)
     assert [part["role"] for part in told["parts"]] == ["kernel", "initrd"]
     assert told["command_line"] == "console=ttyS0"

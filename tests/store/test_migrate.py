@@ -101,8 +101,19 @@ def test_a_database_of_a_newer_version_is_left_alone(blanks):
     migrate.upgrade(blank)
     with blank.write() as tx:
         tx.execute(text("update schema_version set version_num = 'r9999'"))
+        tx.execute(text("update schema_serves set revision = 'r9999'"))
     with pytest.raises(Conflict, match="newer than this version"):
         migrate.upgrade(blank)
+    assert migrate.current(blank) == "r9999"
+
+
+def test_the_next_version_s_database_serves_this_one_if_it_says_so(blanks):
+    blank, _ = blanks
+    migrate.upgrade(blank)
+    with blank.write() as tx:
+        tx.execute(text("update schema_version set version_num = 'r9999'"))
+    assert migrate.serves() == migrate.newest()
+    assert migrate.upgrade(blank) == "r9999"
     assert migrate.current(blank) == "r9999"
 
 

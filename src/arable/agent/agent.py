@@ -8,9 +8,12 @@ anything is done, every action is safe to repeat, and nothing that runs depends 
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from arable.agent.appliances import HostAppliances
+from arable.agent.exports import HostExports
 from arable.agent.guests import Guests, needs
+from arable.agent.leases import wanted
 from arable.agent.ledger import Held, Ledger
 from arable.agent.network import Ports, Unplugs
 from arable.agent.patience import Patience
@@ -21,16 +24,22 @@ from arable.agent.told import Telling
 from arable.agent.wishes import Wishes
 from arable.domain.errors import BadInput
 from arable.domain.ids import HostId, MachineId, NicId
-from arable.domain.manifest import HostManifest, HostReport, Inventory, ItemKind
+from arable.domain.manifest import HostManifest, HostReport, Inventory, ItemKind, Power
+from arable.drivers.hypervisor.protocol import GuestPower
 from arable.drivers.storage.protocol import Fetch
 from arable.runtime.clock import Clock
-from arable.runtime.reconcile import run_once
+from arable.runtime.log import milliseconds, tell, units
+from arable.runtime.reconcile import Reconciler, Round, run_once
 from arable.wire.agent import Change, Hello, OpenConsole, Welcome
 
 log = logging.getLogger(__name__)
+_rounds = units("agent")
 
 REPORT_SECONDS = 10.0
 SOON_SECONDS = 1.0  # between looks while something is on its way
+FEW_STARTS = 2
+"""So many guests start before the appliances here learn of them. A start takes a tenth of a second, and a guest asks
+for its address later than that; behind many starts the first guests' questions would come before the answers."""
 
 
 class Agent:
@@ -55,7 +64,7 @@ class Agent:
         self._ground = ground = Ground(
             drivers,
             Patience(clock),
-            Wishes(host, held.manifest if held else None),
+            Wishes(host, held.manifest if held else None, held.kept if held else None),
             dict(held.facts) if held else {},
             Sight(clock.monotonic()),
         )
@@ -64,11 +73,13 @@ class Agent:
         self._appliances = HostAppliances(ground)
         self._guests = Guests(ground, self._disks, self._ports)
         self._unplugs = Unplugs(ground, self._ports)
-        self._scraps = Scraps(ground, self._disks)
+        self._exports = HostExports(ground, self._disks)
+        self._scraps = Scraps(ground, self._disks, self._exports.held)
         self._telling = Telling(ground, self._guests)
         self._reporter = Reporter(host, drivers, ground.patience)
         self._report_seconds = REPORT_SECONDS
         self._report_at = clock.monotonic()
+        self._actions = self._failed = 0  # of this round
 
     @property
     def generation(self) -> int:
@@ -83,7 +94,8 @@ class Agent:
         have = (
             0 if anew or not self._ground.wishes.known else self._ground.wishes.manifest.generation
         )
-        return Hello(host=self.host, have=have, inventory=inventory)
+        incarnation = self._ground.wishes.manifest.incarnation
+        return Hello(host=self.host, have=have, incarnation=incarnation, inventory=inventory)
 
     def receive(self, message: Welcome | Change | OpenConsole) -> Hello | None:
         """Take in a message. Answers with a greeting when a change does not start from what is held.
@@ -116,9 +128,11 @@ class Agent:
         now = self._clock.monotonic()
         look(self._ground, now)
         self._tend()
+        self._want_leases()
         if self._ground.wishes.known and self._keep():
             self._act()
             self._keep()
+            self._tell_round(self._clock.monotonic() - now)
         heartbeat = now >= self._report_at
         if heartbeat:
             self._report_at = now + self._report_seconds
@@ -127,6 +141,7 @@ class Agent:
             generation=self.generation,
             guests=self._telling.tell(self._ground.seen),
             appliances=self._appliances.tell(self._ground.seen),
+            exports=self._exports.tell(),
             scrapped=self._scraps.scrapped,
             departed=self._ground.wishes.departed,
             withdrawn=self._ground.wishes.withdrawn,
@@ -145,15 +160,45 @@ class Agent:
         return min(moments)
 
     def _act(self) -> None:
-        run_once(self._disks)
-        run_once(self._ports)
-        if run_once(self._appliances).actions:
+        self._once(self._exports)
+        self._once(self._disks)
+        self._once(self._ports)
+        turns = [self._act_on_appliances, self._act_on_guests]
+        if len(self._ground.seen.making) <= FEW_STARTS:
+            turns.reverse()
+        for turn in turns:
+            turn()
+        self._once(self._unplugs)
+        self._once(self._scraps)
+
+    def _act_on_appliances(self) -> None:
+        if self._once(self._appliances).actions:
             look_at_appliances(self._ground)
-        if run_once(self._guests).actions:
+
+    def _act_on_guests(self) -> None:
+        if self._once(self._guests).actions:
             look_at_guests(self._ground)
             self._tend()
-        run_once(self._unplugs)
-        run_once(self._scraps)
+
+    def _once(self, reconciler: Reconciler[Any, Any]) -> Round:
+        done = run_once(reconciler)
+        self._actions += done.actions
+        self._failed += done.failed
+        return done
+
+    def _tell_round(self, took: float) -> None:
+        """One line in the log for a round that did something."""
+        if self._actions:
+            tell(
+                _rounds,
+                "made so",
+                host=self.host,
+                generation=self.generation,
+                actions=self._actions,
+                failed=self._failed,
+                ms=milliseconds(took),
+            )
+        self._actions = self._failed = 0
 
     def _hurry(self, change: Change, before: HostManifest) -> None:
         """What failed for an earlier wish need not fail for this one: try at once."""
@@ -171,6 +216,22 @@ class Agent:
                 for key in needs(self._ground.wishes.manifest.guests[MachineId(item.id)]):
                     self._ground.patience.hurry(key)
 
+    def _want_leases(self) -> None:
+        """Of guests that are to run, and of those that do."""
+        keeper, wishes = self.drivers.leases, self._ground.wishes
+        if keeper is None or not wishes.known:
+            return
+        guests = self._ground.seen.guests
+        running = None
+        if guests is not None:
+            running = {m for m, found in guests.items() if found.power is GuestPower.RUNNING}
+        to_run = [
+            wish
+            for wish in (*wishes.manifest.guests.values(), *wishes.kept.values())
+            if wish.power is Power.ON or (running and wish.machine in running)
+        ]
+        keeper.want(filter(None, map(wanted, to_run)), running)
+
     def _tend(self) -> None:
         if self._ground.wishes.known:
             self._guests.tend(self._ground.seen)
@@ -178,9 +239,11 @@ class Agent:
     def _keep(self) -> bool:
         """Write down what changed; whether the ledger holds what is about to be acted upon."""
         saved, manifest = self._saved, self._ground.wishes.manifest
-        if saved and saved.manifest is manifest and saved.facts == self._ground.facts:
+        kept = self._ground.wishes.kept
+        same = saved and saved.manifest is manifest and saved.kept == kept
+        if same and saved and saved.facts == self._ground.facts:
             return True
-        held = Held(manifest=manifest, facts=dict(self._ground.facts))
+        held = Held(manifest=manifest, facts=dict(self._ground.facts), kept=dict(kept))
         try:
             self._ledger.save(held)
         except OSError as error:

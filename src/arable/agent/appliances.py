@@ -1,10 +1,12 @@
 """Routing appliances: ensured when they, their wish or their leases are not as they were when last ensured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from arable.agent.patience import Waiting
 from arable.agent.sight import APPLIANCES, Ground, Sight
 from arable.agent.wishes import Leases
+from arable.domain.errors import CloudError
 from arable.domain.ids import NetworkId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish
 
@@ -41,6 +43,7 @@ class HostAppliances:
         self._ground = ground
         self._driver = ground.drivers.appliances
         self._programmed: dict[NetworkId, tuple[Program, float]] = {}  # and when
+        self._failures: dict[NetworkId, int] = {}  # in a row, until it is seen running
         self._found: dict[NetworkId, ApplianceSeen] = {}
 
     def observe(self) -> Sight:
@@ -67,8 +70,16 @@ class HostAppliances:
         seen.replugged = True
         match action:
             case Program(wish, leases):
-                with self._ground.patience.attempt(wish.network):
-                    self._driver.ensure(wish, tuple(leases.values()))
+                if self._in_vain(action, seen):
+                    self._failed(wish.network)
+                try:
+                    with self._ground.patience.attempt(wish.network):
+                        self._driver.ensure(wish, tuple(leases.values()))
+                except Waiting:
+                    raise
+                except CloudError:
+                    self._failed(wish.network)
+                    raise
                 self._programmed[wish.network] = (action, seen.now)
             case Withdraw(network):
                 with self._ground.patience.attempt(network):
@@ -90,13 +101,19 @@ class HostAppliances:
                 told = self._trouble(APPLIANCES)
             elif self._ground.patience:
                 told = self._trouble(network)
+            if here is not None and here.running:
+                self._failures.pop(network, None)
             if here is None or told:
-                found[network] = ApplianceSeen(
+                found[network] = here = ApplianceSeen(
                     network=wish.network,
                     generation=here.generation if here else 0,
                     running=here.running if here else False,
                     told=told or (here.told if here else "it is about to start"),
                 )
+            if network in self._failures:
+                found[network] = replace(here, tries=self._failures[network])
+        for network in self._failures.keys() - self._ground.wishes.manifest.appliances.keys():
+            del self._failures[network]
         return found
 
     def restless(self, seen: Sight) -> bool:
@@ -109,6 +126,15 @@ class HostAppliances:
     def _trouble(self, key: str) -> str:
         trouble = self._ground.patience.of(key)
         return trouble.told if trouble else ""
+
+    def _failed(self, network: NetworkId) -> None:
+        self._failures[network] = self._failures.get(network, 0) + 1
+
+    def _in_vain(self, action: Program, seen: Sight) -> bool:
+        """Whether the very same was done before, and nothing runs for it: that attempt failed without saying so."""
+        held = self._programmed.get(action.wish.network)
+        found = (seen.appliances or {}).get(action.wish.network)
+        return held is not None and held[0] == action and not (found and found.running)
 
     def _lacks(self, wish: ApplianceWish, leases: Leases, seen: Sight) -> bool:
         held = self._programmed.get(wish.network)

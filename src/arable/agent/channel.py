@@ -4,8 +4,8 @@ Stepping does not depend on the connection: a host without a server goes on conv
 agent itself is synchronous and belongs to one thread (`worker`; None runs it on the loop, for simulated hosts that
 never block). A lock keeps its words in order: what a step found is never sent on a connection that was greeted later.
 
-Lost connections are begun anew after a pause of random length, with another server in turn, so that a thousand hosts
-don't come back in the same second.
+Lost connections are begun anew after a pause of random length, with another server in turn and another address of its
+name (`addresses.py`), so that a thousand hosts don't come back in the same second, nor all to the same place.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from arable.agent.addresses import Addresses
 from arable.agent.agent import Agent
 from arable.agent.console import Consoles
 from arable.domain.errors import BadInput
@@ -64,6 +65,7 @@ class _Link:
 
     connection: ClientConnection
     server: str
+    address: tuple[str, int]
     outbox: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(OUTBOX))
 
     def send(self, message: bytes) -> None:
@@ -94,6 +96,7 @@ class Channel:
         self._chance = entropy
         self._worker = worker
         self._timing = timing or Timing()
+        self._addresses = Addresses(entropy)
         self._consoles = Consoles(agent.drivers.hypervisor)
         self._nudged = asyncio.Event()
         self._order = asyncio.Lock()
@@ -178,18 +181,32 @@ class Channel:
             await asyncio.sleep(wait)
 
     async def _attend(self, server: str) -> bool:
+        """One connection to the first of its addresses that can be reached; whether the server was glad."""
+        failure: OSError | None = None
+        for address in await self._addresses.of(server):
+            try:
+                return await self._attend_at(server, address)
+            except OSError as error:
+                log.debug("%s at %s: %s", server, address[0], _reason(error))
+                failure = error
+        assert failure is not None, "a name that is known has an address"
+        raise failure
+
+    async def _attend_at(self, server: str, address: tuple[str, int]) -> bool:
         """One connection from greeting to end; whether the server was glad."""
         welcomed = False
         try:
             async with connect(
                 self._url(server, "channel"),
+                host=address[0],
+                port=address[1],
                 ssl=self._tls() if self._tls else None,
                 max_size=MOST_BYTES,
                 compression=None,
                 proxy=None,
                 open_timeout=self._timing.welcome,
             ) as connection:
-                link = await self._greet(connection, server)
+                link = await self._greet(connection, server, address)
                 sender = asyncio.create_task(_send(link))
                 try:
                     async with asyncio.timeout(self._timing.welcome) as patience:
@@ -212,17 +229,19 @@ class Channel:
             self._link = None
         return welcomed
 
-    async def _greet(self, connection: ClientConnection, server: str) -> _Link:
+    async def _greet(
+        self, connection: ClientConnection, server: str, address: tuple[str, int]
+    ) -> _Link:
         async with self._order:
             hello = await self._do(self._agent.hello)
-            link = self._link = _Link(connection, server)
+            link = self._link = _Link(connection, server, address)
             link.send(encode(hello))
         self._nudged.set()  # the full report
         return link
 
     async def _hear(self, message: Any, link: _Link) -> None:
         if isinstance(message, OpenConsole):
-            task = asyncio.create_task(self._open_console(message, link.server))
+            task = asyncio.create_task(self._open_console(message, link))
             self._guests.add(task)
             task.add_done_callback(self._guests.discard)
             return
@@ -234,10 +253,12 @@ class Channel:
 
     # --- consoles
 
-    async def _open_console(self, wanted: OpenConsole, server: str) -> None:
+    async def _open_console(self, wanted: OpenConsole, link: _Link) -> None:
         try:
             async with connect(
-                self._url(server, f"console/{wanted.ticket}"),
+                self._url(link.server, f"console/{wanted.ticket}"),
+                host=link.address[0],  # another server would not know the ticket
+                port=link.address[1],
                 ssl=self._tls() if self._tls else None,
                 compression=None,
                 proxy=None,

@@ -4,6 +4,7 @@ Which drivers move the host is written here, by name; `processes/agent.py` is wh
 Values in `inventory` stand in for what is measured: an emulated host is smaller than the machine it runs on.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from arable.domain.errors import BadInput
 
+SHORTEST_LEASE, LONGEST_LEASE = 5.0, 600.0  # seconds
 ROLES = frozenset({"compute", "storage", "routing"})
 
 
@@ -53,6 +55,23 @@ class Local(_Strict, frozen=True, tag="local", tag_field="driver"):
     reserve_bytes: int | None = None
 
 
+class Nbd(_Strict, frozen=True, tag="nbd", tag_field="driver"):
+    """qcow2 files in a directory, shared with other hosts over NBD, by leases. `address` is on the management network.
+
+    One port for leases, and one for each volume that is in use. A lease is `lease_seconds` long: as long a machine's
+    next host waits for one that can't be reached, and as long a storage host may be away before machines are stopped.
+    """
+
+    address: str
+    directory: Path | None = None
+    port: int = 10808
+    first_port: int = 10809
+    last_port: int = 11832
+    lease_seconds: float = 30.0
+    capacity_bytes: int | None = None
+    reserve_bytes: int | None = None
+
+
 class SimStorageChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
     """Volumes that are values."""
 
@@ -81,6 +100,8 @@ class AgentConfig(_Strict, frozen=True):
     """One host. `servers` are HOST:PORT of the management servers' agent port; any of them will do.
 
     `join_token` is a file with the one-time token: an agent that has no identity yet joins with it, and removes it.
+    `hardware_watchdog` is a device, such as /dev/watchdog, that restarts the machine when our own watchdog (which stops
+    guests without a lease) can't run any more; without it no host is ever restarted.
     """
 
     directory: Path
@@ -91,8 +112,9 @@ class AgentConfig(_Strict, frozen=True):
     tags: list[str] = []
     hypervisor: Libvirt | SimHypervisorChoice | None = None
     network: Ovs | SimNetworkChoice = Ovs()
-    storage: Local | SimStorageChoice | None = None
+    storage: Local | Nbd | SimStorageChoice | None = None
     appliances: Namespace | SimAppliancesChoice | None = None
+    hardware_watchdog: Path | None = None
     inventory: Given = Given()
 
 
@@ -140,5 +162,33 @@ def _check(config: AgentConfig, path: Path) -> None:
             f"{path}: a compute host needs a hypervisor and storage",
             field="storage" if config.hypervisor else "hypervisor",
         )
+    if isinstance(config.storage, Nbd):
+        _check_shared(config.storage, path)
     if "routing" in config.roles and not config.appliances:
         raise BadInput(f"{path}: a routing host needs appliances", field="appliances")
+
+
+def _check_shared(storage: Nbd, path: Path) -> None:
+    try:
+        address = ip_address(storage.address)
+    except ValueError as error:
+        raise BadInput(
+            f"{path}: {storage.address!r} is not an address", field="storage.address"
+        ) from error
+    if address.is_unspecified:
+        raise BadInput(
+            f"{path}: shared disks are for the management network, so name this host's address there",
+            field="storage.address",
+        )
+    for field in ("port", "first_port", "last_port"):
+        if not 0 < getattr(storage, field) < 65536:
+            raise BadInput(f"{path}: not a port", field=f"storage.{field}")
+    if not storage.first_port <= storage.last_port:
+        raise BadInput(f"{path}: the last port is before the first", field="storage.last_port")
+    if storage.first_port <= storage.port <= storage.last_port:
+        raise BadInput(f"{path}: leases need a port of their own", field="storage.port")
+    if not SHORTEST_LEASE <= storage.lease_seconds <= LONGEST_LEASE:
+        raise BadInput(
+            f"{path}: a lease is {SHORTEST_LEASE:g} to {LONGEST_LEASE:g} seconds long",
+            field="storage.lease_seconds",
+        )

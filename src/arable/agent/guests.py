@@ -8,14 +8,15 @@ is pulled.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from arable.agent.leases import wanted
 from arable.agent.ledger import NO_FACTS
 from arable.agent.network import Ports, device
 from arable.agent.sight import HYPERVISOR, NETWORK, Ground, Sight, holding, satisfied
 from arable.agent.storage import Disks, seed_key
 from arable.domain.errors import CloudError
 from arable.domain.ids import MachineId
-from arable.domain.manifest import GuestWish, PartFormat, PartRole, Power
-from arable.drivers.hypervisor.protocol import Guest, GuestDisk, GuestPort, GuestPower
+from arable.domain.manifest import DiskWish, GuestWish, PartFormat, PartRole, Power
+from arable.drivers.hypervisor.protocol import Guest, GuestDisk, GuestPort, GuestPower, NbdSource
 
 GRACE_SECONDS = 60.0
 ASKS_SECONDS = 10.0  # a guest that boots just then misses the question
@@ -111,7 +112,9 @@ class Guests:
         if seen.guests is None:
             return []
         actions: list[Start | Stop | Remove] = [
-            Remove(machine) for machine in seen.strangers if self._ground.patience.may(machine)
+            Remove(machine)
+            for machine in seen.strangers
+            if machine not in self._ground.wishes.kept and self._ground.patience.may(machine)
         ]
         actions += self._stops(seen)
         actions += [
@@ -154,7 +157,10 @@ class Guests:
         for part in wish.parts:
             if self._disks.part(wish, part) is None:
                 yield part.sha256, f"image part {part.role}"
+        yield from self._lacks_lease(wish)
         for disk in wish.disks:
+            if disk.shared:
+                continue
             shelf = seen.shelves.get(disk.pool)
             volume = shelf.volumes.get(disk.volume) if shelf else None
             if volume is None:
@@ -179,7 +185,24 @@ class Guests:
 
     def restless(self, seen: Sight) -> bool:
         """Whether a guest is on its way from one state to another, so that it is worth looking again soon."""
+        if any(found.stalled for found in (seen.guests or {}).values()):
+            return True
         return bool(self._asked) and any(_running(machine, seen) for machine in self._asked)
+
+    def _lacks_lease(self, wish: GuestWish) -> Iterator[tuple[str, str]]:
+        need, keeper = wanted(wish), self._ground.drivers.leases
+        if need is None:
+            return
+        if keeper is None:
+            yield f"lease of {wish.machine}", "a host that can have leases"
+            return
+        why = keeper.lacks(wish.machine, wish.epoch)
+        served = keeper.disks(wish.machine, wish.epoch)
+        missing = [d.volume for d in wish.disks if d.shared and d.volume not in served]
+        if not why and missing:
+            why = f"{missing[0]} is not served"
+        if why:
+            yield f"lease of {wish.machine}", f"the right to run: {why}"
 
     def _stops(self, seen: Sight) -> Iterator[Stop]:
         for wish in seen.off:
@@ -230,20 +253,28 @@ class Guests:
                 facts = self._ground.facts_of(machine)
                 self._ground.facts[machine] = replace(facts, asked=False)
 
+    def _disk(self, wish: GuestWish, disk: DiskWish, seen: Sight) -> GuestDisk:
+        serial = disk.volume.partition("-")[2][:20]
+        if disk.shared:
+            assert self._ground.drivers.leases is not None, "lacks nothing"
+            at = self._ground.drivers.leases.disks(wish.machine, wish.epoch)[disk.volume]
+            source = NbdSource(
+                address=at.address, port=at.port, name=at.name, server=disk.shared.host
+            )
+            return GuestDisk(format=PartFormat.RAW, serial=serial, nbd=source)
+        volume = seen.shelves[disk.pool].volumes[disk.volume]
+        return GuestDisk(
+            path=volume.path,
+            format=volume.format,
+            serial=serial,
+            iops=disk.iops,
+            bytes_per_second=disk.bytes_per_second,
+        )
+
     def _guest(self, wish: GuestWish) -> Guest:
         seen = self._ground.seen
         paths = {part.role: self._disks.part(wish, part) for part in wish.parts}
-        disks = [
-            GuestDisk(
-                path=volume.path,
-                format=volume.format,
-                serial=disk.volume.partition("-")[2][:20],
-                iops=disk.iops,
-                bytes_per_second=disk.bytes_per_second,
-            )
-            for disk in wish.disks
-            if (volume := seen.shelves[disk.pool].volumes[disk.volume])
-        ]
+        disks = [self._disk(wish, disk, seen) for disk in wish.disks]
         seed = self._disks.seed(wish)
         if seed:
             disks.append(

@@ -137,6 +137,14 @@ def renew(identity: Identity, server: str, *, entropy: Entropy) -> Identity:
     return Identity.load(identity.file.parent)
 
 
+def ask_for_disks(identity: Identity, server: str, request: str) -> str:
+    """The certificate for this host's disks' connections (`agent/disk_identity.py`). Raises as `renew` does."""
+    answer = _post(server, "renew", identity.context(), RenewIn(request=request, disks=True))
+    if answer.host != identity.host:
+        raise Forbidden(f"asked for {identity.host}, was given {answer.host}")
+    return answer.certificate
+
+
 def _pending(directory: Path, name: str, entropy: Entropy) -> Request:
     """The request that was sent and not answered yet, or else a new one, kept before it is sent."""
     path = directory / _PENDING

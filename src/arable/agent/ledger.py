@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 
 from arable.domain.ids import MachineId, NicId, VolumeId
-from arable.domain.manifest import HostManifest
+from arable.domain.manifest import GuestWish, HostManifest
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,11 @@ NO_FACTS = GuestFacts()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """All that a ledger holds."""
+    """All that a ledger holds. `kept` guests were wished for by an earlier database (`wishes.py`)."""
 
     manifest: HostManifest
     facts: Mapping[MachineId, GuestFacts] = field(default_factory=dict)
+    kept: Mapping[MachineId, GuestWish] = field(default_factory=dict)
 
 
 class Ledger(Protocol):

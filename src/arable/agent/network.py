@@ -106,14 +106,16 @@ class Unplugs:
     def plan(self, seen: Sight, /) -> Sequence[Unplug]:
         if seen.ports is None or seen.guests is None:
             return []
-        needed = {port.nic for wish in seen.on for port in wish.ports}
+        kept = self._ground.wishes.kept
+        needed = {port.nic for wish in (*seen.on, *kept.values()) for port in wish.ports}
         spare = seen.ports.keys() - needed
         if not spare:
             return []
         for machine, found in seen.guests.items():
             if found.power is GuestPower.RUNNING:
                 facts = self._ground.facts_of(machine)
-                if not facts.ran and not facts.nics and machine in seen.strangers:
+                stranger = machine in seen.strangers and machine not in kept
+                if stranger and not facts.ran and not facts.nics:
                     return []  # nothing is known of what it uses; it will be removed first
                 spare.difference_update(facts.nics)
         return [

@@ -11,6 +11,7 @@ from arable.agent.sight import HYPERVISOR, NETWORK, Drivers, Sight, ask
 from arable.domain.ids import HostId, MachineId, NetworkId, VolumeId
 from arable.domain.manifest import (
     ApplianceSeen,
+    ExportSeen,
     GuestSeen,
     GuestStats,
     HostReport,
@@ -27,6 +28,7 @@ class Findings:
     generation: int
     guests: dict[MachineId, GuestSeen] | None
     appliances: dict[NetworkId, ApplianceSeen]
+    exports: dict[MachineId, ExportSeen]
     scrapped: frozenset[VolumeId]
     departed: set[MachineId]  # no longer wished for; told gone once they are
     withdrawn: set[NetworkId]  # the same for appliances
@@ -49,6 +51,7 @@ class Reporter:
         self._generation = -1
         self._guests: dict[MachineId, GuestSeen] = {}
         self._appliances: dict[NetworkId, ApplianceSeen] = {}
+        self._exports: dict[MachineId, ExportSeen] = {}
         self._scrapped: frozenset[VolumeId] = frozenset()
         self._vlans: tuple[int, ...] | None = None
 
@@ -66,14 +69,15 @@ class Reporter:
         full = self._full and now.guests is not None  # a full report without guests would be a lie
         guests, gone = self._new_guests(now, full=full)
         appliances, withdrawn = self._new_appliances(now, full=full)
+        exports, unexported = self._new_exports(now, full=full)
         scrapped = now.scrapped if full else now.scrapped - self._scrapped
         vlans = None
         if full or heartbeat or seen.replugged:
             vlans = self._new_vlans(always=full or heartbeat)
         inventory = now.inventory if now.inventory != self._inventory else None
-        news = guests or gone or appliances or withdrawn or scrapped or inventory
+        news = guests or gone or appliances or withdrawn or scrapped or exports
         new = full or heartbeat or vlans is not None or now.generation != self._generation
-        if not (new or news):
+        if not (new or news or unexported or inventory):
             return None
         report = HostReport(
             host=self._host,
@@ -85,6 +89,8 @@ class Reporter:
             appliances_gone=tuple(withdrawn),
             scrapped=tuple(sorted(scrapped)),
             vlans=vlans,
+            exports=tuple(exports),
+            exports_gone=tuple(unexported),
             pools=self._pools() if full or heartbeat else (),
             stats=self._stats() if heartbeat else (),
             inventory=inventory,
@@ -110,6 +116,13 @@ class Reporter:
         said = {} if full else self._appliances
         changed = [seen for network, seen in now.appliances.items() if said.get(network) != seen]
         return changed, sorted((now.withdrawn | self._appliances.keys()) - now.appliances.keys())
+
+    def _new_exports(
+        self, now: Findings, *, full: bool
+    ) -> tuple[list[ExportSeen], list[MachineId]]:
+        said = {} if full else self._exports
+        changed = [seen for machine, seen in now.exports.items() if said.get(machine) != seen]
+        return changed, sorted(self._exports.keys() - now.exports.keys())
 
     def _new_vlans(self, *, always: bool) -> tuple[int, ...] | None:
         found = ask(self._drivers.network.vlans, NETWORK, self._patience)
@@ -137,6 +150,7 @@ class Reporter:
             self._guests = now.guests
             now.departed.clear()
         self._appliances = now.appliances
+        self._exports = now.exports
         now.withdrawn.clear()
         if vlans is not None:
             self._vlans = vlans

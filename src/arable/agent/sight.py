@@ -12,6 +12,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import TypeVar
 
+from arable.agent.leases import LeaseKeeper
 from arable.agent.ledger import NO_FACTS, GuestFacts
 from arable.agent.patience import Patience
 from arable.agent.wishes import Wishes
@@ -38,6 +39,7 @@ class Drivers:
     hypervisor: Hypervisor | None = None
     appliances: Appliances | None = None
     pools: tuple[Storage, ...] = ()
+    leases: LeaseKeeper | None = None  # of machines with shared disks
 
     def pool(self, pool: PoolId) -> Storage | None:
         """The driver of that pool."""
@@ -114,6 +116,7 @@ def satisfied(wish: GuestWish, found: GuestFound | None) -> bool:
         and found.power is GuestPower.RUNNING
         and found.generation == wish.generation
         and found.boots >= wish.boots
+        and not found.stalled
     )
 
 

@@ -5,7 +5,7 @@ run as wished need nothing. `Scraps` erases, for a `ScrapWish` and for nothing e
 when no guest that is here can still hold the volume.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +109,8 @@ class Disks:
         return held[1] if held and held[0] == wish.seed else None
 
     def home(self, wish: GuestWish) -> PoolId:
-        """The pool in which a guest's kernel and seed are: that of its first disk."""
-        if wish.disks:
+        """The pool in which a guest's kernel and seed are: that of its first disk, or this host's own."""
+        if wish.disks and not wish.disks[0].shared:
             return wish.disks[0].pool
         return self._ground.drivers.pools[0].pool if self._ground.drivers.pools else PoolId("")
 
@@ -126,6 +126,8 @@ class Disks:
             ):
                 yield Admit(home, part)
         for disk in wish.disks:
+            if disk.shared:
+                continue
             shelf = seen.shelves.get(disk.pool)
             volume = shelf.volumes.get(disk.volume) if shelf else None
             if (
@@ -162,9 +164,12 @@ class Scraps:
 
     name = "scraps"
 
-    def __init__(self, ground: Ground, disks: Disks) -> None:
+    def __init__(
+        self, ground: Ground, disks: Disks, shared: Callable[[], set[VolumeId]] = set
+    ) -> None:
         self._ground = ground
         self._disks = disks
+        self._shared = shared  # volumes of this host that others may be using
         self._done: set[VolumeId] = set()
 
     @property
@@ -203,9 +208,10 @@ class Scraps:
 
     def _held(self, seen: Sight) -> set[VolumeId] | None:
         """Volumes that a guest may be using or is about to; None when that can't be known yet."""
+        wishes = self._ground.wishes
         held = {
             disk.volume
-            for wish in self._ground.wishes.manifest.guests.values()
+            for wish in (*wishes.manifest.guests.values(), *wishes.kept.values())
             for disk in wish.disks
         }
         for machine, found in (seen.guests or {}).items():
@@ -214,10 +220,11 @@ class Scraps:
                 found.power is GuestPower.RUNNING
                 and not facts.volumes
                 and machine in seen.strangers
+                and machine not in wishes.kept
             ):
                 return None  # nothing is known of it; it will be removed first
             held.update(facts.volumes)
-        return held
+        return held | self._shared()
 
 
 def _runs(wish: GuestWish, seen: Sight) -> bool:

@@ -29,7 +29,8 @@ class Telling:
             there = found.get(machine)
             facts = self._ground.facts_of(machine)
             before = held.get(machine)
-            if before is not None and calm:
+            # Why a lease is not there changes without anything else changing.
+            if before is not None and calm and (not wish.epoch or satisfied(wish, there)):
                 basis = before[0]
                 if basis[0] is wish and basis[1] is there and basis[2] is facts:
                     told[machine] = before[1]
@@ -64,7 +65,10 @@ class Telling:
             if self._ground.patience:
                 _, why = self._why(wish, seen, "")
         else:
-            more, why = self._why(wish, seen, "" if running else "it is about to start")
+            otherwise = "" if running else "it is about to start"
+            if found and found.stalled:
+                otherwise = "it stands still until a disk answers again"
+            more, why = self._why(wish, seen, otherwise)
             tries = max(tries, more)
             state = GuestState.FAILED if more else GuestState.PREPARING
             if running:
@@ -96,6 +100,14 @@ class Telling:
         running = found.power is GuestPower.RUNNING
         trouble = self._ground.patience.of(found.machine)
         known = self._ground.wishes.known
+        if found.machine in self._ground.wishes.kept:
+            return GuestSeen(
+                machine=found.machine,
+                generation=found.generation,
+                state=GuestState.RUNNING if running else GuestState.STOPPED,
+                boots=found.boots,
+                told="a database that was restored does not know it; it is left as it is",
+            )
         why = trouble.told if trouble else "it is no longer wished for and will be removed"
         state = GuestState.STOPPED
         if running:

@@ -10,7 +10,7 @@ import hmac
 import logging
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,12 @@ from arable.api.paths import Paths
 from arable.api.streams import EventStreams
 from arable.domain.access import Caller, Permission
 from arable.domain.errors import BadInput, CloudError, TooLarge, Unavailable
+from arable.runtime.log import milliseconds, tell, units
 from arable.services.execution import Done, Executor, Order, UseCase, lost_race
 from arable.wire.operations import OperationOut
 
 log = logging.getLogger(__name__)
+_calls = units("calls")
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
@@ -68,6 +70,39 @@ class Answer:
     status: int
     body: bytes
     headers: RawHeaders
+    operation: str = ""  # for the log
+    problem: str = ""
+
+
+class Awaited:
+    """What the writer promised, awaited on this loop.
+
+    The writer settles a whole commit here, so this costs no wake-up of its own; and none of the locks of a
+    `concurrent.futures.Future`, which were a third of the loop's work for a call.
+    """
+
+    __slots__ = ("_loop", "_thread", "future")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        self._loop = loop
+        self._thread = thread  # the loop's
+        self.future: asyncio.Future[Any] = loop.create_future()
+
+    def set_running_or_notify_cancel(self) -> bool:
+        return not self.future.done()
+
+    def set_result(self, result: Any) -> None:
+        self._tell(self.future.set_result, result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        self._tell(self.future.set_exception, exception)
+
+    def _tell(self, how: Callable[[Any], None], what: Any) -> None:
+        if threading.get_ident() != self._thread:  # a writer that delivers by itself
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._tell, how, what)
+        elif not self.future.done():  # else nobody waits any more
+            how(what)
 
 
 class Adaptor:
@@ -99,6 +134,7 @@ class Adaptor:
         self._count = 0
         self._paths = Paths([(op.method, op.path, self._bound(op)) for op in operations])
         self._unknown = metrics.call("none")
+        self._tells = _calls.isEnabledFor(logging.INFO)
 
     def close(self) -> None:
         """No more preludes and uploads."""
@@ -111,6 +147,8 @@ class Adaptor:
         request = f"{self._boot}-{self._count:x}"
         self._in_progress += 1
         metrics = self._unknown
+        bound: Bound | None = None
+        caller: Caller | None = None
         try:
             if self._in_progress > _AT_ONCE:
                 raise Unavailable("too many requests at once; ask again in a moment")
@@ -138,7 +176,10 @@ class Adaptor:
             {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
         )
         await send({"type": "http.response.body", "body": answer.body})
-        metrics.ended(answer.status, self._loop.time() - began)
+        took = self._loop.time() - began
+        metrics.ended(answer.status, took)
+        if self._tells:
+            _tell_call(bound, caller, request, answer, took)
 
     async def _read(
         self,
@@ -163,7 +204,7 @@ class Adaptor:
             try:
                 answer = await self._look(bound, caller, args)
                 left = until - self._loop.time()
-                if left <= 0 or wait.over(answer):
+                if left <= 0 or wait.over(answer) or self._hub.closed:
                     return self._answer(bound, answer)
                 await self._hub.changed(waiting, min(left, _LOOK_AGAIN))
             finally:
@@ -186,7 +227,8 @@ class Adaptor:
         op = bound.op
         found = incoming.query(scope) if scope["query_string"] else {}
         dry = incoming.dry_run(found) if found else False
-        order = Order(case=bound.case, caller=caller, args=ids, target=",".join(ids), dry_run=dry)
+        target = ",".join(ids)
+        order: Order | None = None
         try:
             self._permit(op, caller)
             if dry and not op.dry_run:
@@ -215,7 +257,7 @@ class Adaptor:
                 case=bound.case,
                 caller=caller,
                 args=args,
-                target=order.target,
+                target=target,
                 dry_run=dry,
                 expects=expects,
                 key="" if dry else key,
@@ -223,10 +265,14 @@ class Adaptor:
             )
             done = await self._done(order)
         except CloudError as error:
-            if bound.case.batch is None or order.dry_run or order.args is ids:
-                noted = self._executor.note(order, error)
-                if noted is not None:
-                    await self._future(noted)
+            if bound.case.batch is None or order is None:  # a batch notes its own
+                if order is None:
+                    order = Order(
+                        case=bound.case, caller=caller, args=ids, target=target, dry_run=dry
+                    )
+                noted = self._awaited()
+                if self._executor.note(order, error, noted):
+                    await noted.future
             raise
         if done.repeated is not None:
             return self._repeated(bound, done)
@@ -238,7 +284,9 @@ class Adaptor:
     async def _done(self, order: Order) -> Done:
         for _ in range(_TRIES):
             try:
-                done: Done = await self._future(self._executor.write(order))
+                into = self._awaited()
+                self._executor.write(order, into)
+                done: Done = await into.future
             except Exception as error:
                 if not lost_race(error):
                     raise
@@ -246,27 +294,8 @@ class Adaptor:
                 return done
         raise Unavailable("others changed the same things all the time; ask again")
 
-    def _future(self, future: "Future[Any]") -> "asyncio.Future[Any]":
-        """The writer's answer on this loop. It settles a whole commit here, so this costs no wake-up of its own."""
-        mine: asyncio.Future[Any] = self._loop.create_future()
-
-        def deliver() -> None:
-            if mine.done():
-                return
-            error = future.exception()
-            if error is not None:
-                mine.set_exception(error)
-            else:
-                mine.set_result(future.result())
-
-        def settled(_done: "Future[Any]") -> None:
-            if threading.get_ident() == self._thread:
-                deliver()
-            elif not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(deliver)
-
-        future.add_done_callback(settled)
-        return mine
+    def _awaited(self) -> Awaited:
+        return Awaited(self._loop, self._thread)
 
     async def _prepared(
         self, prepare: Callable[..., Any], caller: Caller, args: tuple[Any, ...]
@@ -337,7 +366,12 @@ class Adaptor:
             headers.append((b"etag", b'"%d"' % answer.generation))
         if bound.located:
             headers.append((b"location", b"/v1/operations/" + answer.id.encode()))
-        return Answer(bound.op.status, _ENCODER.encode(answer), headers)
+        made = Answer(bound.op.status, _ENCODER.encode(answer), headers)
+        if self._tells:
+            made.operation = (
+                answer.id if bound.located else getattr(answer, "operation", None) or ""
+            )
+        return made
 
     def _repeated(self, bound: Bound, done: Done) -> Answer:
         body = done.repeated or b""
@@ -354,12 +388,12 @@ class Adaptor:
         elif isinstance(error, CloudError):
             told = problems.of_error(error, request)
             if error.detail:
-                log.info("%s: %s: %s", request, told.type, error.detail)
+                tell(log, f"{told.type}: {error.detail}", request=request)
             headers += _more_headers(told.status, error)
         else:
             log.error("%s: not foreseen", request, exc_info=error)
             told = problems.of_bug(request)
-        return Answer(told.status, problems.body(told), headers)
+        return Answer(told.status, problems.body(told), headers, problem=told.type)
 
     @staticmethod
     def _permit(op: Op, caller: Caller) -> None:
@@ -379,6 +413,25 @@ class Adaptor:
             tagged="generation" in fields,
             located=gives is OperationOut and op.writes,
         )
+
+
+def _tell_call(
+    bound: Bound | None, caller: Caller | None, request: str, answer: Answer, took: float
+) -> None:
+    """Who asked for what, and what came of it; not what was said. What only looked is told to those who want it all."""
+    looked = bound is not None and not bound.op.writes and answer.status < 400
+    tell(
+        _calls,
+        bound.op.action if bound else "no such call",
+        logging.DEBUG if looked else logging.INFO,
+        status=answer.status,
+        ms=milliseconds(took),
+        request=request,
+        operation=answer.operation,
+        user=caller.user if caller else "",
+        source=caller.source if caller else "",
+        problem=answer.problem,
+    )
 
 
 def _fingerprint(said: Headers, scope: Scope, body: bytes) -> str:

@@ -8,8 +8,9 @@ by ASGI's lifespan.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -62,6 +63,7 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._gate = Gate(self._credentials, self._readers)
+        self._draining = False
         self._outside = Starlette(
             routes=[
                 *openapi.routes(operations),
@@ -87,12 +89,20 @@ class Server:
         """Whose credential a websocket's request brings; see `api/console.py`."""
         return await self._gate.user(scope)
 
+    def drain(self) -> None:
+        """Go on, but say that it won't be for long: load balancers send nobody new, and connections end by and by."""
+        self._draining = True
+
     def leaving(self) -> None:
         """The process is about to stop, from any thread: end what has no end, or it is waited for in vain."""
         if self._streams is not None and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._streams.close)
+        if self._hub is not None:
+            self._hub.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._draining:
+            send = _last_on_its_connection(send)
         if scope["type"] == "http" and self._adaptor is not None and _is_operation(scope["path"]):
             await self._adaptor(scope, receive, send)
         else:
@@ -144,7 +154,9 @@ class Server:
         return PlainTextResponse("ok\n")
 
     async def _readyz(self, _request: Request) -> Response:
-        """So does its store."""
+        """So does its store, and will for a while."""
+        if self._draining:
+            return PlainTextResponse("draining\n", status_code=503)
         loop = asyncio.get_running_loop()
         try:
             await asyncio.wait_for(
@@ -156,7 +168,9 @@ class Server:
         return PlainTextResponse("ready\n")
 
     async def _metrics(self, _request: Request) -> Response:
-        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        loop = asyncio.get_running_loop()
+        text = await loop.run_in_executor(self._readers, self.metrics.text)  # it looks at the store
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def build(
@@ -170,6 +184,17 @@ def build(
 ) -> Server:
     """The whole application. The writer must have been started, and tell `nudged` what it committed."""
     return Server(operations, database, writer, around, routes=routes, metrics=metrics)
+
+
+def _last_on_its_connection(send: Send) -> Send:
+    """Whoever asks again on this connection might find it closed, and would not know whether they were heard."""
+
+    async def told(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return told
 
 
 def _is_operation(path: str) -> bool:

@@ -10,6 +10,12 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self.closed = False
+
+    def close(self) -> None:
+        """Nobody shall wait any more. From any thread."""
+        self.closed = True
+        self.tell(list(self._waiting))
 
     def tell(self, nudged: Iterable[str]) -> None:
         """After a commit. Whoever begins to wait later reads later, and sees what was committed."""

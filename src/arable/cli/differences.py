@@ -100,15 +100,19 @@ def _machine(planner: "Planner", document: Document, found: Any) -> list[Differe
 
 
 def _address(planner: "Planner", document: Document, found: Any) -> list[Difference]:
+    made = []
+    name = document.ask.name
+    if name is not None and found.name != name:
+        made.append(Difference("name", found.name, name))
     text = network_of(document)
     try:
         network: str | None = planner.id_of("network", text, document)
     except Pending:
         network = None
-    if found.network == network and network is not None:
-        return []
-    why = "it belongs to another network; release it first" if found.network else ""
-    return [Difference("network", found.network, text, why)]
+    if network is None or found.network != network:
+        why = "it belongs to another network; release it first" if found.network else ""
+        made.append(Difference("network", found.network, text, why))
+    return made
 
 
 def _forward(planner: "Planner", document: Document, found: Any) -> list[Difference]:

@@ -6,7 +6,7 @@
     image: tiny
     networks: [{network: default}]
     ---
-    kind: address            # a public address; its name is known to the files alone
+    kind: address            # a public address
     name: front
     network: default
     ---
@@ -24,6 +24,7 @@ wish. Secrets do not belong into files, so passwords are refused.
 Errors say the file, the document's number, what it is about, and the field.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ import msgspec
 
 from arable.cli.faults import Misused
 from arable.cli.kinds import KINDS, Kind
+from arable.wire.common import NAME_PATTERN
 
+_NAME = re.compile(NAME_PATTERN)
 _SUFFIXES = {".yaml", ".yml", ".json"}
 _LARGEST = 4 << 20  # bytes of a file
 _MOST = 5000  # documents
@@ -193,6 +196,8 @@ def _ask(kind: Kind, said: dict[str, Any], where: str) -> Any:
         if field in kind.refers and not isinstance(said.get(field, ""), str):
             raise Misused(f"{where}: must be a name", field=field)
     plain = {key: each for key, each in said.items() if key not in kind.extra}
+    if kind.freely and _NAME.fullmatch(said["name"]):
+        plain["name"] = said["name"]
     for field, noun in kind.by_id.items():
         if isinstance(plain.get(field), str):
             plain[field] = f"{noun.replace('-', '')}-0"

@@ -87,7 +87,9 @@ class Doer:
                 account = self._planner.reference(document, "account") or self._planner.account
                 cloud.limits.update(account, document.ask, **how)
             case "address":
-                self._associate(document, step.found.id)
+                self._update(step, leave=frozenset({"network"}))
+                if any(each.field == "network" for each in step.differences):
+                    self._associate(document, step.found.id)
             case "machine":
                 self._change_machine(step)
             case _:

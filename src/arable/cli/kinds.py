@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from arable.wire.accounts import AccountChange, AccountIn, DomainIn, LimitsChange
-from arable.wire.addresses import AddressIn
+from arable.wire.addresses import AddressChange, AddressIn
 from arable.wire.groups import GroupIn
 from arable.wire.images import ImageChange, ImageIn
 from arable.wire.machines import DeployIn, MachineChange
@@ -42,6 +42,9 @@ class Kind:
     )  # those of them that the API takes as ids
     once: frozenset[str] = frozenset()  # can't be compared: said at creation only
     extra: tuple[str, ...] = ()  # fields of the document that are not the request's
+    freely: bool = (
+        False  # named as one likes: a name that the API would not take is known to the files alone
+    )
     secrets: tuple[tuple[str, ...], ...] = ()
     called: Callable[[Mapping[str, Any]], str] = lambda said: str(said.get("name", ""))
     own: bool = False  # belongs to an account: one's own is meant
@@ -90,7 +93,8 @@ _ROWS = (
     _kind("group", GroupIn, own=True),
     _kind("machine", DeployIn, call="deploy", change=MachineChange, own=True,
           refers="zone offering image farm group", once="ssh_keys user_data password disks count"),
-    _kind("address", AddressIn, call="acquire", own=True, refers="zone network", extra=("name", "network")),
+    _kind("address", AddressIn, call="acquire", change=AddressChange, own=True, refers="zone network",
+          extra=("name", "network"), freely=True),
     _kind("forward", ForwardIn, noun="rule", call="forward", own=True,
           refers="address machine", by_id="address machine", called=_forward),
     _kind("firewall", FirewallIn, noun="rule", call="firewall", own=True,

@@ -61,18 +61,27 @@ def resolve(cli: "Cli", field: str, text: str) -> str:
 
 
 def _called(cli: "Cli", noun: Noun, name: str) -> list[Any]:
+    """Those that are called so, by the field that people know the noun by, or else by the other one."""
+    found: list[Any] = []
+    for field in (noun.named, noun.other):
+        if field and not found:
+            found = _with(cli, noun, field, name)
+    return found
+
+
+def _with(cli: "Cli", noun: Noun, field: str, name: str) -> list[Any]:
     group = getattr(cli.cloud, noun.group)
     query = query_of(group_class(noun))
     known = {each.name for each in msgspec.structs.fields(query)}
-    if noun.named in known:
+    if field in known:
         try:
-            asked = msgspec.convert({noun.named: name}, type=query)
+            asked = msgspec.convert({field: name}, type=query)
         except msgspec.ValidationError:
             return []
         found: Iterable[Any] = group.all(asked)
     else:
         found = group.all(query(limit=1000))
-    return [each for each in found if getattr(each, noun.named) == name]
+    return [each for each in found if getattr(each, field) == name]
 
 
 def _is_gone(thing: Any) -> bool:
@@ -99,7 +108,8 @@ def completion(noun: Noun) -> Callable[[typer.Context, str], list[str]]:
                 items = getattr(cli.cloud, noun.group).page(query(limit=1000)).items
         except Exception:  # noqa: BLE001 - the shell completes nothing then
             return []
-        every = (str(getattr(each, noun.named or "id")) for each in items)
-        return sorted({name for name in every if name.startswith(incomplete)})
+        fields = (noun.named or "id", *([noun.other] if noun.other else ()))
+        every = (getattr(each, field) for each in items for field in fields)
+        return sorted({str(name) for name in every if name and str(name).startswith(incomplete)})
 
     return complete

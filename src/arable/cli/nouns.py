@@ -27,6 +27,7 @@ class Noun:
     columns: tuple[str, ...] = ()
     kind: str = ""  # as ids begin
     named: str = "name"  # by which field people know it; empty: by its id alone
+    other: str = ""  # another field by which people know it
     own: str = ""  # the noun whose ids its calls take, if not its own
     recent: bool = False  # its list has no end: only its newest are shown unless asked
     special: dict[str, str] = field(default_factory=dict)  # verb: module:function
@@ -45,9 +46,10 @@ _ROWS = (
     _noun("network", "networks", "networks:Networks", "Guest networks: layer 2 of one's own, each with its router.",
           "name id cidr appliance source_nat/way_out state"),
     _noun("address", "addresses", "addresses:Addresses", "Public addresses.",
-          "address id network source_nat taken_at", named="address"),
+          "address name id network source_nat taken_at", named="address", other="name"),
     _noun("rule", "rules", "rules:Rules", "What passes from outside: port forwardings and firewall rules.",
-          "id kind direction address protocol first_port/port last_port/to nic to_port open cidr", named=""),
+          "id kind direction public/address protocol first_port/port last_port/to machine_name/machine to_port open cidr",
+          named=""),
     _noun("group", "groups", "groups:Groups", "Placement groups: machines kept apart, or together.",
           "name id rule strict members"),
     _noun("volume", "volumes", "volumes:Volumes", "Disks of machines.", "name id machine position mib placed"),
@@ -90,9 +92,15 @@ _ROWS = (
     _noun("join-token", "join_tokens", "hosts:JoinTokens", "One-time tokens that let hosts join.",
           "id pod roles expires_at used_at host", named=""),
     _noun("pool", "pools", "pools:Pools", "Storage pools.", "name id kind host used_mib total_mib"),
+    _noun("alert", "alerts", "alerts:Alerts", "Alerts: what an operator should look at.",
+          "severity kind name state since until acknowledged_by/by text id", named="", recent=True),
+    _noun("alert-route", "alert_routes", "alerts:AlertRoutes", "Whom to tell of alerts: by mail, or by webhook.",
+          "name id kind target least enabled waiting failing_since told"),
     _noun("setting", "settings", "settings:Settings", "The cloud's settings.", "name value default about", named="",
           special={"list": "settings:show_all", "show": "settings:show", "set": "settings:change"},
           instead=("get", "update")),
+    _noun("control", "control", "control:Control", "The management servers: who is master, who holds what.", "",
+          named="", special={"status": "control:status"}),
     _noun("audit", "audit", "operations:Audit", "Who did what, or was refused it.",
           "at user action target outcome source request", named="", recent=True),
 )  # fmt: skip

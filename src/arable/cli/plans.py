@@ -1,9 +1,9 @@
 """What would have to be done for the cloud to be as the documents say: looked up first, all of it, then carried out.
 
-Things are recognised by their names among one's own; rules by what they are about. A public address has no name in the
-cloud: the document's one is of the network that it names, and of several the one that has the document's rules
-already, else the one taken first; `address:` in the document pins it down. An address of one's own without a network
-is used before another one is taken.
+Things are recognised by their names among one's own; rules by what they are about. While no public address has a
+document's name, one without a name may be meant: of the network that the document names, and of several the one that
+has the document's rules already, else the one taken first. One without a network is used before another one is taken.
+`address:` in the document pins it down.
 """
 
 from collections.abc import Iterable, Mapping
@@ -163,17 +163,28 @@ class Planner:
         return found[0] if found else None
 
     def _address(self, document: Document) -> Any:
-        """The address of the network that has the document's rules already, or was taken first."""
+        """The address that is said, or called so; else a nameless one that may be meant."""
         from arable.wire.addresses import AddressQuery
 
         own = list(self._cli.cloud.addresses.all(AddressQuery(account=self.account)))
         if (pinned := document.fields.get("address")) is not None:
             return next((each for each in own if each.address == pinned), None)
+        zone = self.reference(document, "zone")
+        here = [each for each in own if zone is None or each.zone == zone]
+        called = [each for each in here if each.name and each.name == document.ask.name]
+        if len(called) > 1:
+            raise Failed(f"{document.where}: several are called {document.name}", todo="say in which zone")  # fmt: skip
+        chosen = called[0] if called else self._nameless(document, here)
+        if chosen is not None:
+            self.made[str(document)] = chosen
+        return chosen
+
+    def _nameless(self, document: Document, own: Iterable[Any]) -> Any:
+        """The address of the network that has the document's rules already, or was taken first."""
         try:
             network = self.id_of("network", network_of(document), document)
         except Pending:
             network = None
-        zone = self.reference(document, "zone")
         taken = {self.made[key].id for key in self.made if key.startswith("address/")}
         pinned_down = {
             each.fields["address"]
@@ -182,14 +193,14 @@ class Planner:
         }
         wanted = self._wanted_ports(document)
         best: tuple[int, int, str] | None = None
+        chosen = None
         for each in own:
             if (
                 each.id in taken
+                or each.name is not None
                 or each.address in pinned_down
                 or each.network not in (network, None)
             ):
-                continue
-            if zone is not None and each.zone != zone:
                 continue
             ports = self._ports(each.id) if each.network else set()
             if each.source_nat and not ports & wanted:
@@ -197,9 +208,6 @@ class Planner:
             order = (-len(ports & wanted), 0 if each.network else 1, f"{each.taken_at} {each.id}")
             if best is None or order < best:
                 best, chosen = order, each
-        if best is None:
-            return None
-        self.made[str(document)] = chosen
         return chosen
 
     def _wanted_ports(self, document: Document) -> set[tuple[str, int]]:

@@ -10,6 +10,7 @@ import typer
 from arable.cli import names, profiles, secrets
 from arable.cli.faults import Failed, Misused
 from arable.cli.nouns import NOUNS
+from arable.cli.output import Format
 from arable.cli.speaking import Cli, command
 
 Stdin = Annotated[
@@ -113,7 +114,20 @@ def _logout(cli: Cli) -> None:
 
 def _whoami(cli: Cli) -> None:
     """Say who this credential is, and what it may do."""
-    cli.show(cli.cloud.users.whoami())
+    me = cli.cloud.users.whoami()
+    if cli.form is not Format.TABLE:
+        cli.show(me)
+        return
+    cli.show(
+        {
+            "user": me.name,
+            "account": me.account_name,
+            "domain": me.path,
+            "role": me.role,
+            "permissions": me.permissions,
+            "via": me.via,
+        }
+    )
 
 
 def _change_password(

@@ -67,11 +67,16 @@ class Cli:
     def client(self, token: str) -> "Arable":
         """A client with another credential, or with none."""
         from arable.client.arable import Arable
+        from arable.client.patience import Patience
 
         place = self.place
         try:
             return Arable(
-                place.url, token, ca=place.ca or None, on_call=_show if self.debug else None
+                place.url,
+                token,
+                ca=place.ca or None,
+                on_call=_show if self.debug else None,
+                patience=Patience(keys=True),
             )
         except OSError as error:
             raise Misused(f"{place.ca} is no certificate authority's file: {error}") from error

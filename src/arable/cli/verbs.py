@@ -176,7 +176,8 @@ class Verb:
     def _subject_parameter(self) -> Parameter:
         noun = NOUNS[self.noun.own or self.noun.name]
         metavar = "NAME" if noun.named == "name" else (noun.named or "id").upper()
-        which = "ID" if not noun.named else f"{noun.named[0].upper()}{noun.named[1:]} or id"
+        known = ", ".join(filter(None, (noun.named, noun.other)))
+        which = "ID" if not known else f"{known[0].upper()}{known[1:]} or id"
         text = f"{which} of the {noun.name.replace('-', ' ')}."
         default: Any = Parameter.empty
         kind: Any = list[str] if self.many else str

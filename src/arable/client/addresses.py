@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Unpack
 
 from arable.client.connection import Group, How, part
-from arable.wire.addresses import AddressIn, AddressOut, AddressQuery, AssociateIn
+from arable.wire.addresses import AddressChange, AddressIn, AddressOut, AddressQuery, AssociateIn
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
 
@@ -27,6 +27,10 @@ class Addresses(Group):
     def get(self, address: str) -> AddressOut:
         """Show a public address."""
         return self._to.read(f"/v1/addresses/{part(address)}", AddressOut)
+
+    def update(self, address: str, ask: AddressChange, **how: Unpack[How]) -> AddressOut:
+        """Name a public address."""
+        return self._to.write("PATCH", f"/v1/addresses/{part(address)}", AddressOut, ask, how=how)
 
     def associate(self, address: str, ask: AssociateIn, **how: Unpack[How]) -> OperationOut:
         """Give a public address to a network."""

@@ -9,7 +9,9 @@ import httpx
 
 from arable.client.accounts import Accounts, Domains, Limits
 from arable.client.addresses import Addresses
+from arable.client.alerts import AlertRoutes, Alerts
 from arable.client.connection import Connection, Exchange
+from arable.client.control import Control
 from arable.client.farms import Farms
 from arable.client.groups import Groups
 from arable.client.hosts import Hosts, JoinTokens
@@ -18,6 +20,7 @@ from arable.client.machines import Machines
 from arable.client.networks import Networks
 from arable.client.offerings import DiskOfferings, Offerings
 from arable.client.operations import Audit, Events, Operations
+from arable.client.patience import Patience
 from arable.client.pods import Pods
 from arable.client.pools import Pools
 from arable.client.public_ranges import PublicRanges
@@ -40,8 +43,11 @@ class Arable:
         ca: str | SSLContext | None = None,
         transport: httpx.BaseTransport | None = None,
         on_call: Callable[[Exchange], None] | None = None,
+        patience: Patience | None = None,
     ) -> None:
-        to = self._to = Connection(url, token, ca=ca, transport=transport, on_call=on_call)
+        to = self._to = Connection(
+            url, token, ca=ca, transport=transport, on_call=on_call, patience=patience
+        )
         self.users = Users(to)
         self.keys = Keys(to)
         self.sessions = Sessions(to)
@@ -57,7 +63,10 @@ class Arable:
         self.hosts = Hosts(to)
         self.join_tokens = JoinTokens(to)
         self.pools = Pools(to)
+        self.alerts = Alerts(to)
+        self.alert_routes = AlertRoutes(to)
         self.settings = Settings(to)
+        self.control = Control(to)
         self.offerings = Offerings(to)
         self.disk_offerings = DiskOfferings(to)
         self.images = Images(to)

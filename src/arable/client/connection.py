@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from arable.client.errors import NotArable, Refused, Unreachable, refused
+from arable.client.patience import Patience
 from arable.wire.common import Page, PageQuery, Problem
 
 T = TypeVar("T")
@@ -53,7 +54,9 @@ class Connection:
         ca: str | SSLContext | None = None,
         transport: httpx.BaseTransport | None = None,
         on_call: Callable[[Exchange], None] | None = None,
+        patience: Patience | None = None,
     ) -> None:
+        self._patience = patience or Patience()
         self._http = httpx.Client(
             base_url=url,
             verify=_trust(url, ca),
@@ -95,6 +98,8 @@ class Connection:
             headers["If-Match"] = f'"{said["expects"]}"'
         if "idempotency_key" in said:
             headers["Idempotency-Key"] = said["idempotency_key"]
+        elif self._patience.keys and self.token and not said.get("dry_run"):
+            headers["Idempotency-Key"] = self._patience.key()
         content = b"" if body is None else msgspec.json.encode(body)
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -162,15 +167,17 @@ class Connection:
         *,
         waits: int = 0,
     ) -> httpx.Response:
+        request = self._http.build_request(
+            method,
+            path,
+            params=httpx.QueryParams(tuple(parameters)) if parameters else None,
+            headers={**self._credential(), **(headers or {})},
+            content=content or None,
+            timeout=httpx.Timeout(_DOWN + waits, connect=_CONNECT),
+        )
+        repeatable = method == "GET" or "Idempotency-Key" in (headers or {})
         with _reached():
-            answer = self._http.request(
-                method,
-                path,
-                params=httpx.QueryParams(tuple(parameters)) if parameters else None,
-                headers={**self._credential(), **(headers or {})},
-                content=content or None,
-                timeout=httpx.Timeout(_DOWN + waits, connect=_CONNECT),
-            )
+            answer = self._answered(request, repeatable and isinstance(content, bytes))
         if self._on_call is not None:
             sent = content if isinstance(content, bytes) else b"(a stream)"
             self._on_call(
@@ -186,6 +193,19 @@ class Connection:
         if not answer.is_success:
             raise _refusal(answer)
         return answer
+
+    def _answered(self, request: httpx.Request, repeatable: bool) -> httpx.Response:
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                answer = self._http.send(request)
+            except httpx.TransportError as error:
+                if not self._patience.after_failure(tried, error, repeatable=repeatable):
+                    raise
+            else:
+                if not self._patience.after_answer(tried, answer, repeatable=repeatable):
+                    return answer
 
     @staticmethod
     def _decoded(answer: httpx.Response, gives: type[T]) -> T:

@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from arable.domain.errors import CloudError, NoRoom
+from arable.domain.errors import CloudError
 from arable.domain.event import Event
 from arable.domain.failure import Failure, failure
 from arable.domain.ids import AccountId, HostId, MachineId, OperationId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
 from arable.domain.manifest import ItemKind
+from arable.domain.operation import placed as placed_step
 from arable.placement.choose import Placed
 from arable.store import attention, events, operations, quotas
 from arable.store import wishes as manifests
@@ -49,14 +50,12 @@ def _hashable(failures: list[Failure]) -> bool:
     return all(failure.why is None for failure in failures)
 
 
-def refuse(
-    tx: Tx, refused: Sequence[tuple[MachineRow, str, Mapping[str, Any]]], at: datetime
-) -> None:
+def refuse(tx: Tx, refused: Sequence[tuple[MachineRow, CloudError]], at: datetime) -> None:
     """These can't be started. A deployment that never had a host leaves nothing behind; any other machine stays, off."""
     if not refused:
         return
     # Nobody has changed it since it was asked for, and no host was ever told of it.
-    fresh = [row for row, _told, _why in refused if row.generation == 1 and not row.told]
+    fresh = [row for row, _error in refused if row.generation == 1 and not row.told]
     fresh_ids = {row.id for row in fresh}
     attention.change_machines(
         tx,
@@ -79,18 +78,22 @@ def refuse(
                 "host": None,
                 "attention": False,
                 "operation": None,
-                "why": msgspec.json.encode({"refused": told, **why}).decode(),
+                "why": msgspec.json.encode({"refused": error.public, **_facts(error)}).decode(),
                 "tries": 0,
                 "generation": row.generation + 1,
                 "changed_at": attention.stamp(at),
             }
-            for row, told, why in refused
+            for row, error in refused
             if row.id not in fresh_ids
         ],
     )
-    settle(tx, [(row.operation, NoRoom(told, why=why)) for row, told, why in refused], at)
-    tell(tx, [(row, "machine.refused", told) for row, told, _why in refused], at)
+    settle(tx, [(row.operation, error) for row, error in refused], at)
+    tell(tx, [(row, "machine.refused", error.public) for row, error in refused], at)
     forget(tx, fresh)
+
+
+def _facts(error: CloudError) -> Mapping[str, Any]:
+    return error.why if isinstance(error.why, Mapping) else {}
 
 
 def step(
@@ -103,7 +106,7 @@ def step(
             counts[row.operation] = counts.get(row.operation, 0) + 1
     operations.advance_many(
         tx,
-        {op: "placed, starting" if n == 1 else f"{n} placed, starting" for op, n in counts.items()},
+        {op: placed_step(count) for op, count in counts.items()},
         at,
     )
 

@@ -11,6 +11,7 @@ from datetime import datetime
 import msgspec
 
 from arable.controllers import appliances, endings, wishes
+from arable.domain.errors import CloudError, NoRoom
 from arable.domain.group import GroupRule, Placement
 from arable.domain.ids import HostId, MachineId, NetworkId, PoolId, ZoneId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState
@@ -18,9 +19,9 @@ from arable.domain.network import ApplianceState
 from arable.domain.units import Size
 from arable.placement.choose import GroupAsk, Placed, PlacementAsk, Refused, choose
 from arable.placement.view import HostView, ZoneView, groups_of
-from arable.store import attention, placing, reservations
+from arable.store import attention, incarnations, placing, reservations
 from arable.store import wishes as manifests
-from arable.store.attention import MachineRow, NicRow, VolumeRow
+from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
 from arable.store.database import Tx
 
 MOST = 2000
@@ -38,6 +39,7 @@ class _Round:
     at: datetime
     nics: dict[MachineId, list[NicRow]]
     volumes: dict[MachineId, list[VolumeRow]]
+    boots: dict[MachineId, BootRow]
     items: list[manifests.Item] = field(default_factory=list)
     presence: set[tuple[NetworkId, HostId]] = field(default_factory=set)
     changes: list[dict[str, object]] = field(default_factory=list)
@@ -62,7 +64,10 @@ class _Round:
         """Put the machine in its host's manifest, and its name and addresses in its appliances' ones."""
         nics = self.nics.get(machine.id, [])
         volumes = self.volumes.get(machine.id, [])
-        self.items.append(wishes.guest(machine, host, nics, volumes, pool))
+        boot = self.boots[machine.id]
+        self.items.append(
+            wishes.guest(machine, machine.generation, boot, host, nics, volumes, pool)
+        )
         for nic in nics:
             self.presence.add((nic.network, host))
             if nic.appliance_host:
@@ -72,10 +77,10 @@ class _Round:
 def attend(tx: Tx, at: datetime) -> int:
     """One round; how many machines it looked at. Call again at once when it is `MOST`."""
     rows = attention.machines(tx, MOST)
-    if not rows:
+    if not rows or incarnations.taking_stock(tx):
         return 0
     ids = [row.id for row in rows]
-    this = _Round(at, attention.nics(tx, ids), attention.volumes(tx, ids))
+    this = _Round(at, attention.nics(tx, ids), attention.volumes(tx, ids), attention.boots(tx, ids))
     waiting = [row for row in rows if row.state == MachineState.WAITING]
     if waiting:
         _place(tx, this, _routed(tx, this, waiting))
@@ -117,9 +122,7 @@ def _routed(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]
     for row in waiting:
         if row.id in blocked and row.id not in hopeless:
             this.change(row, state=row.state, host=None, why=told)
-    endings.refuse(
-        tx, [(row, hopeless[row.id], {}) for row in waiting if row.id in hopeless], this.at
-    )
+    endings.refuse(tx, [(row, hopeless[row.id]) for row in waiting if row.id in hopeless], this.at)
     return [row for row in waiting if row.id not in blocked]
 
 
@@ -138,12 +141,12 @@ def _place_in(tx: Tx, this: _Round, zone: ZoneId, rows: list[MachineRow]) -> Non
     full = reservations.take(tx, _sums(placed.values(), sizes))
     pools = attention.local_pools(tx, {a.host for a in placed.values()})
     adopted: list[tuple[PoolId, VolumeRow]] = []
-    refused: list[tuple[MachineRow, str, dict[str, object]]] = []
+    refused: list[tuple[MachineRow, CloudError]] = []
     considered: dict[tuple[object, ...], str] = {}
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, Refused):
-            why: dict[str, object] = {"reasons": answer.reasons, "hosts": answer.by_host}
-            refused.append((row, answer.told(), why))
+            why = {"reasons": answer.reasons, "hosts": answer.by_host}
+            refused.append((row, NoRoom(answer.told(), why=why)))
             continue
         if (
             answer.host in full
@@ -155,13 +158,7 @@ def _place_in(tx: Tx, this: _Round, zone: ZoneId, rows: list[MachineRow]) -> Non
         adopted += [(pools[answer.host], v) for v in this.volumes.get(row.id, ()) if not v.pool]
         key = (answer.strategy, answer.considered, *sorted(answer.refused.items()))
         if key not in considered:
-            considered[key] = msgspec.json.encode(
-                {
-                    "placed by": answer.strategy,
-                    "hosts considered": answer.considered,
-                    "hosts refused": answer.refused,
-                }
-            ).decode()
+            considered[key] = wishes.why_placed(answer.strategy, answer.considered, answer.refused)
         this.change(told, state=state, host=answer.host, why=considered[key])
     attention.adopt_volumes(tx, adopted)
     endings.refuse(tx, refused, this.at)

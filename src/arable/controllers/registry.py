@@ -4,7 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from arable.controllers import appliances, expunge, liveness, machines, networks, repair
+from arable.controllers import (
+    alerts,
+    appliances,
+    expunge,
+    farms,
+    liveness,
+    machines,
+    networks,
+    repair,
+)
+from arable.store import holdings
 from arable.store.database import Tx
 
 
@@ -23,11 +33,13 @@ class Controller:
 
 
 CONTROLLERS = (
+    Controller("farms", farms.attend, 2, holdings.TOPIC, farms.MOST),
     Controller("machines", machines.attend, 15, "machines", machines.MOST),
     Controller("appliances", appliances.attend, 15, "networks", appliances.MOST),
     Controller("idle appliances", appliances.collect, 5),
     Controller("leaving networks", networks.collect, 5, "networks", networks.MOST),
     Controller("destroyed machines", expunge.collect, 5, most=expunge.MOST),
-    Controller("silent hosts", liveness.watch, 5),
+    Controller("silent hosts", liveness.watch, liveness.SECONDS),
+    Controller("alerts", alerts.watch, alerts.SECONDS, "alerts"),
     Controller("repair", repair.check, repair.SECONDS),
 )

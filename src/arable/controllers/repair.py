@@ -29,14 +29,16 @@ def check(tx: Tx, at: datetime) -> int:
     bodies = told.guest_items(tx, letter)
     ids = [row.id for row in rows]
     nics, volumes = attention.nics(tx, ids), attention.volumes(tx, ids)
+    boots = attention.boots(tx, ids)
     wrong = []
     for row in rows:
         disks = volumes.get(row.id, [])
         pool = next((disk.pool for disk in disks if disk.pool), None)
         if row.host is None or pool is None:
             continue
-        as_told = row._replace(generation=row.told)
-        item = wishes.guest(as_told, row.host, nics.get(row.id, []), disks, pool)
+        item = wishes.guest(
+            row, row.told, boots[row.id], row.host, nics.get(row.id, []), disks, pool
+        )
         if bodies.pop((row.host, row.id), None) != item.body:
             wrong.append(row.id)
     placed = {row.id: row.host for row in rows}

@@ -5,13 +5,13 @@ no longer has the machine: each sight counts only if it is of the machine's pres
 the generation that this host was last told.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 
-from arable.controllers import endings, wishes
+from arable.controllers import appliances, endings, restored, wishes
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId, MachineId, OperationId, VolumeId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
@@ -43,6 +43,7 @@ class _Settling:
     at: datetime
     most_tries: int
     changed: dict[MachineId, MachineRow] = field(default_factory=dict)
+    arrived: dict[MachineId, MachineRow] = field(default_factory=dict)  # as they were until now
     items: list[manifests.Item] = field(default_factory=list)
     back: list[tuple[HostId, Size, int]] = field(default_factory=list)
     ended: list[tuple[OperationId | None, CloudError | None]] = field(default_factory=list)
@@ -50,6 +51,13 @@ class _Settling:
 
     def change(self, row: MachineRow) -> None:
         self.changed[row.id] = row
+
+    def known(self, rows: Mapping[MachineId, MachineRow], id_: MachineId) -> MachineRow | None:
+        """The machine as this batch has left it until now."""
+        row = self.arrived.pop(id_, None)
+        if row is not None:  # more than arriving has happened to it
+            self.changed[id_] = _arrived(row)
+        return self.changed.get(id_) or rows.get(id_)
 
     def end(self, row: MachineRow, error: CloudError | None = None) -> MachineRow:
         """Its operation is over."""
@@ -60,6 +68,7 @@ class _Settling:
 
 def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     """Take a batch of reports into account."""
+    restored.take_stock(tx, reports, at)
     seen = [(report.host, guest) for report in reports for guest in report.guests]
     gone = [(report.host, machine) for report in reports for machine in report.gone]
     ids = {guest.machine for _host, guest in seen} | {machine for _host, machine in gone}
@@ -85,11 +94,11 @@ def _guests(
 ) -> None:
     this = _Settling(at, settings.get(tx, START_TRIES))
     for host, guest in seen:
-        row = this.changed.get(guest.machine) or rows.get(guest.machine)
+        row = this.known(rows, guest.machine)
         if row is not None and row.host == host:
             _sight(this, row, guest)
     for host, machine in gone:
-        row = this.changed.get(machine) or rows.get(machine)
+        row = this.known(rows, machine)
         if row is not None and row.host == host and row.state == _S.STOPPING:
             _stopped(this, row)
     _write(tx, this)
@@ -122,13 +131,10 @@ def _sight(this: _Settling, row: MachineRow, guest: GuestSeen) -> None:
 def _running(this: _Settling, row: MachineRow) -> None:
     if row.state == _S.STARTING:
         this.told.append((row, "machine.running", "running"))
-        state = MACHINE.next(_S.STARTING, _E.SEE_RUNNING)
-        row = row._replace(
-            state=state, ran=True, tries=0, generation=row.generation + 1, why=_arrived(row)
-        )
-    elif not row.operation:
-        return
-    this.change(this.end(row))
+        this.end(row)
+        this.arrived[row.id] = row
+    elif row.operation:
+        this.change(this.end(row))
 
 
 def _stopped(this: _Settling, row: MachineRow) -> None:
@@ -198,6 +204,13 @@ def _released(this: _Settling, row: MachineRow) -> MachineRow:
 
 def _write(tx: Tx, this: _Settling) -> None:
     stamp = attention.stamp(this.at)
+    attention.note_running(
+        tx,
+        [
+            (_RUNNING, True, 0, None, _waits_no_more(row), row.generation + 1, stamp, row.id)
+            for row in this.arrived.values()
+        ],
+    )
     attention.change_machines(
         tx,
         _COLUMNS,
@@ -271,23 +284,24 @@ def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
         if row.id in seen and row.appliance_host == seen[row.id][0]:
             _appliance_seen(tx, row, seen[row.id][1], at)
         if gone.get(row.id) == row.appliance_host and row.appliance_state == ApplianceState.LEAVING:
-            routing.set_appliance(tx, row.id, ApplianceState.ABSENT, None, "")
-            addresses.let_go(tx, [row.id])
-            attention.wake_machines(tx, row.id)
-            nudge(tx, "machines")
+            appliances.gone(tx, row)
 
 
 def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) -> None:
     if row.appliance_state not in (ApplianceState.STARTING, ApplianceState.RUNNING):
         return
     if not seen.running:
-        if seen.told:
+        if row.appliance_state == ApplianceState.STARTING and seen.tries >= GIVE_UP:
+            appliances.give_up(tx, row, seen.told, at)
+        elif seen.told:
             routing.set_appliance(
                 tx, row.id, ApplianceState(row.appliance_state), row.appliance_host, seen.told
             )
         return
     if row.appliance_state == ApplianceState.STARTING:
         routing.set_appliance(tx, row.id, ApplianceState.RUNNING, row.appliance_host, "")
+        if row.appliance_failed != "{}":
+            routing.note_failed(tx, row.id, {})
         attention.wake_machines(tx, row.id)
         nudge(tx, "machines")
     if seen.generation >= row.generation and not row.attention:
@@ -301,7 +315,22 @@ def _known(row: MachineRow) -> dict[str, object]:
     return msgspec.json.decode(row.why or "{}", type=dict[str, object])
 
 
-def _arrived(row: MachineRow) -> str:
+_RUNNING = MACHINE.next(_S.STARTING, _E.SEE_RUNNING)
+
+
+def _arrived(row: MachineRow) -> MachineRow:
+    """It runs; what `attention.note_running` makes of its row."""
+    return row._replace(
+        state=_RUNNING,
+        ran=True,
+        tries=0,
+        operation=None,
+        why=_waits_no_more(row),
+        generation=row.generation + 1,
+    )
+
+
+def _waits_no_more(row: MachineRow) -> str:
     """What it waited for is here."""
     if '"waiting"' not in row.why:
         return row.why

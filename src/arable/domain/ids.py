@@ -35,6 +35,9 @@ RuleId = NewType("RuleId", str)
 OperationId = NewType("OperationId", str)
 GroupId = NewType("GroupId", str)  # a placement group
 JoinTokenId = NewType("JoinTokenId", str)
+SegmentId = NewType("SegmentId", str)  # a management server's own name
+AlertId = NewType("AlertId", str)
+AlertRouteId = NewType("AlertRouteId", str)
 
 KINDS = frozenset(
     [
@@ -61,6 +64,8 @@ KINDS = frozenset(
         "operation",
         "jointoken",
         "group",
+        "alert",
+        "alertroute",
     ]
 )
 

@@ -117,7 +117,7 @@ class Boot:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine as it is kept, but for its cloud-init data, which only whoever writes manifests reads.
+    """A machine as it is kept, but for what it boots and its cloud-init data, which only whoever writes manifests reads.
 
     A change is a new value: `after` for what the table above allows, `changed` for anything else. Both count the
     generation on, which is what `store.machines.save` compares.
@@ -142,7 +142,6 @@ class Machine:
     disk_bytes_per_second: int = 0
     image: ImageId | None = None
     image_version: int | None = None
-    boot: Boot = field(default_factory=Boot)
     placement: Placement = field(default_factory=Placement)
     boots: int = 1
     force: bool = False

@@ -20,6 +20,7 @@ class ItemKind(StrEnum):
     APPLIANCE = "appliance"  # id: NetworkId, body: ApplianceWish
     LEASE = "lease"  # id: NicId, body: LeaseWish; on the host of the network's appliance
     SCRAP = "scrap"  # id: VolumeId, body: ScrapWish
+    EXPORT = "export"  # id: MachineId, body: ExportWish; on the storage host of the machine's shared disks
 
 
 class Power(StrEnum):
@@ -57,10 +58,19 @@ class ImagePart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFrom:
+    """Where a shared disk is: a storage host, and HOST:PORT of its lease service on the management network."""
+
+    host: HostId
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskWish:
     """A disk of a guest, first one first. Made on first use: an overlay over `source`, or blank without one.
 
-    Limits of 0 mean none.
+    Limits of 0 mean none. One that is `shared` is made, limited and kept by its storage host (`ExportWish`); the
+    guest's host reaches it there while it has the machine's lease.
     """
 
     volume: VolumeId
@@ -69,6 +79,7 @@ class DiskWish:
     source: ImagePart | None = None
     iops: int = 0
     bytes_per_second: int = 0
+    shared: SharedFrom | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +104,10 @@ class Seed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestWish:
-    """A machine on this host. `boots` grows by one with each reboot that is asked for."""
+    """A machine on this host. `boots` grows by one with each reboot that is asked for.
+
+    With shared disks it runs only while this host has its lease, of exactly this `epoch` (docs/decisions/0007).
+    """
 
     machine: MachineId
     generation: int
@@ -109,6 +123,7 @@ class GuestWish:
     disks: tuple[DiskWish, ...] = ()
     ports: tuple[PortWish, ...] = ()
     seed: Seed | None = None
+    epoch: int = 0  # of the right to run; 0: all disks are this host's own, no lease is needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +216,26 @@ class ScrapWish:
     pool: PoolId
 
 
-Wish = GuestWish | ApplianceWish | LeaseWish | ScrapWish
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportWish:
+    """On a storage host: who may have the lease of a machine, and its disks here. `disks` have this host's pools.
+
+    Every epoch below `epoch` is over for good: what was exported for it is cut off, and its lease is renewed no more.
+    Only `holder` gets the lease of `epoch`, and only when the one before is released, or its time is over, or
+    `fenced` names the host which had it: that one is without power, and stays so until this wish is reported to be in
+    force. An epoch of an item never goes back, and a
+    new holder always has a new one. Without an item nobody gets a lease; who has one keeps it.
+    """
+
+    machine: MachineId
+    generation: int
+    holder: HostId
+    epoch: int
+    disks: tuple[DiskWish, ...]
+    fenced: HostId | None = None
+
+
+Wish = GuestWish | ApplianceWish | LeaseWish | ScrapWish | ExportWish
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +244,14 @@ class HostManifest:
 
     host: HostId
     generation: int = 0
+    incarnation: str = (
+        ""  # of the database that it is from; generations of different ones can't be compared
+    )
     guests: dict[MachineId, GuestWish] = field(default_factory=dict)
     appliances: dict[NetworkId, ApplianceWish] = field(default_factory=dict)
     leases: dict[NicId, LeaseWish] = field(default_factory=dict)
     scraps: dict[VolumeId, ScrapWish] = field(default_factory=dict)
+    exports: dict[MachineId, ExportWish] = field(default_factory=dict)
 
 
 class GuestState(StrEnum):
@@ -246,6 +284,7 @@ class ApplianceSeen:
     generation: int
     running: bool
     told: str = ""
+    tries: int = 0  # failed attempts in a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +300,30 @@ class GuestStats:
     written_bytes: int = 0
     read_ops: int = 0
     written_ops: int = 0
+
+
+class ExportState(StrEnum):
+    """How the lease of a machine stands on its storage host."""
+
+    FREE = "free"  # nobody has it: let go, or its time is over and it was cut off
+    HELD = "held"  # by `holder`, which renews it
+    ENDING = "ending"  # cut off from its disks, and may run on elsewhere until its time is over
+    FAILED = "failed"  # what is wished can't be done; `told` is the reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSeen:
+    """A machine's lease as its storage host knows it. `generation` is that of the wish in force here.
+
+    `epoch` and `holder` are of the lease given last, 0 and None for none.
+    """
+
+    machine: MachineId
+    generation: int
+    state: ExportState
+    epoch: int = 0
+    holder: HostId | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,5 +369,7 @@ class HostReport:
     scrapped: tuple[VolumeId, ...] = ()
     vlans: tuple[int, ...] | None = None
     pools: tuple[PoolSeen, ...] = ()
+    exports: tuple[ExportSeen, ...] = ()
+    exports_gone: tuple[MachineId, ...] = ()
     stats: tuple[GuestStats, ...] = ()
     inventory: Inventory | None = None

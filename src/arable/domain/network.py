@@ -81,7 +81,10 @@ class Nic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A public address: free without an account. The one with `source_nat` is its network's way out."""
+    """A public address: free without an account. The one with `source_nat` is its network's way out.
+
+    A `name` is its owner's, unique in account and zone.
+    """
 
     id: AddressId
     zone: ZoneId
@@ -90,6 +93,7 @@ class Address:
     number: int
     account: AccountId | None = None
     network: NetworkId | None = None
+    name: str | None = None
     source_nat: bool = False
     taken_at: datetime | None = None
     generation: int = 1
@@ -97,6 +101,10 @@ class Address:
     def changed(self, **but: Any) -> "Address":
         """The same address with other columns, one generation later."""
         return replace(self, generation=self.generation + 1, **but)
+
+    def released(self) -> "Address":
+        """Nobody's. Its network's appliance may still answer for it."""
+        return self.changed(account=None, name=None, source_nat=False, taken_at=None)
 
 
 class RuleKind(StrEnum):

@@ -25,6 +25,11 @@ class Step:
     text: str
 
 
+def placed(machines: int) -> str:
+    """The step of so many machines having found their hosts."""
+    return "placed, starting" if machines == 1 else f"{machines} placed, starting"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """`error` may be there before the end: some parts failed, others are still pending."""

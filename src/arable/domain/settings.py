@@ -87,6 +87,21 @@ MEMORY_PERCENT = Setting(
     "memory_percent", 100, "Memory over-commit of a new host; 100: none", 50, 400
 )
 DISK_PERCENT = Setting("disk_percent", 200, "Disk over-commit of a new host; 100: none", 50, 1000)
+ALERT_HOST_SECONDS = Setting(
+    "alert_host_seconds", 300, "Unheard for this long, a silent host's alert is critical", 10, _DAY
+)
+ALERT_CAPACITY_PERCENT = Setting(
+    "alert_capacity_percent", 85, "So much of a zone's capacity reserved is an alert", 1, 100
+)
+ALERT_CAPACITY_CRITICAL_PERCENT = Setting(
+    "alert_capacity_critical_percent", 95, "So much of it reserved is a critical alert", 1, 100
+)
+ALERT_CERTIFICATE_DAYS = Setting(
+    "alert_certificate_days", 14, "So long before a certificate's end is an alert", 1, 365
+)
+ALERT_IMAGES_PERCENT = Setting(
+    "alert_images_percent", 90, "The image store's disk, so full, is an alert", 1, 100
+)
 NEW_ACCOUNT_MACHINES = _limit("machines", 100, "machines")
 NEW_ACCOUNT_CPUS = _limit("cpus", 200, "CPUs")
 NEW_ACCOUNT_MEMORY_MIB = _limit("memory_mib", 409_600, "MiB of memory")
@@ -94,6 +109,16 @@ NEW_ACCOUNT_VOLUMES = _limit("volumes", 200, "volumes")
 NEW_ACCOUNT_STORAGE_MIB = _limit("storage_mib", 10_485_760, "MiB of volumes")
 NEW_ACCOUNT_NETWORKS = _limit("networks", 20, "networks")
 NEW_ACCOUNT_ADDRESSES = _limit("addresses", 20, "public addresses")
+MANAGEMENT_SERVERS_MIN = Setting(
+    "management_servers_min", 1, "Management servers there should be at least", 1, 100
+)
+MANAGEMENT_SERVERS_MAX = Setting(
+    "management_servers_max",
+    0,
+    "Management servers there may be at most, if their number should follow the load; 0: it should not",
+    0,
+    100,
+)
 
 SETTINGS: dict[str, Setting[int] | Setting[str]] = {
     setting.name: setting
@@ -110,6 +135,11 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         CPU_PERCENT,
         MEMORY_PERCENT,
         DISK_PERCENT,
+        ALERT_HOST_SECONDS,
+        ALERT_CAPACITY_PERCENT,
+        ALERT_CAPACITY_CRITICAL_PERCENT,
+        ALERT_CERTIFICATE_DAYS,
+        ALERT_IMAGES_PERCENT,
         NEW_ACCOUNT_MACHINES,
         NEW_ACCOUNT_CPUS,
         NEW_ACCOUNT_MEMORY_MIB,
@@ -117,6 +147,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         NEW_ACCOUNT_STORAGE_MIB,
         NEW_ACCOUNT_NETWORKS,
         NEW_ACCOUNT_ADDRESSES,
+        MANAGEMENT_SERVERS_MIN,
+        MANAGEMENT_SERVERS_MAX,
     )
 }
 

@@ -353,7 +353,6 @@ PROBES: tuple[Callable[[Patient], Finding], ...] = (
     _kvm,
     _jail,
     _program("disk tool", "qemu-img", "qemu-utils", "no disks"),
-    _program("seed disks", "genisoimage", "genisoimage", "machines get no cloud-init data"),
     _cgroups,
     _memory,
     _cores,

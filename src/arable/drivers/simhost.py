@@ -9,13 +9,14 @@ in use), so that a test can demand an empty list.
 A thousand of them with dozens of guests each live in one process, so counters are kept and nothing is scanned.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from arable.domain.ids import MachineId, NetworkId, NicId, PoolId, VolumeId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.domain.units import GIB
-from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower
+from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower, NbdSource
 from arable.drivers.network.protocol import Port
 from arable.drivers.storage.protocol import VolumeFound
 from arable.runtime.clock import Clock, VirtualClock
@@ -70,12 +71,14 @@ class SimHost:
     devices: dict[str, NicId] = field(default_factory=dict)
     vlans: dict[int, int] = field(default_factory=dict)  # how many ports each has
     appliances: dict[NetworkId, SimAppliance] = field(default_factory=dict)
+    unroutable: str = ""  # why no appliance starts here, if none does
     pools: dict[PoolId, SimPool] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
     used_devices: dict[str, MachineId] = field(default_factory=dict)  # by running guests
     used_files: dict[Path, MachineId] = field(default_factory=dict)
     started: int = 0  # starts of guests in all
     mishaps: list[str] = field(default_factory=list)
+    reaches: Callable[[NbdSource], bool] = field(default=lambda _source: False)  # a shared disk
 
     # What happens to hosts.
 
@@ -122,7 +125,11 @@ class SimHost:
         self.started += 1
         self.memory_used_mib += guest.memory_mib
         for disk in guest.disks:
-            if not disk.read_only and self.used_files.setdefault(disk.path, machine) != machine:
+            if (
+                disk.nbd is None
+                and not disk.read_only
+                and self.used_files.setdefault(disk.path, machine) != machine
+            ):
                 self.mishaps.append(f"{machine} started on a disk in use: {disk.path}")
         for port in guest.ports:
             if self.used_devices.setdefault(port.device, machine) != machine:
@@ -183,7 +190,8 @@ class SimHost:
             return
         self.memory_used_mib -= kept.runs.memory_mib
         for disk in kept.runs.disks:
-            self.used_files.pop(disk.path, None)
+            if disk.nbd is None:
+                self.used_files.pop(disk.path, None)
         for port in kept.runs.ports:
             self.used_devices.pop(port.device, None)
         kept.runs, kept.asked = None, False

@@ -27,6 +27,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     management: str = ""
     hypervisor: str = ""  # a name unlike any other host's, if there is to be one
     capabilities: str = ""  # where what is known of QEMU is shared between hosts
+    disks: str = ""  # where the agent puts certificates for shared disks
 
 
 def boot(order: Order, clock: Clock) -> None:
@@ -42,7 +43,8 @@ def boot(order: Order, clock: Clock) -> None:
         from arable.drivers.hypervisor.daemon import LibvirtDaemon
 
         known = Path(order.capabilities)
-        LibvirtDaemon.in_place(order.hypervisor, clock, capabilities=known).start()
+        disks = Path(order.disks) if order.disks else None
+        LibvirtDaemon.in_place(order.hypervisor, clock, capabilities=known, disks=disks).start()
 
 
 def _configure(db: str, words: list[str]) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from arable.domain.errors import CloudError, Unavailable
 from arable.drivers import namespaces
+from arable.drivers.storage.nbd import credentials
 from arable.lab import boot, cache, devices, living, outside_server, switches, wires
 from arable.lab.device_init import GROUPS
 from arable.lab.devices import Service
@@ -129,6 +130,7 @@ def _order(site: Site, device: Device) -> boot.Order:
         uplink=UPLINK,
         management=MANAGEMENT,
         hypervisor=site.place.namespace(device.name),
+        disks=f"{AGENT_HOME}/{credentials.FOLDER}",
         capabilities=str(cache.folder("qemu")),
     )
 

@@ -62,6 +62,14 @@ def start(site: Site, region: Region, argv: Sequence[str]) -> Process:
     return server
 
 
+def answers(site: Site, region: Region, process: Process, api: str) -> None:
+    """Its API answers at that URL. Started again it does so there, whatever port it was told to choose by itself."""
+    known = site.place.read().servers[region.name]
+    words = list(known.argv)
+    words[words.index("--api") + 1] = api.partition("://")[2]
+    note(site, region.name, ServerRecord(argv=tuple(words), process=process))
+
+
 def restart(site: Site, region: Region) -> Process:
     """Start a server that was stopped, as it was started before; one that runs is left alone."""
     known = site.place.read().servers.get(region.name)

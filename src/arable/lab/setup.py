@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, Ovs, written
+from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, Nbd, Ovs, written
 from arable.agent.join import Identity
 from arable.client.arable import Arable
 from arable.domain.errors import NotFound, Unavailable
@@ -118,7 +118,7 @@ def invite(cloud: Arable, site: Site, region: Region) -> None:
         for pod, host in zone.hosts():
             disk = power.agent_disk(site.place, host.name)
             disk.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(power.agent_config(site.place, host.name), _config(region, host))
+            _write(power.agent_config(site.place, host.name), _config(region, pod, host))
             admit(cloud, pod, host, disk, site.clock)
 
 
@@ -147,7 +147,7 @@ def inventory(host: Host) -> Given:
     )
 
 
-def _config(region: Region, host: Host) -> bytes:
+def _config(region: Region, pod: Pod, host: Host) -> bytes:
     """What an operator would write on a host. Paths are those on the device."""
     config = AgentConfig(
         directory=Path(power.AGENT_HOME),
@@ -158,7 +158,7 @@ def _config(region: Region, host: Host) -> bytes:
         tags=list(host.tags),
         hypervisor=Libvirt(),
         network=Ovs(uplink=UPLINK),
-        storage=Local(),
+        storage=Nbd(address=str(pod.address(host))) if "storage" in host.roles else Local(),
         appliances=Namespace(),
         inventory=Given(
             cpus=host.cpus,

@@ -95,28 +95,40 @@ def choose(view: ZoneView, asks: Sequence[PlacementAsk]) -> list[Placed | Refuse
 
 def _alike(view: ZoneView, asks: list[PlacementAsk]) -> list[Placed | Refused]:
     """Place asks of one class by a heap of pods, each with a heap of hosts."""
-    first = asks[0]
-    mask, reasons = passing(view, first)
-    told = {reason: int(count) for reason, count in reasons}
+    places, told = several(view, asks[0], len(asks))
     considered = len(view.hosts)
-    queues = _queues(view, first, mask)
+    answers: list[Placed | Refused] = [
+        Placed(ask.machine, view.hosts[at].id, considered, told, ask.strategy)
+        for ask, at in zip(asks, places, strict=False)
+    ]
+    answers += [_refusal(view, ask) for ask in asks[len(places) :]]
+    return answers
+
+
+def several(view: ZoneView, ask: PlacementAsk, count: int) -> tuple[list[int], dict[str, int]]:
+    """Hosts, by index, for so many asks alike; fewer where there is no room for more. And how many fell to each rule.
+
+    A host that got one waits in a heap of its pod for the next; those that got none are taken in order, and nothing is
+    done with the others. So the cost is that of the asks, and a few steps of numpy over the hosts.
+    """
+    mask, reasons = passing(view, ask)
+    queues = _queues(view, ask, mask)
     pods = [(view.pod_load(pod), pod) for pod in queues]
     heapq.heapify(pods)
-    answers: list[Placed | Refused] = []
-    for ask in asks:
-        while pods and not queues[pods[0][1]]:
-            heapq.heappop(pods)
-        if not pods:
-            answers.append(_refusal(view, ask))
-            continue
+    places: list[int] = []
+    while pods and len(places) < count:
         pod = pods[0][1]
-        _, at = heapq.heappop(queues[pod])
+        queue = queues[pod]
+        at = queue.pop()
+        if at is None:
+            heapq.heappop(pods)
+            continue
         view.take(at, ask.size)
-        answers.append(Placed(ask.machine, view.hosts[at].id, considered, told, ask.strategy))
+        places.append(at)
         if _fits(view, at, ask.size):
-            heapq.heappush(queues[pod], (_rank(view, at, ask), at))
+            heapq.heappush(queue.again, (_rank(view, at, ask), at))
         heapq.heapreplace(pods, (view.pod_load(pod), pod))
-    return answers
+    return places, {reason: int(lost) for reason, lost in reasons}
 
 
 def _one(view: ZoneView, ask: PlacementAsk) -> Placed | Refused:
@@ -127,7 +139,7 @@ def _one(view: ZoneView, ask: PlacementAsk) -> Placed | Refused:
     wanted = _preferred(view, ask, mask)
     queues = _queues(view, ask, wanted)
     pod = min(queues, key=lambda pod: (view.pod_load(pod), pod))
-    at = queues[pod][0][1]
+    at = queues[pod].fresh[0][1]
     view.take(at, ask.size)
     for group in ask.groups:
         view.joined(group.group, at)
@@ -181,14 +193,13 @@ def why_not(view: ZoneView, ask: PlacementAsk) -> dict[str, str]:
 def _rules(view: ZoneView, ask: PlacementAsk) -> list[tuple[str, Flags]]:
     """Every rule as (what its losers do, who passes), cheapest and most telling first."""
     hosts = view.hosts
-    accepting = np.fromiter((not host.refuses for host in hosts), np.bool_, len(hosts))
     rules: list[tuple[str, Flags]] = []
     if ask.only is not None:
         here = np.zeros(len(hosts), dtype=np.bool_)
         if (at := view.index.get(ask.only)) is not None:
             here[at] = True
         rules.append(("don't hold its disks", here))
-    rules.append(("take no machines now", accepting))
+    rules.append(("take no machines now", view.accepting))
     if ask.avoid:
         untried = np.fromiter((host.id not in ask.avoid for host in hosts), np.bool_, len(hosts))
         rules.append(("could not start it", untried))
@@ -223,18 +234,39 @@ def _preferred(view: ZoneView, ask: PlacementAsk, mask: Flags) -> Flags:
     return mask
 
 
-def _queues(view: ZoneView, ask: PlacementAsk, mask: Flags) -> dict[int, list[tuple[float, int]]]:
-    """For each pod a heap of its passing hosts, best first."""
+@dataclass(slots=True)
+class _Queue:
+    """Hosts of a pod, as (rank, index): `fresh` ones in order, and a heap of those that are to be used `again`."""
+
+    fresh: list[tuple[float, int]]
+    again: list[tuple[float, int]] = field(default_factory=list)
+    _next: int = 0
+
+    def pop(self) -> int | None:
+        """The best; None when there is none."""
+        if self._next < len(self.fresh):
+            first = self.fresh[self._next]
+            if not self.again or first < self.again[0]:
+                self._next += 1
+                return first[1]
+        return heapq.heappop(self.again)[1] if self.again else None
+
+
+def _queues(view: ZoneView, ask: PlacementAsk, mask: Flags) -> dict[int, _Queue]:
+    """For each pod its passing hosts, best first; ties by index."""
     passed = np.flatnonzero(mask)
+    if not passed.size:
+        return {}
     ranks = _ranks(view, passed, ask)
-    queues: dict[int, list[tuple[float, int]]] = {}
-    for rank, at, pod in zip(
-        ranks.tolist(), passed.tolist(), view.pod[passed].tolist(), strict=True
-    ):
-        queues.setdefault(pod, []).append((rank, at))
-    for queue in queues.values():
-        heapq.heapify(queue)
-    return queues
+    pods = view.pod[passed]
+    order = np.lexsort((ranks, pods))  # stable, and the indexes ascend: ties stay in order
+    where, first = np.unique(pods[order], return_index=True)
+    ordered = list(zip(ranks[order].tolist(), passed[order].tolist(), strict=True))
+    ends = [*first[1:].tolist(), len(ordered)]
+    return {
+        pod: _Queue(ordered[begin:end])
+        for pod, begin, end in zip(where.tolist(), first.tolist(), ends, strict=True)
+    }
 
 
 def _ranks(view: ZoneView, at: Ints, ask: PlacementAsk) -> NDArray[np.float64]:

@@ -45,8 +45,10 @@ class ZoneView:
     limit_mhz: Ints = field(init=False)
     limit_memory: Ints = field(init=False)
     pod: Ints = field(init=False)
+    accepting: Flags = field(init=False)
     pods: list[PodId] = field(init=False)
     index: dict[HostId, int] = field(init=False)
+    _tags: dict[str, Flags] = field(default_factory=dict)
     _pod_free: list[list[int]] = field(init=False)  # for each pod MHz and MiB, kept as sums
     _pod_limit: list[list[int]] = field(init=False)
 
@@ -57,6 +59,7 @@ class ZoneView:
         self.free_disk = _column(host.free.disk_mib for host in hosts)
         self.limit_mhz = _column(host.limit.cpu_mhz for host in hosts)
         self.limit_memory = _column(host.limit.memory_mib for host in hosts)
+        self.accepting = np.fromiter((not host.refuses for host in hosts), np.bool_, len(hosts))
         self.pods = sorted({host.pod for host in hosts})
         order = {pod: at for at, pod in enumerate(self.pods)}
         self.pod = _column(order[host.pod] for host in hosts)
@@ -78,7 +81,10 @@ class ZoneView:
 
     def with_tag(self, tag: str) -> Flags:
         """Which hosts carry a tag."""
-        return np.fromiter((tag in host.tags for host in self.hosts), np.bool_, len(self.hosts))
+        if tag not in self._tags:
+            carry = (tag in host.tags for host in self.hosts)
+            self._tags[tag] = np.fromiter(carry, np.bool_, len(self.hosts))
+        return self._tags[tag]
 
     def take(self, at: int, size: Size) -> None:
         """What a placement does to the host's free amounts."""

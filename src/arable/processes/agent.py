@@ -17,7 +17,7 @@ from pathlib import Path
 from arable.agent import join as joining
 from arable.agent.agent import Agent
 from arable.agent.channel import Channel
-from arable.agent.config import AgentConfig, Libvirt, Local, Namespace, Ovs, read
+from arable.agent.config import AgentConfig, Libvirt, Local, Namespace, Nbd, Ovs, read
 from arable.agent.download import Downloads
 from arable.agent.inventory import InventoryOfHost
 from arable.agent.join import Identity
@@ -31,7 +31,8 @@ from arable.drivers.appliance.protocol import Appliances
 from arable.drivers.hypervisor.protocol import Hypervisor
 from arable.drivers.network.protocol import Network
 from arable.drivers.simhost import SimHost
-from arable.drivers.storage.protocol import Storage
+from arable.drivers.storage.protocol import Shares, Storage
+from arable.processes import agent_leases
 from arable.processes.alone import only_one
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy
@@ -87,8 +88,9 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         drivers = await asyncio.to_thread(build, config, hardware, clock, stack)
         passport = Passport(await _identity(config, drivers, entropy))
         pools = _pools(config, passport.identity.pool, hardware, clock)
-        drivers = replace(drivers, pools=pools)
         nudge = Later()
+        leases = agent_leases.keeper(config, passport.context, entropy, nudge, stack)
+        drivers = replace(drivers, pools=pools, leases=leases)
         downloads = Downloads(
             config.directory / "downloads", config.servers, passport.current, nudge
         )
@@ -107,6 +109,15 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(channel.run())
             group.create_task(_keep_fresh(passport, config, drivers, clock, entropy))
+            if leases or isinstance(config.storage, Nbd):
+                group.create_task(agent_leases.certified(config, passport.current, clock, entropy))
+            for pool in pools:
+                if isinstance(pool, Shares) and isinstance(config.storage, Nbd):
+                    group.create_task(
+                        agent_leases.served(
+                            config, config.storage, pool, passport.current, clock, nudge
+                        )
+                    )
 
 
 def _occupy(config: AgentConfig, stack: ExitStack) -> None:
@@ -351,6 +362,8 @@ def _pools(
                 reserve_bytes=chosen.reserve_bytes,
             ),
         )
+    if isinstance(chosen, Nbd):
+        return (agent_leases.shared_pool(config, chosen, pool, clock),)
     from arable.drivers.simhost import SimPool
     from arable.drivers.storage.sim import SimStorage
 

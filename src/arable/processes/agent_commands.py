@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from arable.domain.errors import CloudError
+from arable.processes.log_option import Log, Verbose
+from arable.runtime.log import Form, configure
 from arable.runtime.secret import Secret
 
 DEFAULT = Path("/etc/arable/agent.yaml")
@@ -26,17 +28,13 @@ app = typer.Typer(
 @app.command()
 def run(
     config: Config = DEFAULT,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    log: Log = Form.TEXT,
+    verbose: Verbose = False,
 ) -> None:
     """Run the agent until SIGTERM or Ctrl-C. Machines keep running when it ends."""
-    import logging
-
     from arable.processes import agent
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(name)s %(levelname)s %(message)s",
-    )
+    configure(log, "agent", verbose=verbose)
     try:
         agent.run(config)
     except CloudError as error:

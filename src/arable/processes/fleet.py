@@ -7,15 +7,17 @@ as if all hosts had lost power at once, and is started again by the next one.
 """
 
 import asyncio
-import logging
+import os
 import sys
 from pathlib import Path
 
 from arable.agent.config import AgentConfig, read
 from arable.domain.errors import BadInput
 from arable.processes.agent import live
+from arable.processes.log_option import LOG, VERBOSE
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy
+from arable.runtime.log import Form, configure
 
 CONFIG = "agent.yaml"
 
@@ -37,7 +39,8 @@ def run(directory: Path) -> None:
 
 def main() -> None:
     """The directory is the one argument."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    form = Form(os.environ.get(LOG) or Form.TEXT)
+    configure(form, "agents", verbose=bool(os.environ.get(VERBOSE)))
     run(Path(sys.argv[1]))
 
 

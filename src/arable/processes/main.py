@@ -13,8 +13,12 @@ _HERE = "arable.processes"
 PROCESSES = (
     late("up", "Bring up a whole cloud on this machine.", RUN, function(f"{_HERE}.up_commands:command")),
     late("server", "Run a management server.", RUN, function(f"{_HERE}.server_commands:command")),
+    late("backup", "Write a cloud's store and authority into one file.", RUN, function(f"{_HERE}.backup_commands:save")),
+    late("restore", "Put a backup where no cloud is.", RUN, function(f"{_HERE}.backup_commands:load")),
+    late("failover", "Make the second site the first one.", RUN, function(f"{_HERE}.failover_command:command")),
     late("doctor", "Say what this machine can and can't do.", RUN, function(f"{_HERE}.doctor_command:command")),
     late("agent", "A host's agent: join a cloud, and run.", RUN, group(f"{_HERE}.agent_commands:app")),
+    late("watchdog", "Stop guests whose lease is over; agents start it by themselves.", RUN, function(f"{_HERE}.watchdog_command:command")),
     late("lab", "The emulated data centre: look at it, break it, mend it.", RUN, group(f"{_HERE}.lab_commands:app")),
     late("version", "Print the version.", RUN, function(f"{_HERE}.main:version")),
 )  # fmt: skip

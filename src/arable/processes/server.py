@@ -1,7 +1,7 @@
 """`arable server`: one management server. The API on one port, the agents' gateway on another, controllers within.
 
 Everything that lasts is in its database and its data directory (the authority's key, image files). Any number of them
-may share one PostgreSQL; the one that holds the lease runs the controllers.
+may share one PostgreSQL; the one that they elected master runs the controllers.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
 import uvloop
 
 from arable.api import app, console
@@ -28,16 +28,31 @@ from arable.api.gateway.calls import Calls
 from arable.api.gateway.channels import Channels
 from arable.api.gateway.server import Gateway
 from arable.api.routes import OPERATIONS
+from arable.cluster.times import Times
+from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
 from arable.controllers.settle import settle
 from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.ids import HostId, UserId
 from arable.drivers.storage.image_store import ImageStore
+from arable.processes import standby, succession
 from arable.processes.alone import only_one
+from arable.processes.http import serving_http
+from arable.processes.membership import Membership, chosen, membership, serve_loop
+from arable.processes.watching import Watching, metrics, watching
 from arable.runtime.allocator import return_large_blocks
-from arable.runtime.ca import Authority, IdentityKind, keep, new_request, server_context
+from arable.runtime.ca import (
+    Authority,
+    IdentityKind,
+    client_context,
+    keep,
+    new_request,
+    server_context,
+    until,
+)
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy, Ids
+from arable.runtime.metrics import Figures
 from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
@@ -51,8 +66,10 @@ log = logging.getLogger(__name__)
 
 READY = "server.json"
 OPERATOR = "operator.json"
+_PEER = "peer.pem"  # certificate and key by which this server is known to others
 _CERTIFICATE_HOURS = 7 * 24
 _RENEW_SECONDS = 12 * 3600.0
+_ALONE = 5  # times longer between heartbeats that nobody else waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +87,13 @@ class ServerConfig:
     certificate: Path | None = None  # TLS of the API: its chain and its key, PEM
     key: Path | None = None
     inbox: Path | None = None  # where operators lay image files
+    drain: float = 0.0  # seconds between saying that we leave and leaving
+    segment_address: str = (
+        ""  # where other servers reach this one's gateway, HOST:PORT; empty: where it listens
+    )
+    site: str = ""  # told to others, and to operators
+    platform: str = "none"  # what the master restarts servers with: `membership.chosen`
+    ping: float = 1.0  # seconds between pings; all spans of the cluster scale with it
 
     def url(self) -> str:
         """The database's."""
@@ -105,6 +129,8 @@ class Server:
     calls: Calls
     gateway: Gateway
     api: app.Server
+    watching: Watching
+    member: Membership
     ready: Ready | None = field(default=None)
 
 
@@ -120,16 +146,47 @@ async def _live(config: ServerConfig, clock: Clock, entropy: Entropy) -> None:
     told = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, told.set)
+    if not await _our_turn(config, told):
+        return
     async with serving(assemble(config, clock, entropy)) as server:
         assert server.ready, "it listens"
         spare_the_collector()
         path = config.data / READY
         keep(path, msgspec.json.encode(server.ready).decode(), entropy)
         log.info("API at %s, agents' gateway at %s", server.ready.api, server.ready.gateway)
+        ended = asyncio.create_task(succession.ended(server.database))
+        leaving = asyncio.create_task(told.wait())
         try:
-            await told.wait()
+            await asyncio.wait({ended, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise Conflict(ended.result())
+            await _drain(server, told)
         finally:
+            ended.cancel()
+            leaving.cancel()
             path.unlink(missing_ok=True)
+
+
+async def _our_turn(config: ServerConfig, told: asyncio.Event) -> bool:
+    """Wait while the database is another one's replica; False: we are to leave."""
+    _check_doors(config)
+    database = Database(config.url())
+    try:
+        listen = partial(listening, config.api, "api")
+        return await standby.our_turn(database, listen, config.certificate, config.key, told)
+    finally:
+        database.close()
+
+
+async def _drain(server: Server, told: asyncio.Event) -> None:
+    """Say that we leave, and wait until load balancers have heard it, or we are told once more."""
+    server.api.drain()
+    if server.config.drain:
+        log.info("draining for %g seconds", server.config.drain)
+        told.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(server.config.drain):
+                await told.wait()
 
 
 def spare_the_collector() -> None:
@@ -143,14 +200,16 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
     """Constructors, top to bottom. The data directory is there, and ours alone."""
     data = config.data
     _check_doors(config)
-    database = Database(config.url())
+    name = _name(data, entropy)
+    database = Database(config.url(), name)
     migrate.upgrade(database)
     ids = Ids(clock, entropy)
+    authority = Authority.open(data / "authority", clock, entropy)
+    succession.take_over(database, authority, clock, ids)
     first = bootstrap.ensure(database, clock, entropy, ids)
     if first is not None:
         made = Credentials(name=first.name, password=first.password.reveal())
         keep(data / OPERATOR, msgspec.json.encode(made).decode(), entropy)
-    authority = Authority.open(data / "authority", clock, entropy)
     tickets: Tickets[Any] = Tickets(clock, entropy)
     around = Surroundings(
         clock,
@@ -161,28 +220,51 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         inbox=config.inbox,
         consoles=tickets,
     )
-    writer = Writer(database)
-    name = _name(data, entropy)
-    loop = Loop(writer, clock, name)
+    figures = Figures()
+    writer = Writer(database, clock=clock, figures=figures.writer)
+    member = membership(
+        name,
+        config.site,
+        database,
+        writer,
+        clock,
+        partial(_peer_context, config, authority),
+        chosen(config.platform, data, config.database),
+        Times().scaled(config.ping * (_ALONE if database.is_sqlite else 1)),
+    )
+    loop = Loop(writer, clock, name, member.manager.acting, figures=figures)
+    around = replace(around, land=Landing(loop.acts))
+    serve_loop(member, loop, writer, clock)
     desk = Desk(database, writer, around, name, settle)
-    channels = Channels(desk, clock)
+    channels = Channels(desk, clock, figures.gateway)
 
     async def identify(scope: Any) -> UserId | None:
         return await api.identify(scope)  # made below, before anybody comes
 
     consoles = console.Consoles(tickets, channels.open_console, entropy, identify=identify)
-    calls = Calls(desk, consoles, clock)
+    calls = Calls(desk, consoles, clock, member.manager.pong)
     tls = _tls(config, authority, entropy)
     gateway = Gateway(calls, channels, clock, tls)
-    api = app.build(OPERATIONS, database, writer, around, routes=[console.route(consoles)])
+    api = app.build(
+        OPERATIONS,
+        database,
+        writer,
+        around,
+        routes=[console.route(consoles)],
+        metrics=metrics(database, writer, channels, figures, clock),
+    )
+    watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 
     def committed(nudges: Nudges) -> None:
         api.nudged(nudges.topics)
         channels.nudge({HostId(host) for host in nudges.hosts})
         loop.nudge(nudges.topics)
+        watched.nudged(nudges)
 
     writer.committed = committed
-    return Server(config, database, writer, loop, around, channels, calls, gateway, api)
+    return Server(
+        config, database, writer, loop, around, channels, calls, gateway, api, watched, member
+    )
 
 
 @contextlib.asynccontextmanager
@@ -197,15 +279,19 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         await asyncio.wrap_future(server.writer.submit(lambda tx: hosts.begun(tx, server.loop.me)))
         server.loop.start()
         stack.push_async_callback(_off_loop, server.loop.stop)
+        await stack.enter_async_context(server.watching.running())
         server.channels.start()
         stack.callback(server.calls.close)
         stack.push_async_callback(server.gateway.stop)
         stack.push_async_callback(server.channels.stop)
         door = _gateway_socket(config)
         host, port = await server.gateway.start(door)
+        server.member.begin(_segment_address(config, host, port))
+        stack.push_async_callback(_off_loop, server.member.end)
         renewing = asyncio.create_task(_renew(server))
         stack.callback(renewing.cancel)
-        await stack.enter_async_context(_http(server.api, bound, config))
+        http = serving_http(server.api, bound, config.certificate, config.key, server.api.leaving)
+        await stack.enter_async_context(http)
         scheme = "https" if config.certificate else "http"
         server.ready = Ready(
             api=f"{scheme}://{_address(bound)}",
@@ -264,6 +350,16 @@ def _check_doors(config: ServerConfig) -> None:
         )
 
 
+def _shown(config: ServerConfig) -> dict[str, datetime]:
+    """When what this server shows to callers ends."""
+    if config.certificate is None:
+        return {}
+    try:
+        return {"the API's certificate": until(config.certificate.read_text())}
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{config.certificate} is no certificate", field="certificate") from error
+
+
 def _loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -297,14 +393,28 @@ def _names(config: ServerConfig) -> list[str]:
             host = str(handed.getsockname()[0])
     else:
         host, _ = _split(config.gateway, "gateway")
-    everywhere = host in {"0.0.0.0", "::"}  # noqa: S104 - asked, not bound
-    return sorted({*config.names, *(() if everywhere else (host,)), "localhost", "127.0.0.1"})
+    told = _split(_segment_address(config, host, 0), "segment-address")[0]
+    return sorted(
+        {*config.names, *(() if _everywhere(host) else (host,)), told, "localhost", "127.0.0.1"}
+    )
+
+
+def _segment_address(config: ServerConfig, host: str, port: int) -> str:
+    """Where other servers reach this one, whose gateway listens on that host and port."""
+    if config.segment_address:
+        return config.segment_address
+    host = socket.gethostname() if _everywhere(host) else host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _everywhere(host: str) -> bool:
+    return host in {"0.0.0.0", "::"}  # noqa: S104 - asked, not bound
 
 
 def _certify(config: ServerConfig, authority: Authority, entropy: Entropy) -> tuple[Path, Path]:
-    """A fresh certificate for the gateway; it is cheap, so each start has its own.
+    """Fresh certificates, of the gateway and for asking other servers; they are cheap, so each start has its own.
 
-    Its file goes on with the authority's, so that both are shown: whoever joins looks for the authority there.
+    The gateway's file goes on with the authority's, so that both are shown: whoever joins looks for the authority there.
     """
     made = new_request("server")
     signed = authority.sign(
@@ -313,7 +423,16 @@ def _certify(config: ServerConfig, authority: Authority, entropy: Entropy) -> tu
     certificate, key = config.data / "gateway.pem", config.data / "gateway.key"
     keep(key, made.key, entropy)
     keep(certificate, signed + authority.pem, entropy)
+    name = _name(config.data, entropy)
+    asks = new_request(name)
+    signed = authority.sign(asks.request, name, IdentityKind.PEER, _CERTIFICATE_HOURS)
+    keep(config.data / _PEER, asks.key.reveal() + signed, entropy)
     return certificate, key
+
+
+def _peer_context(config: ServerConfig, authority: Authority) -> ssl.SSLContext:
+    """What this server asks others with."""
+    return client_context(authority.pem, config.data / _PEER)
 
 
 def _tls(config: ServerConfig, authority: Authority, entropy: Entropy) -> ssl.SSLContext:
@@ -330,57 +449,6 @@ async def _renew(server: Server) -> None:
 
 def _load(made: tuple[Path, Path], context: ssl.SSLContext) -> None:
     context.load_cert_chain(*made)
-
-
-@contextlib.asynccontextmanager
-async def _http(
-    application: app.Server, bound: socket.socket, config: ServerConfig
-) -> AsyncIterator[None]:
-    """Serve HTTP on a socket until the end of the block."""
-    settings = uvicorn.Config(
-        application,
-        http="httptools",
-        ws=console.ConsoleWebSocket,  # its log names no tickets
-        ws_max_size=console.MOST,
-        ws_per_message_deflate=False,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # who asks is the other end of the socket, whatever headers say
-        timeout_graceful_shutdown=3,
-        ssl_certfile=config.certificate,
-        ssl_keyfile=config.key,
-    )
-    http = _Http(settings)
-    task = asyncio.create_task(http.serve([bound]))
-    up = asyncio.create_task(http.up.wait())
-    await asyncio.wait({task, up}, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        up.cancel()
-        task.result()
-        raise Conflict("the API did not come up; the log says why")
-    try:
-        yield
-    finally:
-        application.leaving()
-        http.should_exit = True
-        await task
-
-
-class _Http(uvicorn.Server):
-    """uvicorn without its hands on our signals, and with a word when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
 
 
 async def _off_loop(work: Any) -> None:

@@ -1,6 +1,5 @@
 """`arable server`: its options."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +7,9 @@ import typer
 
 from arable.processes.data_option import Data
 from arable.processes.foreseen import told
+from arable.processes.log_option import Log, Verbose
 from arable.processes.server import ServerConfig, run
-
-FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
+from arable.runtime.log import Form, configure
 
 
 def command(
@@ -46,9 +45,42 @@ def command(
     inbox: Annotated[
         Path | None, typer.Option(help="Directory where operators lay image files.")
     ] = None,
+    segment_address: Annotated[
+        str,
+        typer.Option(
+            help="HOST:PORT where other management servers reach this one's gateway."
+            " Left out: where it listens."
+        ),
+    ] = "",
+    site: Annotated[str, typer.Option(help="Where this server stands, for operators.")] = "",
+    platform: Annotated[
+        str,
+        typer.Option(
+            help="How the master has servers restarted: `none`, `systemd:UNIT` or `subprocess:DIRECTORY`."
+        ),
+    ] = "none",
+    ping: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            max=60,
+            help="Seconds between pings among servers; the same for all. A lease is three of them.",
+        ),
+    ] = 1.0,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=3600,
+            help="How long to say on /readyz that this server leaves, and go on meanwhile, when it is told to stop."
+            " Behind a load balancer: longer than it takes to notice.",
+        ),
+    ] = 0.0,
+    log: Log = Form.TEXT,
+    verbose: Verbose = False,
 ) -> None:
     """Run a management server until Ctrl-C: the API, the agents' gateway, the controllers."""
-    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    configure(log, "server", verbose=verbose)
     config = ServerConfig(
         data=data,
         database=database,
@@ -59,6 +91,11 @@ def command(
         certificate=certificate,
         key=key,
         inbox=inbox,
+        segment_address=segment_address,
+        site=site,
+        platform=platform,
+        ping=ping,
+        drain=drain_seconds,
     )
     with told():
         run(config)

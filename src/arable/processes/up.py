@@ -161,7 +161,9 @@ def _serve(site: Site, wanted: Wanted, region: Region, *, first: bool) -> Ready:
     argv = [*_server(wanted, region), "--api", wanted.api if first else "127.0.0.1:0"]
     process = servers.start(site, region, argv)
     log = site.place.log(f"server-{region.name}")
-    return children.await_ready(data, process.pid, lambda: process.alive, log, site.clock)
+    ready = children.await_ready(data, process.pid, lambda: process.alive, log, site.clock)
+    servers.answers(site, region, process, ready.api)
+    return ready
 
 
 def _server(wanted: Wanted, region: Region) -> list[str]:

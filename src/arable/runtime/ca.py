@@ -4,7 +4,8 @@ A host is who its certificate says: the common name is the host's id, the extend
 server's or a host's, and neither can stand in for the other. Nothing that a request carries (subject, extensions)
 is taken over: the authority says who somebody is, the request only brings the public key. Host certificates live
 for at most a day, so there are no revocation lists: a host that was removed is refused by its id at once, and its
-certificate is worthless soon after. One that was let in anew has certificates of the next epoch, which is written in
+certificate is worthless soon after. (Only the one for its disks' connections lives longer, and is nobody's identity:
+see `IdentityKind.DISKS`.) One that was let in anew has certificates of the next epoch, which is written in
 them, and those of the epochs before are refused. Keys are made by OpenSSL, from the operating system's chance.
 
 The private key and the certificate are one file, linked to its name when it is complete: an authority is either
@@ -27,6 +28,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arable.domain.errors import BadInput, Conflict, Corrupt, Forbidden, NotFound
@@ -36,6 +38,8 @@ from arable.runtime.secret import Secret
 
 HOST_HOURS = 24
 """The longest life of a host's certificate."""
+DISKS_HOURS = 2 * 365 * 24
+"""The longest life of a certificate for disks' connections: a guest should be started or moved once in that time."""
 FIRST_EPOCH = 1
 """Of whoever joined once. It is not written into a certificate; each later one is."""
 
@@ -52,12 +56,24 @@ class IdentityKind(StrEnum):
     """What a certificate allows its holder to be."""
 
     SERVER = "server"
+    PEER = "peer"
+    """A management server, as a client of another one: what it listens with does not serve to ask with."""
     HOST = "host"
+    DISKS = "disks"
+    """Either end of connections between a machine's disks and its host, and a storage host's lease service.
+
+    QEMU reads it once, when a guest starts, and shows it again whenever a connection was lost, perhaps after months:
+    so it outlives a host's certificate by far. It opens nothing by itself: a storage host lets in whoever has the
+    lease of a disk now, by this name.
+    """
 
 
+_AMONG_SERVERS = x509.ObjectIdentifier("2.25.314812426662464062687967658622034963984")
 _USAGE = {
-    IdentityKind.SERVER: ExtendedKeyUsageOID.SERVER_AUTH,
-    IdentityKind.HOST: ExtendedKeyUsageOID.CLIENT_AUTH,
+    IdentityKind.SERVER: (ExtendedKeyUsageOID.SERVER_AUTH,),
+    IdentityKind.PEER: (ExtendedKeyUsageOID.CLIENT_AUTH, _AMONG_SERVERS),
+    IdentityKind.HOST: (ExtendedKeyUsageOID.CLIENT_AUTH,),
+    IdentityKind.DISKS: (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
 }
 
 
@@ -162,6 +178,16 @@ class Authority:
         """SHA-256 of the certificate (DER), in hex: what a join token pins."""
         return _fingerprint(self._certificate)
 
+    @property
+    def until(self) -> datetime:
+        """When its own certificate ends, and all that it signed with it."""
+        return self._certificate.not_valid_after_utc
+
+    def key_for(self, purpose: str) -> bytes:
+        """32 bytes for that purpose alone, the same for whoever holds this authority, and of no use to find its key."""
+        own = self._key.private_numbers().private_value.to_bytes(32)
+        return HKDF(hashes.SHA256(), 32, None, purpose.encode()).derive(own)
+
     def sign(
         self,
         request: str,
@@ -179,9 +205,13 @@ class Authority:
         names = tuple(names)
         if hours < 1 or (kind is IdentityKind.HOST and hours > HOST_HOURS):
             raise BadInput(f"a host's certificate lives 1 to {HOST_HOURS} hours", field="hours")
+        if kind is IdentityKind.DISKS and hours > DISKS_HOURS:
+            raise BadInput(
+                f"a certificate for disks lives at most {DISKS_HOURS} hours", field="hours"
+            )
         if kind is IdentityKind.SERVER and not names:
             raise BadInput("a server's certificate needs names", field="names")
-        if kind is IdentityKind.HOST and names:
+        if kind is not IdentityKind.SERVER and names:
             raise BadInput("a host's certificate has no further names", field="names")
         if not _NAME.fullmatch(common_name):
             raise BadInput("not a name for a certificate", field="common_name")
@@ -197,12 +227,14 @@ class Authority:
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([_USAGE[kind]]), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(_USAGE[kind]), critical=True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
             )
         )
+        if kind is IdentityKind.DISKS:
+            names = (common_name,)
         if names:
             alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
             builder = builder.add_extension(alternatives, critical=False)
@@ -304,7 +336,7 @@ def peer(der: bytes | None) -> Peer | None:
     certificate = x509.load_der_x509_certificate(der)
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        kind = next(kind for kind, oid in _USAGE.items() if list(usage) == [oid])
+        kind = next(kind for kind, uses in _USAGE.items() if tuple(usage) == uses)
         (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         epoch = _epoch(certificate.subject)
     except (x509.ExtensionNotFound, StopIteration, ValueError) as error:

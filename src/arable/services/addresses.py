@@ -1,5 +1,7 @@
 """What one may ask of public addresses: take one, have a network's appliance answer for it, give it back."""
 
+from msgspec import UNSET
+
 from arable.domain.access import Permission, Scope
 from arable.domain.errors import Conflict, NoRoom
 from arable.domain.ids import AccountId, AddressId, NetworkId, ZoneId
@@ -10,7 +12,7 @@ from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import addresses, networks, quotas, rules, zones
-from arable.wire.addresses import AddressIn, AddressOut, AddressQuery, AssociateIn
+from arable.wire.addresses import AddressChange, AddressIn, AddressOut, AddressQuery, AssociateIn
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
 
@@ -21,6 +23,8 @@ def acquire(call: Call, ask: AddressIn) -> AddressOut:
     account = call.caller.account
     zone = References(call.tx).zone(ask.zone)
     quotas.take(call.tx, account, addresses=1)
+    if ask.name is not None:
+        _check_name(call, account, zone.id, ask.name)
     if ask.address is None:
         free = addresses.take_free(call.tx, zone.id)
         if free is None:
@@ -31,10 +35,26 @@ def acquire(call: Call, ask: AddressIn) -> AddressOut:
             raise Conflict(
                 f"{ask.address} is no free public address of {zone.name}", field="address"
             )
-    taken = free.changed(account=account, taken_at=call.around.clock.now())
+    taken = free.changed(account=account, name=ask.name, taken_at=call.around.clock.now())
     addresses.save(call.tx, taken)
     tell(call, account, "address.acquired", taken.id, f"{taken.address}: acquired")
     return _shape(taken)
+
+
+def update(call: Call, address: AddressId, change: AddressChange) -> AddressOut:
+    """Name it, or take its name away."""
+    call.caller.needs(Permission.NETWORK_WRITE)
+    found = addresses.get(call.tx, call.caller.scope, address, lock=True)
+    check_expected(call, found.generation, "public address")
+    if change.name is not UNSET and change.name != found.name:
+        owner = _owner(found)
+        if change.name is not None:
+            _check_name(call, owner, found.zone, change.name)
+        found = found.changed(name=change.name)
+        addresses.save(call.tx, found)
+        told = f"now {change.name}" if change.name else "has no name any more"
+        tell(call, owner, "address.named", address, f"{found.address}: {told}")
+    return _shape(found)
 
 
 def associate(call: Call, address: AddressId, ask: AssociateIn) -> OperationOut:
@@ -78,7 +98,7 @@ def release(call: Call, address: AddressId) -> OperationOut:
         raise Conflict(f"rules use {found.address}; delete them first")
     if found.network != (network and network.id):
         raise Conflict(f"{found.address} was associated meanwhile; ask again")
-    addresses.save(call.tx, found.changed(account=None, source_nat=False, taken_at=None))
+    addresses.save(call.tx, found.released())
     tell(call, owner, "address.released", address, f"{found.address}: released")
     if network is None:
         return shown(begin(call, "address.release", address, owner, done=True))
@@ -101,6 +121,7 @@ def page(call: Call, query: AddressQuery) -> Page[AddressOut]:
         zone=ZoneId(query.zone) if query.zone else None,
         network=NetworkId(query.network) if query.network else None,
         address=query.address or "",
+        name=query.name or "",
     )
     found = addresses.page(
         call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1
@@ -114,6 +135,12 @@ def get(call: Call, address: AddressId) -> AddressOut:
     return _shape(addresses.get(call.tx, call.caller.scope, address))
 
 
+def _check_name(call: Call, account: AccountId, zone: ZoneId, name: str) -> None:
+    there = addresses.named(call.tx, account, zone, name)
+    if there is not None:
+        raise Conflict(f"{there.address} is named {name} already", field="name")
+
+
 def _owner(address: Address) -> AccountId:
     assert address.account is not None, "only taken addresses are found"
     return address.account
@@ -125,6 +152,7 @@ def _shape(address: Address) -> AddressOut:
         account=_owner(address),
         zone=address.zone,
         address=address.address,
+        name=address.name,
         network=address.network,
         source_nat=address.source_nat,
         taken_at=address.taken_at,

@@ -7,6 +7,7 @@ asked here: whether the host still exists, and whether it was let in anew since 
 
 import hashlib
 import hmac
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -22,10 +23,12 @@ from arable.domain.errors import (
     Forbidden,
     NotFound,
     Unauthenticated,
+    Unavailable,
 )
 from arable.domain.event import Event
 from arable.domain.host import Host, HostState, JoinToken, measured
 from arable.domain.ids import HostId, PoolId
+from arable.domain.incarnation import is_later
 from arable.domain.manifest import HostReport, Inventory, ItemKind
 from arable.domain.pool import Pool
 from arable.domain.settings import (
@@ -36,13 +39,16 @@ from arable.domain.settings import (
     REPORT_SECONDS,
 )
 from arable.runtime import tokens
-from arable.runtime.ca import HOST_HOURS, IdentityKind
+from arable.runtime.ca import DISKS_HOURS, HOST_HOURS, IdentityKind
+from arable.runtime.succession import is_genuine
 from arable.services.call import Surroundings
-from arable.store import events, hosts, join_tokens, manifests, pods, pools, settings
+from arable.store import events, hosts, incarnations, join_tokens, manifests, pods, pools, settings
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.wire.agent import VERSION, Change, Hello, Item, JoinIn, JoinOut, RenewIn
 from arable.wire.common import NAME_PATTERN
+
+log = logging.getLogger(__name__)
 
 Greeting = tuple[HostId, Hello, int]
 """Whom the certificate names, what they say, and the certificate's epoch."""
@@ -51,6 +57,7 @@ Settle = Callable[[Tx, Sequence[HostReport], datetime], None]
 
 STRANGER: Final = "this host is not known here; it was removed, or never joined"
 REPLACED: Final = "a newer certificate of this host has taken this one's place; join anew"
+GIVEN_UP: Final = "a later database has taken the place of this one; go to its servers"
 _NO_ENTRY: Final = "this join token does not count: it is unknown, was used, or its time is over"
 
 _NAME = re.compile(NAME_PATTERN)
@@ -119,8 +126,13 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
 
 
 def renew(tx: Tx, around: Surroundings, host: HostId, epoch: int, ask: RenewIn) -> JoinOut:
-    """A fresh certificate for a host that still exists."""
+    """A fresh certificate for a host that still exists, or one for its disks' connections."""
     found = known(tx, host, epoch)
+    if ask.disks:
+        kind = IdentityKind.DISKS
+        return _welcome(
+            around, found, around.authority.sign(ask.request, found.id, kind, DISKS_HOURS)
+        )
     return _welcome(around, found, _certificate(around, ask.request, found))
 
 
@@ -147,9 +159,10 @@ def greet(
     answers = [_refused(host, hello) for host, hello, _ in greetings]
     sane = {each[0] for each, refused in zip(greetings, answers, strict=True) if refused is None}
     there = hosts.some(tx, sane, lock=True)
+    later = _later(tx, around, [hello for host, hello, _ in greetings if host in there])
     answers = [
-        refused or counts(there.get(host), epoch)
-        for (host, _, epoch), refused in zip(greetings, answers, strict=True)
+        refused or counts(there.get(host), epoch) or later.get(hello.incarnation)
+        for (host, hello, epoch), refused in zip(greetings, answers, strict=True)
     ]
     welcome = {
         host: hello
@@ -161,10 +174,38 @@ def greet(
         hosts.measure(tx, host.id, measured(host, welcome[host.id].inventory))
         if host.state != HostState.UP:
             _tell(tx, around, host, "host.up", f"{host.name} is up")
+    _tell_of_others(tx, welcome)
     hosts.connected(tx, list(found), server, around.clock.now())
     if any(host.state != HostState.UP for host in found.values()):
         nudge(tx, "machines")
     return answers
+
+
+def _later(tx: Tx, around: Surroundings, hellos: Sequence[Hello]) -> dict[str, CloudError]:
+    """Names of databases that hosts were told by since this one was given up, with what to say to those hosts.
+
+    One that our own authority vouches for is noted: then this database's servers end (`processes/succession.py`).
+    """
+    named = {hello.incarnation for hello in hellos} - {""}
+    if not named:
+        return {}
+    current = incarnations.current(tx)
+    later = {name for name in named if is_later(name, current)}
+    for name in later:
+        if is_genuine(around.authority, name):
+            log.error("database %s has taken the place of this one, %s", name, current)
+            incarnations.supersede(tx, name)
+        else:
+            log.error("a host says that it was told by database %s, which nobody drew", name)
+    return {name: Unavailable(GIVEN_UP) for name in later}
+
+
+def _tell_of_others(tx: Tx, welcome: Mapping[HostId, Hello]) -> None:
+    """Hosts that hold what another database told them: a copy of an older one was restored, or they were elsewhere."""
+    current = incarnations.current(tx) if welcome else ""
+    for host, hello in welcome.items():
+        if hello.incarnation not in {"", current}:
+            log.warning("%s holds the manifest of database %s", host, hello.incarnation)
 
 
 def report(
@@ -182,8 +223,9 @@ def report(
     """
     settle(tx, reports, around.clock.now())
     told = {report.host: report.inventory for report in reports if report.inventory is not None}
-    for host in hosts.some(tx, told, lock=True).values():
-        hosts.measure(tx, host.id, measured(host, told[host.id]))
+    if told:
+        for host in hosts.some(tx, told, lock=True).values():
+            hosts.measure(tx, host.id, measured(host, told[host.id]))
     acked: dict[HostId, int] = {}
     for report in reports:
         acked[report.host] = max(report.generation, acked.get(report.host, 0))
@@ -214,12 +256,25 @@ def report_seconds(tx: Tx) -> int:
     return max(1, min(settings.get(tx, REPORT_SECONDS), settings.get(tx, HOST_SILENT_SECONDS) // 3))
 
 
-def changes(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change]:
-    """What these hosts have to be told that hold these manifest generations."""
+def changes(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change | None]:
+    """What these hosts have to be told that hold these manifest generations; None: nothing yet.
+
+    After an older copy of the database was restored, hosts go on as they are until all have said what they run.
+    """
+    withheld = incarnations.withheld(tx, have.keys())
+    told = {host: held for host, held in have.items() if host not in withheld}
+    return {**dict.fromkeys(withheld), **_differences(tx, told)}
+
+
+def _differences(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change]:
+    if not have:
+        return {}
+    incarnation = incarnations.current(tx)
     return {
         host: Change(
             base=found.base or None,
             generation=found.generation,
+            incarnation=incarnation,
             items=[
                 Item(kind=_KINDS[kind], id=id_, body=None if body is None else msgspec.Raw(body))
                 for kind, id_, body in found.items

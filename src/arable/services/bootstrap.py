@@ -11,12 +11,13 @@ from arable.domain.access import ROLES
 from arable.domain.account import Account, Domain
 from arable.domain.errors import Conflict
 from arable.domain.ids import AccountId, DomainId, UserId
+from arable.domain.incarnation import KIND
 from arable.domain.user import Role, User
 from arable.runtime import tokens
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Ids
 from arable.runtime.secret import Secret
-from arable.store import accounts, domains, quotas, users
+from arable.store import accounts, domains, incarnations, quotas, users
 from arable.store.database import Database, Tx
 
 ROOT = "root"
@@ -55,6 +56,8 @@ def start(
         tx,
         (Role(name=name, rank=rank, permissions=may) for name, (rank, may) in ROLES.items()),
     )
+    if not incarnations.current(tx):
+        incarnations.draw(tx, new(KIND), clock.now())
     if domains.root(tx) is not None:
         return None
     now = clock.now()

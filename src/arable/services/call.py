@@ -4,21 +4,27 @@ Nothing else is ambient. A use case's first line says which permission it needs;
 store keeps. Path ids, query and body follow the call as plain arguments, in this order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from arable.domain.access import Caller
 from arable.domain.console import Visit
+from arable.domain.ids import MachineId
 from arable.domain.image_files import ImageFiles
 from arable.runtime.ca import Authority
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Ids
 from arable.runtime.tickets import Tickets
 from arable.services.attempts import Attempts
+from arable.store.attention import Fresh, Landed
 from arable.store.database import Tx
+
+Land = Callable[[Tx, Sequence[Fresh], datetime], Mapping[MachineId, Landed]]
+"""Finds hosts for what is deployed, in the same transaction (`controllers/landing.py`; services know no controllers)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Surroundings:
     attempts: Attempts = field(default_factory=Attempts)  # at guessing passwords
     inbox: Path | None = None  # where operators lay image files for `by path`; None: nowhere
     consoles: Tickets[Visit] | None = None  # None: where no console can be opened
+    land: Land | None = None  # None: controllers place what is deployed, a moment later
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,49 +4,35 @@ Order matters. Taking from the limits holds the accounts' rows, in order of id; 
 with its names and with what is made on first use. Networks are held next, also in order. Only then rows are written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from arable.domain.errors import CloudError, Conflict
-from arable.domain.event import Event
 from arable.domain.farm import DEFAULT
 from arable.domain.guest_cidr import checked
 from arable.domain.ids import (
     AccountId,
     FarmId,
-    GroupId,
     MachineId,
     NetworkId,
-    NicId,
-    OperationId,
-    VolumeId,
     ZoneId,
 )
-from arable.domain.machine import Machine, MachineState, MachineWish
-from arable.domain.manifest import Seed
-from arable.domain.network import Network, NetworkState, Nic
-from arable.domain.operation import Operation, OperationState, Step
-from arable.domain.seed import SeedAsk, seed
-from arable.domain.volume import Volume
+from arable.domain.network import Network, NetworkState
 from arable.services import networks as networks_
 from arable.services.asks import MACHINES
 from arable.services.call import Asked, Call
-from arable.services.guest_addresses import GuestAddresses
+from arable.services.guest_addresses import GuestAddresses, look_ahead
+from arable.services.new_machines import Deployment, Rows
 from arable.services.passwords import Password
 from arable.services.plans import Plan, plan
 from arable.services.references import References
 from arable.store import (
-    events,
     farms,
-    groups,
     machines,
     networks,
-    nics,
-    operations,
     quotas,
-    volumes,
 )
+from arable.store.attention import Landed
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.wire.machines import DeployedOut, DeployIn, DeployOut
@@ -78,19 +64,6 @@ def deploy_batch(tx: Tx, asks: Sequence[Asked]) -> list[DeployOut | CloudError]:
     batch.take_addresses()
     answers = batch.keep()
     return [answers.get(at) or batch.refused[at] for at in range(len(asks))]
-
-
-@dataclass(slots=True)
-class _Rows:
-    """What will be written."""
-
-    machines: list[Machine] = field(default_factory=list)
-    seeds: dict[MachineId, Seed] = field(default_factory=dict)
-    volumes: list[Volume] = field(default_factory=list)
-    nics: list[Nic] = field(default_factory=list)
-    members: list[tuple[GroupId, MachineId]] = field(default_factory=list)
-    operations: list[Operation] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -163,6 +136,7 @@ class _Batch:
                 need[network.id] = need.get(network.id, 0) + len(each.names)
         for id_, network in networks.by_ids(self.tx, need, lock=True).items():
             self.pools[id_] = GuestAddresses(self.tx, network, need[id_])
+        look_ahead(self.tx, self.pools.values())
         for at, each in list(self.plans.items()):
             try:
                 self.offsets[at] = self._offsets(each)
@@ -200,21 +174,28 @@ class _Batch:
         """Write what is left, and give back what the refused ones had taken."""
         quotas.give_many(self.tx, self._back)
         self._find_farms()
-        rows = _Rows()
-        answers = {
-            at: self._rows_of(rows, each, self.offsets[at]) for at, each in self.plans.items()
-        }
-        if not answers:
-            return answers
-        machines.add_many(self.tx, rows.machines, rows.seeds)
-        volumes.add_many(self.tx, rows.volumes)
-        nics.add_many(self.tx, rows.nics)
-        groups.add_members(self.tx, rows.members)
+        rows = Rows()
+        made: dict[int, Deployment] = {}
+        for at, each in self.plans.items():
+            made[at] = Deployment(each, self._farm(each), self._networks(each), self.offsets[at])
+            made[at].make(rows, self.pools)
+        if not made:
+            return {}
+        landed = self._land(made.values())
+        waiting = sum(each.keep(rows, landed) for each in made.values())
+        rows.write(self.tx)
         networks.move_cursors(self.tx, {id_: pool.cursor for id_, pool in self.pools.items()})
-        operations.add_many(self.tx, rows.operations)
-        events.add_many(self.tx, rows.events)
-        nudge(self.tx, MACHINES)
-        return answers
+        if waiting:
+            nudge(self.tx, MACHINES)
+        return {at: _answer(each) for at, each in made.items()}
+
+    def _land(self, made: Iterable[Deployment]) -> Mapping[MachineId, Landed]:
+        """Which of them have their hosts already."""
+        fresh = [machine for each in made if each.lands for machine in each.fresh]
+        around = next(iter(self.plans.values())).asked.around
+        if around.land is None or not fresh:
+            return {}
+        return around.land(self.tx, fresh, around.clock.now())
 
     def _find_farms(self) -> None:
         """The default farms that are there already, of all accounts at once."""
@@ -225,127 +206,6 @@ class _Batch:
         for zone, accounts in wanted.items():
             found = farms.named_by(self.tx, accounts, zone, DEFAULT)
             self._farms |= {(account, zone): farm.id for account, farm in found.items()}
-
-    def _rows_of(self, rows: _Rows, each: Plan, offsets: list[list[int]]) -> DeployOut:
-        around = each.asked.around
-        now = around.clock.now()
-        new = around.ids.new
-        operation = OperationId(new("operation"))
-        # In order: lists are by id, and ids made in the same millisecond differ by chance.
-        ids = sorted(MachineId(new("machine")) for _ in each.names)
-        farm = self._farm(each)
-        for at, (id_, name) in enumerate(zip(ids, each.names, strict=True)):
-            self._machine(rows, each, id_, name, farm, operation, now)
-            hashed = each.passwords[at].hash if each.passwords else ""
-            told = SeedAsk(each.ask.ssh_keys, hashed, each.ask.user_data)
-            rows.seeds[id_] = seed(id_, name, told)
-            self._nics(rows, each, id_, at, offsets)
-        rows.operations.append(_operation(each, operation, ids, now))
-        return DeployOut(
-            operation=operation,
-            machines=[
-                DeployedOut(id=id_, name=name) for id_, name in zip(ids, each.names, strict=True)
-            ],
-            passwords={
-                id_: password.text.reveal()
-                for id_, password in zip(ids, each.passwords, strict=True)
-            }
-            if each.passwords
-            else None,
-        )
-
-    def _machine(
-        self,
-        rows: _Rows,
-        each: Plan,
-        id_: MachineId,
-        name: str,
-        farm: FarmId,
-        operation: OperationId,
-        now: datetime,
-    ) -> None:
-        offering, start = each.offering, each.ask.start
-        rows.machines.append(
-            Machine(
-                id=id_,
-                account=each.account,
-                farm=farm,
-                zone=each.zone.id,
-                name=name,
-                state=MachineState.WAITING if start else MachineState.STOPPED,
-                wish=MachineWish.RUNNING if start else MachineWish.STOPPED,
-                attention=start,
-                offering=offering.id,
-                cpus=offering.cpus,
-                cpu_mhz=offering.cpus * offering.cpu_mhz,
-                memory_mib=offering.memory_mib,
-                disk_mib=sum(disk.mib for disk in each.every_disk),
-                network_kbps=offering.network_kbps,
-                disk_iops=offering.disk_iops,
-                disk_bytes_per_second=offering.disk_bytes_per_second,
-                image=each.image.id,
-                image_version=each.version.number,
-                boot=each.boot,
-                placement=each.placement,
-                operation=operation if start else None,
-                created_at=now,
-                changed_at=now,
-            )
-        )
-        if each.group is not None:
-            rows.members.append((each.group.id, id_))
-        self._volumes(rows, each, id_, name, now)
-        rows.events.append(
-            Event(
-                at=now,
-                account=each.account,
-                kind="machine.created",
-                subject=id_,
-                text=f"{name}: created",
-            )
-        )
-
-    def _volumes(self, rows: _Rows, each: Plan, id_: MachineId, name: str, now: datetime) -> None:
-        new = each.asked.around.ids.new
-        wanted = [] if each.root is None else [(0, f"{name}-root", each.root)]
-        wanted += [(at, f"{name}-data-{at}", disk) for at, disk in enumerate(each.disks, 1)]
-        ids = sorted(VolumeId(new("volume")) for _ in wanted)
-        rows.volumes += [
-            Volume(
-                id=volume,
-                account=each.account,
-                zone=each.zone.id,
-                machine=id_,
-                position=position,
-                name=title,
-                mib=disk.mib,
-                iops=disk.iops,
-                bytes_per_second=disk.bytes_per_second,
-                source=disk.source,
-                created_at=now,
-            )
-            for volume, (position, title, disk) in zip(ids, wanted, strict=True)
-        ]
-
-    def _nics(
-        self, rows: _Rows, each: Plan, id_: MachineId, at: int, offsets: list[list[int]]
-    ) -> None:
-        around = each.asked.around
-        for position, network in enumerate(self._networks(each)):
-            offset = offsets[position][at]
-            rows.nics.append(
-                Nic(
-                    id=NicId(around.ids.new("nic")),
-                    machine=id_,
-                    network=network.id,
-                    account=each.account,
-                    position=position,
-                    mac=f"0a:{around.entropy.octets(5).hex(':')}",  # locally administered
-                    address=self.pools[network.id].subnet.address(offset),
-                    offset=offset,
-                    rate_kbps=each.offering.network_kbps,
-                )
-            )
 
     def _farm(self, each: Plan) -> FarmId:
         """The one that was named, or the default one, made on first use."""
@@ -358,20 +218,16 @@ class _Batch:
         return self._farms[key]
 
 
-def _operation(each: Plan, id_: OperationId, ids: Sequence[MachineId], now: datetime) -> Operation:
-    """Machines that are to stay stopped leave nothing to wait for."""
-    start = each.ask.start
-    return Operation(
-        id=id_,
-        account=each.account,
-        user=each.asked.caller.user,
-        kind="machine.deploy",
-        target=ids[0] if len(ids) == 1 else "",
-        state=OperationState.RUNNING if start else OperationState.DONE,
-        total=len(ids),
-        pending=len(ids) if start else 0,
-        steps=() if start else (Step(now, "done"),),
-        result={"machines": list(ids)},
-        created_at=now,
-        changed_at=now,
+def _answer(made: Deployment) -> DeployOut:
+    plan = made.plan
+    ids = [each.machine.id for each in made.fresh]
+    passwords: dict[str, str] = {
+        id_: password.text.reveal() for id_, password in zip(ids, plan.passwords, strict=False)
+    }
+    return DeployOut(
+        operation=made.operation,
+        machines=[
+            DeployedOut(id=id_, name=name) for id_, name in zip(ids, plan.names, strict=True)
+        ],
+        passwords=passwords or None,
     )

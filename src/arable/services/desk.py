@@ -27,7 +27,7 @@ _Word = tuple[HostId, Hello | None, int]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A change, ready to be sent."""
+    """A change, ready to be sent. Without data there is nothing to be told yet."""
 
     generation: int
     data: bytes
@@ -69,7 +69,10 @@ class Desk:
         """What to send to hosts that hold these generations. Blocks. A host that was removed is not in the answer."""
         with self.database.read() as tx:
             found = agents.changes(tx, have)
-        return {host: Frame(change.generation, encode(change)) for host, change in found.items()}
+        return {
+            host: Frame(change.generation, encode(change)) if change else Frame(have[host], b"")
+            for host, change in found.items()
+        }
 
     def look(self, connected: Collection[HostId]) -> dict[HostId, Channelled]:
         """What the channels of these hosts have to agree with. Blocks."""

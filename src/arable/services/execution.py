@@ -9,7 +9,6 @@ A dry run is the real thing, rolled back: what it says is what would have happen
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -31,7 +30,7 @@ from arable.domain.failure import kind_of
 from arable.services.call import Asked, Call, Prelude, Surroundings
 from arable.store import audit, idempotency
 from arable.store.database import Database, Tx
-from arable.store.writer import DryRun, Writer
+from arable.store.writer import DryRun, Promise, Writer
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class Done:
 
 @dataclass
 class Executor:
-    """`read` blocks; `write` answers in a future, after the commit."""
+    """`read` blocks; `write` keeps a promise, after the commit."""
 
     database: Database
     writer: Writer
@@ -114,18 +113,20 @@ class Executor:
 
         return Prelude(caller, self.around, look)
 
-    def write(self, order: Order) -> "Future[Done]":
+    def write(self, order: Order, into: Promise[Done]) -> None:
         """Do a use case that writes, with all that belongs to it, in one transaction."""
         if order.case.batch is not None and not order.dry_run:
-            return self.writer.submit_batch(self._batch(order.case), order)
-        return self.writer.submit(lambda tx: self._one(tx, order), order.caller.account)
+            self.writer.take_batch(into, self._batch(order.case), order, _weight(order))
+        else:
+            self.writer.take(into, lambda tx: self._one(tx, order), order.caller.account)
 
-    def note(self, order: Order, error: CloudError) -> "Future[None] | None":
-        """Write down that somebody was refused, where that is worth it. Not for single ones of a batch."""
+    def note(self, order: Order, error: CloudError, into: Promise[None]) -> bool:
+        """Write down that somebody was refused; False where that is not worth it. Not for single ones of a batch."""
         if order.dry_run or not isinstance(error, _NOTED):
-            return None
+            return False
         entry = self._entry(order, order.target, kind_of(type(error)))
-        return self.writer.submit(lambda tx: audit.add_many(tx, [entry]))
+        self.writer.take(into, lambda tx: audit.add_many(tx, [entry]))
+        return True
 
     def _one(self, tx: Tx, order: Order) -> Done:
         case = order.case
@@ -236,6 +237,12 @@ class Executor:
 def lost_race(error: BaseException) -> bool:
     """Whether the database gave this transaction up for another's sake: the same again will do."""
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST_RACES
+
+
+def _weight(order: Order) -> int:
+    """How many things it asks for at once."""
+    weight: int = getattr(order.args[0], "count", 1) if order.args else 1
+    return weight
 
 
 def _target(answer: Any) -> str:

@@ -13,6 +13,7 @@ from arable.store import machines, networks, nics, operations
 from arable.wire.machines import ExplainOut
 
 _S, _W = MachineState, MachineWish
+_NOT_YET = (ApplianceState.STARTING, ApplianceState.LEAVING)
 
 
 def explain(call: Call, machine: MachineId) -> ExplainOut:
@@ -62,7 +63,7 @@ def _routers(call: Call, machine: Machine) -> Iterator[str]:
         return
     for nic in nics.of_machines(call.tx, [machine.id]).get(machine.id, ()):
         network = networks.get(call.tx, call.caller.scope, nic.network)
-        if network.appliance_state == ApplianceState.STARTING and network.appliance_told:
+        if network.appliance_state in _NOT_YET and network.appliance_told:
             yield f"the routing appliance of {network.name}: {_plain(network.appliance_told)}"
 
 

@@ -4,6 +4,7 @@ The search begins where the last one ended, so in a network that was never full 
 query tells so for a whole batch; an address that was given back is used again only after all others.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from arable.domain.errors import Conflict, NoRoom
@@ -80,6 +81,23 @@ class GuestAddresses:
         return None
 
     def _look_ahead(self) -> None:
-        end = min(self.cursor + max(self.need, _WINDOW), self.subnet.last_offset)
-        self._held |= nics.offsets(self.tx, self.network.id, self.cursor, end)
+        first, end = self.window
+        self.saw(nics.offsets(self.tx, self.network.id, first, end), end)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Where to look next."""
+        return self.cursor, min(self.cursor + max(self.need, _WINDOW), self.subnet.last_offset)
+
+    def saw(self, held: Iterable[int], end: int) -> None:
+        """These are held, of those from the cursor to the end."""
+        self._held.update(held)
         self._window_end = end
+
+
+def look_ahead(tx: Tx, pools: Iterable[GuestAddresses]) -> None:
+    """The first look of many of them, by one statement."""
+    windows = [(pool, *pool.window) for pool in pools]
+    held = nics.offsets_of_many(tx, [(pool.network.id, first, end) for pool, first, end in windows])
+    for pool, _first, end in windows:
+        pool.saw(held.get(pool.network.id, ()), end)

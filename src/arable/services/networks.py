@@ -190,7 +190,7 @@ def delete(call: Call, network: NetworkId) -> OperationOut:
         )
     rules.remove_of_network(call.tx, network)
     for address in held:
-        addresses.save(call.tx, address.changed(account=None, source_nat=False, taken_at=None))
+        addresses.save(call.tx, address.released())
         quotas.give(call.tx, found.account, addresses=1)
     operation = network_changed(
         call, found, "network.delete", state=NetworkState.LEAVING, name=str(found.id)

@@ -16,7 +16,6 @@ from arable.domain.group import Group, Placement, Strategy
 from arable.domain.guest_cidr import checked, subnet_of
 from arable.domain.ids import AccountId
 from arable.domain.image import Image, ImageVersion
-from arable.domain.machine import Boot
 from arable.domain.manifest import ImagePart
 from arable.domain.network import Network, NetworkState
 from arable.domain.offering import Offering
@@ -26,6 +25,7 @@ from arable.services import passwords as passwords_
 from arable.services.call import Asked
 from arable.services.passwords import Password
 from arable.services.references import References
+from arable.store.rows import json_text
 from arable.wire.machines import DeployIn, DiskIn, NicIn
 
 _LONGEST_NAME = 63
@@ -39,7 +39,7 @@ class DiskPlan:
     iops: int
     bytes_per_second: int
     tags: tuple[str, ...] = ()
-    source: ImagePart | None = None
+    source: str | None = None  # an ImagePart, as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +62,26 @@ class Plan:
     image: Image
     version: ImageVersion
     root: DiskPlan | None
-    disks: list[DiskPlan]  # further ones
+    every_disk: Sequence[DiskPlan]  # the root disk, if there is one, and the further ones
+    disk_mib: int
     nics: list[NicPlan]
     names: list[str]
     group: Group | None
     farm: Farm | None  # None: the default one
-    placement: Placement
-    boot: Boot
+    placement: str  # a Placement, as JSON
+    boot: str  # a Boot, as JSON
     passwords: Sequence[Password]
-
-    @property
-    def every_disk(self) -> list[DiskPlan]:
-        """The root disk, if there is one, and the further ones."""
-        return [*([self.root] if self.root else []), *self.disks]
 
     @property
     def amounts(self) -> Mapping[str, int]:
         """What it takes from the account's limits."""
-        count, disks = len(self.names), [disk.mib for disk in self.every_disk]
+        count = len(self.names)
         return {
             "machines": count,
             "cpus": count * self.offering.cpus,
             "memory_mib": count * self.offering.memory_mib,
-            "volumes": count * len(disks),
-            "storage_mib": count * sum(disks),
+            "volumes": count * len(self.every_disk),
+            "storage_mib": count * self.disk_mib,
         }
 
 
@@ -102,6 +98,8 @@ def plan(found: References, asked: Asked) -> Plan:
     fitting.check_memory(image, offering)
     _check_user_data(ask)
     disks = [_disk(found, disk, at) for at, disk in enumerate(ask.disks)]
+    root = _root(offering, version)
+    every_disk = disks if root is None else [root, *disks]
     return Plan(
         asked=asked,
         ask=ask,
@@ -110,8 +108,9 @@ def plan(found: References, asked: Asked) -> Plan:
         offering=offering,
         image=image,
         version=version,
-        root=_root(offering, version),
-        disks=disks,
+        root=root,
+        every_disk=every_disk,
+        disk_mib=sum(disk.mib for disk in every_disk),
         nics=_nics(found, account, zone, ask),
         names=_names(ask),
         group=None if ask.group is None else found.group(account, ask.group),
@@ -159,7 +158,14 @@ def _root(offering: Offering, version: ImageVersion) -> DiskPlan | None:
     mib = fitting.root_mib(offering, version)
     if not mib:
         return None
-    return DiskPlan(mib, offering.disk_iops, offering.disk_bytes_per_second, source=version.disk)
+    source = None if version.disk is None else _part(version.disk)
+    return DiskPlan(mib, offering.disk_iops, offering.disk_bytes_per_second, source=source)
+
+
+# One text for all disks of a version.
+@lru_cache(maxsize=1024)
+def _part(part: ImagePart) -> str:
+    return json_text(part)
 
 
 def _disk(found: References, ask: DiskIn, at: int) -> DiskPlan:
@@ -208,10 +214,10 @@ def _nic(
     return NicPlan(network, offset)
 
 
-# Asks of one kind share this value, so that it is put into JSON once.
+# Asks of one kind share this text.
 @lru_cache(maxsize=1024)
 def _placement(
     own: tuple[str, ...], offering: tuple[str, ...], disks: tuple[str, ...], strategy: str
-) -> Placement:
+) -> str:
     required = tuple(sorted({*offering, *disks}))
-    return Placement(tuple(sorted(set(own))), required, Strategy(strategy))
+    return json_text(Placement(tuple(sorted(set(own))), required, Strategy(strategy)))

@@ -24,6 +24,7 @@ from arable.domain.settings import PLACEMENT_STRATEGY
 from arable.domain.zone import Zone
 from arable.store import farms, groups, images, networks, offerings, settings, zones
 from arable.store.database import Tx
+from arable.store.rows import json_text
 
 T = TypeVar("T")
 
@@ -119,8 +120,8 @@ class References:
             lambda: images.version(self.tx, image.id, number),
         )
 
-    def boot(self, image: Image, version: ImageVersion) -> Boot:
-        """How machines of a version start; one value for all of them, put into JSON once."""
+    def boot(self, image: Image, version: ImageVersion) -> str:
+        """How machines of a version start, as JSON: one text for all of them."""
         return self._once(("boot", image.id, version.number), "", lambda: _boot(image, version))
 
     def farm(self, account: AccountId, zone: Zone, ref: str, where: str = "farm") -> Farm:
@@ -180,9 +181,9 @@ class References:
         return result
 
 
-def _boot(image: Image, version: ImageVersion) -> Boot:
+def _boot(image: Image, version: ImageVersion) -> str:
     parts = tuple(part for part in version.parts if part.role is not PartRole.DISK)
-    return Boot(parts, image.command_line) if parts else Boot()
+    return json_text(Boot(parts, image.command_line) if parts else Boot())
 
 
 def _one(found: list[T], what: str) -> T:

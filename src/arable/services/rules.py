@@ -13,6 +13,7 @@ from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.store import addresses, machines, nics, rules
+from arable.store.rules import Ends
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
 from arable.wire.rules import FirewallIn, ForwardIn, RuleMadeOut, RuleOut, RuleQuery
@@ -105,13 +106,14 @@ def page(call: Call, query: RuleQuery) -> Page[RuleOut]:
         kind=RuleKind(query.kind) if query.kind else None,
     )
     found = rules.page(call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query, _shape)
+    ends = rules.ends(call.tx, [each.id for each in found])
+    return paged(found, query, lambda rule: _shape(rule, ends[rule.id]))
 
 
 def get(call: Call, rule: RuleId) -> RuleOut:
     """One."""
     call.caller.needs(Permission.NETWORK_READ)
-    return _shape(rules.get(call.tx, call.caller.scope, rule))
+    return _shown(call, rules.get(call.tx, call.caller.scope, rule))
 
 
 def _kept(call: Call, network: Network, made: Rule, told: str) -> RuleMadeOut:
@@ -125,7 +127,7 @@ def _kept(call: Call, network: Network, made: Rule, told: str) -> RuleMadeOut:
     rules.add(call.tx, made)
     tell(call, network.account, "rule.created", made.id, f"{network.name}: {told}")
     operation = network_changed(call, network, "rule.create", result={"rule": made.id})
-    return RuleMadeOut(operation=operation.id, rule=_shape(made))
+    return RuleMadeOut(operation=operation.id, rule=_shown(call, made))
 
 
 def _check_beside(made: Rule, other: Rule) -> None:
@@ -195,7 +197,11 @@ def _cidr(text: str) -> str:
         ) from None
 
 
-def _shape(rule: Rule) -> RuleOut:
+def _shown(call: Call, rule: Rule) -> RuleOut:
+    return _shape(rule, rules.ends(call.tx, [rule.id])[rule.id])
+
+
+def _shape(rule: Rule, ends: Ends) -> RuleOut:
     ports = rule.first_port > 0
     is_forward = rule.kind is RuleKind.FORWARD
     return RuleOut(
@@ -205,12 +211,15 @@ def _shape(rule: Rule) -> RuleOut:
         kind=rule.kind.value,
         direction=rule.direction.value,
         address=rule.address,
+        public=ends.public,
         protocol=rule.protocol.value,
         cidr=rule.cidr or None,
         open=bool(rule.cidr),
         first_port=rule.first_port if ports else None,
         last_port=rule.last_port if ports else None,
         nic=rule.nic,
+        machine=ends.machine,
+        machine_name=ends.machine_name,
         to_port=rule.to_port if is_forward else None,
         created_at=rule.created_at,
     )

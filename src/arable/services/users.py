@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arable.domain.access import Permission
+from arable.domain.access import Permission, Scope
 from arable.domain.errors import BadInput, Conflict, Forbidden
 from arable.domain.ids import AccountId, UserId
 from arable.domain.user import Role, User
@@ -32,6 +32,7 @@ def whoami(call: Call) -> WhoamiOut:
         user=caller.user,
         name=caller.name,
         account=caller.account,
+        account_name=accounts.get(call.tx, Scope(account=caller.account), caller.account).name,
         domain=caller.domain,
         path=caller.path,
         role=caller.role,

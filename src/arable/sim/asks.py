@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select
 
 from arable.domain.access import Caller
-from arable.domain.ids import MachineId, NetworkId
+from arable.domain.ids import AddressId, MachineId, NetworkId, RuleId
 from arable.runtime.entropy import Random
-from arable.services import deployments, networks, power
+from arable.services import addresses, deployments, networks, power, rules
 from arable.sim.cloud import Cloud
 from arable.sim.ground import IMAGE, OFFERING
+from arable.store import schema
+from arable.wire.addresses import AddressIn, AssociateIn
 from arable.wire.machines import DeployIn, DestroyIn, NicIn, RecoverIn, StopIn
 from arable.wire.networks import NetworkIn
+from arable.wire.rules import ForwardIn
 
 Ask = Callable[[Cloud, Caller, Random], str]
 
@@ -54,18 +57,57 @@ def _delete_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return network
 
 
+def _take_address(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """One that a network may answer for at once."""
+    taken = cloud.ask(caller, lambda call: addresses.acquire(call, AddressIn())).id
+    network = _network(cloud, caller, dice)
+    if network is not None:
+        ask = AssociateIn(network=network)
+        cloud.ask(caller, lambda call: addresses.associate(call, AddressId(taken), ask))
+    return f"{taken} for {network}"
+
+
+def _release_address(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    address = _one(cloud, caller, dice, "address")
+    if address is None:
+        return "nothing"
+    cloud.ask(caller, lambda call: addresses.release(call, AddressId(address)))
+    return address
+
+
+def _forward(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    address, machine = _one(cloud, caller, dice, "address"), _machine(cloud, caller, dice)
+    if address is None or machine is None:
+        return "nothing"
+    ask = ForwardIn(address=address, machine=machine, first_port=dice.randrange(1, 9))
+    return cloud.ask(caller, lambda call: rules.forward(call, ask)).rule.id
+
+
+def _delete_rule(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    rule = _one(cloud, caller, dice, "rule")
+    if rule is None:
+        return "nothing"
+    cloud.ask(caller, lambda call: rules.delete(call, RuleId(rule)))
+    return rule
+
+
 def _machine(cloud: Cloud, caller: Caller, dice: Random) -> MachineId | None:
-    with cloud.database.read() as tx:
-        query = text("select id from machine where account = :account order by id")
-        found = list(tx.scalars(query, {"account": caller.account}))
-    return MachineId(dice.choice(found)) if found else None
+    found = _one(cloud, caller, dice, "machine")
+    return None if found is None else MachineId(found)
 
 
 def _network(cloud: Cloud, caller: Caller, dice: Random) -> NetworkId | None:
+    found = _one(cloud, caller, dice, "network")
+    return None if found is None else NetworkId(found)
+
+
+def _one(cloud: Cloud, caller: Caller, dice: Random, noun: str) -> str | None:
+    """The id of any that the caller's account has."""
+    table = schema.metadata.tables[noun].c
     with cloud.database.read() as tx:
-        query = text("select id from network where account = :account order by id")
-        found = list(tx.scalars(query, {"account": caller.account}))
-    return NetworkId(dice.choice(found)) if found else None
+        query = select(table.id).where(table.account == caller.account).order_by(table.id)
+        found = list(tx.scalars(query))
+    return dice.choice(found) if found else None
 
 
 ASKS: tuple[tuple[str, Ask], ...] = (
@@ -81,4 +123,8 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("expunges", _on_machine(power.expunge)),
     ("makes a network", _make_network),
     ("deletes a network", _delete_network),
+    ("takes an address", _take_address),
+    ("releases an address", _release_address),
+    ("forwards a port", _forward),
+    ("deletes a rule", _delete_rule),
 )

@@ -5,43 +5,48 @@ schedule can put anything between any two of them. What is durable (the store, l
 from what dies with a process (agents, connections, the controllers' loop).
 """
 
+import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from arable.agent.agent import Agent
 from arable.agent.ledger import MemoryLedger
 from arable.agent.sight import Drivers
+from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
+from arable.controllers.master import Master, all_in_turn
+from arable.controllers.segment import SegmentManager, nobody_answers
 from arable.controllers.settle import settle
 from arable.domain.access import Caller
 from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.domain.host import HostState
-from arable.domain.ids import HostId, PoolId
+from arable.domain.ids import HostId, PoolId, SegmentId
 from arable.domain.image_files import PartSaid, Upload
-from arable.domain.manifest import HostReport, ImagePart, Inventory, ItemKind
+from arable.domain.manifest import HostReport, ImagePart, Inventory
+from arable.domain.segment import Segment, SegmentState
 from arable.drivers.appliance.sim import SimAppliances
 from arable.drivers.faults import Faults
 from arable.drivers.hypervisor.sim import SimHypervisor
 from arable.drivers.network.sim import SimNetwork
+from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.simhost import SimHost
 from arable.drivers.storage.sim import SimStorage
 from arable.runtime.ca import Authority
-from arable.runtime.clock import VirtualClock
+from arable.runtime.clock import Clock, VirtualClock
 from arable.runtime.entropy import Entropy, Ids
+from arable.services import agents
 from arable.services.call import Asked, Call, Surroundings
 from arable.sim.direct import DirectWriter
 from arable.sim.ground import Ground, Room, lay_out
 from arable.sim.wire import Wire
 from arable.store import hosts as host_rows
-from arable.store import manifests, schema
+from arable.store import manifests, restore, schema
 from arable.store.database import Database, Tx
-from arable.store.writer import DryRun
-from arable.wire.agent import Change, Hello, Item, Report, Welcome
+from arable.store.writer import DryRun, Writer
+from arable.wire.agent import Hello, Report, Welcome
 
 T = TypeVar("T")
 
@@ -65,6 +70,20 @@ class NoFiles:
 
     def remove(self, sha256: str) -> None:
         """Nothing to remove."""
+
+
+def member(writer: Writer, clock: Clock) -> SegmentManager:
+    """The one management server, as a member of its cluster of one."""
+
+    def transact(work: Callable[[Tx], Any]) -> Any:
+        return writer.submit(work).result()
+
+    me = SegmentId(SERVER)
+    about = Segment(
+        id=me, seq=0, epoch=0, address="", state=SegmentState.READY, heartbeat_at=clock.now()
+    )
+    master = Master(me, transact, all_in_turn(nobody_answers), SimPlatform(), clock)
+    return SegmentManager(about, transact, clock, duty=master.step)
 
 
 @dataclass(slots=True)
@@ -94,6 +113,7 @@ class Cloud:
     nodes: dict[HostId, SimNode]
     writer: DirectWriter
     loop: Loop
+    segment: SegmentManager
     boot: int = 1
 
     @classmethod
@@ -109,7 +129,9 @@ class Cloud:
         authority = Authority.create(directory, clock=clock, entropy=entropy.child("ca"))
         around = Surroundings(clock, entropy.child("services"), ids, NoFiles(), authority)
         writer = DirectWriter(database)
-        loop = Loop(writer, clock, SERVER)
+        segment = member(writer, clock)
+        loop = Loop(writer, clock, SERVER, segment.acting)
+        around = replace(around, land=Landing(loop.acts))
         writer.committed = lambda nudges: loop.nudge(nudges.topics)
         shape = room or Room()
         nodes = {
@@ -126,7 +148,7 @@ class Cloud:
             )
             for host, pool in ground.hosts.items()
         }
-        return cls(database, clock, entropy, around, ground, nodes, writer, loop)
+        return cls(database, clock, entropy, around, ground, nodes, writer, loop, segment)
 
     # --- what customers do
 
@@ -149,6 +171,7 @@ class Cloud:
 
     def control(self) -> None:
         """The controllers do what is due."""
+        self.segment.step()
         self.loop.step()
 
     def serve(self, node: SimNode) -> None:
@@ -189,8 +212,30 @@ class Cloud:
         for node in self.nodes.values():
             node.wire.drop()
         self.boot += 1
-        self.loop = Loop(self.writer, self.clock, SERVER)
+        self.segment = member(self.writer, self.clock)
+        self.loop = Loop(self.writer, self.clock, SERVER, self.segment.acting)
+        self.around = replace(self.around, land=Landing(self.loop.acts))
         self.writer.committed = lambda nudges: self.loop.nudge(nudges.topics)
+
+    def back_up(self) -> sqlite3.Connection:
+        """A copy of the database as it is."""
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        self._raw().backup(copy)
+        return copy
+
+    def restore(self, copy: sqlite3.Connection) -> None:
+        """All servers stop, the database becomes that copy, a server starts. Nothing else knows of it."""
+        copy.backup(self._raw())
+        with self.database.write() as tx:
+            restore.renew(tx, f"after-{self.boot}", self.clock.now())
+        self.restart_server()
+
+    def _raw(self) -> sqlite3.Connection:
+        """In memory there is one connection."""
+        raw: Any = self.database.engine.raw_connection()
+        found: sqlite3.Connection = raw.driver_connection
+        raw.close()
+        return found
 
     def kill_agent(self, node: SimNode) -> None:
         """The agent's process dies; what runs on its host does not."""
@@ -214,6 +259,7 @@ class Cloud:
             node.wire.cut = node.frozen = False
             node.powered = True
             node.faults.when = lambda _where: False
+            node.hardware.unroutable = ""
             for machine in list(node.hardware.guests):
                 node.hardware.disobey(machine, obeys=True)
         self.writer.fails = lambda _where: False
@@ -282,16 +328,9 @@ class Cloud:
 
     def _push(self, node: SimNode, *, first: bool = False) -> None:
         with self.database.read() as tx:
-            found = manifests.changes(tx, {node.id: node.wire.have}).get(node.id)
-        if found is None or (found.generation == node.wire.have and not first):
+            found = agents.changes(tx, {node.id: node.wire.have}).get(node.id)
+        if found is None or (found.generation == node.wire.have and not (first or node.wire.owed)):
+            node.wire.owed = first or node.wire.owed
             return
-        items = [
-            Item(
-                kind=ItemKind(kind),
-                id=id_,
-                body=None if body is None else msgspec.Raw(body.encode()),
-            )
-            for kind, id_, body in found.items
-        ]
-        node.wire.tell(Change(base=found.base or None, generation=found.generation, items=items))
-        node.wire.have = found.generation
+        node.wire.tell(found)
+        node.wire.have, node.wire.owed = found.generation, False

@@ -19,17 +19,17 @@ class DirectWriter(Writer):
 
     fails: Callable[[str], bool] = lambda _where: False
 
-    def _put(self, piece: Any) -> "Future[Any]":
+    def _put(self, piece: Any) -> None:
+        told = piece.done
         if self.fails("before commit"):
-            piece.done.set_exception(Unavailable("simulated: the transaction was not committed"))
-            return self._given(piece)
+            told.set_exception(Unavailable("simulated: the transaction was not committed"))
+            return
+        heard: Future[Any] = Future()
+        piece.done = heard
         self._commit([piece])
         if self.fails("after commit"):
-            piece.done = Future()
-            piece.done.set_exception(Unavailable("simulated: the answer was lost"))
-        return self._given(piece)
-
-    @staticmethod
-    def _given(piece: Any) -> "Future[Any]":
-        done: Future[Any] = piece.done
-        return done
+            told.set_exception(Unavailable("simulated: the answer was lost"))
+        elif (error := heard.exception()) is not None:
+            told.set_exception(error)
+        else:
+            told.set_result(heard.result())

@@ -12,7 +12,7 @@ from arable.domain.ids import AccountId, DomainId, HostId, PoolId, UserId, ZoneI
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Ids
-from arable.store import schema
+from arable.store import incarnations, schema
 from arable.store.database import Tx
 
 KERNEL = b"\x7fELF simulated kernel"
@@ -49,6 +49,7 @@ class Ground:
 def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> Ground:
     """Write it all down in an empty store."""
     at = clock.now()
+    incarnations.draw(tx, "first", at)
     zone = ZoneId(ids.new("zone"))
     _add(tx, schema.zone, id=zone, name="zone-1", created_at=at)
     _add_all(tx, schema.vlan, [{"zone": zone, "tag": tag} for tag in VLANS])

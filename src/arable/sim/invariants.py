@@ -1,7 +1,7 @@
 """What must be true after every step, whatever happened, and what must be true at rest."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from sqlalchemy import text
@@ -31,7 +31,7 @@ def always(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
 
 def at_rest(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
     """Liveness: after everything was healed and had its time, the world is as the rows wish, and nothing is left over."""
-    broken = [*_settled(tx), *_as_wished(tx, hosts), *_nothing_left(tx, hosts)]
+    broken = [*_settled(tx), *as_wished(tx, hosts), *_nothing_left(tx, hosts)]
     if broken:
         raise Broken("; ".join(broken))
 
@@ -100,9 +100,12 @@ def _vlans(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     )
     network_of: dict[str, str] = dict(tx.execute(text("select id, network from nic")).all())
     public = set(tx.scalars(text("select vlan from public_range")))
+    barred = set(tx.scalars(text("select tag from vlan where network is null and leaving")))
     for host, sim in hosts.items():
         for nic, port in sim.ports.items():
             if port.vlan in public:
+                continue
+            if port.vlan in barred:  # of a network that a restored copy does not know
                 continue
             if port.vlan not in owner:
                 yield f"VLAN {port.vlan} is on {host} and nobody's"
@@ -126,11 +129,16 @@ def _settled(tx: Tx) -> Iterator[str]:
         where not (state = wish or (state = 'error' and wish = 'stopped')) or attention
     """)
     yield from (f"{i} is {state} and should be {wish}" for i, state, wish, _a in tx.execute(rows))
+    failed = text("select id from network where appliance_failed <> '{}'")
+    yield from (f"{i} remembers hosts that failed" for i in tx.scalars(failed))
     running = text("select id, kind, target from operation where state = 'running'")
     yield from (f"{i} ({kind} of {target}) never ended" for i, kind, target in tx.execute(running))
 
 
-def _as_wished(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
+def as_wished(
+    tx: Tx, hosts: Mapping[HostId, SimHost], strangers: Collection[str] = ()
+) -> Iterator[str]:
+    """What runs is what should, and `strangers`, which a restored copy does not know."""
     rows = text("select id, host, state from machine")
     wanted = {MachineId(i): host for i, host, state in tx.execute(rows) if state == "running"}
     there = {
@@ -139,7 +147,7 @@ def _as_wished(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         for machine, guest in sim.guests.items()
         if guest.runs is not None
     }
-    for machine in wanted.keys() | there.keys():
+    for machine in (wanted.keys() | there.keys()) - set(strangers):
         if wanted.get(machine) != there.get(machine):
             yield f"{machine} should run on {wanted.get(machine)} and runs on {there.get(machine)}"
 
@@ -166,5 +174,7 @@ def _nothing_left(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
             yield from (
                 f"disk {volume} is left on {host}" for volume in pool.volumes.keys() - volumes
             )
+    released = text("select id from address where account is null and network is not null")
+    yield from (f"{i} was released, and nobody can take it" for i in tx.scalars(released))
     tombstones = text("select host, kind, id from manifest_item where body is null")
     yield from (f"{host} was told to forget {kind} {i}" for host, kind, i in tx.execute(tombstones))

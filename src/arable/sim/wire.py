@@ -29,6 +29,7 @@ class Wire:
     open: bool = False  # the agent has said hello on it
     have: int = 0  # what the server has sent of the manifest on this connection
     known: bool = False  # the server has heard the hello
+    owed: bool = False  # a change, even when there is nothing new
 
     def say(self, message: Hello | Report) -> None:
         """From the agent."""
@@ -52,5 +53,5 @@ class Wire:
         """The connection is gone, with all that was on it."""
         self.up.clear()
         self.down.clear()
-        self.open = self.known = False
+        self.open = self.known = self.owed = False
         self.have = 0

@@ -55,6 +55,7 @@ class World:
             (1, self._power),
             (1, self._restart_server),
             (1, self._trouble),
+            (1, self._unroute),
         ]
 
     def run(self, steps: int) -> None:
@@ -193,6 +194,13 @@ class World:
         node = self._node()
         node.faults.when = lambda _where: dice.random() < 0.1
         return f"the drivers of {node.id} begin to fail"
+
+    def _unroute(self) -> str:
+        """No routing appliance starts on a host any more, or again."""
+        node = self._node()
+        node.hardware.unroutable = "" if node.hardware.unroutable else "dnsmasq is not installed"
+        able = "starts no" if node.hardware.unroutable else "starts"
+        return f"{node.id} {able} appliances"
 
 
 def hash_of(seed: str) -> int:

@@ -21,10 +21,10 @@ from arable.store.many import among
 from arable.store.rows import raw, save_rows, stamp, stamped
 from arable.store.scope import visible
 
-_CHANGING = ("account", "network", "source_nat", "taken_at", "generation")
+_CHANGING = ("account", "network", "name", "source_nat", "taken_at", "generation")
 _COLUMNS = ("id", "zone", "range", "address", "number", *_CHANGING)
 _SELECT = raw(t.address, _COLUMNS)
-_held = attrgetter("account", "network", "source_nat")
+_held = attrgetter("account", "network", "name", "source_nat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class AddressFilter:
     zone: ZoneId | None = None
     network: NetworkId | None = None
     address: str = ""
+    name: str = ""
 
 
 def get(tx: Tx, scope: Scope, id_: AddressId, *, lock: bool = False) -> Address:
@@ -58,6 +59,7 @@ def page(
         (c.zone, where.zone),
         (c.network, where.network),
         (c.address, where.address),
+        (c.name, where.name),
     ):
         if value:
             conditions.append(column == value)
@@ -99,6 +101,13 @@ def by_text(tx: Tx, zone: ZoneId, address: str) -> Address | None:
     return None if row is None else _address(row)
 
 
+def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Address | None:
+    """The address that the account calls so."""
+    c = t.address.c
+    found = _all(tx, c.account == account, c.zone == zone, c.name == name)
+    return found[0] if found else None
+
+
 def save(tx: Tx, address: Address) -> None:
     """Keep the next generation of `address`, unless somebody got there first."""
     row = (
@@ -125,7 +134,8 @@ def _all(tx: Tx, *conditions: ColumnElement[bool], limit: int | None = None) -> 
 
 
 def _address(row: Any) -> Address:
-    (id_, zone, range_, address, number, account, network, source_nat, taken_at, generation) = row
+    (id_, zone, range_, address, number, account, network, name) = row[:8]
+    (source_nat, taken_at, generation) = row[8:]
     return Address(
         id=id_,
         zone=zone,
@@ -134,6 +144,7 @@ def _address(row: Any) -> Address:
         number=number,
         account=account,
         network=network,
+        name=name,
         source_nat=source_nat,
         taken_at=stamped(taken_at),
         generation=generation,

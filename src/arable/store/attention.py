@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import func, select, type_coerce, update
+from sqlalchemy import Select, func, select, text, type_coerce, update
 from sqlalchemy.types import Text
 
 from arable.domain.ids import (
@@ -25,8 +25,9 @@ from arable.domain.ids import (
 from arable.store import schema
 from arable.store.columns import micros
 from arable.store.database import Tx
+from arable.store.lookup import Among, Lookup
 from arable.store.many import among
-from arable.store.rows import change_rows
+from arable.store.rows import change_rows, raw
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
@@ -34,7 +35,7 @@ _m = schema.machine.c
 
 
 class MachineRow(NamedTuple):
-    """A machine as the controllers need it; `boot`, `seed` and `placement` are JSON text."""
+    """A machine as the controllers need it; `placement` and `why` are JSON text."""
 
     id: MachineId
     account: AccountId
@@ -58,16 +59,24 @@ class MachineRow(NamedTuple):
     giving_up: bool
     operation: OperationId | None
     generation: int
-    boot: str
-    seed: str
     placement: str
     why: str
 
 
-_MACHINE = select(
-    *(_m[name] for name in MachineRow._fields[:-4]),
-    *(type_coerce(_m[name], Text) for name in MachineRow._fields[-4:]),
-)
+class BootRow(NamedTuple):
+    """What a machine starts from, as JSON text."""
+
+    machine: MachineId
+    boot: str
+    seed: str
+
+
+class Landed(NamedTuple):
+    """Where a machine was placed while it was deployed, and why there, as JSON text."""
+
+    host: HostId
+    pool: PoolId
+    why: str
 
 
 class NicRow(NamedTuple):
@@ -98,25 +107,46 @@ class VolumeRow(NamedTuple):
     erasing: bool
 
 
+class Fresh(NamedTuple):
+    """A machine that is about to be kept, with all that a host has to be told of it."""
+
+    machine: MachineRow
+    boot: BootRow
+    nics: list[NicRow]
+    volumes: list[VolumeRow]
+
+
+# Word for word as the index has it: of the column alone SQLAlchemy makes `attention = 1` for SQLite, which would then
+# look through every machine.
+_WANTS = text("machine.attention")
+_MACHINE = raw(schema.machine, MachineRow._fields)
+_machines = Lookup(lambda among: _MACHINE.where(among(_m.id)).order_by(_m.id).with_for_update())
+_boots = Lookup(
+    lambda among: raw(schema.machine_boot, BootRow._fields).where(
+        among(schema.machine_boot.c.machine)
+    )
+)
+
+
 def machines(tx: Tx, limit: int) -> list[MachineRow]:
     """Machines that want attention, oldest first, locked."""
-    query = _MACHINE.where(_m.attention).order_by(_m.id).limit(limit).with_for_update()
+    query = _MACHINE.where(_WANTS).order_by(_m.id).limit(limit).with_for_update()
     return _rows(MachineRow, tx.execute(query).all())
 
 
 def machines_by_id(tx: Tx, ids: Iterable[str]) -> dict[MachineId, MachineRow]:
     """These machines, those that exist, locked."""
-    found = _rows(
-        MachineRow,
-        tx.execute(_MACHINE.where(among(tx, _m.id, ids)).order_by(_m.id).with_for_update()).all(),
-    )
-    return {row.id: row for row in found}
+    return {row.id: row for row in _rows(MachineRow, _machines.rows(tx, ids))}
 
 
-def nics(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[NicRow]]:
-    """The NICs of these machines, in order of position."""
+def boots(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, BootRow]:
+    """What each of these machines starts from."""
+    return {row.machine: row for row in _rows(BootRow, _boots.rows(tx, of))}
+
+
+def _nics_among(among: Among) -> Select[Any]:
     nic, network = schema.nic.c, schema.network.c
-    query = (
+    return (
         select(
             nic.id,
             nic.machine,
@@ -129,16 +159,22 @@ def nics(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[NicRow]]:
             network.appliance_state,
         )
         .join(schema.network, network.id == nic.network)
-        .where(among(tx, nic.machine, of))
+        .where(among(nic.machine))
         .order_by(nic.machine, nic.position)
     )
-    return _grouped(_rows(NicRow, tx.execute(query).all()))
 
 
-def volumes(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[VolumeRow]]:
-    """The volumes of these machines, in order of position."""
+_nics = Lookup(_nics_among)
+
+
+def nics(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[NicRow]]:
+    """The NICs of these machines, in order of position."""
+    return _grouped(_rows(NicRow, _nics.rows(tx, of)))
+
+
+def _volumes_among(among: Among) -> Select[Any]:
     volume, pool = schema.volume.c, schema.pool.c
-    query = (
+    return (
         select(
             volume.id,
             volume.machine,
@@ -151,17 +187,29 @@ def volumes(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[VolumeRow]]
             volume.erasing,
         )
         .select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
-        .where(among(tx, volume.machine, of))
+        .where(among(volume.machine))
         .order_by(volume.machine, volume.position)
     )
-    return _grouped(_rows(VolumeRow, tx.execute(query).all()))
+
+
+_volumes = Lookup(_volumes_among)
+
+
+def volumes(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[VolumeRow]]:
+    """The volumes of these machines, in order of position."""
+    return _grouped(_rows(VolumeRow, _volumes.rows(tx, of)))
+
+
+_pools = Lookup(
+    lambda among: select(schema.host.c.id, schema.host.c.pool).where(
+        among(schema.host.c.id), schema.host.c.pool.is_not(None)
+    )
+)
 
 
 def local_pools(tx: Tx, hosts: Iterable[HostId]) -> dict[HostId, PoolId]:
     """Each host's local pool."""
-    host = schema.host.c
-    query = select(host.id, host.pool).where(among(tx, host.id, hosts), host.pool.is_not(None))
-    return {at: pool for at, pool in tx.execute(query) if pool}
+    return dict(_pools.rows(tx, hosts))
 
 
 _MACHINE_COLUMNS = frozenset(_m.keys())
@@ -179,6 +227,14 @@ def change_machines(tx: Tx, columns: Sequence[str], rows: Sequence[dict[str, Any
         raise ValueError(f"no such columns: {sorted(unknown)}")
     values = itemgetter(*columns, "id")
     change_rows(tx, schema.machine, tuple(columns), [values(row) for row in rows])
+
+
+_ARRIVED = ("state", "ran", "tries", "operation", "why", "generation", "changed_at")
+
+
+def note_running(tx: Tx, rows: Sequence[tuple[Any, ...]]) -> None:
+    """What becomes of most machines, by a statement that touches no column of an index: its columns, then the id."""
+    change_rows(tx, schema.machine, _ARRIVED, rows)
 
 
 def adopt_volumes(tx: Tx, pairs: Sequence[tuple[PoolId, VolumeRow]]) -> None:
@@ -226,6 +282,8 @@ def remove_machines(tx: Tx, ids: Sequence[MachineId]) -> None:
     tx.execute(member.delete().where(among(tx, member.c.machine, ids)))
     usage = schema.machine_usage
     tx.execute(usage.delete().where(among(tx, usage.c.machine, ids)))
+    boot = schema.machine_boot
+    tx.execute(boot.delete().where(among(tx, boot.c.machine, ids)))
     tx.execute(schema.machine.delete().where(among(tx, _m.id, ids)))
 
 

@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, func, select
 
 from arable.domain.access import Scope
 from arable.store import schema as t
 from arable.store.database import Tx
+from arable.store.rows import insert_rows, stamp
 from arable.store.scope import visible
+
+_WORDS = ("account", "user", "via", "source", "request", "action", "target", "outcome")
+_ADDED = ("at", *_WORDS)
+_words = attrgetter(*_WORDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +49,7 @@ class AuditFilter:
 
 def add_many(tx: Tx, entries: Sequence[Entry]) -> None:
     """Write them down."""
-    if entries:
-        tx.execute(
-            insert(t.audit),
-            [
-                {
-                    "at": each.at,
-                    "account": each.account,
-                    "user": each.user,
-                    "via": each.via,
-                    "source": each.source,
-                    "request": each.request,
-                    "action": each.action,
-                    "target": each.target,
-                    "outcome": each.outcome,
-                }
-                for each in entries
-            ],
-        )
+    insert_rows(tx, t.audit, _ADDED, [(stamp(each.at), *_words(each)) for each in entries])
 
 
 def page(

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from arable.domain.errors import Conflict, Unavailable
 
@@ -22,11 +23,14 @@ _WRITES = "arable-writes"
 
 
 class Database:
-    """Opens transactions. Cheap to share between threads, except in memory, where one thread must do everything."""
+    """Opens transactions. Cheap to share between threads, except in memory, where one thread must do everything.
 
-    def __init__(self, url: str) -> None:
+    `name`: whose they are.
+    """
+
+    def __init__(self, url: str, name: str = "") -> None:
         self.url = url
-        self.engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url)
+        self.engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url, name)
 
     @property
     def is_sqlite(self) -> bool:
@@ -55,11 +59,11 @@ class Database:
             yield
         except IntegrityError as error:
             raise Conflict(
-                "this collides with something that is there already", detail=str(error)
+                "this collides with something that is there already", detail=said(error)
             ) from error
         except DBAPIError as error:
             busy = self.is_sqlite and "locked" in str(error.orig)
-            if error.connection_invalidated or busy:
+            if error.connection_invalidated or busy or _gone(error):
                 raise Unavailable("the database does not answer", detail=str(error)) from error
             raise
 
@@ -68,10 +72,33 @@ class Database:
         self.engine.dispose()
 
 
+def _gone(error: DBAPIError) -> bool:
+    """Whether PostgreSQL can't be reached, ends our session (its SQLSTATE classes 08 and 57), or may not be written."""
+    if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
+        return True
+    if not isinstance(error, (OperationalError, InterfaceError)):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(error.orig, psycopg.Error) and (state is None or state[:2] in {"08", "57"})
+
+
+def said(error: DBAPIError) -> str:
+    """What the database said, for a log: not the values, which PostgreSQL's details repeat; they may be secrets."""
+    diag = getattr(error.orig, "diag", None)
+    if diag is None:
+        return str(error.orig)
+    return f"{diag.message_primary} ({diag.constraint_name})"
+
+
 def _sqlite(url: str) -> Engine:
     memory = url in ("sqlite://", "sqlite:///:memory:")
     options: dict[str, Any] = {"poolclass": StaticPool} if memory else {"pool_size": 8}
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
+    engine = create_engine(
+        url,
+        connect_args={"check_same_thread": False, "timeout": 30},
+        hide_parameters=True,
+        **options,
+    )
 
     @event.listens_for(engine, "connect")
     def _opened(raw: sqlite3.Connection, _record: object) -> None:
@@ -93,5 +120,17 @@ def _sqlite(url: str) -> Engine:
     return engine
 
 
-def _postgresql(url: str) -> Engine:
-    return create_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
+def _postgresql(url: str, name: str) -> Engine:
+    """`name` is what PostgreSQL calls our sessions: by it others end those of a server that stands still."""
+    return create_engine(
+        url,
+        pool_size=8,
+        max_overflow=8,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "application_name": name or "arable",
+            "connect_timeout": 5,
+            "tcp_user_timeout": 10_000,  # ms that what was sent may stay unacknowledged
+        },
+    )

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from sqlalchemy import bindparam
+
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
 from arable.domain.farm import Farm
 from arable.domain.ids import AccountId, FarmId, ZoneId
+from arable.store import holdings
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
-from arable.store.many import among
+from arable.store.lookup import Lookup
 from arable.store.rows import insert_rows, raw, stamp
 from arable.store.scope import visible
 
@@ -65,14 +68,23 @@ def named_by(
     tx: Tx, accounts: Iterable[AccountId], zone: ZoneId, name: str
 ) -> dict[AccountId, Farm]:
     """The farms of this name of many accounts, those that have one."""
-    c = t.farm.c
-    query = _SELECT.where(among(tx, c.account, accounts), c.zone == zone, c.name == name)
-    return {farm.account: farm for farm in map(_farm, tx.execute(query).all())}
+    rows = _named_by.rows(tx, accounts, zone=zone, name=name)
+    return {farm.account: farm for farm in map(_farm, rows)}
+
+
+_named_by = Lookup(
+    lambda among: _SELECT.where(
+        among(t.farm.c.account),
+        t.farm.c.zone == bindparam("zone"),
+        t.farm.c.name == bindparam("name"),
+    )
+)
 
 
 def add(tx: Tx, farm: Farm) -> None:
     """Keep a new farm."""
     insert_rows(tx, t.farm, _COLUMNS, [(*_row(farm), stamp(farm.created_at))])
+    holdings.wanting(tx)
 
 
 def _farm(row: Any) -> Farm:

@@ -7,13 +7,14 @@ it, and no list or answer can carry it.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
+    Select,
     Text,
-    TextClause,
     select,
     text,
     type_coerce,
@@ -28,13 +29,17 @@ from arable.domain.ids import (
     FarmId,
     GroupId,
     HostId,
+    ImageId,
     MachineId,
     NetworkId,
+    OfferingId,
+    OperationId,
     ZoneId,
 )
-from arable.domain.machine import Boot, Machine, MachineState, MachineWish
+from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.manifest import Seed
 from arable.store import schema as t
+from arable.store.attention import BootRow
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.many import among
@@ -42,7 +47,7 @@ from arable.store.rows import insert_rows, json_text, raw, save_rows, stamp, sta
 from arable.store.scope import visible
 
 # What controllers alone write (`ran` and its like) is read and never written here.
-_FIXED = ("id", "account", "farm", "zone", "image", "image_version", "boot", "created_at")
+_FIXED = ("id", "account", "farm", "zone", "image", "image_version", "created_at")
 _CHANGING = (
     *("name", "state", "wish", "host", "attention", "offering"),
     *("cpus", "cpu_mhz", "memory_mib", "disk_mib"),
@@ -51,23 +56,22 @@ _CHANGING = (
     *("destroyed_at", "generation", "changed_at"),
 )
 _COLUMNS = (*_FIXED, *_CHANGING, "ran")
-_ADDED = (*_FIXED, *_CHANGING, "seed")
-_FIRST = attrgetter("id", "account", "farm", "zone", "image", "image_version")
 _SIZES = attrgetter(
     *("offering", "cpus", "cpu_mhz", "memory_mib", "disk_mib"),
     *("network_kbps", "disk_iops", "disk_bytes_per_second"),
 )
-_boot = msgspec.json.Decoder(Boot).decode
 _placement = msgspec.json.Decoder(Placement).decode
 _why = msgspec.json.Decoder(dict[str, Any]).decode
 _seed = msgspec.json.Decoder(Seed).decode
-_BOOT, _PLACEMENT = Boot(), Placement()
+_PLACEMENT = Placement()
 _STATES = {state.value: state for state in MachineState}
 _WISHES = {wish.value: wish for wish in MachineWish}
 
 # To the letter as the indexes have them: as an expression of SQLAlchemy's, SQLite would be given `… = 1` and not see it.
 _LIVES = text("machine.wish in ('running', 'stopped')")
 _SELECT = raw(t.machine, _COLUMNS)
+# Made once: an alias is a copy of every column, in circles that only the collector takes apart.
+_BEGIN, _OTHER = t.machine.alias("begin"), t.machine.alias("other")
 _TAKEN = """
     select m.account, m.zone, m.name from {asked} as asked
     cross join machine m
@@ -93,7 +97,6 @@ class MachineFilter:
     farm: FarmId | None = None
     group: GroupId | None = None
     host: HostId | None = None
-    living: bool = False  # without those that are on their way out
 
 
 def get(tx: Tx, scope: Scope, id_: MachineId, *, lock: bool = False) -> Machine:
@@ -121,10 +124,17 @@ def page(
     tx: Tx, scope: Scope, where: MachineFilter, *, after: str | None = None, limit: int = 100
 ) -> list[Machine]:
     """By key, not by offset: page 900 costs what page 1 costs."""
-    query = _SELECT.where(*_conditions(scope, where)).order_by(t.machine.c.id).limit(limit)
-    if after:
-        query = query.where(t.machine.c.id > after)
-    return [_machine(row) for row in tx.execute(query)]
+    c = t.machine.c
+    if not where.prefix:
+        return _read(
+            tx,
+            _narrowed(_SELECT, _conditions(scope, where, t.machine, c.account), c.id, after, limit),
+        )
+    # Few names or many may begin so. The page is found among what an index of names holds, and only then read. Account
+    # and id are expressions there: by an index of theirs, databases would walk over all the other machines.
+    conditions = _conditions(scope, where, _BEGIN, _BEGIN.c.account + "")
+    chosen = _narrowed(select(_BEGIN.c.id), conditions, _BEGIN.c.id + "", after, limit)
+    return _read(tx, _SELECT.where(c.id.in_(chosen)).order_by(c.id))
 
 
 def by_ids(tx: Tx, ids: Iterable[MachineId], *, lock: bool = False) -> dict[MachineId, Machine]:
@@ -156,36 +166,52 @@ def names_taken_by(
 
 def seed(tx: Tx, id_: MachineId) -> Seed:
     """A machine's cloud-init data."""
-    query = select(type_coerce(t.machine.c.seed, Text)).where(t.machine.c.id == id_)
+    boot = t.machine_boot.c
+    query = select(type_coerce(boot.seed, Text)).where(boot.machine == id_)
     return _seed(tx.execute(query).scalar_one())
 
 
 def save_seed(tx: Tx, id_: MachineId, told: Seed) -> None:
     """Other cloud-init data; whoever saves the machine counts the generation."""
-    tx.execute(update(t.machine).where(t.machine.c.id == id_).values(seed=told))
+    boot = t.machine_boot
+    tx.execute(update(boot).where(boot.c.machine == id_).values(seed=told))
 
 
-def add_many(tx: Tx, machines: Sequence[Machine], seeds: Mapping[MachineId, Seed]) -> None:
-    """Keep new machines."""
-    texts: dict[int, str] = {}  # by identity: the machines of one call share these values
+class NewMachine(NamedTuple):
+    """A machine as its row begins, in the form of its columns; the others have their defaults."""
 
-    def once(value: Any) -> str:
-        found = texts.get(id(value))
-        if found is None:
-            found = texts[id(value)] = json_text(value)
-        return found
+    id: MachineId
+    account: AccountId
+    farm: FarmId
+    zone: ZoneId
+    name: str
+    state: str
+    wish: str
+    host: HostId | None
+    attention: bool
+    offering: OfferingId
+    cpus: int
+    cpu_mhz: int
+    memory_mib: int
+    disk_mib: int
+    network_kbps: int
+    disk_iops: int
+    disk_bytes_per_second: int
+    image: ImageId | None
+    image_version: int | None
+    placement: str
+    operation: OperationId | None
+    told: int
+    why: str
+    generation: int
+    created_at: int
+    changed_at: int
 
-    rows = [
-        (
-            *_FIRST(machine),
-            once(machine.boot),
-            stamp(machine.created_at),
-            *_changing(machine, once),
-            json_text(seeds[machine.id]),
-        )
-        for machine in machines
-    ]
-    insert_rows(tx, t.machine, _ADDED, rows)
+
+def add_many(tx: Tx, machines: Sequence[NewMachine], boots: Sequence[BootRow]) -> None:
+    """Keep new machines, and what each starts from."""
+    insert_rows(tx, t.machine, NewMachine._fields, machines)
+    insert_rows(tx, t.machine_boot, BootRow._fields, boots)
 
 
 def save(tx: Tx, machine: Machine) -> None:
@@ -206,7 +232,6 @@ def save_many(tx: Tx, machines: Sequence[Machine]) -> None:
         )
 
 
-_RESTS = text(f"machine.{t.RESTING}")
 _RESTING = frozenset(
     {
         MachineState.STOPPING,
@@ -218,34 +243,46 @@ _RESTING = frozenset(
 )
 
 
-def _conditions(scope: Scope, where: MachineFilter) -> list[ColumnElement[bool] | TextClause]:
-    c = t.machine.c
-    found: list[ColumnElement[bool] | TextClause] = [*visible(c.account, scope)]
+def _narrowed(
+    query: Select[Any],
+    conditions: list[ColumnElement[bool]],
+    key: ColumnElement[str],
+    after: str | None,
+    limit: int,
+) -> Select[Any]:
+    found = query.where(*conditions).order_by(key).limit(limit)
+    return found.where(key > after) if after else found
+
+
+def _read(tx: Tx, query: Select[Any]) -> list[Machine]:
+    return [_machine(row) for row in tx.execute(query)]
+
+
+def _conditions(
+    scope: Scope, where: MachineFilter, of: FromClause, account: ColumnElement[str]
+) -> list[ColumnElement[bool]]:
+    c = of.c
+    found: list[ColumnElement[bool]] = [*visible(account, scope)]
     for column, value in (
-        (c.account, where.account),
+        (account, where.account),
         (c.zone, where.zone),
         (c.farm, where.farm),
         (c.host, where.host),
     ):
         if value:
             found.append(column == value)
-    # Names are looked up on their own: few machines have one, and a list in order of id would otherwise walk over all
-    # the others, as databases like to when they don't know how few.
-    other = t.machine.alias("other")
     if where.states:
         states = sorted(where.states)
         # One alone as an equation: only then does an index by state and id also give the order.
-        found.append(c.state.in_(states) if len(states) > 1 else c.state == states[0])
-        if _RESTING.issuperset(where.states):
-            found.append(_RESTS)
-    if where.living:
-        found.append(_LIVES)
+        state = c.resting if _RESTING.issuperset(where.states) else c.state
+        found.append(state.in_(states) if len(states) > 1 else state == states[0])
     if where.name:
-        found.append(c.id.in_(select(other.c.id).where(other.c.name == where.name)))
+        # Looked up on its own: few machines have it, and a list in order of id would otherwise walk over all the
+        # others, as databases like to when they don't know how few.
+        found.append(c.id.in_(select(_OTHER.c.id).where(_OTHER.c.name == where.name)))
     if where.prefix:
         after = where.prefix[:-1] + chr(ord(where.prefix[-1]) + 1)
-        named = select(other.c.id).where(other.c.name >= where.prefix, other.c.name < after)
-        found.append(c.id.in_(named))
+        found += [c.name >= where.prefix, c.name < after]
     if where.network:
         members = select(t.nic.c.machine).where(t.nic.c.network == where.network)
         found.append(c.id.in_(members))
@@ -278,10 +315,9 @@ def _changing(machine: Machine, as_json: Any) -> tuple[Any, ...]:
 def _machine(row: Any) -> Machine:
     """Fields and columns have the same names. Past `__init__`: of a frozen value it costs as much as the query."""
     values = dict(zip(_COLUMNS, row, strict=True))
-    boot, placement, why = values["boot"], values["placement"], values["why"]
+    placement, why = values["placement"], values["why"]
     values["state"] = _STATES[values["state"]]
     values["wish"] = _WISHES[values["wish"]]
-    values["boot"] = _BOOT if boot == "{}" else _boot(boot)
     values["placement"] = _PLACEMENT if placement == "{}" else _placement(placement)
     values["why"] = {} if why == "{}" else _why(why)
     values["destroyed_at"] = stamped(values["destroyed_at"])

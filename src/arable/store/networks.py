@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, bindparam, func
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
@@ -14,7 +14,7 @@ from arable.domain.network import ApplianceState, Network, NetworkState
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
-from arable.store.many import among
+from arable.store.lookup import Lookup
 from arable.store.rows import change_rows, insert_rows, raw, save_rows, stamp, stamped
 from arable.store.scope import visible
 
@@ -76,9 +76,14 @@ def page(
 
 def by_ids(tx: Tx, ids: Iterable[NetworkId], *, lock: bool = False) -> dict[NetworkId, Network]:
     """Those of these that are there. No scope narrows it: the caller compares accounts, or is a controller."""
-    query = _SELECT.where(among(tx, t.network.c.id, ids)).order_by(t.network.c.id)
-    rows = tx.execute(query.with_for_update() if lock else query)
+    rows = (_held if lock else _by_id).rows(tx, ids)
     return {network.id: network for network in map(_network, rows)}
+
+
+_by_id = Lookup(lambda among: _SELECT.where(among(t.network.c.id)).order_by(t.network.c.id))
+_held = Lookup(
+    lambda among: _SELECT.where(among(t.network.c.id)).order_by(t.network.c.id).with_for_update()
+)
 
 
 def of_account(tx: Tx, account: AccountId, zone: ZoneId) -> list[Network]:
@@ -97,9 +102,17 @@ def named_by(
     tx: Tx, accounts: Iterable[AccountId], zone: ZoneId, name: str
 ) -> dict[AccountId, Network]:
     """The networks of this name of many accounts, those that have one."""
-    c = t.network.c
-    found = _all(tx, among(tx, c.account, accounts), c.zone == zone, c.name == name)
-    return {network.account: network for network in found}
+    rows = _named_by.rows(tx, accounts, zone=zone, name=name)
+    return {network.account: network for network in map(_network, rows)}
+
+
+_named_by = Lookup(
+    lambda among: _SELECT.where(
+        among(t.network.c.account),
+        t.network.c.zone == bindparam("zone"),
+        t.network.c.name == bindparam("name"),
+    )
+)
 
 
 def add(tx: Tx, network: Network) -> None:

@@ -3,6 +3,7 @@
 A nudge is a hint and carries no truth: losing one costs time (until the next timer), never a result.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from arable.store.database import Tx
@@ -21,6 +22,11 @@ class Nudges:
 def nudge(tx: Tx, topic: str) -> None:
     """Whoever listens to `topic` should look again after the commit."""
     _of(tx).topics.add(topic)
+
+
+def nudge_all(tx: Tx, topics: Iterable[str]) -> None:
+    """The same for many."""
+    _of(tx).topics.update(topics)
 
 
 def nudge_hosts(tx: Tx, hosts: set[str]) -> None:

@@ -1,9 +1,9 @@
 """Operations as rows: begun by services, settled by controllers in batches, read by whoever waits for them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Row, update
@@ -16,12 +16,13 @@ from arable.domain.operation import Operation, OperationState, Step
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
-from arable.store.many import among
-from arable.store.nudges import nudge
+from arable.store.lookup import Lookup
+from arable.store.nudges import nudge_all
 from arable.store.rows import change_rows, insert_rows, json_text, raw, stamp
 from arable.store.scope import visible
 
 _STEPS = 50  # kept of one operation: its first ones and its last
+_SURELY_FEW = 40 * (_STEPS - 2)  # characters: no step is shorter than 40
 _CAUSES = 20  # failures kept of one operation
 
 _ADDED = (
@@ -95,12 +96,10 @@ def page(
 
 def advance_many(tx: Tx, steps: Mapping[OperationId, str], at: datetime) -> None:
     """Note what happened on the way; operations that have ended or gone are passed over."""
-    changed = []
-    for now in _locked(tx, steps):
-        told = json_text(_steps(now.steps, Step(at, steps[now.id])))
-        changed.append((told, stamp(at), now.id))
-        nudge(tx, topic(now.id))
+    told = _Telling(at)
+    changed = [(told.more(now.steps, steps[now.id]), stamp(at), now.id) for now in _held(tx, steps)]
     change_rows(tx, t.operation, ("steps", "changed_at"), changed)
+    nudge_all(tx, (topic(row[-1]) for row in changed))
 
 
 def advance(tx: Tx, operation: OperationId, step: str, at: datetime) -> None:
@@ -108,38 +107,20 @@ def advance(tx: Tx, operation: OperationId, step: str, at: datetime) -> None:
     advance_many(tx, {operation: step}, at)
 
 
-def settle_many(
-    tx: Tx, settled: Mapping[OperationId, tuple[int, Failed]], at: datetime
-) -> list[Operation]:
+def settle_many(tx: Tx, settled: Mapping[OperationId, tuple[int, Failed]], at: datetime) -> None:
     """So many parts of each have come to their end, the last of them perhaps by a failure.
 
-    An operation ends with its last part: `done`, or `failed` when any part failed. Answers with those that ended.
+    An operation ends with its last part: `done`, or `failed` when any part failed.
     """
-    changed: list[tuple[Any, ...]] = []
-    ended: list[Operation] = []
-    for now in _locked(tx, settled):
-        count, failed = settled[now.id]
-        after = _settled(now, count, failed, at)
-        changed.append(
-            (
-                after.state.value,
-                after.pending,
-                json_text(_steps(after.steps)),
-                None if after.error is None else json_text(after.error),
-                stamp(at),
-                after.id,
-            )
-        )
-        if after.state is not OperationState.RUNNING:
-            ended.append(after)
-        nudge(tx, topic(after.id))
+    told = _Telling(at)
+    changed = [_settled(now, *settled[now.id], told) for now in _held(tx, settled)]
     change_rows(tx, t.operation, _SETTLED, changed)
-    return ended
+    nudge_all(tx, (topic(row[-1]) for row in changed))
 
 
 def finish(tx: Tx, operation: OperationId, at: datetime, result: Any = None) -> None:
     """All of it is done."""
-    for now in _locked(tx, [operation]):
+    for now in _held(tx, [operation]):
         if result is not None:
             tx.execute(
                 update(t.operation).where(t.operation.c.id == operation).values(result=result)
@@ -149,37 +130,58 @@ def finish(tx: Tx, operation: OperationId, at: datetime, result: Any = None) -> 
 
 def fail(tx: Tx, operation: OperationId, at: datetime, error: Failure | CloudError) -> None:
     """It can't be done, and nothing more will come of it."""
-    for now in _locked(tx, [operation]):
+    for now in _held(tx, [operation]):
         settle_many(tx, {operation: (now.pending, error)}, at)
 
 
-def _settled(now: Operation, count: int, failed: Failed, at: datetime) -> Operation:
+class _Running(NamedTuple):
+    """Of an operation that is not over; steps and error are JSON text."""
+
+    id: OperationId
+    pending: int
+    steps: str
+    error: str | None
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Adds steps to those that are kept, as text: they are all told at the same moment, and few differ."""
+
+    at: datetime
+    _steps: dict[str, str] = field(default_factory=dict)
+
+    def more(self, steps: str, *texts: str) -> str:
+        """These steps and more."""
+        if len(steps) > _SURELY_FEW:
+            return json_text(_few(_read_steps(steps), *(Step(self.at, text) for text in texts)))
+        parts = [steps[1:-1]] if steps != "[]" else []
+        return f"[{','.join((*parts, *map(self._step, texts)))}]"
+
+    def _step(self, text: str) -> str:
+        if text not in self._steps:
+            self._steps[text] = json_text(Step(self.at, text))
+        return self._steps[text]
+
+
+def _settled(now: _Running, count: int, failed: Failed, told: _Telling) -> tuple[Any, ...]:
+    """Its columns after that, and its id."""
     pending = max(now.pending - count, 0)
-    error = now.error
+    error = None if now.error is None else _read_failure(now.error)
+    steps = []
     if failed is not None:
         error = _with(error, failed if isinstance(failed, Failure) else failure(failed))
-    steps = now.steps
-    if failed is not None and error is not None:
-        last = error.causes[-1].text if error.causes else error.text
-        steps = (*steps, Step(at, f"failed: {last}"))
-    state = now.state
+        steps.append(f"failed: {error.causes[-1].text if error.causes else error.text}")
+    state = OperationState.RUNNING
     if pending == 0:
         state = OperationState.DONE if error is None else OperationState.FAILED
-        steps = (*steps, Step(at, str(state)))
-    return Operation(
-        id=now.id,
-        account=now.account,
-        user=now.user,
-        kind=now.kind,
-        target=now.target,
-        state=state,
-        total=now.total,
-        pending=pending,
-        steps=steps,
-        result=now.result,
-        error=error,
-        created_at=now.created_at,
-        changed_at=at,
+        steps.append(str(state))
+    return (
+        state.value,
+        pending,
+        told.more(now.steps, *steps) if steps else now.steps,
+        None if error is None else json_text(error),
+        stamp(told.at),
+        now.id,
     )
 
 
@@ -193,20 +195,20 @@ def _with(error: Failure | None, more: Failure) -> Failure:
     return Failure("several", "parts of this failed, for several reasons", None, (*known, more))
 
 
-def _locked(
-    tx: Tx, operations: Mapping[OperationId, Any] | Sequence[OperationId]
-) -> list[Operation]:
-    """The running ones among these, held until the end of the transaction, in the order of ids."""
-    if not operations:
-        return []
-    rows = tx.execute(
-        _SELECT.where(
-            among(tx, t.operation.c.id, operations), t.operation.c.state == OperationState.RUNNING
-        )
+_lookup = Lookup(
+    lambda among: (
+        raw(t.operation, _Running._fields)
+        .where(among(t.operation.c.id), t.operation.c.state == OperationState.RUNNING.value)
         .order_by(t.operation.c.id)
-        .with_for_update(of=t.operation)
-    ).all()
-    return [_operation(row) for row in rows]
+        .with_for_update()
+    )
+)
+
+
+def _held(tx: Tx, operations: Iterable[OperationId]) -> list[_Running]:
+    """The running ones among these, held until the end of the transaction, in the order of ids."""
+    ids = list(operations)
+    return [_Running._make(row) for row in _lookup.rows(tx, ids)] if ids else []
 
 
 def _row(operation: Operation) -> tuple[Any, ...]:
@@ -219,7 +221,7 @@ def _row(operation: Operation) -> tuple[Any, ...]:
         operation.state.value,
         operation.total,
         operation.pending,
-        json_text(_steps(operation.steps)) if operation.steps else "[]",
+        json_text(_few(operation.steps)) if operation.steps else "[]",
         "{}" if operation.result is None else json_text(operation.result),
         None if operation.error is None else json_text(operation.error),
         stamp(operation.created_at),
@@ -227,7 +229,7 @@ def _row(operation: Operation) -> tuple[Any, ...]:
     )
 
 
-def _steps(steps: Sequence[Step], *more: Step) -> list[Step]:
+def _few(steps: Sequence[Step], *more: Step) -> list[Step]:
     every = [*steps, *more]
     if len(every) > _STEPS:
         every = every[: _STEPS // 2] + every[-_STEPS // 2 :]

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import select, text
 
 from arable.domain.host import HostState
-from arable.domain.ids import HostId, MachineId, PodId, ZoneId
+from arable.domain.ids import HostId, MachineId, PodId, PoolId, ZoneId
 from arable.domain.units import Size
 from arable.store import schema
 from arable.store.database import Tx
@@ -17,7 +17,7 @@ _HOSTS = """
     select h.id, h.name, h.pod, h.state, h.maintenance, h.roles, h.tags, p.enabled,
            h.cpu_mhz * h.cpu_percent / 100, h.memory_mib * h.memory_percent / 100,
            h.disk_mib * h.disk_percent / 100,
-           h.reserved_cpu_mhz, h.reserved_memory_mib, h.reserved_disk_mib, h.machines
+           h.reserved_cpu_mhz, h.reserved_memory_mib, h.reserved_disk_mib, h.machines, h.pool, h.generation
     from host h join pod p on p.id = h.pod where h.zone = :zone
 """
 _hosts = text(_HOSTS)
@@ -36,6 +36,8 @@ class HostSeen(msgspec.Struct, frozen=True, gc=False):
     roles: frozenset[str]
     refuses: str
     machines: int
+    pool: PoolId | None
+    generation: int
 
 
 def hosts(tx: Tx, zone: ZoneId) -> list[HostSeen]:
@@ -52,7 +54,7 @@ def hosts(tx: Tx, zone: ZoneId) -> list[HostSeen]:
 
     for row in tx.execute(_hosts, {"zone": zone}).all():
         (id_, name, pod, state, maintenance, roles, tags, enabled) = row[:8]
-        mhz, memory, disk, used_mhz, used_memory, used_disk, machines = row[8:]
+        mhz, memory, disk, used_mhz, used_memory, used_disk, machines = row[8:15]
         refuses = ""
         if state != HostState.UP:
             refuses = f"is {state}"
@@ -72,6 +74,7 @@ def hosts(tx: Tx, zone: ZoneId) -> list[HostSeen]:
                 words(roles),
                 refuses,
                 machines,
+                *row[15:],
             )
         )
     return found

@@ -1,10 +1,10 @@
 """What the appliance controllers read and write: networks with all that their routing appliances are told."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import and_, exists, func, or_, select, type_coerce, update
+from sqlalchemy import and_, exists, func, or_, select, text, type_coerce, update
 from sqlalchemy.types import Text
 
 from arable.domain.ids import AccountId, HostId, NetworkId, NicId, OperationId, ZoneId
@@ -21,7 +21,7 @@ _n, _z = schema.network.c, schema.zone.c
 
 
 class NetworkRow(NamedTuple):
-    """A network, and what its zone says; `resolvers` is JSON text."""
+    """A network, and what its zone says; `appliance_failed` and `resolvers` are JSON text."""
 
     id: NetworkId
     account: AccountId
@@ -36,11 +36,14 @@ class NetworkRow(NamedTuple):
     appliance_state: str
     attention: bool
     generation: int
+    appliance_failed: str
     resolvers: str
 
 
 _NETWORK = select(
-    *(_n[name] for name in NetworkRow._fields[:-1]), type_coerce(_z.resolvers, Text)
+    *(_n[name] for name in NetworkRow._fields[:-2]),
+    type_coerce(_n.appliance_failed, Text),
+    type_coerce(_z.resolvers, Text),
 ).join(schema.zone, _z.id == _n.zone)
 
 
@@ -88,7 +91,7 @@ def networks_by_id(tx: Tx, ids: Iterable[NetworkId]) -> list[NetworkRow]:
 
 def networks_with_attention(tx: Tx, limit: int) -> list[NetworkRow]:
     """Networks that changed since their appliance was told."""
-    query = _NETWORK.where(_n.attention).order_by(_n.id).limit(limit)
+    query = _NETWORK.where(text("network.attention")).order_by(_n.id).limit(limit)
     return _rows(NetworkRow, tx.execute(query).all())
 
 
@@ -199,6 +202,11 @@ def set_appliance(
     )
 
 
+def note_failed(tx: Tx, network: NetworkId, told: Mapping[HostId, str]) -> None:
+    """Which hosts could not start a network's appliance, and why; empty: all of them count again."""
+    tx.execute(update(schema.network).where(_n.id == network).values(appliance_failed=dict(told)))
+
+
 def note_busy(tx: Tx, networks: Sequence[NetworkId]) -> None:
     """These networks' appliances have something to do."""
     if networks:
@@ -229,6 +237,13 @@ def mark_idle(tx: Tx, at: datetime) -> None:
         update(network).where(running, _n.idle_since.is_(None), ~_busy()).values(idle_since=at)
     )
     tx.execute(update(network).where(_n.idle_since.is_not(None), _busy()).values(idle_since=None))
+
+
+def forgive(tx: Tx) -> None:
+    """What hosts failed to start for those who waited need not fail for who comes next: forget it when nobody waits."""
+    absent = _n.appliance_state == ApplianceState.ABSENT
+    held = update(schema.network).where(absent, _n.appliance_failed != {}, ~_busy())
+    tx.execute(held.values(appliance_failed={}))
 
 
 def idle_since_before(tx: Tx, limit: datetime, most: int) -> list[NetworkRow]:

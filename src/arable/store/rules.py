@@ -1,18 +1,20 @@
 """How the rules of routing appliances are kept."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, select
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
-from arable.domain.ids import AccountId, AddressId, NetworkId, NicId, RuleId
+from arable.domain.ids import AccountId, AddressId, MachineId, NetworkId, NicId, RuleId
 from arable.domain.manifest import Direction, Protocol
 from arable.domain.network import Rule, RuleKind
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
+from arable.store.many import among
 from arable.store.rows import insert_rows, raw, stamp
 from arable.store.scope import visible
 
@@ -62,6 +64,29 @@ def page(
         conditions.append(c.id > after)
     query = _SELECT.where(*conditions).order_by(c.id).limit(limit)
     return [_rule(row) for row in tx.execute(query)]
+
+
+class Ends(NamedTuple):
+    """What a rule is about, as people know it."""
+
+    public: str | None  # the public address
+    machine: MachineId | None
+    machine_name: str | None
+
+
+def ends(tx: Tx, ids: Iterable[RuleId]) -> dict[RuleId, Ends]:
+    """The ends of these rules."""
+    rule, address, nic, machine = t.rule.c, t.address.c, t.nic.c, t.machine.c
+    query = (
+        select(rule.id, address.address, machine.id, machine.name)
+        .select_from(
+            t.rule.outerjoin(t.address, address.id == rule.address)
+            .outerjoin(t.nic, nic.id == rule.nic)
+            .outerjoin(t.machine, machine.id == nic.machine)
+        )
+        .where(among(tx, rule.id, ids))
+    )
+    return {id_: Ends(*rest) for id_, *rest in tx.execute(query)}
 
 
 def any_of_address(tx: Tx, address: AddressId) -> bool:

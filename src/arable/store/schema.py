@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     ForeignKey,
     Index,
     Integer,
@@ -67,6 +68,10 @@ def _generation() -> Column[int]:
 def _at(name: str, *, null: bool = False) -> Column[object]:
     return Column(name, Moment, nullable=null)
 
+
+# PostgreSQL writes a row anew with each change. With room for that on the row's own page, and no indexed column changed,
+# the indexes stay as they are.
+_ROOM = {"fillfactor": 50}
 
 # --- who ------------------------------------------------------------------------------------------------------
 
@@ -220,14 +225,17 @@ host = Table(
     _text("server", ""),  # the management server that holds its channel
     _at("seen_at", null=True),
     _count("epoch", 1),  # in its certificates: those of an earlier one are refused
+    _flag("awaited"),  # has to say what it runs before it, or anybody, is told what to run
     _generation(),
     _at("created_at"),
+    Index("ix_host_awaited", "id", sqlite_where=text("awaited"), postgresql_where=text("awaited")),
     CheckConstraint("reserved_cpu_mhz * 100 <= cpu_mhz * cpu_percent", name="cpu"),
     CheckConstraint("reserved_memory_mib * 100 <= memory_mib * memory_percent", name="memory"),
     CheckConstraint("reserved_disk_mib * 100 <= disk_mib * disk_percent", name="disk"),
     CheckConstraint(
         "reserved_memory_mib >= 0 and reserved_cpu_mhz >= 0 and reserved_disk_mib >= 0", name="sign"
     ),
+    postgresql_with=_ROOM,
 )
 
 join_token = Table(
@@ -283,10 +291,12 @@ address = Table(
     _count("number"),  # the address as a number, for order
     Column("account", String, nullable=True, index=True),
     Column("network", String, nullable=True, index=True),
+    Column("name", String, nullable=True),  # as its owner calls it, if at all
     _flag("source_nat"),
     _at("taken_at", null=True),
     _generation(),
     UniqueConstraint("zone", "address"),
+    UniqueConstraint("account", "zone", "name"),
     Index(
         "ix_address_free",
         "zone",
@@ -380,9 +390,15 @@ farm = Table(
     _ref("account", "account"),
     _ref("zone", "zone"),
     _text("name"),
+    # The segment that acts for it, and the number of times that changed; `confirmed`: of the last one that knows.
+    _text("holder", ""),
+    _count("epoch"),
+    _count("confirmed"),
+    _count("load"),  # how much it has to do
     _generation(),
     _at("created_at"),
     UniqueConstraint("account", "zone", "name"),
+    Index("ix_farm_holder", "holder"),
 )
 
 network = Table(
@@ -403,6 +419,7 @@ network = Table(
     Column("appliance_host", String, ForeignKey("host.id"), nullable=True, index=True),
     _text("appliance_state", "absent"),  # ApplianceState
     _text("appliance_told", ""),
+    _json("appliance_failed"),  # host: why it could not start it, of those that were tried
     _at("idle_since", null=True),
     _flag("attention"),  # its appliance may be out of date
     _generation(),
@@ -430,14 +447,17 @@ machine = Table(
     "machine",
     metadata,
     _id(),
-    _ref("account", "account"),
+    _text("account"),  # this and the zone are the farm's: one look for another row is enough
     _ref("farm", "farm", index=True),
-    _ref("zone", "zone"),
+    _text("zone"),
     # By bytes, whatever the database's language: the beginning of a name is a range of the index.
     Column("name", String().with_variant(String(collation="C"), "postgresql"), nullable=False),
     _text("state"),
+    # The states that few are in and that are looked for: no index names `state`, so none is touched (and PostgreSQL
+    # writes the row only) when a machine that is deployed goes from one to the next.
+    Column("resting", String, Computed(f"case when {RESTING} then state end", persisted=True)),
     _text("wish"),
-    Column("host", String, ForeignKey("host.id"), nullable=True, index=True),
+    Column("host", String, ForeignKey("host.id"), nullable=True),
     _flag("attention"),  # the placer or the manifests have work with it
     _ref("offering", "offering"),
     _count("cpus"),
@@ -449,8 +469,6 @@ machine = Table(
     _count("disk_bytes_per_second"),
     Column("image", String, nullable=True),
     Column("image_version", Integer, nullable=True),
-    _json("boot"),  # kernel and initrd parts, command line
-    _json("seed"),  # NoCloud data; never shown (may hold password hashes)
     _json("placement"),  # tags, affinity, strategy asked for
     _count("boots", 1),
     _flag("force"),
@@ -475,22 +493,36 @@ machine = Table(
         postgresql_where=text("wish in ('running', 'stopped')"),
     ),
     Index("ix_machine_account_id", "account", "id"),
-    Index("ix_machine_name_id", "name", "id"),
-    # Few are in these states, and they are looked for; no index on the way of those that are deployed.
+    Index("ix_machine_name", "name", "account", "id"),
+    Index(
+        "ix_machine_host",
+        "host",
+        sqlite_where=text("host is not null"),
+        postgresql_where=text("host is not null"),
+    ),
     Index(
         "ix_machine_resting",
-        "state",
+        "resting",
         "id",
-        sqlite_where=text(RESTING),
-        postgresql_where=text(RESTING),
+        sqlite_where=text("resting is not null"),
+        postgresql_where=text("resting is not null"),
+    ),
+    Index(
+        "ix_machine_resting_name",
+        "resting",
+        "name",
+        "account",
+        "id",
+        sqlite_where=text("resting is not null"),
+        postgresql_where=text("resting is not null"),
     ),
     Index(
         "ix_machine_account_resting",
         "account",
-        "state",
+        "resting",
         "id",
-        sqlite_where=text(RESTING),
-        postgresql_where=text(RESTING),
+        sqlite_where=text("resting is not null"),
+        postgresql_where=text("resting is not null"),
     ),
     Index(
         "ix_machine_attention",
@@ -504,6 +536,18 @@ machine = Table(
         sqlite_where=text("destroyed_at is not null"),
         postgresql_where=text("destroyed_at is not null"),
     ),
+    postgresql_with=_ROOM,
+)
+
+# What a machine starts from: constant, and wider than all else of it, so it is not written again with each change of
+# its state. Read when its host is told.
+machine_boot = Table(
+    "machine_boot",
+    metadata,
+    Column("machine", String, primary_key=True),
+    _json("boot"),  # kernel and initrd parts, command line
+    _json("seed"),  # NoCloud data; never shown (may hold password hashes)
+    sqlite_with_rowid=False,
 )
 
 placement_group = Table(
@@ -556,7 +600,7 @@ nic = Table(
     _id(),
     Column("machine", String, ForeignKey("machine.id"), nullable=False, index=True),
     Column("network", String, ForeignKey("network.id"), nullable=False),
-    _ref("account", "account"),
+    _text("account"),  # the machine's
     _count("position"),
     _text("mac"),
     _text("address"),
@@ -637,6 +681,13 @@ operation = Table(
         sqlite_where=text("state = 'running'"),
         postgresql_where=text("state = 'running'"),
     ),
+    # Few, and counted on every look at the metrics.
+    Index(
+        "ix_operation_failed",
+        "id",
+        sqlite_where=text("state = 'failed'"),
+        postgresql_where=text("state = 'failed'"),
+    ),
 )
 
 event = Table(
@@ -695,4 +746,142 @@ lease = Table(
     _at("until"),
 )
 
+# The management servers, one row each. `epoch` is a server's right to act: what it writes with an older one is refused.
+segment = Table(
+    "segment",
+    metadata,
+    _id(),
+    Column("seq", BigInteger, nullable=False, unique=True),
+    _count("epoch"),
+    _text("address"),
+    _text("site", ""),
+    _text("version", ""),
+    _text("state"),
+    _at("heartbeat_at"),
+    _count("cpu_percent"),
+    _count("memory_mib"),
+    _count("lag_ms"),
+    _count("pending"),
+    _text("asked", ""),  # what the master asks of the platform for it, and what came of it
+    _at("asked_at", null=True),
+    _text("told", ""),
+)
+
+# Who finds no master of an epoch; a server says it once, and again and again.
+suspicion = Table(
+    "suspicion",
+    metadata,
+    Column("by", String, ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True),
+    _count("epoch"),
+    _at("since"),
+    _at("at"),
+    _text("why", ""),
+)
+
+election = Table(
+    "election",
+    metadata,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _text("holder"),
+    _at("at"),
+    _text("cause"),
+    _json("agreed", "[]"),
+)
+
+# --- what operators are woken for -------------------------------------------------------------------------------
+
+alert = Table(
+    "alert",
+    metadata,
+    _id(),
+    _text("kind"),  # AlertKind
+    _text("subject"),
+    _text("name"),  # of the subject, for people
+    _text("severity"),
+    _text("text"),
+    _at("since"),
+    _at("opened_at", null=True),  # none: not for long enough to be told
+    _at("gone_at", null=True),  # its cause was not seen since, and may come back
+    _at("until", null=True),
+    _count("flaps"),
+    _at("acknowledged_at", null=True),
+    _text("acknowledged_by", ""),
+    Index(
+        "uq_alert_open",
+        "kind",
+        "subject",
+        unique=True,
+        sqlite_where=text("until is null"),
+        postgresql_where=text("until is null"),
+    ),
+)
+
+# What one server's own process found; nothing here counts when its server has fallen silent.
+alert_signal = Table(
+    "alert_signal",
+    metadata,
+    Column("server", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    _text("name"),
+    _text("severity"),
+    _text("text"),
+    _at("at"),
+)
+
+alert_route = Table(
+    "alert_route",
+    metadata,
+    _id(),
+    Column("name", String, nullable=False, unique=True),
+    _text("kind"),  # "mail" | "webhook"
+    _json("target"),  # MailTarget or WebhookTarget
+    _text("sealed", ""),  # its password or signing secret, encrypted
+    _text("least"),  # severity
+    _flag("enabled", default=True),
+    _text("told", ""),  # what went wrong last
+    _at("failing_since", null=True),
+    _at("delivered_at", null=True),
+    _generation(),
+    _at("created_at"),
+)
+
+# What a route has not been told yet, or not for sure.
+alert_delivery = Table(
+    "alert_delivery",
+    metadata,
+    _id(),
+    Column(
+        "route",
+        String,
+        ForeignKey("alert_route.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    _json("notice"),
+    _count("tries"),
+    _at("next_at"),
+    _at("created_at"),
+    Index("ix_alert_delivery_next_at", "next_at"),
+)
+
+# Which database this is; the last row counts. A restored copy has another one than what it is a copy of.
+incarnation = Table(
+    "incarnation",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _text("id"),
+    _at("since"),
+    _text("place", ""),  # the PostgreSQL cluster and timeline that it was named on
+    _text("superseded_by", ""),  # the name of the one that took its place elsewhere
+)
+
+# One row: since when hosts could be heard without a long break, and when that was noted last.
+hearing = Table(
+    "hearing", metadata, Column("name", String, primary_key=True), _at("since"), _at("last")
+)
+
 setting = Table("setting", metadata, Column("name", String, primary_key=True), _json("value"))
+
+# One row, beside Alembic's: the oldest revision whose version of Arable may work with this schema (`migrate.py`).
+schema_serves = Table("schema_serves", metadata, Column("revision", String, primary_key=True))

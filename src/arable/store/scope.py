@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 
 from arable.domain.access import Scope
 from arable.store import schema as t
 
 
-def visible(column: Column[str], scope: Scope) -> list[ColumnElement[bool]]:
+def visible(column: ColumnElement[str], scope: Scope) -> list[ColumnElement[bool]]:
     """Conditions on a column that names an account; none for those who see everything."""
     if scope.account is not None:
         return [column == scope.account]

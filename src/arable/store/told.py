@@ -36,3 +36,23 @@ def busy(tx: Tx, machines: Iterable[MachineId]) -> frozenset[MachineId]:
     return frozenset(
         tx.scalars(select(machine.id).where(among(tx, machine.id, machines), machine.attention))
     )
+
+
+def machines_on(tx: Tx, host: HostId) -> list[MachineId]:
+    """The machines that a host has."""
+    machine = schema.machine.c
+    return list(tx.scalars(select(machine.id).where(machine.host == host)))
+
+
+def name_is_taken(tx: Tx, machine: MachineId) -> bool:
+    """Whether another living machine has the name of this one, which is on its way out."""
+    mine, other = schema.machine.c, schema.machine.alias("other").c
+    query = select(other.id).where(
+        mine.id == machine,
+        mine.wish.not_in(("running", "stopped")),
+        other.account == mine.account,
+        other.zone == mine.zone,
+        other.name == mine.name,
+        other.wish.in_(("running", "stopped")),
+    )
+    return tx.execute(query.limit(1)).first() is not None

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
-from arable.domain.ids import AccountId, MachineId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, MachineId, PoolId, VolumeId, ZoneId
 from arable.domain.manifest import ImagePart
 from arable.domain.volume import Volume
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.many import among
-from arable.store.rows import insert_rows, json_text, raw, stamp
+from arable.store.rows import insert_rows, raw
 from arable.store.scope import visible
 
 _COLUMNS = (
@@ -84,38 +84,26 @@ def set_root_limits(tx: Tx, machine: MachineId, iops: int, bytes_per_second: int
     )
 
 
-def add_many(tx: Tx, volumes: Sequence[Volume]) -> None:
+class NewVolume(NamedTuple):
+    """A volume as its row begins; its source is JSON text."""
+
+    id: VolumeId
+    account: AccountId
+    zone: ZoneId
+    machine: MachineId
+    pool: PoolId | None
+    position: int
+    name: str
+    mib: int
+    iops: int
+    bytes_per_second: int
+    source: str | None
+    created_at: int
+
+
+def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:
     """Keep new volumes."""
-    texts: dict[int, str] = {}  # by identity: disks of one image share their source
-
-    def once(part: ImagePart | None) -> str | None:
-        if part is None:
-            return None
-        found = texts.get(id(part))
-        if found is None:
-            found = texts[id(part)] = json_text(part)
-        return found
-
-    rows: list[tuple[Any, ...]] = [
-        (
-            volume.id,
-            volume.account,
-            volume.zone,
-            volume.machine,
-            volume.pool,
-            volume.position,
-            volume.name,
-            volume.mib,
-            volume.iops,
-            volume.bytes_per_second,
-            once(volume.source),
-            volume.erasing,
-            volume.generation,
-            stamp(volume.created_at),
-        )
-        for volume in volumes
-    ]
-    insert_rows(tx, t.volume, _COLUMNS, rows)
+    insert_rows(tx, t.volume, NewVolume._fields, volumes)
 
 
 def _volume(row: Any) -> Volume:

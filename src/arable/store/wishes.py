@@ -1,6 +1,6 @@
 """What hosts are told: the writing side of manifests (decisions/0003)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import update
@@ -9,15 +9,14 @@ from arable.domain.ids import HostId, NetworkId
 from arable.domain.manifest import ItemKind
 from arable.store import schema
 from arable.store.database import Tx
-from arable.store.many import among
+from arable.store.lookup import Lookup
 from arable.store.nudges import nudge_hosts
-from arable.store.rows import place
+from arable.store.rows import put_rows
 
-_UPSERT = """
-    insert into manifest_item (host, kind, id, generation, body) values ({0}, {0}, {0}, {0}, {0})
-    on conflict (host, kind, id) do update set generation = excluded.generation, body = excluded.body
-"""
-_PRESENCE = "insert into network_presence (network, host) values ({0}, {0}) on conflict do nothing"
+_ITEM = ("host", "kind", "id", "generation", "body")
+_WRITTEN_OVER = (
+    "(host, kind, id) do update set generation = excluded.generation, body = excluded.body"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +29,33 @@ class Item:
     body: str | None
 
 
-def put(tx: Tx, items: Sequence[Item]) -> None:
-    """Write wishes: one new manifest generation for each host that is touched, whatever the number of items."""
+_h = schema.host.c
+_bump = Lookup(
+    lambda among: (
+        update(schema.host)
+        .where(among(_h.id))
+        .values(manifest_generation=_h.manifest_generation + 1)
+        .returning(_h.id, _h.manifest_generation)
+    )
+)
+
+
+def put(tx: Tx, items: Sequence[Item], begun: Mapping[HostId, int] | None = None) -> None:
+    """Write wishes: one new manifest generation for each host that is touched, whatever the number of items.
+
+    `begun` has those that were counted on already in this transaction.
+    """
     if not items:
         return
-    hosts = sorted({item.host for item in items})
-    table = schema.host.c
-    bump = (
-        update(schema.host)
-        .where(among(tx, table.id, hosts))
-        .values(manifest_generation=table.manifest_generation + 1)
-        .returning(table.id, table.manifest_generation)
-    )
-    generations: dict[str, int] = dict(tx.execute(bump).all())
-    rows = [
-        (item.host, item.kind.value, item.id, generations[item.host], item.body) for item in items
-    ]
-    tx.exec_driver_sql(_UPSERT.format(place(tx.dialect.name)), rows)
+    generations: dict[HostId, int] = dict(begun or {})
+    hosts = {item.host for item in items}
+    rest = sorted(hosts - generations.keys())
+    if rest:
+        generations |= dict(_bump.rows(tx, rest))
+    # The last word counts: an item can stand only once in a statement.
+    last = {(item.host, item.kind.value, item.id): item.body for item in items}
+    rows = [(*key, generations[key[0]], body) for key, body in last.items()]
+    put_rows(tx, schema.manifest_item, _ITEM, rows, _WRITTEN_OVER)
     nudge_hosts(tx, set(hosts))
 
 
@@ -58,5 +67,4 @@ def take_back(tx: Tx, kind: ItemKind, wanted: Iterable[tuple[HostId, str]]) -> N
 def note_presence(tx: Tx, pairs: Iterable[tuple[NetworkId, HostId]]) -> None:
     """These hosts may have something of these networks from now on (rule 3). Before the wish goes out."""
     rows = sorted(set(pairs))
-    if rows:
-        tx.exec_driver_sql(_PRESENCE.format(place(tx.dialect.name)), rows)
+    put_rows(tx, schema.network_presence, ("network", "host"), rows, "do nothing")

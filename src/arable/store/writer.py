@@ -13,24 +13,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from arable.domain.errors import CloudError, Conflict, Unavailable
-from arable.store.database import Database, Tx
+from arable.runtime.clock import Clock, RealClock
+from arable.runtime.metrics import WriterFigures
+from arable.store.database import Database, Tx, said
 from arable.store.nudges import Nudges, collected
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
 Batch = Callable[[Tx, Sequence[Ask]], Sequence[Answer | CloudError]]
 """Executes many asks of a kind at once: one answer or refusal each, in order. A refused one has written nothing."""
 
-_MOST = 2000  # pieces of work in one transaction
+_MOST = 2000  # pieces of work in one transaction, each as many as it weighs
 
 
 @dataclass
@@ -40,13 +43,25 @@ class DryRun(Exception):
     answer: Any
 
 
+class Promise(Protocol[T_contra]):
+    """Where an outcome goes, told by whoever `settle` lets deliver it. A `Future` is one, with locks and a condition."""
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Whether anybody still waits."""
+
+    def set_result(self, result: T_contra, /) -> None: ...
+
+    def set_exception(self, exception: BaseException | None, /) -> None: ...
+
+
 @dataclass
 class _Piece:
-    done: "Future[Any]"
+    done: Promise[Any]
     work: Callable[[Tx], Any] | None = None
     batch: Batch[Any, Any] | None = None
     ask: Any = None
     order: str = ""
+    weight: int = 1
 
 
 @dataclass
@@ -67,6 +82,8 @@ class Writer:
     database: Database
     committed: Callable[[Nudges], None] = lambda _nudges: None
     settle: Callable[[Callable[[], None]], None] = lambda deliver: deliver()
+    clock: Clock = field(default_factory=RealClock)  # for the figures alone
+    figures: WriterFigures = field(default_factory=WriterFigures)
     _waiting: deque[_Piece] = field(default_factory=deque)
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _thread: threading.Thread | None = None
@@ -91,11 +108,30 @@ class Writer:
         Within a transaction, work is done by `order`: whose rows it locks first. Two servers that share a commit
         among the same accounts then wait for each other, and never in a ring.
         """
-        return self._put(_Piece(Future(), work=work, order=order))
+        done: Future[T] = Future()
+        self.take(done, work, order)
+        return done
 
     def submit_batch(self, batch: Batch[Ask, Answer], ask: Ask) -> "Future[Answer]":
         """Execute `ask` together with all others waiting for the same `batch`."""
-        return self._put(_Piece(Future(), batch=batch, ask=ask))
+        done: Future[Answer] = Future()
+        self.take_batch(done, batch, ask)
+        return done
+
+    def take(self, into: Promise[T], work: Callable[[Tx], T], order: str = "") -> None:
+        """`submit`, with the outcome told to `into`."""
+        self._put(_Piece(into, work=work, order=order))
+
+    def take_batch(
+        self, into: Promise[Answer], batch: Batch[Ask, Answer], ask: Ask, weight: int = 1
+    ) -> None:
+        """`submit_batch`, with the outcome told to `into`. `weight`: of how many pieces of work it is worth."""
+        self._put(_Piece(into, batch=batch, ask=ask, weight=weight))
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work wait now."""
+        return len(self._waiting)
 
     def run_waiting(self) -> int:
         """Execute what is waiting on this thread; how many pieces. For a writer without a thread of its own."""
@@ -104,18 +140,31 @@ class Writer:
             self._commit(pieces)
         return len(pieces)
 
-    def _put(self, piece: _Piece) -> "Future[Any]":
+    def _put(self, piece: _Piece) -> None:
         with self._wake:
             if self._closing:
                 raise Unavailable("this management server is shutting down; ask again")
             self._waiting.append(piece)
             self._wake.notify()
-        return piece.done
 
     def _take(self) -> list[_Piece]:
+        """What has waited longest, up to a weight; but of single pieces all, whatever waits in batches before them.
+
+        Those are what hosts report and what controllers decide: the end of what was accepted. So a flood of asks for
+        thousands of machines never has to be accepted before the first of them is known to run.
+        """
+        taken: list[_Piece] = []
+        left: deque[_Piece] = deque()
+        weight = 0
         with self._wake:
-            count = min(len(self._waiting), _MOST)
-            taken = [self._waiting.popleft() for _ in range(count)]
+            for piece in self._waiting:
+                if piece.batch is None:
+                    fits = len(taken) < _MOST
+                else:
+                    fits = not left and (weight == 0 or weight + piece.weight <= _MOST)
+                    weight += piece.weight if fits else 0
+                (taken if fits else left).append(piece)
+            self._waiting = left
         return sorted(taken, key=lambda piece: piece.order)
 
     def _run(self) -> None:
@@ -129,16 +178,20 @@ class Writer:
 
     def _commit(self, pieces: list[_Piece]) -> None:
         outcomes: list[_Outcome[Any]] = []
+        began = self.clock.monotonic()
         try:
             with self.database.write() as tx:
                 for group in _groups(pieces):
                     outcomes += _execute(tx, group)
                 nudges = collected(tx)
         except BaseException as error:
+            self.figures.failures += 1
             if not isinstance(error, CloudError):
                 log.exception("a transaction failed as a whole")
             outcomes = [_Outcome(piece, error=error) for piece in pieces]
             nudges = Nudges()
+        self.figures.pieces.add(len(pieces))
+        self.figures.seconds.add(self.clock.monotonic() - began)
         self.committed(nudges)
         self.settle(lambda: _deliver(outcomes))
 
@@ -192,7 +245,7 @@ def _perform(tx: Tx, group: list[_Piece]) -> list[_Outcome[Any]]:
 
 def _ours(error: Exception) -> Exception:
     if isinstance(error, IntegrityError):
-        return Conflict("this collides with something that is there already", detail=str(error))
+        return Conflict("this collides with something that is there already", detail=said(error))
     if not isinstance(error, CloudError):
         log.error("a piece of work failed", exc_info=error)
     return error

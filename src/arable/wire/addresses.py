@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, NameOrId, Out, PageQuery
+from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
 from arable.wire.machines import Address
 
 
@@ -19,6 +19,17 @@ class AddressIn(In, frozen=True, kw_only=True):
         Address | None,
         Meta(description="This one, if it is free; null: any.", examples=["198.51.100.7"]),
     ] = None
+    name: Annotated[
+        Name | None, Meta(description="Unique in account and zone; null: it has none.")
+    ] = None
+
+
+class AddressChange(In, frozen=True, kw_only=True):
+    """What to change; what is left out stays."""
+
+    name: Annotated[
+        Name | UnsetType | None, Meta(description="Unique in account and zone; null: none.")
+    ] = UNSET
 
 
 class AssociateIn(In, frozen=True, kw_only=True):
@@ -34,6 +45,7 @@ class AddressOut(Out, frozen=True, kw_only=True):
     account: str
     zone: str
     address: str
+    name: str | None
     network: Annotated[str | None, Meta(description="Whose appliance answers for it.")]
     source_nat: Annotated[bool, Meta(description="Whether the network's machines go out with it.")]
     taken_at: datetime | None
@@ -47,3 +59,4 @@ class AddressQuery(PageQuery, frozen=True, kw_only=True):
     network: Id | None = None
     account: Id | None = None
     address: Address | None = None
+    name: Annotated[Name | None, Meta(description="Exactly this name.")] = None

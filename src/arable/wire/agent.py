@@ -20,6 +20,7 @@ import msgspec
 from arable.domain.errors import BadInput
 from arable.domain.manifest import (
     ApplianceWish,
+    ExportWish,
     GuestWish,
     HostManifest,
     HostReport,
@@ -33,11 +34,15 @@ VERSION = 1
 
 
 class Hello(msgspec.Struct, tag="hello", frozen=True, kw_only=True):
-    """The agent's first word. `have` is the generation of the manifest in its ledger, 0 for none."""
+    """The agent's first word. `have` is the generation of the manifest in its ledger, 0 for none.
+
+    `incarnation` names the database that this manifest is from; empty: none, or from before databases had names.
+    """
 
     version: int = VERSION
     host: str
     have: int = 0
+    incarnation: str = ""
     inventory: Inventory
 
 
@@ -64,10 +69,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, tag="change", frozen=True, kw_only=True):
-    """From manifest generation `base` (None: from nothing) to `generation`."""
+    """From manifest generation `base` (None: from nothing) to `generation`, both of the database `incarnation`.
+
+    Of another database than the one held, only a whole manifest counts (docs/decisions/0005).
+    """
 
     base: int | None
     generation: int
+    incarnation: str = ""
     items: list[Item]
 
 
@@ -107,9 +116,10 @@ class JoinOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RenewIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A host asks for a fresh certificate before the old one ends."""
+    """A host asks for a fresh certificate before the old one ends; with `disks`, for that of its disks' connections."""
 
     request: str
+    disks: bool = False
 
 
 _BODIES: dict[ItemKind, Any] = {
@@ -117,12 +127,14 @@ _BODIES: dict[ItemKind, Any] = {
     ItemKind.APPLIANCE: msgspec.json.Decoder(ApplianceWish),
     ItemKind.LEASE: msgspec.json.Decoder(LeaseWish),
     ItemKind.SCRAP: msgspec.json.Decoder(ScrapWish),
+    ItemKind.EXPORT: msgspec.json.Decoder(ExportWish),
 }
 _FIELDS = {
     ItemKind.GUEST: "guests",
     ItemKind.APPLIANCE: "appliances",
     ItemKind.LEASE: "leases",
     ItemKind.SCRAP: "scraps",
+    ItemKind.EXPORT: "exports",
 }
 
 _encoder = msgspec.json.Encoder()
@@ -141,6 +153,7 @@ class _Change(msgspec.Struct, tag="change", frozen=True):
     base: int | None
     generation: int
     items: list[_Item]
+    incarnation: str = ""
 
 
 _to_agent: msgspec.json.Decoder[Welcome | _Change | OpenConsole] = msgspec.json.Decoder(
@@ -173,7 +186,12 @@ def from_server(frame: bytes | str) -> Welcome | Change | OpenConsole:
         Item(kind=item.kind, id=item.id, body=None if bytes(item.body) == b"null" else item.body)
         for item in message.items
     ]
-    return Change(base=message.base, generation=message.generation, items=items)
+    return Change(
+        base=message.base,
+        generation=message.generation,
+        incarnation=message.incarnation,
+        items=items,
+    )
 
 
 def apply(held: HostManifest, change: Change) -> HostManifest:
@@ -195,4 +213,9 @@ def apply(held: HostManifest, change: Change) -> HostManifest:
                 wishes[item.id] = _BODIES[item.kind].decode(item.body)
             except msgspec.DecodeError as error:
                 raise BadInput(f"{item.kind} {item.id}: {error}") from error
-    return replace(held, generation=change.generation, **kept)
+    return replace(
+        held,
+        generation=change.generation,
+        incarnation=change.incarnation or held.incarnation,
+        **kept,
+    )

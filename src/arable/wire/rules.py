@@ -61,12 +61,15 @@ class RuleOut(Out, frozen=True, kw_only=True):
     kind: Literal["forward", "firewall"]
     direction: Literal["in", "out"]
     address: Annotated[str | None, Meta(description="The public address, by id.")]
+    public: Annotated[str | None, Meta(description="The public address itself.")]
     protocol: Literal["tcp", "udp", "icmp", "all"]
     cidr: str | None
     open: Annotated[bool, Meta(description="Whether traffic passes by this very rule.")]
     first_port: Annotated[int | None, Meta(description="Null: all ports.")]
     last_port: int | None
-    nic: Annotated[str | None, Meta(description="Where a forward leads.")]
+    nic: Annotated[str | None, Meta(description="Where a forward leads: a machine's port.")]
+    machine: Annotated[str | None, Meta(description="Whose port that is, by id.")]
+    machine_name: str | None
     to_port: int | None
     created_at: datetime
 

@@ -147,6 +147,7 @@ class WhoamiOut(Out, frozen=True, kw_only=True):
     user: str
     name: str
     account: str
+    account_name: str
     domain: str
     path: Annotated[str, Meta(description="Of the account's domain.", examples=["root/acme"])]
     role: str

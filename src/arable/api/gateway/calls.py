@@ -1,4 +1,4 @@
-"""The calls beside the channel, as plain ASGI: join, renew, fetch an image part, carry a console."""
+"""The calls beside the channel, as plain ASGI: join, renew, fetch an image part, carry a console; and servers' pings."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ import msgspec
 from arable.api import incoming, problems
 from arable.api.console import Consoles
 from arable.api.gateway.door import Door
-from arable.api.gateway.identity import host_of
+from arable.api.gateway.identity import host_of, server_of
 from arable.api.incoming import ClientGone, Receive, Scope
 from arable.domain.errors import BadInput, CloudError, NotFound
 from arable.domain.ids import HostId
@@ -21,6 +21,7 @@ from arable.runtime.ca import Peer
 from arable.runtime.clock import Clock
 from arable.services.desk import Desk
 from arable.wire.agent import JoinIn, RenewIn
+from arable.wire.cluster import PING, Pong
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,13 @@ _renew = msgspec.json.Decoder(RenewIn)
 
 
 class Calls:
-    """ASGI application of the agents' port. Made and called on the event loop."""
+    """ASGI application of the agents' port. Made and called on the event loop. `pong`: what other servers are told."""
 
-    def __init__(self, desk: Desk, consoles: Consoles, clock: Clock) -> None:
+    def __init__(
+        self, desk: Desk, consoles: Consoles, clock: Clock, pong: Callable[[], Pong] | None = None
+    ) -> None:
         self._desk = desk
+        self._pong = pong
         self._consoles = consoles
         self._clock = clock
         self._door = Door(clock)
@@ -78,6 +82,11 @@ class Calls:
             await self._joined(scope, receive, send)
             return
         peer: Peer | None = scope["state"]["peer"]
+        if path == PING and self._pong is not None:
+            _only(scope, "GET")
+            server_of(peer, self._clock)
+            await _send_json(send, 200, self._pong())
+            return
         host = host_of(peer, self._clock)  # nothing below without a certificate
         assert peer is not None, "somebody is a host"
         if path == RENEW:

@@ -17,6 +17,7 @@ from arable.domain.errors import BadInput
 from arable.domain.ids import HostId
 from arable.domain.manifest import HostReport
 from arable.runtime.ca import Peer
+from arable.runtime.metrics import GatewayFigures
 from arable.wire.agent import Hello, Report, from_agent
 
 MOST = 8 << 20
@@ -35,6 +36,8 @@ _SHOWN = 120  # bytes of a reason; a close frame has room for 123
 
 class Listener(Protocol):
     """Hears what the channels bring. Never blocks."""
+
+    figures: GatewayFigures
 
     def opened(self, channel: "Channel") -> None: ...
 
@@ -96,6 +99,9 @@ class Channel(asyncio.Protocol):
         """One text frame. What can't be sent any more is lost, and the next greeting tells what is missing."""
         if not self.open or self._conn.state is not State.OPEN:
             return
+        figures = self._listener.figures
+        figures.frames += 1
+        figures.sent += len(message)
         self._conn.send_text(message)
         self._flush()
 
@@ -146,6 +152,7 @@ class Channel(asyncio.Protocol):
         if not self._text:
             self.close(1003, "messages are text")
             return
+        self._listener.figures.received += len(data)
         try:
             message = from_agent(bytes(data))
         except (BadInput, RecursionError) as error:

@@ -30,6 +30,7 @@ from arable.domain.errors import BadInput, CloudError, Forbidden, Unauthenticate
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import HostReport
 from arable.runtime.clock import Clock
+from arable.runtime.metrics import GatewayFigures
 from arable.services.agents import REPLACED, check_inventory
 from arable.services.desk import Desk
 from arable.wire.agent import Hello, OpenConsole, Welcome, encode
@@ -52,7 +53,8 @@ _AGAIN = 0.5
 class Channels:
     """Made and used on the event loop, but `nudge`, which is for any thread."""
 
-    def __init__(self, desk: Desk, clock: Clock) -> None:
+    def __init__(self, desk: Desk, clock: Clock, figures: GatewayFigures | None = None) -> None:
+        self.figures = figures or GatewayFigures()
         self._desk = desk
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -74,6 +76,11 @@ class Channels:
     def hosts(self) -> Collection[HostId]:
         """Those that are connected here now."""
         return self._connected.keys()
+
+    @property
+    def reports_waiting(self) -> int:
+        """How many reports the store does not have yet."""
+        return len(self._reports)
 
     def start(self) -> None:
         """Begin to push, to take reports and to look around."""
@@ -138,6 +145,7 @@ class Channels:
     def reported(self, channel: Channel, report: HostReport) -> None:
         """Queue it; whoever is faster than the store has to wait."""
         channel.heard_at = self._loop.time()
+        self.figures.reports += 1
         if report.host != channel.host:
             channel.close(NOT_YOURS, "a host reports of itself only")
             return
@@ -254,7 +262,7 @@ class Channels:
                     frame = frames.get(host)
                     if frame is None:
                         channel.close(REMOVED, "this host was removed")
-                    elif channel.fresh or frame.generation != before:
+                    elif frame.data and (channel.fresh or frame.generation != before):
                         channel.send(frame.data)
                         channel.have, channel.fresh = frame.generation, False
 

@@ -38,3 +38,14 @@ def host_of(found: Peer | None, clock: Clock) -> HostId:
         return HostId(ids.check("host", found.common_name))
     except BadInput as error:
         raise Forbidden("this certificate names no host") from error
+
+
+def server_of(found: Peer | None, clock: Clock) -> str:
+    """The management server whose certificate was shown. Raises `Unauthenticated` or `Forbidden`."""
+    if found is None:
+        raise Unauthenticated("show a management server's certificate")
+    if found.kind is not IdentityKind.PEER:
+        raise Forbidden("this is for management servers alone")
+    if found.until <= clock.now():
+        raise Unauthenticated("this certificate's time is over")
+    return found.common_name

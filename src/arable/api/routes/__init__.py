@@ -4,7 +4,9 @@ from arable.api.operation import Op
 from arable.api.routes import (
     accounts,
     addresses,
+    alerts,
     consoles,
+    control,
     farms,
     groups,
     hosts,
@@ -32,6 +34,8 @@ OPERATIONS: tuple[Op, ...] = (
     *public_ranges.OPERATIONS,
     *hosts.OPERATIONS,
     *pools.OPERATIONS,
+    *alerts.OPERATIONS,
+    *control.OPERATIONS,
     *settings.OPERATIONS,
     *offerings.OPERATIONS,
     *images.OPERATIONS,

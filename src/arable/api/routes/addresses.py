@@ -3,7 +3,7 @@
 from arable.api.operation import Op
 from arable.domain.access import Permission
 from arable.services import addresses
-from arable.wire.addresses import AddressIn, AddressQuery, AssociateIn
+from arable.wire.addresses import AddressChange, AddressIn, AddressQuery, AssociateIn
 
 OPERATIONS = (
     Op(
@@ -24,7 +24,7 @@ OPERATIONS = (
         summary="Acquire a public address",
         takes=AddressIn,
         status=201,
-        example={},
+        example={"name": "shop"},
     ),
     Op(
         method="GET",
@@ -33,6 +33,16 @@ OPERATIONS = (
         permission=Permission.NETWORK_READ,
         writes=False,
         summary="Show a public address",
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/addresses/{address}",
+        does=addresses.update,
+        permission=Permission.NETWORK_WRITE,
+        writes=True,
+        summary="Name a public address",
+        takes=AddressChange,
+        example={"name": "front"},
     ),
     Op(
         method="POST",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from arable.domain.errors import Unavailable
 from arable.domain.ids import NetworkId, NicId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.drivers.faults import Faults
@@ -23,6 +24,9 @@ class SimAppliances:
         return {network: held.seen for network, held in self._hardware.appliances.items()}
 
     def ensure(self, wish: ApplianceWish, leases: Sequence[LeaseWish]) -> None:
+        begun = ApplianceSeen(network=wish.network, generation=0, running=False, told="half made")
+        # As with a real one, there is something to see, and to remove, from the first step on.
+        self._hardware.appliances.setdefault(wish.network, SimAppliance(wish, {}, begun))
         self._network.ensure(_port(wish.network, "gw", wish.vlan))
         if wish.public:
             self._network.ensure(_port(wish.network, "pub", wish.public.vlan))
@@ -34,6 +38,8 @@ class SimAppliances:
             ApplianceSeen(network=wish.network, generation=wish.generation, running=True),
         )
         if self._hardware.appliances.get(wish.network) != held:
+            if self._hardware.unroutable:
+                raise Unavailable(self._hardware.unroutable)
             with self._faults.around(f"ensure {wish.network}"):
                 self._hardware.appliances[wish.network] = held
 

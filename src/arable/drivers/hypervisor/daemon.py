@@ -26,6 +26,7 @@ from arable.domain.errors import BadInput, Conflict, Unavailable
 from arable.drivers import namespaces
 from arable.drivers.hypervisor import private_mounts
 from arable.drivers.hypervisor.session import Session
+from arable.drivers.storage.nbd import credentials
 from arable.runtime.clock import Clock
 
 _GRACE = 10.0  # seconds for a process to end when asked
@@ -68,7 +69,8 @@ class _Places:
 class LibvirtDaemon:
     """One libvirtd. Everything it needs is under `directory`, which may outlive it; nothing outside is touched.
 
-    `netns` names the network namespace of the host. `capabilities` is a folder shared between daemons.
+    `netns` names the network namespace of the host. `capabilities` is a folder shared between daemons,
+    `disks` one with certificates for shared disks (`drivers/storage/nbd/credentials.py`).
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class LibvirtDaemon:
         *,
         capabilities: Path | None = None,
         cgroups: bool = True,
+        disks: Path | None = None,
     ) -> None:
         root = directory.absolute()
         parts = ("etc", "run", "lib", "log", "cache")
@@ -88,16 +91,22 @@ class LibvirtDaemon:
         self._capabilities = capabilities
         self._name = str(root)
         self._private = True
+        self._disks = disks
         self._controllers = '"cpu", "cpuacct"' if cgroups else ""
         if len(bytes(self._socket)) > _SOCKET_PATH:
             raise BadInput(f"{directory} is too long a path for sockets", field="directory")
 
     @classmethod
     def in_place(
-        cls, name: str, clock: Clock, *, capabilities: Path | None = None
+        cls,
+        name: str,
+        clock: Clock,
+        *,
+        capabilities: Path | None = None,
+        disks: Path | None = None,
     ) -> "LibvirtDaemon":
         """A daemon in libvirt's usual places, which somebody made private. `name` is unlike any other host's."""
-        made = cls(Path("/"), clock, capabilities=capabilities)
+        made = cls(Path("/"), clock, capabilities=capabilities, disks=disks)
         made._places = _Places(*(Path(place) for _, place in made._places.bindings()))
         made._name = name
         made._private = False
@@ -183,9 +192,11 @@ class LibvirtDaemon:
             f'host_uuid = "{uuid}"\n'  # else guests can't move between two that share a machine
             f'log_outputs = "3:file:{log}"\n'
         )
-        (self._places.etc / "qemu.conf").write_text(
-            _QEMU_CONF.format(controllers=self._controllers)
-        )
+        conf = _QEMU_CONF.format(controllers=self._controllers)
+        if self._disks is not None:
+            found = credentials.prepare(self._disks)  # libvirt does not start without it
+            conf += f'nbd_tls_x509_cert_dir = "{found}"\n'
+        (self._places.etc / "qemu.conf").write_text(conf)
 
     def _launch(self) -> None:
         program = shutil.which("libvirtd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

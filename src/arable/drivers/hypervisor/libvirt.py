@@ -225,7 +225,11 @@ def _seen(domain: libvirt.virDomain) -> GuestFound:
             continue
         power = _power(state, reason)
         return GuestFound(
-            machine=facts.machine, generation=facts.generation, boots=boots, power=power
+            machine=facts.machine,
+            generation=facts.generation,
+            boots=boots,
+            power=power,
+            stalled=_stalled(state, reason),
         )
     raise Unavailable(f"{domain.name()} changes faster than one can look")
 
@@ -242,6 +246,11 @@ def _power(state: int, reason: int) -> GuestPower:
 def _runs(state: int) -> bool:
     """Whether a QEMU of this guest may touch its disks, be it paused or on its way down."""
     return state not in _OFF
+
+
+def _stalled(state: int, reason: int) -> bool:
+    """Whether it waits for a disk: its pool was full, or did not answer."""
+    return bool(state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR)
 
 
 def _facts(domain: libvirt.virDomain) -> Facts:
@@ -282,9 +291,8 @@ def _plug_out(domain: libvirt.virDomain) -> None:
 
 
 def _resume(domain: libvirt.virDomain) -> None:
-    """A guest that stands still because its pool was full tries again; any other pause has another owner."""
-    state, reason = domain.state()
-    if state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
+    """A guest that stands still because of a disk tries again; any other pause has another owner."""
+    if _stalled(*domain.state()):
         with _unless_off():
             domain.resume()
 
@@ -301,7 +309,7 @@ def _room(conn: libvirt.virConnect, guest: Guest, accelerator: str) -> None:
 
 
 def _present(guest: Guest) -> None:
-    wanted = [disk.path for disk in guest.disks]
+    wanted = [disk.path for disk in guest.disks if disk.nbd is None]
     wanted += [path for path in (guest.kernel, guest.initrd) if path is not None]
     for path in wanted:
         if not path.exists():

@@ -15,15 +15,30 @@ from arable.domain.manifest import GuestStats, PartFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuestDisk:
-    """A disk as the hypervisor opens it. `serial` shows up in the guest; limits of 0 mean none."""
+class NbdSource:
+    """A disk on a storage host: an NBD server, and the name that its certificate must have."""
 
-    path: Path
+    address: str
+    port: int
+    name: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestDisk:
+    """A disk as the hypervisor opens it. `serial` shows up in the guest; limits of 0 mean none.
+
+    With `nbd` it is there and not at `path`. When it does not answer, the guest stands still until somebody says
+    `ensure` again and it does: no error reaches the guest, nothing that it wrote is lost.
+    """
+
+    path: Path = Path()
     format: PartFormat
     serial: str
     read_only: bool = False
     iops: int = 0
     bytes_per_second: int = 0
+    nbd: NbdSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +77,17 @@ class GuestPower(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestFound:
-    """A guest as found: what was last ensured of it, and whether it runs."""
+    """A guest as found: what was last ensured of it, and whether it runs.
+
+    One that is `stalled` runs, and stands still because a disk did not take what was to be written; `ensure` has it
+    try again.
+    """
 
     machine: MachineId
     generation: int
     boots: int
     power: GuestPower
+    stalled: bool = False
 
 
 class Hypervisor(Protocol):

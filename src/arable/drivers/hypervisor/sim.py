@@ -73,8 +73,10 @@ class SimHypervisor:
         if guest.memory_mib > free:
             raise NoRoom(f"{guest.machine} needs {guest.memory_mib} MiB, {free} MiB are free here")
         for disk in guest.disks:
-            if disk.path not in self._hardware.files:
+            if disk.nbd is None and disk.path not in self._hardware.files:
                 raise Unavailable(f"{guest.machine}: no such disk: {disk.path.name}")
+            if disk.nbd and not self._hardware.reaches(disk.nbd):
+                raise Unavailable(f"{guest.machine}: {disk.nbd.name} is not served to this host")
         for port in guest.ports:
             if port.device not in self._hardware.devices:
                 raise Unavailable(f"{guest.machine}: no such port: {port.device}")

@@ -9,14 +9,17 @@ The host's ends of the private lines to appliances have a group too: over those 
 and nothing that an appliance begins reaches it.
 """
 
+import socket
 import subprocess
-from collections.abc import Sequence
+
+from pyroute2.nftables.main import NFTables
 
 from arable.domain.errors import Unavailable
 from arable.drivers import namespaces
-from arable.drivers.network.links import GROUP, LEGS
+from arable.drivers.network.links import GROUP, LEGS, failing
 
 TABLE = "arable_hostguard"
+_FAMILIES = {1, 3}  # NFPROTO_INET, NFPROTO_ARP of linux/netfilter.h
 
 RULES = f"""\
 table inet {TABLE}
@@ -45,19 +48,25 @@ table arp {TABLE} {{
 
 def stands(netns: str | None) -> bool:
     """Whether the rules are loaded; an operator's `nft flush ruleset` takes them too."""
-    listed = _nft(netns, ["list", "tables"]).splitlines()
-    return {f"table inet {TABLE}", f"table arp {TABLE}"} <= set(listed)
+
+    def families() -> set[int]:
+        with NFTables(nfgen_family=socket.AF_UNSPEC) as tables:
+            return {
+                table["nfgen_family"]
+                for table in tables.get_tables()
+                if table.get_attr("NFTA_TABLE_NAME") == TABLE
+            }
+
+    with failing("look at the host's packet filter"):
+        return namespaces.inside(netns, families) >= _FAMILIES
 
 
 def raise_up(netns: str | None) -> None:
     """The rules are loaded, at once and completely."""
-    _nft(netns, ["-f", "-"], RULES)
 
-
-def _nft(netns: str | None, words: Sequence[str], told: str = "") -> str:
     def run() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["nft", *words], input=told, capture_output=True, text=True, check=False
+            ["nft", "-f", "-"], input=RULES, capture_output=True, text=True, check=False
         )
 
     try:
@@ -66,4 +75,3 @@ def _nft(netns: str | None, words: Sequence[str], told: str = "") -> str:
         raise Unavailable("nft is not installed here") from None
     if done.returncode != 0:
         raise Unavailable("the host's packet filter refused its rules", detail=done.stderr.strip())
-    return done.stdout

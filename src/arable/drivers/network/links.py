@@ -92,7 +92,7 @@ class Links:
             set_sysctl(f"net/ipv4/conf/{name}/arp_ignore", "8")
             if not offloads:
                 switch_offloads_off(name)
-            ip.link("set", index=_index(ip, name), group=GROUP)
+            ip.link("set", index=_index(name), group=GROUP)
 
         with failing(f"prepare {name}"):
             self._inside(quiet)
@@ -100,12 +100,12 @@ class Links:
     def set_group(self, name: str, group: int) -> None:
         """The device is in that group of links."""
         with failing(f"group {name}"):
-            self._inside(lambda ip: ip.link("set", index=_index(ip, name), group=group))
+            self._inside(lambda ip: ip.link("set", index=_index(name), group=group))
 
     def raise_up(self, name: str) -> None:
         """The device is up."""
         with failing(f"raise {name}"):
-            self._inside(lambda ip: ip.link("set", index=_index(ip, name), state="up"))
+            self._inside(lambda ip: ip.link("set", index=_index(name), state="up"))
 
     def remove(self, name: str) -> None:
         """No such device; one that is still open somewhere goes all the same, and a pair goes with either end."""
@@ -159,20 +159,17 @@ def switch_offloads_off(name: str) -> None:
 
 
 def _find(ip: Any, name: str) -> Link | None:
-    found = ip.link_lookup(ifname=name)
-    if not found:
-        return None
     try:
-        return _link(ip.get_links(found[0])[0])
-    except NetlinkError:
+        return _link(ip.get_links(socket.if_nametoindex(name))[0])
+    except (OSError, NetlinkError):
         return None
 
 
-def _index(ip: Any, name: str) -> int:
-    link = _find(ip, name)
-    if link is None:
-        raise Unavailable(f"there is no network device {name}")
-    return link.index
+def _index(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise Unavailable(f"there is no network device {name}") from None
 
 
 def _link(message: Any) -> Link:

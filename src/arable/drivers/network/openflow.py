@@ -1,20 +1,18 @@
-"""Hands rules to the switch and reads back which it holds, through `ovs-ofctl`.
+"""Hands rules to the switch, through `ovs-ofctl`; reading back which it holds is `flow_stats.py`.
 
 A bundle is atomic: a port has its old rules or its new ones. Meters can't be in a bundle; they are made before the
 rules that use them, and removed after.
 """
 
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from arable.domain.errors import Unavailable
-from arable.drivers.network import flows
+from arable.drivers.network import flow_stats, flows
 from arable.drivers.network.flows import Meter, Rules
 
-_COOKIE = re.compile(r"cookie=0x([0-9a-f]+)")
 _PROTOCOL = "OpenFlow14"
 
 
@@ -22,14 +20,13 @@ class OpenFlow:
     """The rules of one bridge. `rundir` is where the switch keeps its management sockets."""
 
     def __init__(self, rundir: Path, bridge: str, patience: float = 20.0) -> None:
-        self._to = f"unix:{rundir / bridge}.mgmt"
+        self._socket = rundir / f"{bridge}.mgmt"
+        self._to = f"unix:{self._socket}"
         self._patience = patience
 
     def held(self) -> Counter[int]:
         """How many rules the switch holds, for each cookie of ours."""
-        ours = f"cookie={flows.MARK:#x}/{flows.MARK_MASK:#x}"
-        listed = self._run("--no-stats", "dump-flows", self._to, ours)
-        return Counter(int(found, 16) for found in _COOKIE.findall(listed))
+        return flow_stats.cookies(self._socket, flows.MARK, flows.MARK_MASK, self._patience)
 
     def install(self, rules: Rules) -> None:
         """These rules are the port's, and no others."""

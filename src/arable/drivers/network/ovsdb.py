@@ -5,7 +5,6 @@ atomic with the conditions it was decided on, and waiting is a subscription inst
 """
 
 import json
-import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from arable.domain.errors import Stale, Unavailable
+from arable.drivers.network import unix_socket
 from arable.runtime.clock import Clock
 
 Row = Mapping[str, Any]
 Operation = Mapping[str, Any]
 
 DATABASE = "Open_vSwitch"
-_LONGEST_PATH = 100  # of a unix socket's 107
 
 
 class Ovsdb:
@@ -34,11 +33,9 @@ class Ovsdb:
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._connect(self._socket)
+            self._socket = unix_socket.connect(self._path, self._patience)
         except OSError as error:
-            self._socket.close()
             raise Unavailable(f"the switch's database does not answer: {error.strerror}") from error
         return self
 
@@ -154,18 +151,6 @@ class Ovsdb:
             return None
         self._buffer = text[used:].lstrip().encode()
         return dict(message)
-
-    def _connect(self, to: socket.socket) -> None:
-        """Paths of unix sockets are short by design; longer ones are reached through their folder."""
-        to.settimeout(self._patience)
-        if len(bytes(self._path)) <= _LONGEST_PATH:
-            to.connect(str(self._path))
-            return
-        folder = os.open(self._path.parent, os.O_PATH | os.O_CLOEXEC)
-        try:
-            to.connect(f"/proc/self/fd/{folder}/{self._path.name}")
-        finally:
-            os.close(folder)
 
 
 EMPTY: list[Any] = ["set", []]

@@ -1,4 +1,4 @@
-"""Runs tools on files that strangers gave us, where they can do no harm: `qemu-img`, `genisoimage`.
+"""Runs tools on files that strangers gave us, where they can do no harm: `qemu-img`.
 
 Such a tool sees its own program and libraries, the files it was given, and nothing else: no network, no other
 file of this machine, no other process; memory, CPU time, file size and output are bounded. That is a second wall:

@@ -9,9 +9,9 @@ two steps: what was not finished lies in `staging` and is dropped at the next st
 `erasing` and is then erased to the end. Anything else that is found and not understood is reported (`strays`) and
 left alone: only `erase` erases.
 
-Overlays name their image and its format explicitly, and are made without opening it (`-u`): nothing here ever
-guesses a format or runs outside the jail. Thin volumes may promise more than there is (`thin_times`), which the
-control plane accounts for; this is the last line behind it, and keeps a reserve of the disk free.
+Overlays name their image and its format explicitly, and are made without opening it (`blanks.py`): nothing here
+ever guesses a format or runs a tool outside the jail. Thin volumes may promise more than there is (`thin_times`),
+which the control plane accounts for; this is the last line behind it, and keeps a reserve of the disk free.
 """
 
 import logging
@@ -20,13 +20,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arable.domain import ids
-from arable.domain.errors import BadInput, Conflict, Corrupt, NoRoom, Unavailable
+from arable.domain.errors import BadInput, Corrupt, NoRoom
 from arable.domain.ids import PoolId, VolumeId
 from arable.domain.image_header import HEAD_BYTES, Overlay, read_overlay
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.domain.units import MIB
-from arable.drivers.storage.durable import destroy, new_file, put_in_place, sync_folder
-from arable.drivers.storage.jail import Bounds, Done, Jail
+from arable.drivers.storage.blanks import Backing, Blanks, must_be_fine
+from arable.drivers.storage.durable import destroy, put_in_place, sync_folder
+from arable.drivers.storage.jail import Bounds, Jail
 from arable.drivers.storage.protocol import Fetch, VolumeFound
 from arable.drivers.storage.room import SECTOR, Room
 from arable.drivers.storage.seeds import Seeds
@@ -64,9 +65,10 @@ class LocalStorage:
         self._erasing = _folder(root, "erasing", 0o700)
         self._room = Room(root, capacity_bytes, reserve_bytes)
         self._jail = Jail(clock)
+        self._blanks = Blanks(self._jail)
         records = _folder(root, "records", 0o700)
         self._images = VerifiedImages(self._images_folder, records, self._staging, self._room)
-        self._seeds = Seeds(_folder(root, "seeds", 0o711), self._staging, self._jail)
+        self._seeds = Seeds(_folder(root, "seeds", 0o711), self._staging)
         self._lock = threading.RLock()
         self._finish_what_was_begun()
 
@@ -97,21 +99,16 @@ class LocalStorage:
         with self._lock:
             if path.exists():
                 return self._grown(volume, path, size)
-            base: list[str] = []
+            backing = None
             if source:
                 if source.format is PartFormat.BLOB:
                     raise BadInput("a kernel is no disk", field="source")
                 size = max(size, source.virtual_bytes)
-                base = ["-u", "-F", str(source.format), "-b", str(self._images.path(source))]
+                backing = Backing(self._images.path(source), source.format)
             self._may_promise(size)
             with self._room.claimed(_FRESH):
-                made = new_file(self._staging / path.name)
-                done = self._jail.run(
-                    "qemu-img",
-                    ["create", "-q", "-f", "qcow2", *base, "--", str(made), str(size)],
-                    write=[made],
-                )
-                _must_be_fine(done, volume)
+                made = self._staging / path.name
+                self._blanks.make(made, size, backing)
                 put_in_place(made, path)
             return _found(volume, path)
 
@@ -178,7 +175,7 @@ class LocalStorage:
                 write=[path],
                 bounds=Bounds(file_bytes=path.stat().st_size + 64 * MIB),
             )
-            _must_be_fine(done, volume)
+            must_be_fine(done, volume)
         return _found(volume, path)
 
     def _may_promise(self, more: int) -> None:
@@ -224,14 +221,3 @@ def _found(volume: VolumeId, path: Path) -> VolumeFound:
         bytes=overlay.virtual_bytes if overlay else 0,
         used_bytes=path.stat().st_blocks * SECTOR,
     )
-
-
-def _must_be_fine(done: Done, volume: VolumeId) -> None:
-    if done.ok:
-        return
-    told = f"qemu-img ended with {done.code}: {done.told}"
-    if "No space left" in done.told:
-        raise NoRoom("the disk is full", detail=told)
-    if "lock" in done.told:
-        raise Conflict(f"{volume} is in use; it can grow while its machine is stopped", detail=told)
-    raise Unavailable(f"{volume} can't be made so", detail=told)

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from arable.domain.ids import PoolId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
+from arable.drivers.storage.leases import Leases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,24 @@ class VolumeFound:
     format: PartFormat
     bytes: int  # size to the guest
     used_bytes: int  # on the pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportAt:
+    """Where the holder of a lease reaches a shared volume: an NBD server over TLS, and what it calls the volume.
+
+    Another epoch's name is another one, and nobody but the holder is let in under it.
+    """
+
+    volume: VolumeId
+    address: str
+    port: int
+    name: str
+
+
+def export_name(volume: VolumeId, epoch: int) -> str:
+    """What an NBD client asks for. It names the epoch, so a client of an earlier one asks in vain."""
+    return f"{volume}.e{epoch}"
 
 
 Fetch = Callable[[str], Iterable[bytes]]
@@ -61,3 +80,22 @@ class Storage(Protocol):
 
     def usage(self) -> PoolSeen:
         """Bytes in all and in use."""
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """A pool whose volumes other hosts may use: those that have a lease, while they have it."""
+
+    leases: Leases
+
+    @property
+    def pool(self) -> PoolId: ...
+
+    def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
+        """What the volume allows from its next opening on; 0 means no limit."""
+
+    def where(self, volume: VolumeId, epoch: int) -> ExportAt:
+        """Where the holder of that epoch finds the volume."""
+
+    def await_trouble(self, seconds: float) -> None:
+        """Return when a volume is served no more that should be, or after that many seconds, or for nothing."""

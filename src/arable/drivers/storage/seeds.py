@@ -1,21 +1,21 @@
 """NoCloud seeds: the small read-only disk from which a guest's cloud-init learns its name, keys and user data.
 
-The image is made by genisoimage, from files (what is in a seed is secret: it never stands in an argument list),
-in the jail. The same content gives the same bytes on every host: the times that genisoimage puts in are taken out
-again. A digest of the content is the image's application id, so a seed says itself what it was made from, and one
-that is already right is left alone.
+The image is made in memory: what is in a seed is secret, so it stands in no argument list and in no other file. The
+same content gives the same bytes on every host: the times that the library puts in are taken out again. A digest of
+the content is the image's application id, so a seed says itself what it was made from, and one that is already
+right is left alone.
 """
 
 import hashlib
+import io
 import re
 import struct
 from pathlib import Path
 
-from arable.domain.errors import Unavailable
+import pycdlib
+
 from arable.domain.ids import VolumeId
-from arable.domain.units import MIB
 from arable.drivers.storage.durable import destroy, new_file, put_in_place
-from arable.drivers.storage.jail import Bounds, Jail
 
 _SECTOR = 2048
 _FIRST = 16 * _SECTOR  # descriptors: primary, Joliet
@@ -25,23 +25,27 @@ _ROOT_AT, _ROOT_LENGTH = 156 + 2, 156 + 10
 _NO_DATE = b"0" * 16 + b"\0"
 _STAMPS = re.compile(rb"TF\x1a\x01\x0e", re.DOTALL)  # Rock Ridge: changed, read, attributes changed
 _NO_STAMP = bytes([70, 1, 1, 0, 0, 0, 0])
+_PADDING = bytes(
+    150 * _SECTOR
+)  # busybox looks for a label in 68 KiB, and not at all on a smaller disk
 _ID = "cidata"
+_SHORT = {"meta-data": "/META_DAT.;1", "user-data": "/USER_DAT.;1"}
 
 
 class Seeds:
     """A folder of seeds, one for each volume that has any."""
 
-    def __init__(self, folder: Path, staging: Path, jail: Jail) -> None:
+    def __init__(self, folder: Path, staging: Path) -> None:
         self._folder = folder
         self._staging = staging
-        self._jail = jail
 
     def ensure(self, volume: VolumeId, meta_data: str, user_data: str) -> Path:
         """The seed with this content, kept if it already is."""
         path = self._folder / f"{volume}.iso"
         digest = _digest(meta_data, user_data)
         if _made_from(path) != digest:
-            self._make(path, digest, {"meta-data": meta_data, "user-data": user_data})
+            image = _image(digest, {"meta-data": meta_data, "user-data": user_data})
+            put_in_place(new_file(self._staging / path.name, image), path)
         return path
 
     def remove(self, volume: VolumeId) -> None:
@@ -52,32 +56,25 @@ class Seeds:
         """Seeds of volumes that are not among those."""
         return sorted(path for path in self._folder.iterdir() if path.stem not in volumes)
 
-    def _make(self, path: Path, digest: str, content: dict[str, str]) -> None:
-        made = new_file(self._staging / path.name)
-        source = self._staging / f"{path.stem}.seed"
-        source.mkdir(mode=0o700, exist_ok=True)
-        files = [new_file(source / name, text.encode()) for name, text in content.items()]
-        size = sum(map(len, content.values())) * 4 + MIB
-        try:
-            done = self._jail.run(
-                "genisoimage",
-                [
-                    # Padded: busybox looks for a label in the first 68 KiB, and not at all on a smaller disk.
-                    *("-quiet", "-pad", "-joliet", "-rational-rock"),
-                    *("-volid", _ID, "-appid", digest, "-output", str(made), "--", str(source)),
-                ],
-                read=[source],
-                write=[made],
-                bounds=Bounds(seconds=120, file_bytes=size),
-            )
-            if not done.ok:
-                raise Unavailable("the seed disk can't be made", detail=f"{done.code}: {done.told}")
-            made.write_bytes(_timeless(made.read_bytes()))
-            put_in_place(made, path)
-        finally:
-            for file in files:
-                file.unlink()
-            source.rmdir()
+
+def _image(digest: str, content: dict[str, str]) -> bytes:
+    """A disk with these files, under the long names of both Rock Ridge (Unix) and Joliet (Windows)."""
+    disk = pycdlib.PyCdlib()
+    disk.new(interchange_level=3, vol_ident=_ID, app_ident_str=digest, joliet=3, rock_ridge="1.09")
+    for name, text in content.items():
+        data = text.encode()
+        disk.add_fp(
+            io.BytesIO(data),
+            len(data),
+            _SHORT[name],
+            rr_name=name,
+            joliet_path=f"/{name}",
+            file_mode=0o100444,
+        )
+    made = io.BytesIO()
+    disk.write_fp(made)
+    disk.close()
+    return _timeless(made.getvalue()) + _PADDING
 
 
 def _digest(meta_data: str, user_data: str) -> str:

@@ -6,10 +6,8 @@ looks otherwise, counts as not there until it has been read through again. `veri
 """
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from arable.domain.errors import BadInput, Corrupt, NotFound
@@ -20,25 +18,10 @@ from arable.drivers.storage.durable import write_whole
 from arable.drivers.storage.intake import Intake, checked_name, digest_of, head_of, names_in
 from arable.drivers.storage.protocol import Fetch
 from arable.drivers.storage.room import Room
+from arable.drivers.storage.turns import Turns
 
 # How large is too large was decided when the part was taken into the cloud; here only its room counts.
 _ANY_SIZE = Limits(file_bytes=1 << 62, virtual_bytes=1 << 62, blob_bytes=1 << 62)
-
-
-@dataclass
-class Turns:
-    """One at a time for each name, so that what two want at once is fetched or made once."""
-
-    _locks: dict[str, threading.Lock] = field(default_factory=dict)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def of(self, name: str) -> Iterator[None]:
-        """Hold the turn of `name`."""
-        with self._guard:
-            lock = self._locks.setdefault(name, threading.Lock())
-        with lock:
-            yield
 
 
 class VerifiedImages:

@@ -1,0 +1,177 @@
+"""On a storage host: who may have which machine's disks, and that the disks are there.
+
+Who may comes first, whatever else fails: it is what cuts an old holder off. Disks are made for whoever will ask for
+them; that they are served, and to whom, is between the lease service and the hosts (`agent/lease_port.py`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from arable.agent.sight import Ground, Sight
+from arable.agent.storage import Admit, Disks, MakeDisk
+from arable.domain.errors import BadInput
+from arable.domain.ids import MachineId, VolumeId
+from arable.domain.manifest import ExportSeen, ExportState, ExportWish
+from arable.drivers.storage.leases import Held, Right
+from arable.drivers.storage.protocol import Shares
+
+_STATES = {
+    Held.FREE: ExportState.FREE,
+    Held.TAKEN: ExportState.HELD,
+    Held.ENDING: ExportState.ENDING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Let this holder have the lease, and nobody before it."""
+
+    wish: ExportWish
+
+    def __str__(self) -> str:
+        return f"let {self.wish.holder} have epoch {self.wish.epoch} of {self.wish.machine}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Let nobody have the lease who has not got it."""
+
+    machine: MachineId
+
+    def __str__(self) -> str:
+        return f"give out {self.machine} no more"
+
+
+class HostExports:
+    """Shared disks of this host. What was allowed can't be seen from outside, so after a restart it is said again."""
+
+    name = "exports"
+
+    def __init__(self, ground: Ground, disks: Disks) -> None:
+        self._ground = ground
+        self._disks = disks
+        self._allowed: dict[MachineId, ExportWish] = {}
+        self._pools = tuple(pool for pool in ground.drivers.pools if isinstance(pool, Shares))
+
+    def observe(self) -> Sight:
+        return self._ground.seen
+
+    def plan(self, seen: Sight, /) -> Sequence[Allow | Forget | Admit | MakeDisk]:
+        wished = self._ground.wishes.manifest.exports
+        may = self._ground.patience.may
+        actions: list[Allow | Forget | Admit | MakeDisk] = [
+            Forget(machine) for machine in sorted(self._allowed.keys() - wished.keys())
+        ]
+        actions += [
+            Allow(wish)
+            for machine, wish in sorted(wished.items())
+            if self._allowed.get(machine) != wish and may(_key(machine))
+        ]
+        lacking = dict.fromkeys(
+            action for wish in wished.values() for action in self._lacks(wish, seen)
+        )
+        actions += [action for action in lacking if may(_what(action))]
+        return actions
+
+    def apply(self, action: Allow | Forget | Admit | MakeDisk, /) -> None:
+        match action:
+            case Allow(wish):
+                with self._ground.patience.attempt(_key(wish.machine)):
+                    self._allow(wish)
+                self._allowed[wish.machine] = wish
+            case Forget(machine):
+                for pool in self._pools:
+                    pool.leases.forget(machine)
+                del self._allowed[machine]
+            case _:
+                self._disks.apply(action)
+
+    def tell(self) -> dict[MachineId, ExportSeen]:
+        """Every machine that is wished for here, and every other whose lease is not free."""
+        wished = self._ground.wishes.manifest.exports
+        told = {machine: self._say(machine, wish) for machine, wish in wished.items()}
+        for pool in self._pools:
+            for machine, record in pool.leases.records().items():
+                if machine not in told and record.held is not Held.FREE:
+                    told[machine] = self._say(machine, None)
+        return told
+
+    def held(self) -> set[VolumeId]:
+        """Volumes that somebody may be using, or is about to."""
+        found = {
+            disk.volume
+            for wish in self._ground.wishes.manifest.exports.values()
+            for disk in wish.disks
+        }
+        for pool in self._pools:
+            for record in pool.leases.records().values():
+                if record.held is not Held.FREE:
+                    found.update(record.volumes)
+        return found
+
+    def _allow(self, wish: ExportWish) -> None:
+        pool = self._pool(wish)
+        for disk in wish.disks:
+            pool.limit(disk.volume, disk.iops, disk.bytes_per_second)
+        pool.leases.allow(
+            Right(
+                machine=wish.machine,
+                holder=wish.holder,
+                epoch=wish.epoch,
+                volumes=tuple(disk.volume for disk in wish.disks),
+                fenced=wish.fenced,
+            )
+        )
+
+    def _lacks(self, wish: ExportWish, seen: Sight) -> Iterator[Admit | MakeDisk]:
+        for disk in wish.disks:
+            shelf = seen.shelves.get(disk.pool)
+            if shelf is None:
+                continue
+            there = shelf.volumes.get(disk.volume)
+            if there is None and disk.source and disk.source.sha256 not in shelf.images:
+                yield Admit(disk.pool, disk.source)
+            # One that is being served is open, and grows before it is served again.
+            if there is None or (there.bytes < disk.bytes and self._is_free(wish)):
+                yield MakeDisk(disk)
+
+    def _is_free(self, wish: ExportWish) -> bool:
+        return all(pool.leases.record(wish.machine).held is Held.FREE for pool in self._pools)
+
+    def _say(self, machine: MachineId, wish: ExportWish | None) -> ExportSeen:
+        records = [pool.leases.record(machine) for pool in self._pools]
+        record = max(records, key=lambda one: one.served, default=None)
+        trouble = self._ground.patience.of(_key(machine))
+        if not trouble and wish:
+            keys = (_what(action) for action in self._lacks(wish, self._ground.seen))
+            trouble = next(
+                (found for key in keys if (found := self._ground.patience.of(key))), None
+            )
+        state = _STATES[record.held] if record else ExportState.FREE
+        if trouble and trouble.tries and state is ExportState.FREE:
+            state = ExportState.FAILED
+        return ExportSeen(
+            machine=machine,
+            generation=wish.generation if wish and self._allowed.get(machine) == wish else 0,
+            state=state,
+            epoch=record.served if record else 0,
+            holder=record.holder if record else None,
+            told=trouble.told if trouble else "",
+        )
+
+    def _pool(self, wish: ExportWish) -> Shares:
+        """All its disks here are in one pool. Raises `BadInput`."""
+        pools = {disk.pool for disk in wish.disks}
+        found = [pool for pool in self._pools if {pool.pool} == pools]
+        if not found:
+            raise BadInput(f"the disks of {wish.machine} are not in one shared pool of this host")
+        return found[0]
+
+
+def _key(machine: MachineId) -> str:
+    """Under which troubles with a lease are kept; the guest itself may be on this host, too."""
+    return f"lease of {machine}"
+
+
+def _what(action: Admit | MakeDisk) -> str:
+    return action.part.sha256 if isinstance(action, Admit) else action.disk.volume

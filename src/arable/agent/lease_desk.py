@@ -1,0 +1,67 @@
+"""What a storage host answers to questions about its leases. No I/O but the pools'; the port and the simulator share it."""
+
+from collections.abc import Callable
+
+from arable.domain.errors import CloudError, Forbidden, Stale
+from arable.domain.ids import HostId, MachineId
+from arable.drivers.storage.leases import TooEarly
+from arable.drivers.storage.protocol import Shares
+from arable.wire.leases import Answer, Ask, Disk, Question, Said, Verb, Verdict
+
+_AGAIN_SECONDS = 2.0  # after what can't be foreseen
+
+
+class LeaseDesk:
+    """For one pool."""
+
+    def __init__(self, pool: Shares) -> None:
+        self._pool = pool
+
+    def quick(self, question: Question) -> bool:
+        """Whether it can be answered without waiting for disks."""
+        return all(ask.verb is Verb.RENEW for ask in question.asks)
+
+    def answer(self, holder: HostId, question: Question) -> Answer:
+        """What becomes of each ask; trouble with one says nothing about the others."""
+        return Answer(said=[self._answer(holder, ask) for ask in question.asks])
+
+    def _answer(self, holder: HostId, ask: Ask) -> Said:
+        machine, epoch = MachineId(ask.machine), ask.epoch
+        leases = self._pool.leases
+
+        def said(verdict: Verdict, told: str = "", seconds: float = 0.0) -> Said:
+            return Said(
+                machine=machine,
+                epoch=epoch,
+                verdict=verdict,
+                seconds=seconds,
+                disks=self._disks(machine, epoch) if verdict is Verdict.HELD else [],
+                told=told,
+            )
+
+        acts: dict[Verb, Callable[[], Said]] = {
+            Verb.ACQUIRE: lambda: said(
+                Verdict.HELD, seconds=leases.acquire(machine, holder, epoch)
+            ),
+            Verb.RENEW: lambda: said(Verdict.HELD, seconds=leases.renew(machine, holder, epoch)),
+        }
+        try:
+            if ask.verb is Verb.RELEASE:
+                leases.release(machine, holder, epoch)
+                return said(Verdict.FREE)
+            return acts[ask.verb]()
+        except TooEarly as error:
+            return said(Verdict.WAIT, error.public, error.seconds)
+        except Stale as error:
+            return said(Verdict.LOST, error.public)
+        except Forbidden as error:
+            return said(Verdict.REFUSED, error.public)
+        except CloudError as error:
+            return said(Verdict.WAIT, error.public, _AGAIN_SECONDS)
+
+    def _disks(self, machine: MachineId, epoch: int) -> list[Disk]:
+        found = []
+        for volume in self._pool.leases.record(machine).volumes:
+            at = self._pool.where(volume, epoch)
+            found.append(Disk(volume=volume, address=at.address, port=at.port, name=at.name))
+        return found

@@ -1,0 +1,331 @@
+"""Keeps the leases of the guests that this host runs (docs/decisions/0007).
+
+The agent says after each look which leases it wants and what runs (`want`); whoever owns this asks each storage host
+when it is time (`due`, `step`), in a thread for each of them, so that one that does not answer keeps no other
+waiting. A guest may start when `lacks` has nothing to say. Its deadline is written down before that, and every
+renewal moves it on; the watchdog does the rest, whatever becomes of this process.
+
+The reckoning is always against us: a span counts from before it was asked for, a margin is taken off, and a guest
+with disks on several storage hosts may run until the first of its leases ends. What was lost has no time left at
+all. A lease is let go only when its guest is seen off, after its deadline was set to the past.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from arable.agent.deadlines import Deadline, Deadlines
+from arable.agent.lease_line import LeaseLine
+from arable.domain.errors import Unavailable
+from arable.domain.ids import MachineId, VolumeId
+from arable.domain.manifest import GuestWish, SharedFrom
+from arable.drivers.storage.protocol import ExportAt, export_name
+from arable.runtime.boottime import BootTime
+from arable.runtime.entropy import Entropy
+from arable.wire.leases import MOST, Ask, Question, Said, Verb, Verdict
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 3  # within the length of a lease
+MARGIN_SECONDS = 1.0
+MARGIN_SHARE = (
+    0.1  # of a lease's length, if that is more: for clocks that differ, and for the watchdog to act
+)
+_FIRST_SECONDS, _LONGEST_SECONDS, _GROWTH = 0.2, 3.0, 1.6  # between tries
+_MOST_SECONDS = 600.0  # no storage host can have a guest run on for longer without asking
+_AT_ONCE = 16  # leases that are asked for in one question: each starts servers of disks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A lease that is wanted: of a machine with disks at these places."""
+
+    machine: MachineId
+    epoch: int
+    places: frozenset[SharedFrom]
+    volume: (
+        VolumeId  # one of them: where its epoch is served is told by this name to no other guest
+    )
+
+
+@dataclass(slots=True)
+class _At:
+    """How it stands at one place. Times are those of `BootTime`."""
+
+    until: float = 0.0  # ours until then, margin taken off; 0: not ours as far as we know
+    again: float = 0.0  # when to ask for it, or to let it go, (again)
+    pause: float = _FIRST_SECONDS
+    free: bool = False  # let go, and confirmed
+    told: str = ""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One machine's lease of one epoch."""
+
+    wanted: Wanted
+    at: dict[SharedFrom, _At]
+    disks: dict[VolumeId, ExportAt] = field(default_factory=dict)
+    leaving: bool = False
+    lost: bool = False
+
+    @property
+    def until(self) -> float:
+        """Until when the guest may run; 0 while a lease is missing."""
+        return 0.0 if self.lost or self.leaving else min(one.until for one in self.at.values())
+
+
+Key = tuple[MachineId, int]
+
+
+def wanted(wish: GuestWish) -> Wanted | None:
+    """The lease that a guest needs; None for one whose disks are all this host's own."""
+    shared = {disk.volume: disk.shared for disk in wish.disks if disk.shared}
+    if not shared:
+        return None
+    return Wanted(
+        machine=wish.machine,
+        epoch=wish.epoch,
+        places=frozenset(shared.values()),
+        volume=min(shared),
+    )
+
+
+class LeaseKeeper:
+    """Leases of one host. Any number of threads; one for each place at a time."""
+
+    def __init__(
+        self,
+        line: Callable[[SharedFrom], LeaseLine],
+        deadlines: Deadlines,
+        watched: Callable[[], bool],
+        time: BootTime,
+        entropy: Entropy,
+        *,
+        nudge: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._line = line
+        self._lines: dict[SharedFrom, LeaseLine] = {}
+        self._deadlines = deadlines
+        self._watched = watched
+        self._time = time
+        self._random = entropy.random
+        self._nudge = nudge
+        self._lock = threading.RLock()
+        self._kept: dict[Key, _Kept] = {}
+        self._renew_at: dict[SharedFrom, float] = {}
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there may be something to ask earlier than was said, or at another place."""
+
+    def want(self, wishes: Iterable[Wanted], running: Collection[MachineId] | None) -> None:
+        """These leases, and those of what runs here. `running` is None when that can't be known now."""
+        with self._lock:
+            now = {(one.machine, one.epoch): one for one in wishes}
+            before = {key: kept.leaving for key, kept in self._kept.items()}
+            for key, kept in list(self._kept.items()):
+                gone = key not in now and running is not None and key[0] not in running
+                if gone and kept.lost:
+                    self._forget(key)
+                elif gone and not kept.leaving:
+                    kept.leaving = True
+                    self._write(kept)
+                    for one in kept.at.values():
+                        one.again = 0.0
+                elif kept.leaving and key in now:
+                    # Let go, perhaps; asked for again, it is ours again.
+                    self._kept[key] = _fresh(kept.wanted)
+            for key in now.keys() - self._kept.keys():
+                self._kept[key] = _fresh(now[key])
+            if running is not None:
+                self._tidy(running)
+            after = {key: kept.leaving for key, kept in self._kept.items()}
+        if before != after:
+            self.changed()
+
+    def lacks(self, machine: MachineId, epoch: int) -> str:
+        """Why the guest may not start now; empty when it may."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            if kept is None:
+                return "it was not asked for yet"
+            if kept.lost:
+                return "another host has it, or will"
+            if self._time.now() >= kept.until:
+                return next((one.told for one in kept.at.values() if one.told), "no answer yet")
+        return "" if self._watched() else "no watchdog is running on this host"
+
+    def disks(self, machine: MachineId, epoch: int) -> Mapping[VolumeId, ExportAt]:
+        """Where the holder finds its disks."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            return dict(kept.disks) if kept else {}
+
+    def places(self) -> set[SharedFrom]:
+        """Storage hosts to be asked something, now or later."""
+        with self._lock:
+            return {place for kept in self._kept.values() for place in kept.at}
+
+    def due(self, place: SharedFrom) -> float:
+        """When to `step` for that place."""
+        with self._lock:
+            moments = [one.again for kept, one in self._waiting(place)]
+            if any(True for _ in self._ours(place)):
+                moments.append(self._renew_at.get(place, 0.0))
+            return min(moments, default=float("inf"))
+
+    def step(self, place: SharedFrom) -> None:
+        """Ask that storage host what is to be asked now."""
+        now = self._time.now()
+        with self._lock:
+            renewals = []
+            if now >= self._renew_at.get(place, 0.0):
+                renewals = [_ask(Verb.RENEW, kept) for kept in self._ours(place)]
+            others = [
+                _ask(Verb.RELEASE if kept.leaving else Verb.ACQUIRE, kept)
+                for kept, one in self._waiting(place)
+                if now >= one.again
+            ]
+        sizes = ((renewals, MOST), (others, _AT_ONCE))
+        for asks, most in sizes:
+            for at in range(0, len(asks), most):
+                self._put(place, asks[at : at + most])
+
+    def close(self) -> None:
+        """Hang up everywhere; no lease is let go."""
+        for line in self._lines.values():
+            line.close()
+
+    def _tidy(self, running: Collection[MachineId]) -> None:
+        """What an earlier agent wrote counts until its guest is gone."""
+        held = self._deadlines.all()
+        for name in held.keys() - {self._name(key) for key in self._kept}:
+            if held[name] not in running:
+                self._deadlines.drop(name)
+
+    def _waiting(self, place: SharedFrom) -> Iterator[tuple[_Kept, _At]]:
+        """What is to be asked for or let go there."""
+        for (machine, epoch), kept in self._kept.items():
+            one = kept.at.get(place)
+            if one is None or kept.lost:
+                continue
+            if kept.leaving:
+                if not one.free:
+                    yield kept, one
+            elif not one.until and not self._has_earlier(machine, epoch):
+                yield kept, one
+
+    def _ours(self, place: SharedFrom) -> Iterator[_Kept]:
+        for kept in self._kept.values():
+            if place in kept.at and kept.at[place].until and not kept.leaving and not kept.lost:
+                yield kept
+
+    def _has_earlier(self, machine: MachineId, epoch: int) -> bool:
+        """Whether a guest of another epoch may still be here: it goes first."""
+        return any(other == machine and old < epoch for other, old in self._kept)
+
+    def _put(self, place: SharedFrom, asks: list[Ask]) -> None:
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines[place] = self._line(place)
+        asked = self._time.now()
+        try:
+            said = line.ask(Question(asks=asks)).said
+            if len(said) != len(asks):
+                raise Unavailable(f"{place.host} gave {len(said)} answers to {len(asks)} questions")
+        except Unavailable as error:
+            log.warning("leases: %s", error.public)
+            self._failed(place, asks, error.public)
+            return
+        with self._lock:
+            news = [
+                self._heard(place, ask, one, asked) for ask, one in zip(asks, said, strict=True)
+            ]
+            if asks[0].verb is Verb.RENEW:
+                spans = [one.seconds for one in said if one.verdict is Verdict.HELD]
+                self._renew_at[place] = asked + self._spread(min(spans, default=0.0) / RENEWALS)
+        if any(news):
+            self._nudge()
+
+    def _failed(self, place: SharedFrom, asks: list[Ask], told: str) -> None:
+        with self._lock:
+            now = self._time.now()
+            if asks[0].verb is Verb.RENEW:
+                self._renew_at[place] = now + self._spread(_LONGEST_SECONDS / 2)
+                return
+            for ask in asks:
+                kept = self._kept.get((MachineId(ask.machine), ask.epoch))
+                if kept:
+                    self._later(kept.at[place], told)
+
+    def _heard(self, place: SharedFrom, ask: Ask, said: Said, asked: float) -> bool:
+        """Take in one answer; whether that is news for the agent."""
+        kept = self._kept.get((MachineId(ask.machine), ask.epoch))
+        if kept is None or (said.machine, said.epoch) != (ask.machine, ask.epoch):
+            return False
+        one = kept.at[place]
+        before = (kept.until > 0, kept.lost)
+        match said.verdict:
+            case Verdict.HELD if not kept.leaving:
+                self._held(place, kept, said, asked)
+            case Verdict.LOST if not kept.leaving:
+                log.error("%s: epoch %d is over: %s", ask.machine, ask.epoch, said.told)
+                kept.lost = True
+                self._write(kept)
+            case Verdict.FREE | Verdict.LOST | Verdict.REFUSED if kept.leaving:
+                one.free = True
+                if all(other.free for other in kept.at.values()):
+                    self._forget((kept.wanted.machine, kept.wanted.epoch))
+            case _:
+                one.until = 0.0
+                self._later(one, said.told, said.seconds)
+        return before != (kept.until > 0, kept.lost)
+
+    def _held(self, place: SharedFrom, kept: _Kept, said: Said, asked: float) -> None:
+        one = kept.at[place]
+        seconds = min(said.seconds, _MOST_SECONDS)
+        margin = max(MARGIN_SECONDS, MARGIN_SHARE * seconds)
+        if not one.until:
+            self._renew_at[place] = min(
+                self._renew_at.get(place, float("inf")),
+                asked + self._spread(seconds / RENEWALS),
+            )
+        one.until = max(one.until, asked + seconds - margin)
+        one.told, one.pause = "", _FIRST_SECONDS
+        for disk in said.disks:
+            volume = VolumeId(disk.volume)
+            kept.disks[volume] = ExportAt(
+                volume=volume, address=disk.address, port=disk.port, name=disk.name
+            )
+        if kept.until:
+            self._write(kept)
+
+    def _later(self, one: _At, told: str, at_most: float = _LONGEST_SECONDS) -> None:
+        one.told = told
+        pause = min(one.pause, at_most or _LONGEST_SECONDS)
+        one.again = self._time.now() + self._spread(max(pause, _FIRST_SECONDS))
+        one.pause = min(one.pause * _GROWTH, _LONGEST_SECONDS)
+
+    def _forget(self, key: Key) -> None:
+        del self._kept[key]
+        self._deadlines.drop(self._name(key))
+
+    def _write(self, kept: _Kept) -> None:
+        machine, epoch = kept.wanted.machine, kept.wanted.epoch
+        # Another host's process for the same machine, seen from here or not, has another epoch's disk.
+        marks = (f"guest={machine}", export_name(kept.wanted.volume, epoch))
+        self._deadlines.set(Deadline(machine=machine, epoch=epoch, at=kept.until, marks=marks))
+
+    def _name(self, key: Key) -> str:
+        return Deadline(machine=key[0], epoch=key[1], at=0.0).name
+
+    def _spread(self, seconds: float) -> float:
+        return seconds * self._random.uniform(0.8, 1.0)
+
+
+def _fresh(one: Wanted) -> _Kept:
+    return _Kept(one, {place: _At() for place in one.places})
+
+
+def _ask(verb: Verb, kept: _Kept) -> Ask:
+    return Ask(verb=verb, machine=kept.wanted.machine, epoch=kept.wanted.epoch)

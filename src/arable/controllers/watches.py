@@ -1,0 +1,75 @@
+"""What can be the matter: each watch looks at the store and tells what it finds, in one table.
+
+Whoever has something new to watch adds a row to `WATCHES`, a kind to `domain/alert.py`, and a line to docs/operators.md.
+What only a process can see (its disk, its certificates, its own failures) it says itself: `runtime/health.py`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+
+from arable.domain.alert import AlertKind, Finding, Severity
+from arable.domain.settings import (
+    ALERT_CAPACITY_CRITICAL_PERCENT,
+    ALERT_CAPACITY_PERCENT,
+    ALERT_HOST_SECONDS,
+)
+from arable.store import alerts, settings
+from arable.store.database import Tx
+
+Watch = Callable[[Tx, datetime], Iterable[Finding]]
+
+_LATELY = timedelta(minutes=15)
+_ELECTIONS = 3  # in that time
+_SAID = {"cpu_mhz": "CPU", "memory_mib": "memory", "disk_mib": "disk"}
+
+
+def silent_hosts(tx: Tx, at: datetime) -> Iterator[Finding]:
+    """What runs there probably runs on, so a moment's silence wakes nobody."""
+    late = at - timedelta(seconds=settings.get(tx, ALERT_HOST_SECONDS))
+    for host, name, seen_at in alerts.silent_hosts(tx):
+        long = seen_at is None or seen_at <= late
+        severity = Severity.CRITICAL if long else Severity.WARNING
+        since = f" since {seen_at.isoformat(timespec='seconds')}" if seen_at else ""
+        yield Finding(
+            AlertKind.HOST_SILENT, host, name, severity, f"host {name} was not heard{since}"
+        )
+
+
+def full_zones(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001 - a watch takes the time
+    """Before customers are told that there is no room."""
+    high = settings.get(tx, ALERT_CAPACITY_PERCENT)
+    too_high = settings.get(tx, ALERT_CAPACITY_CRITICAL_PERCENT)
+    for zone, name, percents in alerts.reserved_percents(tx):
+        worst = max(percents.values(), default=0)
+        if worst < min(high, too_high):
+            continue
+        over = [f"{percent} % of {_SAID[d]}" for d, percent in percents.items() if percent >= high]
+        severity = Severity.CRITICAL if worst >= too_high else Severity.WARNING
+        told = f"zone {name} is nearly full: {', '.join(over)} reserved"
+        yield Finding(AlertKind.ZONE_CAPACITY, zone, name, severity, told)
+
+
+def failing_farms(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
+    """One for each farm, however many of its machines are in error."""
+    for farm, name, count, machines in alerts.failing_farms(tx):
+        some = ", ".join(machines) + (", …" if count > len(machines) else "")
+        told = f"{count} of farm {name}'s machines could not be started: {some}"
+        yield Finding(AlertKind.FARM_FAILING, farm, name, Severity.WARNING, told)
+
+
+def changing_masters(tx: Tx, at: datetime) -> Iterator[Finding]:
+    """One election is a server that went; many are servers that don't find each other."""
+    holders = alerts.masters_since(tx, at - _LATELY)
+    if len(holders) > _ELECTIONS:
+        minutes = int(_LATELY.total_seconds() // 60)
+        told = f"{len(holders)} elections in {minutes} minutes, the last one for {holders[-1]}"
+        yield Finding(AlertKind.MASTER_CHANGING, "master", "master", Severity.WARNING, told)
+
+
+WATCHES: tuple[Watch, ...] = (
+    silent_hosts,
+    full_zones,
+    failing_farms,
+    changing_masters,
+    alerts.signals,
+)

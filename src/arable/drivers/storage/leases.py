@@ -1,0 +1,284 @@
+"""The right to run a machine, kept where its disks are (rule 1).
+
+One lease for a machine on each storage host that has disks of it, not one for each disk: all its disks change hands
+in one step or not at all, a fence is one act, and who renews says one word for each machine. A lease has a holder (a
+host), an epoch, and a length. It is the holder's until `length` seconds after its last renewal; a host counts from
+when it *asked*, so its own reckoning always ends before ours.
+
+What keeps two hosts from writing is not the time but the *cut*: before another epoch is let in, every process that
+served an earlier one is gone (`Exports.cut`). What keeps them from running at once is the time: the next epoch also
+waits until the last one's time is over, unless its holder let go of it, or is known to be without power.
+
+Durable is who had which epoch last, and whether that was let go; never when it ends, since no clock outlives its
+machine. Whoever opens this store gives each lease that was not let go its whole length again: an agent's or a
+machine's restart makes promises longer, never shorter. So renewals write nothing, and a dead agent's successor only
+has to wait. Records go forward in steps, each on the disk before the next is begun:
+
+    taken(1) -- revoked --> ending(1) -- cut, waited out --> free(1) -- acquired --> taken(2)
+
+An epoch that was seen is kept for good, also of machines that have no disks here any more: a few bytes for each.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from arable.domain.errors import CloudError, Conflict, Forbidden, Stale
+from arable.domain.ids import HostId, MachineId, VolumeId
+from arable.drivers.storage.turns import Turns
+from arable.runtime.boottime import BootTime
+
+UNKNOWN = 1 << 62
+"""The epoch of a record that was damaged: no lease of that machine is given again until somebody looked into it."""
+
+
+class Held(StrEnum):
+    """How a lease stands."""
+
+    FREE = "free"
+    TAKEN = "taken"
+    ENDING = "ending"  # to be renewed no more; what served it is cut, or about to be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is kept of a machine. `epoch` is the highest that was ever seen, `served` the highest that was given.
+
+    `length` is how long the holder of `served` may run after its last renewal, in seconds.
+    """
+
+    machine: MachineId
+    epoch: int = 0
+    served: int = 0
+    holder: HostId | None = None
+    volumes: tuple[VolumeId, ...] = ()
+    length: float = 0.0
+    held: Held = Held.FREE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """Who may have the lease of a machine, as its operator wishes it (`ExportWish`).
+
+    `fenced` is known to be without power: if it had the lease before, its time is not waited for.
+    """
+
+    machine: MachineId
+    holder: HostId
+    epoch: int
+    volumes: tuple[VolumeId, ...]
+    fenced: HostId | None = None
+
+
+class Records(Protocol):
+    """Where records are kept."""
+
+    def load(self) -> Mapping[MachineId, Record]:
+        """All of them. One that can't be read is told with the epoch `UNKNOWN`: its machine may run anywhere."""
+
+    def save(self, record: Record) -> None:
+        """It is durable when this returns; what was there before it, until then."""
+
+
+class Exports(Protocol):
+    """What lets hosts reach disks."""
+
+    def open(self, epoch: int, holder: HostId, volumes: Iterable[VolumeId]) -> None:
+        """These are served to that host, and to no other; already so is fine. Raises `Unavailable`."""
+
+    def cut(self, volumes: Iterable[VolumeId]) -> None:
+        """Nobody can write to these when this returns, whoever could before. Raises `Unavailable`: then somebody may."""
+
+
+class TooEarly(Conflict):
+    """Another host may still run the machine; `seconds` says for how long at most."""
+
+    def __init__(self, public: str, seconds: float) -> None:
+        super().__init__(public)
+        self.seconds = seconds
+
+
+class Leases:
+    """All leases of one storage host. Any number of threads; one machine's slow disks keep no other one waiting."""
+
+    def __init__(self, records: Records, exports: Exports, time: BootTime, length: float) -> None:
+        self._store = records
+        self._exports = exports
+        self._time = time
+        self.length = length
+        self.changed: Callable[[], None] = lambda: None
+        """Called, in any thread, after a lease was given, ended or became free."""
+        self._turns = Turns()
+        self._guard = (
+            threading.Lock()
+        )  # of whose disk is whose, held for no longer than a record takes
+        self._records = dict(records.load())
+        self._rights: dict[MachineId, Right] = {}
+        now = time.now()
+        self._until = {
+            record.machine: now + record.length
+            for record in self._records.values()
+            if record.held is not Held.FREE
+        }
+
+    def record(self, machine: MachineId) -> Record:
+        """What is known of a machine's lease."""
+        return self._records.get(machine) or Record(machine=machine)
+
+    def records(self) -> dict[MachineId, Record]:
+        """All of them."""
+        with self._guard:
+            return dict(self._records)
+
+    def waits(self, machine: MachineId) -> float:
+        """Seconds until nobody can be running the machine by an earlier lease; 0 for already."""
+        if self.record(machine).held is Held.FREE:
+            return 0.0
+        return max(0.0, self._until[machine] - self._time.now())
+
+    def allow(self, right: Right) -> None:
+        """From now on this is who may have the lease; every earlier epoch is over, and cut off. May be repeated.
+
+        Raises `Stale` for an epoch below one that was seen, or another holder of the same epoch, and `Unavailable`
+        when the cut failed: then the lease is renewed no more all the same.
+        """
+        with self._turns.of(right.machine):
+            known = self.record(right.machine)
+            before = self._rights.get(right.machine)
+            if right.epoch < known.epoch:
+                told = f"epoch {right.epoch} of {right.machine} is over: {known.epoch} was seen"
+                raise Stale(told)
+            holder = known.holder if known.served == right.epoch else None
+            if before and before.epoch == right.epoch:
+                holder = before.holder
+            if holder and holder != right.holder:
+                raise Stale(f"epoch {right.epoch} of {right.machine} belongs to {holder}")
+            if right.epoch > known.epoch:
+                held = Held.ENDING if known.held is Held.TAKEN else known.held
+                known = self._keep(replace(known, epoch=right.epoch, held=held))
+            self._rights[right.machine] = right
+            if known.held is Held.ENDING:
+                self._end(known, fenced=known.holder == right.fenced)
+
+    def forget(self, machine: MachineId) -> None:
+        """Nobody may have the lease any more who has not got it."""
+        with self._turns.of(machine):
+            self._rights.pop(machine, None)
+
+    def acquire(self, machine: MachineId, holder: HostId, epoch: int) -> float:
+        """The lease is this host's for so many seconds, and its disks are served to it. Asked again, it is renewed.
+
+        Raises `Forbidden` for one who may not have it, `Stale` for an epoch that is over, `TooEarly` while another
+        may run the machine, `Unavailable` when the disks can't be served now.
+        """
+        with self._turns.of(machine):
+            known = self.record(machine)
+            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
+                known = self._take(known, holder, epoch)
+            self._exports.open(epoch, holder, known.volumes)
+            return self._longer(machine)
+
+    def renew(self, machine: MachineId, holder: HostId, epoch: int) -> float:
+        """The lease is this host's for so many seconds more. Whether its disks can be reached is another matter.
+
+        Raises `Stale` when it is not this host's (any more).
+        """
+        with self._turns.of(machine):
+            known = self.record(machine)
+            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
+                raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
+            if known.length != self.length:
+                self._keep(replace(known, length=self.length))
+            return self._longer(machine)
+
+    def release(self, machine: MachineId, holder: HostId, epoch: int) -> None:
+        """The host runs the machine no more, and its disks are served to it no more. Already so is fine."""
+        with self._turns.of(machine):
+            known = self.record(machine)
+            if (known.holder, known.served) != (holder, epoch):
+                return  # whoever has it now is another one
+            if known.held is not Held.FREE:
+                self._end(known, fenced=True)
+
+    def tend(self) -> None:
+        """What is taken is served, what is ending is cut off, and free when its time is over.
+
+        Raises `Unavailable` for one that could not be, when the others were.
+        """
+        failure: CloudError | None = None
+        for machine in self.records():
+            try:
+                with self._turns.of(machine):
+                    known = self.record(machine)
+                    if known.held is Held.TAKEN and known.holder:
+                        self._exports.open(known.served, known.holder, known.volumes)
+                    elif known.held is Held.ENDING:
+                        self._end(known, fenced=False)
+            except CloudError as error:
+                failure = error
+        if failure:
+            raise failure
+
+    def _take(self, known: Record, holder: HostId, epoch: int) -> Record:
+        """The record of a lease that was just given; nothing is served by it yet."""
+        if epoch < known.epoch:
+            raise Stale(f"epoch {epoch} of {known.machine} is over: {known.epoch} was seen")
+        right = self._rights.get(known.machine)
+        if right is None or (right.holder, right.epoch) != (holder, epoch):
+            raise Forbidden(f"{holder} was not given epoch {epoch} of {known.machine}")
+        if known.held is not Held.FREE:
+            # A host can't run a machine twice: to itself it need not give time.
+            known = self._end(known, fenced=known.holder in {right.fenced, holder})
+        if known.held is not Held.FREE:
+            left = self.waits(known.machine)
+            told = f"{known.holder} may run {known.machine} for {left:.1f} s more"
+            raise TooEarly(told, left)
+        self._exports.cut(right.volumes)  # nothing should be left of others; this makes sure
+        taken = replace(
+            known,
+            epoch=epoch,
+            served=epoch,
+            holder=holder,
+            volumes=right.volumes,
+            length=self.length,
+            held=Held.TAKEN,
+        )
+        with self._guard:
+            self._nobody_has(right)
+            self._until[known.machine] = self._time.now() + self.length
+            self._store.save(taken)
+            self._records[known.machine] = taken
+        self.changed()
+        return taken
+
+    def _nobody_has(self, right: Right) -> None:
+        wanted = set(right.volumes)
+        for other in self._records.values():
+            if (
+                other.held is not Held.FREE
+                and other.machine != right.machine
+                and not wanted.isdisjoint(other.volumes)
+            ):
+                raise TooEarly(f"{other.machine} has a disk of {right.machine}", self.length)
+
+    def _end(self, known: Record, *, fenced: bool) -> Record:
+        """Renewed no more, cut off, and free if nobody can be running the machine any more."""
+        if known.held is Held.TAKEN:
+            known = self._keep(replace(known, held=Held.ENDING))
+        self._exports.cut(known.volumes)
+        if fenced or not self.waits(known.machine):
+            known = self._keep(replace(known, held=Held.FREE))
+        return known
+
+    def _longer(self, machine: MachineId) -> float:
+        self._until[machine] = self._time.now() + self.length
+        return self.length
+
+    def _keep(self, record: Record) -> Record:
+        with self._guard:
+            self._store.save(record)
+            self._records[record.machine] = record
+        self.changed()
+        return record

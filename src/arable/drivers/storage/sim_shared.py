@@ -1,0 +1,109 @@
+"""A shared pool whose volumes are values: real leases, and servers of disks that are entries in a table."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from arable.domain.errors import Conflict, NotFound
+from arable.domain.ids import HostId, PoolId, VolumeId
+from arable.drivers.faults import Faults
+from arable.drivers.hypervisor.protocol import NbdSource
+from arable.drivers.simhost import SimHost
+from arable.drivers.storage.lease_records import MemoryRecords
+from arable.drivers.storage.leases import Held, Leases
+from arable.drivers.storage.protocol import ExportAt, export_name
+from arable.drivers.storage.sim import SimStorage
+from arable.runtime.boottime import BootTime
+
+_PORT = 10809
+
+
+@dataclass(slots=True)
+class SimExports:
+    """`Exports`, and what a client would find. Outlives the agent; a power cut ends all of it (`lose_power`)."""
+
+    address: str
+    serving: dict[VolumeId, tuple[int, HostId]] = field(default_factory=dict)
+    faults: Faults = field(default_factory=Faults)
+    mishaps: list[str] = field(default_factory=list)
+
+    def open(self, epoch: int, holder: HostId, volumes: Iterable[VolumeId]) -> None:
+        for volume in volumes:
+            if self.serving.get(volume) != (epoch, holder):
+                with self.faults.around(f"serve {volume} {epoch}"):
+                    if volume in self.serving:
+                        self.mishaps.append(f"{volume} is served twice: {epoch} to {holder}")
+                    self.serving[volume] = (epoch, holder)
+
+    def cut(self, volumes: Iterable[VolumeId]) -> None:
+        for volume in volumes:
+            if volume in self.serving:
+                with self.faults.around(f"cut {volume}"):
+                    del self.serving[volume]
+
+    def lose_power(self) -> None:
+        """Nothing is served any more."""
+        self.serving.clear()
+
+    def reaches(self, source: NbdSource, host: HostId) -> bool:
+        """Whether a host gets at a disk under that name."""
+        volume, _, epoch = source.name.rpartition(".e")
+        return self.serving.get(VolumeId(volume)) == (int(epoch), host)
+
+
+class SimSharedStorage(SimStorage):
+    """`Storage` and `Shares`. `records` and `exports` are what is kept when the agent is made anew."""
+
+    name = "sim (shared)"
+
+    def __init__(
+        self,
+        hardware: SimHost,
+        pool: PoolId,
+        records: MemoryRecords,
+        exports: SimExports,
+        time: BootTime,
+        length: float,
+        faults: Faults | None = None,
+    ) -> None:
+        super().__init__(hardware, pool, faults)
+        self._exports = exports
+        self.limits: dict[VolumeId, tuple[int, int]] = {}
+        self.leases = Leases(records, _Present(self, exports), time, length)
+
+    def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
+        self.limits[volume] = (iops, bytes_per_second)
+
+    def where(self, volume: VolumeId, epoch: int) -> ExportAt:
+        return ExportAt(
+            volume=volume,
+            address=self._exports.address,
+            port=_PORT,
+            name=export_name(volume, epoch),
+        )
+
+    def await_trouble(self, seconds: float) -> None:
+        """Virtual time passes for nobody who waits here."""
+
+    def erase(self, volume: VolumeId) -> None:
+        for record in self.leases.records().values():
+            if volume in record.volumes and record.held is not Held.FREE:
+                raise Conflict(f"{volume} is leased to {record.holder}")
+        super().erase(volume)
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """Only volumes that are here can be served."""
+
+    pool: SimSharedStorage
+    exports: SimExports
+
+    def open(self, epoch: int, holder: HostId, volumes: Iterable[VolumeId]) -> None:
+        wanted = tuple(volumes)
+        missing = [volume for volume in wanted if volume not in self.pool.volumes()]
+        if missing:
+            raise NotFound(f"{missing[0]} is not here")
+        self.exports.open(epoch, holder, wanted)
+
+    def cut(self, volumes: Iterable[VolumeId]) -> None:
+        self.exports.cut(volumes)

@@ -1,0 +1,181 @@
+"""Alerts as rows, and what single servers' processes found. The controller's columns and an operator's never meet."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+
+from arable.domain.alert import Alert, AlertKind, Finding, Severity
+from arable.domain.host import DIMENSIONS, HostState
+from arable.domain.ids import AlertId, FarmId, ZoneId
+from arable.store import kept
+from arable.store import schema as t
+from arable.store.database import Tx
+from arable.store.nudges import nudge
+
+TOPIC = "alerts"
+WHAT = "alert"
+
+_a = t.alert.c
+_s = t.alert_signal.c
+_OPEN = (_a.until.is_(None), _a.opened_at.is_not(None))
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFilter:
+    """Which alerts."""
+
+    is_open: bool | None = None
+    kind: str | None = None
+    severity: str | None = None
+    subject: str | None = None
+
+
+def get(tx: Tx, alert: AlertId) -> Alert:
+    """One that was told; raises `NotFound`."""
+    return kept.get(tx, t.alert, Alert, WHAT, _a.id == alert, _a.opened_at.is_not(None))
+
+
+def page(tx: Tx, where: AlertFilter, *, after: str | None = None, limit: int = 100) -> list[Alert]:
+    """The newest first, as that is what is asked for; `after` is the id of the last one seen."""
+    conditions: list[ColumnElement[bool]] = [_a.opened_at.is_not(None)]
+    if where.is_open is not None:
+        conditions.append(_a.until.is_(None) if where.is_open else _a.until.is_not(None))
+    for column, wanted in (
+        (_a.kind, where.kind),
+        (_a.severity, where.severity),
+        (_a.subject, where.subject),
+    ):
+        if wanted is not None:
+            conditions.append(column == wanted)
+    if after is not None:
+        conditions.append(_a.id < after)
+    query = select(t.alert).where(*conditions).order_by(_a.id.desc()).limit(limit)
+    return [kept.value(Alert, row) for row in tx.execute(query)]
+
+
+def watched(tx: Tx) -> list[Alert]:
+    """All that are not over, those not told yet among them."""
+    return [kept.value(Alert, row) for row in tx.execute(select(t.alert).where(_a.until.is_(None)))]
+
+
+def add(tx: Tx, alert: Alert) -> None:
+    """A new one."""
+    tx.execute(insert(t.alert).values(**asdict(alert)))
+
+
+def change(tx: Tx, alert: Alert) -> None:
+    """What its controller knows of it; who acknowledged it is none of that."""
+    told = asdict(alert)
+    for name in ("id", "acknowledged_at", "acknowledged_by"):
+        del told[name]
+    tx.execute(update(t.alert).where(_a.id == alert.id).values(**told))
+
+
+def remove(tx: Tx, alert: Alert) -> None:
+    """It was never told."""
+    tx.execute(delete(t.alert).where(_a.id == alert.id))
+
+
+def acknowledge(tx: Tx, alert: AlertId, by: str, at: datetime) -> None:
+    """Somebody cares; the first one counts."""
+    tx.execute(
+        update(t.alert)
+        .where(_a.id == alert, _a.acknowledged_at.is_(None))
+        .values(acknowledged_at=at, acknowledged_by=by)
+    )
+
+
+def expire(tx: Tx, before: datetime) -> int:
+    """Forget those that ended before that; how many."""
+    return tx.execute(delete(t.alert).where(_a.until < before)).rowcount
+
+
+def firing(tx: Tx) -> dict[tuple[str, ...], int]:
+    """How many are open, by kind and severity."""
+    query = select(_a.kind, _a.severity, func.count()).where(*_OPEN).group_by(_a.kind, _a.severity)
+    return {(kind, severity): count for kind, severity, count in tx.execute(query)}
+
+
+# --- what is the case, as the store knows it ----------------------------------------------------------------------
+
+
+def silent_hosts(tx: Tx) -> list[tuple[str, str, datetime | None]]:
+    """Id, name, and when it was heard last; in maintenance a host may be silent."""
+    h = t.host.c
+    query = select(h.id, h.name, h.seen_at).where(h.state == HostState.SILENT, ~h.maintenance)
+    return [(row[0], row[1], row[2]) for row in tx.execute(query)]
+
+
+def reserved_percents(tx: Tx) -> list[tuple[ZoneId, str, dict[str, int]]]:
+    """Of each zone with hosts: id, name, and how much of each dimension is reserved, in percent of what can be."""
+    h = t.host.c
+    columns: list[ColumnElement[int]] = []
+    for dimension in DIMENSIONS:
+        percent = h[f"{dimension.partition('_')[0]}_percent"]
+        columns += [
+            func.sum(h[f"reserved_{dimension}"]),
+            func.sum(h[dimension] * percent // 100),
+        ]
+    query = (
+        select(t.zone.c.id, t.zone.c.name, *columns)
+        .join(t.host, h.zone == t.zone.c.id)
+        .group_by(t.zone.c.id, t.zone.c.name)
+    )
+    found = []
+    for id_, name, *sums in tx.execute(query):
+        pairs = zip(DIMENSIONS, sums[::2], sums[1::2], strict=True)
+        found.append((id_, name, {d: int(r) * 100 // int(w) for d, r, w in pairs if w}))
+    return found
+
+
+def failing_farms(tx: Tx) -> list[tuple[FarmId, str, int, list[str]]]:
+    """Farms with machines in error: id, name with its account's, how many, and some of their names."""
+    m = t.machine.c
+    query = (
+        select(m.farm, m.name, t.farm.c.name, t.account.c.name)
+        .join(t.farm, t.farm.c.id == m.farm)
+        .join(t.account, t.account.c.id == t.farm.c.account)
+        .where(m.resting == "error")
+        .order_by(m.id)
+    )
+    farms: dict[FarmId, tuple[str, list[str]]] = {}
+    for farm, machine, name, account in tx.execute(query):
+        farms.setdefault(farm, (f"{account}/{name}", []))[1].append(machine)
+    return [
+        (farm, name, len(machines), machines[:_NAMES_SHOWN])
+        for farm, (name, machines) in farms.items()
+    ]
+
+
+def masters_since(tx: Tx, since: datetime) -> list[str]:
+    """Who won the elections after that, in order."""
+    e = t.election.c
+    return [row[0] for row in tx.execute(select(e.holder).where(e.at > since).order_by(e.epoch))]
+
+
+# --- what single processes found ----------------------------------------------------------------------------------
+
+SIGNAL_COUNTS = timedelta(minutes=3)
+"""What was not said again for this long is not the case any more, or nobody knows."""
+
+
+def signal(tx: Tx, server: str, found: Sequence[Finding], at: datetime) -> None:
+    """All that this server's process found; what it said before and says no more is over."""
+    tx.execute(delete(t.alert_signal).where(_s.server == server))
+    for each in found:
+        tx.execute(insert(t.alert_signal).values(server=server, at=at, **each._asdict()))
+    nudge(tx, TOPIC)
+
+
+def signals(tx: Tx, at: datetime) -> list[Finding]:
+    """What servers' processes said not long ago."""
+    query = select(_s.kind, _s.subject, _s.name, _s.severity, _s.text)
+    return [
+        Finding(AlertKind(kind), subject, name, Severity(severity), told)
+        for kind, subject, name, severity, told in tx.execute(
+            query.where(_s.at > at - SIGNAL_COUNTS).order_by(_s.server)
+        )
+    ]

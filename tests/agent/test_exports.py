@@ -1,0 +1,131 @@
+"""A storage host's manifest: fences come first, disks are made, and what is in use is not erased."""
+
+import pytest
+
+from agent import make_agent as make
+from agent.leased_world import LENGTH, SHARED, M, V, World, export, guest
+from arable.domain.ids import MachineId, VolumeId
+from arable.domain.manifest import DiskWish, ExportState, PartFormat, PartRole
+from arable.domain.units import MIB
+from arable.drivers.storage.leases import Held
+from drivers import make_drivers
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def held(world: World):
+    return world.storage.pool.leases.record(M)
+
+
+def started(world: World) -> None:
+    world.place(1, world.a)
+    world.pass_(5)
+    assert world.a.runs()
+
+
+def test_a_fence_does_not_wait_for_disks_that_can_not_be_made(world) -> None:
+    started(world)
+    missing = make_drivers.part(b"MZ nobody has this", format=PartFormat.RAW, role=PartRole.DISK)
+    more = DiskWish(volume=VolumeId("volume-more"), pool=SHARED, bytes=MIB, source=missing)
+    disks = (*export(2, world.b.name).disks, more)
+    world.storage.server.wish(export(2, world.b.name, disks=disks))
+    world.tick()
+    assert held(world).held is Held.ENDING
+    assert not world.storage.exports.serving
+    world.pass_(LENGTH + 5)
+    seen = world.storage.server.exports[M]
+    assert seen.state is ExportState.FAILED
+    assert seen.told
+
+
+def test_a_cut_that_failed_is_tried_again_and_told(world) -> None:
+    started(world)
+    world.storage.exports.faults.when = lambda where: "cut" in where
+    world.storage.server.wish(export(2, world.b.name))
+    world.pass_(3)
+    seen = world.storage.server.exports[M]
+    assert seen.generation == 0, "not in force"
+    assert seen.told
+    world.storage.exports.faults.when = lambda _where: False
+    world.pass_(LENGTH)
+    assert world.storage.server.exports[M].generation == 2
+
+
+def test_disks_of_two_pools_or_of_none_here_are_refused_with_a_reason(world) -> None:
+    alien = DiskWish(volume=V, pool=make.POOL, bytes=MIB)
+    for disks in ((alien,), (), (alien, DiskWish(volume=V, pool=SHARED, bytes=MIB))):
+        world.storage.server.wish(export(1, world.a.name, disks=disks))
+        world.pass_(5)
+        seen = world.storage.server.exports[M]
+        assert seen.state is ExportState.FAILED
+        assert "pool" in seen.told
+
+
+def test_an_epoch_that_is_over_is_told_and_changes_nothing(world) -> None:
+    started(world)
+    world.storage.server.wish(export(5, world.a.name))
+    world.pass_(1)
+    world.storage.server.wish(export(4, world.b.name))
+    world.pass_(2)
+    seen = world.storage.server.exports[M]
+    assert "over" in seen.told
+    assert seen.generation == 0
+
+
+def test_limits_are_kept_where_the_disk_is(world) -> None:
+    disk = DiskWish(volume=V, pool=SHARED, bytes=MIB, iops=100, bytes_per_second=1000)
+    world.storage.server.wish(export(1, world.a.name, disks=(disk,)))
+    world.pass_(1)
+    assert world.storage.pool.limits == {V: (100, 1000)}
+
+
+def test_a_disk_grows_when_it_is_not_in_use(world) -> None:
+    started(world)
+    larger = DiskWish(volume=V, pool=SHARED, bytes=64 * MIB)
+    wish = export(1, world.a.name, generation=2, disks=(larger,))
+    world.storage.server.wish(wish)
+    world.pass_(3)
+    assert world.storage.pool.volumes()[V].bytes == 8 * MIB
+    world.a.server.wish()
+    world.pass_(5)
+    assert world.storage.pool.volumes()[V].bytes == 64 * MIB
+
+
+def test_what_is_leased_or_wished_for_is_held(world) -> None:
+    started(world)
+    holds = world.storage.agent._exports.held
+    assert holds() == {V}
+    world.storage.server.wish()
+    world.pass_(1)
+    assert holds() == {V}, "nobody gets it anew, and who has it keeps it"
+    world.a.server.wish()
+    world.pass_(5)
+    assert holds() == set()
+    assert M not in world.storage.server.exports
+
+
+def test_one_machines_trouble_is_its_own(world) -> None:
+    other = MachineId("machine-n")
+    started(world)
+    good = export(1, world.a.name)
+    bad = export(1, world.b.name, machine=other, disks=())
+    world.storage.server.wish(good, bad)
+    world.pass_(2 * LENGTH)
+    assert world.a.hardware.guests[M].starts == 1
+    assert world.storage.server.exports[other].state is ExportState.FAILED
+    assert world.storage.server.exports[M].state is ExportState.HELD
+
+
+def test_a_guest_whose_storage_can_not_serve_it_says_so(world) -> None:
+    world.storage.exports.faults.when = lambda where: where.startswith("before serve")
+    world.storage.server.wish(export(1, world.a.name))
+    world.a.server.wish(guest(1))
+    world.pass_(10)
+    assert not world.a.runs()
+    assert "simulated failure" in world.a.server.guests[M].told
+    world.storage.exports.faults.when = lambda _where: False
+    world.pass_(10)
+    assert world.a.runs()

@@ -1,0 +1,128 @@
+"""What every pool that shares its volumes must do, judged on each of them. `StorageContract` holds besides."""
+
+import pytest
+
+from arable.domain.errors import CloudError, Conflict, Stale
+from arable.domain.ids import HostId, MachineId, VolumeId
+from arable.domain.units import MIB
+from arable.drivers.storage.leases import Right
+from arable.drivers.storage.protocol import ExportAt, Shares
+from drivers import make_drivers as make
+
+A, B = HostId("host-a"), HostId("host-b")
+
+
+class SharedRig:
+    """A pool that shares, a volume in it, and a right to that."""
+
+    @pytest.fixture
+    def pool(self) -> Shares:
+        raise AssertionError("a subclass says which driver is judged")
+
+    def reopened(self, pool: Shares) -> Shares:
+        """Another driver object for the same pool, as after a restart of the agent."""
+        raise AssertionError("a subclass says how a driver is made anew")
+
+    def lets_in(self, pool: Shares, at: ExportAt, host: HostId) -> bool:
+        """Whether a client with that host's certificate gets at the volume."""
+        raise AssertionError("a subclass says how a client tries")
+
+    @pytest.fixture
+    def volume(self, pool) -> VolumeId:
+        made = make.volume()
+        pool.ensure(made, 8 * MIB, None)
+        return made
+
+    @pytest.fixture
+    def right(self, volume) -> Right:
+        machine = MachineId(make.fresh("machine"))
+        return Right(machine=machine, holder=A, epoch=1, volumes=(volume,))
+
+    def given(self, pool: Shares, right: Right) -> ExportAt:
+        pool.leases.allow(right)
+        pool.leases.acquire(right.machine, right.holder, right.epoch)
+        return pool.where(right.volumes[0], right.epoch)
+
+    def next(self, right: Right, holder: HostId = B) -> Right:
+        return Right(
+            machine=right.machine,
+            holder=holder,
+            epoch=right.epoch + 1,
+            volumes=right.volumes,
+            fenced=right.holder,
+        )
+
+
+class SharedContract(SharedRig):
+    """Promises of `Shares`, and of `Exports` behind it."""
+
+    def test_its_holder_gets_at_a_volume_and_no_other_host_does(self, pool, right) -> None:
+        at = self.given(pool, right)
+        assert self.lets_in(pool, at, A)
+        assert not self.lets_in(pool, at, B)
+
+    def test_before_there_is_a_lease_nobody_does(self, pool, right) -> None:
+        pool.leases.allow(right)
+        pool.limit(right.volumes[0], 0, 0)
+        assert not self.lets_in(pool, pool.where(right.volumes[0], 1), A)
+
+    def test_what_was_let_go_is_served_no_more(self, pool, right) -> None:
+        at = self.given(pool, right)
+        pool.leases.release(right.machine, A, 1)
+        assert not self.lets_in(pool, at, A)
+
+    def test_the_next_holder_gets_at_it_and_the_last_one_does_under_no_name(
+        self, pool, right
+    ) -> None:
+        before = self.given(pool, right)
+        after = self.given(pool, self.next(right))
+        assert after.name != before.name
+        assert self.lets_in(pool, after, B)
+        for at in (before, after):
+            assert not self.lets_in(pool, at, A)
+        assert not self.lets_in(pool, before, B)
+
+    def test_an_agent_that_comes_back_finds_what_is_served_and_where(self, pool, right) -> None:
+        at = self.given(pool, right)
+        anew = self.reopened(pool)
+        assert anew.leases.renew(right.machine, A, 1) == anew.leases.length
+        anew.leases.tend()
+        assert anew.where(right.volumes[0], 1) == at
+        assert self.lets_in(anew, at, A)
+
+    def test_an_agent_that_comes_back_cuts_what_an_earlier_one_served(self, pool, right) -> None:
+        at = self.given(pool, right)
+        anew = self.reopened(pool)
+        anew.leases.allow(self.next(right))
+        assert not self.lets_in(anew, at, A)
+        with pytest.raises(Stale):
+            anew.leases.renew(right.machine, A, 1)
+
+    def test_a_volume_that_is_leased_is_not_erased(self, pool, right) -> None:
+        at = self.given(pool, right)
+        with pytest.raises(Conflict):
+            pool.erase(right.volumes[0])
+        assert self.lets_in(pool, at, A)
+        pool.leases.release(right.machine, A, 1)
+        pool.erase(right.volumes[0])
+        assert right.volumes[0] not in pool.volumes()
+
+    def test_a_volume_that_is_not_here_can_not_be_served(self, pool) -> None:
+        machine, volume = MachineId(make.fresh("machine")), make.volume()
+        right = Right(machine=machine, holder=A, epoch=1, volumes=(volume,))
+        pool.leases.allow(right)
+        with pytest.raises(CloudError):
+            pool.leases.acquire(machine, A, 1)
+        pool.ensure(volume, 1 * MIB, None)
+        pool.leases.acquire(machine, A, 1)
+        assert self.lets_in(pool, pool.where(volume, 1), A)
+
+    def test_two_volumes_have_different_places_or_names(self, pool, right) -> None:
+        other = make.volume()
+        pool.ensure(other, 1 * MIB, None)
+        both = Right(machine=right.machine, holder=A, epoch=1, volumes=(*right.volumes, other))
+        first = self.given(pool, both)
+        second = pool.where(other, 1)
+        assert first != second
+        assert self.lets_in(pool, first, A)
+        assert self.lets_in(pool, second, A)

@@ -1,0 +1,40 @@
+"""What libvirt is told of a guest beyond its machine: how to read the processor's features."""
+
+from pathlib import Path
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from arable.drivers.hypervisor.domain_xml import Console, Tuning, facts, render
+from drivers import make_drivers as make
+
+CONSOLE = Console(Path("/run/a.sock"), Path("/run/a.log"))
+LESS = (
+    "{http://libvirt.org/schemas/domain/qemu/1.0}capabilities"
+    "/{http://libvirt.org/schemas/domain/qemu/1.0}del[@capability='cpu-unavailable-features']"
+)
+
+
+def definition(accelerator: str) -> str:
+    return render(make.guest(), CONSOLE, Tuning(accelerator, 2000, cap_cpu=False)).xml
+
+
+@pytest.mark.parametrize(("accelerator", "less"), [("tcg", True), ("kvm", False)])
+def test_only_an_emulated_processor_is_read_without_naming_its_features(accelerator, less) -> None:
+    found = fromstring(definition(accelerator)).find(LESS)
+    assert (found is not None) is less
+
+
+def test_a_guest_under_kvm_has_the_hosts_processor_as_a_model_that_can_move() -> None:
+    cpu = fromstring(definition("kvm")).find("cpu")
+    assert cpu is not None
+    assert cpu.attrib == {"mode": "host-model"}
+
+
+@pytest.mark.parametrize("accelerator", ["tcg", "kvm"])
+def test_our_facts_come_back_as_they_went_in(accelerator) -> None:
+    made = render(make.guest(), CONSOLE, Tuning(accelerator, 2000, cap_cpu=False))
+    kept = fromstring(made.xml).find("metadata/{urn:arable:guest:1}guest")
+    assert kept is not None
+    attributes = " ".join(f'{name}="{value}"' for name, value in kept.attrib.items())
+    assert facts(f"<guest {attributes}/>") == made.facts

@@ -1,0 +1,38 @@
+"""The simulated shared pool keeps both contracts."""
+
+import pytest
+
+from arable.drivers.hypervisor.protocol import NbdSource
+from arable.drivers.simhost import SimHost
+from arable.drivers.storage.lease_records import MemoryRecords
+from arable.drivers.storage.sim_shared import SimExports, SimSharedStorage
+from arable.runtime.boottime import ClockBootTime
+from arable.runtime.clock import VirtualClock
+from drivers import make_drivers as make
+from drivers.contract_shared import SharedContract
+from drivers.contract_storage import StorageContract
+
+
+class TestSimShared(SharedContract, StorageContract):
+    keeps_files = False
+
+    @pytest.fixture
+    def pool(self) -> SimSharedStorage:
+        self.hardware, self.records = SimHost(), MemoryRecords()
+        self.exports, self.id = SimExports("172.31.0.9"), make.pool()
+        self.time = ClockBootTime(VirtualClock())
+        return self.made()
+
+    @pytest.fixture
+    def storage(self, pool) -> SimSharedStorage:
+        return pool
+
+    def made(self) -> SimSharedStorage:
+        return SimSharedStorage(self.hardware, self.id, self.records, self.exports, self.time, 30.0)
+
+    def reopened(self, pool) -> SimSharedStorage:
+        return self.made()
+
+    def lets_in(self, pool, at, host) -> bool:
+        source = NbdSource(address=at.address, port=at.port, name=at.name, server="host-s")
+        return self.exports.reaches(source, host)
