@@ -25,6 +25,7 @@ from arable.drivers.platform.subprocess import SubprocessPlatform
 from arable.drivers.platform.systemd import SystemdPlatform
 from arable.runtime.clock import Clock
 from arable.runtime.own_load import OwnLoad
+from arable.store import notices
 from arable.store.database import Database, Tx
 from arable.store.nudges import collected
 from arable.store.writer import Writer
@@ -147,6 +148,7 @@ def _beside(database: Database, writer: Writer, work: Callable[[Tx], Any]) -> An
     with database.write() as tx:
         done = work(tx)
         nudges = collected(tx)
+        notices.tell(tx, database.name, nudges)
     if nudges.topics or nudges.hosts:
         writer.committed(nudges)
     return done

@@ -59,6 +59,7 @@ from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.store import hosts, migrate
 from arable.store.database import Database
+from arable.store.notices import Listener
 from arable.store.nudges import Nudges
 from arable.store.writer import Writer
 
@@ -131,6 +132,7 @@ class Server:
     api: app.Server
     watching: Watching
     member: Membership
+    listener: Listener
     ready: Ready | None = field(default=None)
 
 
@@ -262,8 +264,20 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         watched.nudged(nudges)
 
     writer.committed = committed
+    listener = Listener(database, name, committed)
     return Server(
-        config, database, writer, loop, around, channels, calls, gateway, api, watched, member
+        config,
+        database,
+        writer,
+        loop,
+        around,
+        channels,
+        calls,
+        gateway,
+        api,
+        watched,
+        member,
+        listener,
     )
 
 
@@ -281,6 +295,8 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         stack.push_async_callback(_off_loop, server.loop.stop)
         await stack.enter_async_context(server.watching.running())
         server.channels.start()
+        server.listener.start()
+        stack.push_async_callback(_off_loop, server.listener.stop)
         stack.callback(server.calls.close)
         stack.push_async_callback(server.gateway.stop)
         stack.push_async_callback(server.channels.stop)

@@ -4,7 +4,6 @@ import ipaddress
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import msgspec
 
 from arable.domain.access import Permission
@@ -151,6 +150,8 @@ def _mail(mail: MailIn) -> Target:
 
 
 def _check_url(url: str) -> None:
+    import httpx  # late: 8 MB, which a server without webhooks is spared
+
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:

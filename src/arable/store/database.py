@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
@@ -30,6 +29,7 @@ class Database:
 
     def __init__(self, url: str, name: str = "") -> None:
         self.url = url
+        self.name = name
         self.engine = _sqlite(url) if url.startswith("sqlite") else _postgresql(url, name)
 
     @property
@@ -72,14 +72,17 @@ class Database:
         self.engine.dispose()
 
 
+_READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
+
+
 def _gone(error: DBAPIError) -> bool:
     """Whether PostgreSQL can't be reached, ends our session (its SQLSTATE classes 08 and 57), or may not be written."""
-    if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
+    state = getattr(error.orig, "sqlstate", "")  # psycopg's errors alone have one; None: no answer
+    if state == _READ_ONLY:
         return True
     if not isinstance(error, (OperationalError, InterfaceError)):
         return False
-    state = getattr(error.orig, "sqlstate", None)
-    return isinstance(error.orig, psycopg.Error) and (state is None or state[:2] in {"08", "57"})
+    return state is None or state[:2] in {"08", "57"}
 
 
 def said(error: DBAPIError) -> str:

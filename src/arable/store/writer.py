@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from arable.domain.errors import CloudError, Conflict, Unavailable
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.metrics import WriterFigures
+from arable.store import notices
 from arable.store.database import Database, Tx, said
 from arable.store.nudges import Nudges, collected
 
@@ -184,6 +185,7 @@ class Writer:
                 for group in _groups(pieces):
                     outcomes += _execute(tx, group)
                 nudges = collected(tx)
+                notices.tell(tx, self.database.name, nudges)
         except BaseException as error:
             self.figures.failures += 1
             if not isinstance(error, CloudError):

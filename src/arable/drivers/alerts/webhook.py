@@ -11,7 +11,6 @@ import hmac
 import ssl
 from collections.abc import Sequence
 
-import httpx
 import msgspec
 
 from arable.domain.alert import Notice, Target
@@ -30,7 +29,7 @@ class Webhooks:
 
     def __init__(self, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
         self._clock = clock
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls
 
     def send(self, target: Target, secret: Secret | None, notices: Sequence[Notice]) -> None:
         """See `Sender`."""
@@ -42,6 +41,10 @@ class Webhooks:
             self._post(target.url, headers, body)
 
     def _post(self, url: str, headers: dict[str, str], body: bytes) -> None:
+        # Both late: the library and the machine's authorities are 10 MB, which a server without webhooks is spared.
+        import httpx
+
+        self._tls = self._tls or ssl.create_default_context()
         try:
             with (
                 httpx.Client(
