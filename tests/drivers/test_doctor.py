@@ -98,6 +98,7 @@ def test_what_is_well_needs_nothing_done_and_what_is_not_says_what_it_means_and_
         ("/dev/kvm", "KVM", Health.LIMITED, "virtualisation"),
         ("bwrap", "jail", Health.MISSING, "bubblewrap"),
         ("qemu-img", "disk tool", Health.MISSING, "qemu-utils"),
+        ("qemu-storage-daemon", "shared disks", Health.LIMITED, "qemu-system-common"),
         ("postgres", "PostgreSQL", Health.LIMITED, "postgresql"),
         ("type vlan", "VLAN devices", Health.LIMITED, "8021q"),
         ("type wireguard", "WireGuard", Health.LIMITED, "modprobe wireguard"),

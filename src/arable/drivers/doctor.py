@@ -353,6 +353,13 @@ PROBES: tuple[Callable[[Patient], Finding], ...] = (
     _kvm,
     _jail,
     _program("disk tool", "qemu-img", "qemu-utils", "no disks"),
+    _program(
+        "shared disks",
+        "qemu-storage-daemon",
+        "qemu-system-common",
+        "no disks for other hosts",
+        Health.LIMITED,
+    ),
     _cgroups,
     _memory,
     _cores,
