@@ -77,18 +77,19 @@ def test_what_is_rolled_back_is_told_to_nobody(shared):
         assert heard.get(timeout=WAIT) == Nudges(set(), {"after"})
 
 
-def test_thousands_of_hosts_are_told_in_several_notices(shared):
+def test_thousands_of_hosts_and_operations_are_told_in_several_notices(shared):
     hosts = {f"host-{number:020}" for number in range(3000)}
+    topics = {f"operation-{number:020}" for number in range(5000)}
     with listening(shared, "server-b") as (heard, _):
         with shared.write() as tx:
-            notices.tell(tx, "server-a", Nudges(set(hosts), {"machines"}))
-        told: set[str] = set()
-        topics: list[str] = []
-        while told != hosts:
+            notices.tell(tx, "server-a", Nudges(set(hosts), set(topics)))
+        told, listened = [], []
+        while len(told) < len(hosts) or len(listened) < len(topics):
             notice = heard.get(timeout=WAIT)
-            told |= notice.hosts
-            topics += notice.topics
-    assert topics == ["machines"]
+            told += notice.hosts
+            listened += notice.topics
+    assert (set(told), set(listened)) == (hosts, topics)
+    assert (len(told), len(listened)) == (len(hosts), len(topics)), "each is told once"
 
 
 def test_a_listener_whose_connection_was_cut_listens_again(shared):

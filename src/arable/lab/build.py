@@ -9,7 +9,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,7 @@ from arable.runtime.clock import Clock
 
 _AT_ONCE = 6
 _GRACE = timedelta(seconds=5)
+_FORKED = 5.0  # seconds that a fork may take to become another program, on a busy machine
 Item = TypeVar("Item")
 
 
@@ -72,11 +73,28 @@ def _prepare(place: Place) -> None:
 
 @contextmanager
 def _ours_alone(place: Place) -> Iterator[None]:
-    try:
-        with place.locked("up", wait=False):
-            yield
-    except BlockingIOError:
-        raise Conflict(f"a lab is already up at {place.data}") from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(place.locked("up", wait=False))
+        except BlockingIOError:
+            raise Conflict(f"a lab is already up at {place.data}") from None
+        yield
+
+
+@contextmanager
+def _ours_after_all(place: Place, clock: Clock) -> Iterator[None]:
+    """The same when the builder is dead: a child that it had forked has the lock until it becomes another program."""
+    end = clock.monotonic() + _FORKED
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(_ours_alone(place))
+                break
+            except Conflict:
+                if clock.monotonic() > end:
+                    raise
+                clock.wait(timedelta(milliseconds=20))
+        yield
 
 
 def _build(site: Site, topology: Topology, meanwhile: Sequence[Job]) -> None:
@@ -128,7 +146,7 @@ def down(data: Path, clock: Clock) -> None:
     builder = place.read().builder
     if builder.alive and builder.pid != os.getpid():
         living.end([builder], clock, grace=timedelta(seconds=30))
-    with _ours_alone(place):
+    with _ours_after_all(place, clock):
         clear(place, clock)
 
 

@@ -22,7 +22,7 @@ from arable.store.nudges import Nudges
 log = logging.getLogger(__name__)
 
 _CHANNEL = "arable_nudges"
-_HOSTS = 200  # in a notice, which may have 8,000 bytes
+_MOST = 7000  # bytes of names in a notice, which may have 8,000
 _LOOK = 1.0  # seconds between looks whether to end
 _AGAIN = 2.0  # seconds between connections that failed
 _NOTIFY = select(func.pg_notify(_CHANNEL, bindparam("told")))
@@ -42,11 +42,21 @@ def tell(tx: Tx, by: str, nudges: Nudges) -> None:
 
 
 def _told(by: str, nudges: Nudges) -> Iterator[str]:
-    topics = sorted(nudges.topics)
-    hosts = sorted(nudges.hosts)
-    for at in range(0, max(len(hosts), 1), _HOSTS):
-        yield msgspec.json.encode(_Notice(by, topics, hosts[at : at + _HOSTS])).decode()
-        topics = []
+    """As many notices as it takes: each operation is a topic, and a commit may end thousands."""
+    topics: list[str] = []
+    hosts: list[str] = []
+    size = 0
+    names = [(topics, name) for name in sorted(nudges.topics)]
+    names += [(hosts, name) for name in sorted(nudges.hosts)]
+    for into, name in names:
+        if size + len(name) + 3 > _MOST:
+            yield msgspec.json.encode(_Notice(by, topics, hosts)).decode()
+            topics.clear()
+            hosts.clear()
+            size = 0
+        into.append(name)
+        size += len(name) + 3  # quotes and comma
+    yield msgspec.json.encode(_Notice(by, topics, hosts)).decode()
 
 
 @dataclass(slots=True)
