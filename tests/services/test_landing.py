@@ -282,3 +282,21 @@ def test_ids_are_new_for_each_machine_of_a_batch(lone_cloud):
     for table in ("machine", "volume", "nic", "machine_boot"):
         column = "machine" if table == "machine_boot" else "id"
         assert cloud.rows(f"select count(distinct {column}) from {table}") == [(9,)]
+
+
+def test_a_machine_that_prepared_and_ran_within_one_batch_runs(cloud):
+    """Two reports of a host may be settled together; what the first one changed must not be written last."""
+    with_hosts(cloud, "a")
+    me = cloud.account("me")
+    routed(cloud, me)
+    machine = cloud.deploy(me, name="quick").machines[0].id
+    fetching = seen(cloud, machine, state=GuestState.PREPARING)
+    (guest,) = fetching.guests
+    fetching = replace(fetching, guests=(replace(guest, told="its image is being fetched"),))
+    report(cloud, fetching, seen(cloud, machine))
+    state, operation, why = cloud.rows(
+        "select state, operation, why from machine where id = :id", id=machine
+    )[0]
+    assert (state, operation) == ("running", None)
+    assert "waiting" not in msgspec.json.decode(why)
+    assert cloud.rows("select count(*) from operation where state = 'running'") == [(0,)]

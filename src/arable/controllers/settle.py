@@ -52,6 +52,13 @@ class _Settling:
     def change(self, row: MachineRow) -> None:
         self.changed[row.id] = row
 
+    def arrive(self, row: MachineRow) -> None:
+        """It runs. What this batch changed of it before is written with that, or it would be written after it."""
+        if row.id in self.changed:
+            self.changed[row.id] = _arrived(row)
+        else:
+            self.arrived[row.id] = row
+
     def known(self, rows: Mapping[MachineId, MachineRow], id_: MachineId) -> MachineRow | None:
         """The machine as this batch has left it until now."""
         row = self.arrived.pop(id_, None)
@@ -131,8 +138,7 @@ def _sight(this: _Settling, row: MachineRow, guest: GuestSeen) -> None:
 def _running(this: _Settling, row: MachineRow) -> None:
     if row.state == _S.STARTING:
         this.told.append((row, "machine.running", "running"))
-        this.end(row)
-        this.arrived[row.id] = row
+        this.arrive(this.end(row))
     elif row.operation:
         this.change(this.end(row))
 
