@@ -257,14 +257,21 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
     )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 
-    def committed(nudges: Nudges) -> None:
+    def nudged(nudges: Nudges) -> None:
         api.nudged(nudges.topics)
         channels.nudge({HostId(host) for host in nudges.hosts})
         loop.nudge(nudges.topics)
-        watched.nudged(nudges)
+
+    def committed(nudges: Nudges) -> None:
+        nudged(nudges)
+        watched.committed(nudges)
+
+    def heard(nudges: Nudges) -> None:
+        nudged(nudges)
+        watched.heard(nudges)
 
     writer.committed = committed
-    listener = Listener(database, name, committed)
+    listener = Listener(database, name, heard)
     return Server(
         config,
         database,

@@ -37,7 +37,7 @@ _LAG_EVERY = 0.25  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """`nudged` hears of every commit."""
+    """`committed` hears of every commit of this server, `heard` of the other servers'."""
 
     figures: Figures
     health: Health
@@ -45,11 +45,15 @@ class Watching:
     endings: Endings
     clock: Clock
 
-    def nudged(self, nudges: Nudges) -> None:
+    def committed(self, nudges: Nudges) -> None:
         """From any thread."""
+        self.heard(nudges)
+        self.endings.nudged(nudges.topics)
+
+    def heard(self, nudges: Nudges) -> None:
+        """From any thread. What ended elsewhere is in that server's log, and told once."""
         if TOPIC in nudges.topics:
             self.deliverer.nudge()
-        self.endings.nudged(nudges.topics)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
