@@ -37,6 +37,7 @@ DEBIAN = [
     "openvswitch-switch",
     "pkg-config",
     "postgresql",
+    "python3-dev",
     "python3-venv",
     "qemu-guest-agent",
     "qemu-system-x86",

@@ -155,7 +155,7 @@ def metrics(said: str) -> list[str]:
 
 def test_a_tiny_cloud_has_a_deployment_rate() -> None:
     said = bench(
-        *("deploy-rate", "--hosts", "12", "--seconds", "1", "--accounts", "2"),
+        *("deploy-rate", "--hosts", "40", "--seconds", "0.5", "--warm", "0.5", "--accounts", "2"),
         *("--in-flight", "8", "--bulk-in-flight", "2", "--database", "sqlite"),
     )
     assert metrics(said) == ["deploy_rate_sqlite", "deploy_rate_bulk", "deploy_cpu_ms"]

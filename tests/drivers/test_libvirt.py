@@ -16,6 +16,7 @@ from arable.domain.units import MIB
 from arable.drivers.hypervisor.daemon import LibvirtDaemon
 from arable.drivers.hypervisor.libvirt import LibvirtHypervisor
 from arable.drivers.hypervisor.protocol import (
+    Guest,
     GuestDisk,
     GuestPort,
     GuestPower,
@@ -196,7 +197,7 @@ def test_guests_outlive_their_libvirtd_and_the_driver_finds_both_again(
     finally:
         daemon.stop()
     assert not daemon.pids()
-    assert not _left_behind(daemon)
+    assert not _left_behind(daemon, guest)
 
 
 def test_a_guest_that_ended_with_its_hosts_power_was_not_asked_to(tmp_path_factory) -> None:
@@ -228,12 +229,13 @@ def _answers(hypervisor) -> bool:
     return True
 
 
-def _left_behind(daemon: LibvirtDaemon) -> list[str]:
+def _left_behind(daemon: LibvirtDaemon, guest: Guest) -> list[str]:
     """Mounts and control groups."""
     mounts = [
         line for line in Path("/proc/mounts").read_text().splitlines() if daemon._name in line
     ]
-    return mounts + [str(path) for path in Path("/sys/fs/cgroup").glob("*/machine/qemu-*")]
+    groups = Path("/sys/fs/cgroup").glob(f"*/machine/qemu-*{guest.machine}*")
+    return mounts + [str(path) for path in groups]
 
 
 def test_a_frozen_guest_holds_up_nobody_and_can_be_ended(hypervisor, libvirtd, tmp_path) -> None:

@@ -266,6 +266,7 @@ def living(url: str, directory: Path, servers: int, *options: str) -> Iterator[S
             made.add(*options)
         for each in made.all:
             made.await_ready(each)
+        until(lambda: list(made.states().values()) == ["ready"] * servers, "not all are members")
         with database.write() as tx:
             tx.execute(_ZONE)
         yield made

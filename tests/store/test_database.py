@@ -46,3 +46,25 @@ def test_what_is_there_already_is_a_conflict(database):
     put(database, "a")
     with pytest.raises(Conflict):
         put(database, "a")
+
+
+def test_many_that_open_a_new_file_at_once_all_get_in(tmp_path):
+    """The first ones switch it to write-ahead logging while the others do, which SQLite refuses at once."""
+
+    many = 5
+
+    def opened(number: int) -> None:
+        all_at_once = threading.Barrier(many)
+        databases = [Database(f"sqlite:///{tmp_path / str(number)}") for _ in range(many)]
+
+        def connect(database: Database) -> None:
+            all_at_once.wait(30)
+            database.engine.raw_connection().close()
+
+        list(threads.map(connect, databases))
+        for database in databases:
+            database.close()
+
+    with ThreadPoolExecutor(many) as threads:
+        for number in range(200):
+            opened(number)

@@ -107,7 +107,7 @@ def _sqlite(url: str) -> Engine:
     def _opened(raw: sqlite3.Connection, _record: object) -> None:
         raw.isolation_level = None  # we say BEGIN ourselves, below
         if not memory:
-            raw.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(raw)
         raw.execute("PRAGMA synchronous=FULL")
         raw.execute("PRAGMA foreign_keys=ON")
         # 32 MiB: the usual 4 are full after two large commits, and each time every page is written twice.
@@ -121,6 +121,24 @@ def _sqlite(url: str) -> Engine:
         tx.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+_SWITCHES = 100
+
+
+def _write_ahead(raw: sqlite3.Connection) -> None:
+    """SQLite itself does not wait for others that switch a new file's mode, or close it, at the same moment."""
+    for _ in range(_SWITCHES):
+        try:
+            raw.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            raw.execute("BEGIN EXCLUSIVE")  # it does wait for these
+            raw.execute("COMMIT")
+        else:
+            return
+    raise sqlite3.OperationalError("database is locked")
 
 
 def _postgresql(url: str, name: str) -> Engine:
