@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 SHELL := /bin/bash
 
-.PHONY: help setup check test world demo bench format lock clean
+.PHONY: help setup check test world breaks demo bench format lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: setup ## the whole test suite, the real lab included (ARGS=… goes to pyt
 
 world: setup ## the simulated cloud: SEEDS=200 of them, or SEED=n to replay one
 	$(PY) -m arable.sim.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200)) $(if $(STEPS),--steps $(STEPS))
+
+breaks: setup ## every workflow, broken between any two of its steps (STORY="stop" and AT=n replay one)
+	$(PY) -m arable.sim.run_breaks $(if $(STORY),--story "$(STORY)") $(if $(AT),--at $(AT))
 
 demo: setup ## bring up a cloud and do the main job (ONCE=1 leaves by itself)
 	$(PY) -m arable.processes.demo $(if $(ONCE),--once)
