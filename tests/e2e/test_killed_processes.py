@@ -62,8 +62,8 @@ def test_an_agent_that_dies_in_the_middle_of_a_deployment_ends_it_later(
     cloud: LabCloud, red: Customer, green: Customer
 ) -> None:
     before = running(cloud)
-    operation = green.deploy("late", tags=("right",))
     begun = true(cloud)["b1"].volumes
+    operation = green.deploy("late", tags=("right",))
     until(lambda: true(cloud)["b1"].volumes - begun, "b1 begins with the deployment")
     fail.kill_agent(cloud.site, "b1")
     assert green.api.operations.get(operation).state == "running"
