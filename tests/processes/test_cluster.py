@@ -189,7 +189,9 @@ def test_a_lost_server_is_restarted_through_its_platform(url, tmp_path):
         master, _epoch = two.elected()
         (other,) = two.others(master)
         name = other.name
-        other.kill()
-        until(lambda: two.states()[name] == "gone")
-        until(lambda: two.states()[name] == "ready", "it was not restarted")
-        SubprocessPlatform(root, lambda _data: []).stop(Place(SegmentId(name)))
+        try:
+            other.kill()
+            until(lambda: two.states()[name] == "gone")
+            until(lambda: two.states()[name] == "ready", "it was not restarted")
+        finally:
+            SubprocessPlatform(root, lambda _data: []).stop(Place(SegmentId(name)))
