@@ -34,7 +34,7 @@ breaks: setup ## every workflow, broken between any two of its steps (STORY="sto
 demo: setup ## bring up a cloud and do the main job (ONCE=1 leaves by itself)
 	$(PY) -m arable.processes.demo $(if $(ONCE),--once)
 
-bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost | failover | backup
+bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost | failover | backup | scale
 	$(PY) -m bench $(NAME) $(ARGS)
 
 lock: ## resolve the dependencies anew

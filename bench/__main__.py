@@ -9,6 +9,7 @@ NAMES = {
     "list-latency": "lists and single machines at 100,000 machines",
     "backup": "a cloud of 100,000 machines into one file, and back",
     "idle-cost": "memory and CPU of a server without anything to do",
+    "scale": "10,000 hosts, 2,000 farms, 100,000 machines: rates, costs and delays",
     "failover": "how long nobody acts when the master dies, and until all farms are served",
 }
 

@@ -114,25 +114,27 @@ def operator(served: Served) -> Arable:
     return Arable(served.ready.api, secret)
 
 
-def describe(cloud: Arable, data: Path) -> Place:
-    """A zone of ten pods, something to deploy and a size for it."""
+def describe(cloud: Arable, data: Path, *, farms: int = 0) -> Place:
+    """A zone of ten pods, something to deploy and a size for it. `farms`: room for so many, each with its router."""
+    last = 999 if farms < 200 else 4000
     zone = cloud.zones.create(
-        ZoneIn(name="zone1", vlans=VlanRange(first=100, last=999), guest_cidr="10.0.0.0/16")
+        ZoneIn(name="zone1", vlans=VlanRange(first=100, last=last), guest_cidr="10.0.0.0/16")
     )
     pods = [
         cloud.pods.create(PodIn(zone="zone1", name=f"pod-{at}", cidr=f"172.30.{at}.0/24"))
         for at in range(10)
     ]
-    cloud.public_ranges.create(
-        PublicRangeIn(
-            zone="zone1",
-            cidr="203.0.113.0/24",
-            gateway="203.0.113.1",
-            first="203.0.113.2",
-            last="203.0.113.250",
-            vlan=50,
+    for at in range(farms // 200 + 1):
+        cloud.public_ranges.create(
+            PublicRangeIn(
+                zone="zone1",
+                cidr=f"198.51.{100 + at}.0/24",
+                gateway=f"198.51.{100 + at}.1",
+                first=f"198.51.{100 + at}.2",
+                last=f"198.51.{100 + at}.250",
+                vlan=50 + at,
+            )
         )
-    )
     cloud.offerings.create(
         OfferingIn(name=OFFERING, cpus=1, cpu_mhz=1000, memory_mib=256, root_mib=1024)
     )
@@ -159,7 +161,7 @@ def customers(served: Served, cloud: Arable, count: int) -> dict[str, str]:
     return keys
 
 
-def join(served: Served, place: Place, count: int) -> list[Joined]:
+def join(served: Served, place: Place, count: int, routing: int = ROUTING) -> list[Joined]:
     """So many hosts, each with a certificate of its own. Their key is the same one: it takes no time to make."""
     clock, entropy = RealClock(), Entropy.system()
     ids = Ids(clock, entropy)
@@ -168,7 +170,7 @@ def join(served: Served, place: Place, count: int) -> list[Joined]:
     folder.mkdir(mode=0o700)
     made = new_request("bench")
     found = []
-    rows = rows_of(place, ids, count, clock)
+    rows = rows_of(place, ids, count, clock, routing)
     for host, _pool in rows:
         certificate = authority.sign(made.request, host.id, IdentityKind.HOST, 24)
         file = folder / f"{host.name}.pem"
@@ -184,7 +186,9 @@ def join(served: Served, place: Place, count: int) -> list[Joined]:
     return found
 
 
-def rows_of(place: Place, ids: Ids, count: int, clock: RealClock) -> list[tuple[Host, Pool]]:
+def rows_of(
+    place: Place, ids: Ids, count: int, clock: RealClock, routing: int = ROUTING
+) -> list[tuple[Host, Pool]]:
     """Hosts as they are after joining, spread over the pods; the first ones route as well."""
     now = clock.now()
     rows = []
@@ -194,7 +198,7 @@ def rows_of(place: Place, ids: Ids, count: int, clock: RealClock) -> list[tuple[
             zone=place.zone,
             pod=place.pods[at % len(place.pods)],
             name=f"host-{at:04}",
-            roles=("compute", "routing") if at < ROUTING else ("compute",),
+            roles=("compute", "routing") if at < routing else ("compute",),
             pool=PoolId(ids.new("pool")),
             cpus=HAS.cpus,
             cpu_mhz=HAS.cpu_mhz,

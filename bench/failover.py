@@ -3,7 +3,8 @@
 Real management servers on a PostgreSQL of their own, and many farms. In each round the master is killed, or frozen for
 longer than every timeout, at a random moment. That instant a farm is added that nobody holds: the time until it has a
 holder is the time without an acting master, because giving it one is a write that only an acting master can make. Then
-it is waited until every farm is held by a living server that has confirmed it.
+it is waited until every farm is held by a living server that has confirmed it. Hosts are lost in a lab of their own
+(`failover_hosts.py`).
 """
 
 import argparse
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench import postgresql
+from bench import failover_hosts, postgresql
 from bench.figures import Table, machine, median, percentile, result, shown
 
 _WITHIN = 120.0
@@ -122,8 +123,22 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--farms", type=int, default=300)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--freezes", type=int, default=5)
+    parser.add_argument(
+        "--hosts", type=int, default=3, help="hosts to lose in a lab, which takes root; 0: none"
+    )
+    parser.add_argument("--machines", type=int, default=4, help="in the lab, on two hosts")
     options = parser.parse_args(argv)
     print(machine())
+    if options.kills or options.freezes:
+        _servers(options)
+    if options.hosts:
+        rounds = failover_hosts.measured(options.hosts, options.machines)
+        print(hosts_table(rounds).text())
+        print(result("hosts_back_s", max(back for _, back in rounds), "s", "60"))
+
+
+def _servers(options: argparse.Namespace) -> None:
+    """Management servers fail."""
     with cluster(options.servers) as made:
         made.add_farms(options.farms)
         until(made.served, "the farms are not served")
@@ -133,6 +148,18 @@ def main(argv: Sequence[str]) -> None:
     every = [*killed, *frozen]
     print(result("master_gap_p99_s", percentile([each.gap for each in every], 99), "s", "3"))
     print(result("farms_served_s", percentile([each.served for each in every], 99), "s", "10"))
+
+
+def hosts_table(rounds: Sequence[tuple[float, float]]) -> Table:
+    """Of lost hosts."""
+    made = Table(
+        "A host is lost: seconds until its machines are given to others, and until all run",
+        ("times", "given median", "given worst", "back median", "back worst"),
+    )
+    given, back = [one for one, _ in rounds], [one for _, one in rounds]
+    figures = (median(given), max(given), median(back), max(back))
+    made.add(str(len(rounds)), *(shown(each) for each in figures))
+    return made
 
 
 def table(killed: Sequence[Round], frozen: Sequence[Round]) -> Table:

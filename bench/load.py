@@ -25,6 +25,8 @@ class Plan(msgspec.Struct, frozen=True):
     count: int  # machines in each call
     seconds: float
     prefix: str = "m"  # of the machines' names
+    calls: int = 0  # at most; 0: as many as there is time for
+    urls: list[str] = []  # of several servers, instead of one
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -43,7 +45,7 @@ class _Caller(asyncio.Protocol):
 
     def __init__(self, load: "_Load", number: int) -> None:
         self._load = load
-        self._key = load.plan.keys[number % len(load.plan.keys)]
+        self._number = number
         self._buffer = b""
         self._began = 0.0
         self._transport: asyncio.Transport
@@ -64,7 +66,7 @@ class _Caller(asyncio.Protocol):
         if status != 202:
             load.refused += 1
             load.why = load.why or body.decode()
-        if time.monotonic() < load.until:
+        if time.monotonic() < load.until and not 0 < load.plan.calls <= load.asked:
             self._ask()
         else:
             self._transport.close()
@@ -74,6 +76,9 @@ class _Caller(asyncio.Protocol):
 
     def _ask(self) -> None:
         load = self._load
+        # With a number of calls to make each customer has as many of them; else each connection is one's own.
+        keys, turn = load.plan.keys, load.asked if load.plan.calls else self._number
+        key = keys[turn % len(keys)]
         load.asked += 1
         body = b'{"name":"%s-%d","count":%d,"offering":"%s","image":"tiny"}' % (
             load.plan.prefix.encode(),
@@ -85,7 +90,7 @@ class _Caller(asyncio.Protocol):
         self._transport.write(
             b"POST /v1/machines HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer %s\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-            % (self._key.encode(), len(body), body)
+            % (key.encode(), len(body), body)
         )
 
 
@@ -124,8 +129,9 @@ async def run(plan: Plan) -> Outcome:
     """Ask for as long as the plan says, and wait for the last answers."""
     loop = asyncio.get_running_loop()
     load = _Load(plan)
-    host, _, port = plan.url.partition("//")[2].rpartition(":")
+    urls = plan.urls or [plan.url]
     for number in range(plan.in_flight):
+        host, _, port = urls[number % len(urls)].partition("//")[2].rpartition(":")
         await loop.create_connection(lambda at=number: _Caller(load, at), host, int(port))
     await load.over
     return Outcome(

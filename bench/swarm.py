@@ -84,6 +84,15 @@ def take_frame(buffer: bytearray) -> tuple[int, bytes] | None:
     return found
 
 
+def upgrade(host: Joined) -> bytes:
+    """The request for a websocket."""
+    key = b64encode(host.host.encode()[-16:]).decode()
+    return (
+        "GET /agent/v1/channel HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+
+
 class Agent(asyncio.Protocol):
     """One host's channel."""
 
@@ -99,11 +108,7 @@ class Agent(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for a websocket."""
         self._transport = cast(asyncio.Transport, transport)
-        key = b64encode(self._host.host.encode()[-16:]).decode()
-        transport.write(
-            "GET /agent/v1/channel HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+        transport.write(upgrade(self._host))
 
     def data_received(self, data: bytes) -> None:
         """Whatever is whole by now."""
@@ -182,7 +187,8 @@ class Agent(asyncio.Protocol):
             self._welcomed.set_exception(ConnectionError(why))
 
 
-def _context(host: Joined, authority: str) -> ssl.SSLContext:
+def context(host: Joined, authority: str) -> ssl.SSLContext:
+    """TLS with the host's certificate."""
     return client_context(authority, Path(host.identity), Path(host.identity))
 
 
@@ -200,7 +206,7 @@ async def run(hosts: list[Joined], gateway: str, seconds: float = 10.0) -> None:
                 lambda: Agent(host, welcomed),
                 name,
                 int(port),
-                ssl=_context(host, authority),
+                ssl=context(host, authority),
                 server_hostname=name,
             )
             await welcomed

@@ -1,6 +1,7 @@
 """What a process has used, as the kernel counts it."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,11 @@ def cpu_seconds(pid: int) -> float:
     # The name, in parentheses, may hold anything.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def cpu_exactly(pid: int) -> float:
+    """The same to the microsecond, for what uses little: by the clock that POSIX has for each process."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def memory(pid: int) -> Memory:

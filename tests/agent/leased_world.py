@@ -52,8 +52,9 @@ def disk(**but) -> DiskWish:
     return DiskWish(**{"volume": V, "pool": SHARED, "bytes": 8 * MIB} | but)
 
 
-def guest(epoch: int, generation: int = 0, power: Power = Power.ON) -> GuestWish:
+def guest(epoch: int, generation: int = 0, power: Power = Power.ON, **but) -> GuestWish:
     return GuestWish(
+        **but,
         machine=M,
         generation=generation or epoch,
         name="m",

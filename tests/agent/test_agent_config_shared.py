@@ -1,10 +1,10 @@
-"""The configuration of a storage host that shares its disks."""
+"""The configuration of a storage host that shares its disks, and of hosts between which machines move."""
 
 from pathlib import Path
 
 import pytest
 
-from arable.agent.config import Nbd, read, written
+from arable.agent.config import Libvirt, Nbd, read, written
 from arable.domain.errors import BadInput
 
 GOOD = """
@@ -44,6 +44,41 @@ def test_it_is_read_and_written_as_it_is(tmp_path) -> None:
 def test_what_is_wrong_is_named(tmp_path, but, field) -> None:
     path = tmp_path / "agent.yaml"
     path.write_text(GOOD.replace("address: 10.0.0.9, lease_seconds: 20", but))
+    with pytest.raises(BadInput) as refused:
+        read(path)
+    assert refused.value.field == field
+
+
+COMPUTE = """
+directory: /var/lib/arable
+servers: ["10.0.0.1:8443"]
+hypervisor: {driver: libvirt, move_address: 10.0.0.7, first_move_port: 50000, last_move_port: 50009}
+storage: {driver: local}
+"""
+
+
+def test_where_guests_come_in_may_be_said(tmp_path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(COMPUTE)
+    hypervisor = read(path).hypervisor
+    assert isinstance(hypervisor, Libvirt)
+    assert hypervisor.move_address == "10.0.0.7"
+    assert (hypervisor.first_move_port, hypervisor.last_move_port) == (50000, 50009)
+
+
+@pytest.mark.parametrize(
+    ("was", "but", "field"),
+    [
+        ("10.0.0.7", "h7.example.org", "hypervisor.move_address"),
+        ("10.0.0.7", "0.0.0.0", "hypervisor.move_address"),
+        ("50000", "0", "hypervisor.first_move_port"),
+        ("50009", "70000", "hypervisor.last_move_port"),
+        ("50009", "49999", "hypervisor.last_move_port"),
+    ],
+)
+def test_where_they_can_not_is_named(tmp_path, was, but, field) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(COMPUTE.replace(was, but))
     with pytest.raises(BadInput) as refused:
         read(path)
     assert refused.value.field == field

@@ -10,12 +10,14 @@ from websockets.exceptions import ConnectionClosed
 
 from agent import edge
 from agent import make_agent as make
+from arable.agent.addresses import Addresses
 from arable.agent.agent import Agent
 from arable.agent.channel import Channel, Timing
+from arable.agent.returning import Returning
 from arable.domain.manifest import GuestState
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy
-from arable.wire.agent import VERSION, Change, Hello, OpenConsole, Report, Welcome
+from arable.wire.agent import VERSION, Change, Elsewhere, Hello, OpenConsole, Report, Welcome
 
 QUICK = Timing(welcome=10.0, first_pause=0.05, longest_pause=0.2, after_a_bug=0.05)
 
@@ -46,6 +48,18 @@ def agent_of(rig: make.Rig) -> Agent:
     )
 
 
+def beginning_with_the_first(servers) -> Entropy:
+    """Dice by which an agent tries these servers in this order."""
+
+    def first(seed: int) -> str:
+        dice = Entropy(f"channel-{seed}")
+        Addresses(dice)
+        return Returning(servers, dice).server()
+
+    found = next(seed for seed in range(100) if first(seed) == servers[0])
+    return Entropy(f"channel-{found}")
+
+
 @asynccontextmanager
 async def running(
     rig: make.Rig, me, *servers: str, timing: Timing = QUICK, agent: Agent | None = None
@@ -56,7 +70,7 @@ async def running(
             servers,
             me.context,
             RealClock(),
-            Entropy("channel"),
+            beginning_with_the_first(servers),
             worker=worker,
             timing=timing,
         )
@@ -376,5 +390,94 @@ def test_a_welcome_says_how_often_to_report(tls, me) -> None:
             for _ in range(2):
                 while not (await visit.hears(Report)).report.stats:
                     pass
+
+    asyncio.run(story())
+
+
+def test_an_agent_that_is_asked_to_go_elsewhere_is_there_before_it_leaves(tls, me) -> None:
+    async def story() -> None:
+        rig = make.Rig()
+        async with (
+            edge.serving(tls) as one,
+            edge.serving(tls) as other,
+            running(rig, me, one.address) as channel,
+        ):
+            visit = await one.visit()
+            hello = await visit.welcome(make.whole(1, make.guest("a")))
+            assert hello.moves
+            await visit.hears_of(make.machine("a"), GuestState.RUNNING)
+            await visit.says(Elsewhere(servers=(other.address,)))
+            again = await other.visit()
+            assert (await again.welcome()).have == 1
+            assert (await again.hears(Report)).report.full
+            await visit.gone()
+            assert channel.connected
+            assert one.visits.empty()
+
+    asyncio.run(story())
+
+
+def test_an_agent_stays_where_it_is_while_nobody_takes_it_in_elsewhere(tls, me) -> None:
+    async def story() -> None:
+        async with edge.serving(tls) as one, running(make.Rig(), me, one.address) as channel:
+            visit = await one.visit()
+            await visit.welcome()
+            for _ in range(2):  # the second time, it does not even try
+                await visit.says(Elsewhere(servers=("127.0.0.1:1",)))
+            await visit.says(Change(base=0, generation=1, items=[make.item(make.guest("a"))]))
+            await visit.hears_of(make.machine("a"), GuestState.RUNNING)
+            assert channel.connected
+            assert not visit.over.is_set()
+
+    asyncio.run(story())
+
+
+def test_an_agent_leaves_a_server_that_leaves_though_it_can_reach_no_other_directly(
+    tls, me
+) -> None:
+    async def story() -> None:
+        async with edge.serving(tls) as one, running(make.Rig(), me, one.address):
+            visit = await one.visit()
+            await visit.welcome()
+            await visit.says(Elsewhere(servers=("127.0.0.1:1",), leaves=True))
+            await visit.gone()
+            await (await one.visit()).hears(Hello)  # by its configuration: a load balancer, say
+
+    asyncio.run(story())
+
+
+def test_an_agent_whose_only_server_died_goes_to_one_that_it_was_told_of(tls, me) -> None:
+    async def story() -> None:
+        async with edge.serving(tls) as other:
+            async with edge.serving(tls) as one:
+                rig = make.Rig()
+                running_agent = running(rig, me, one.address)
+                await running_agent.__aenter__()
+                visit = await one.visit()
+                await visit.hears(Hello)
+                await visit.says(
+                    Welcome(server="server-a", report_seconds=600, others=(other.address,))
+                )
+                await visit.hears(Report)
+            try:
+                await (await other.visit()).hears(Hello)
+            finally:
+                await running_agent.__aexit__(None, None, None)
+
+    asyncio.run(story())
+
+
+def test_an_agent_that_is_told_when_to_come_back_does_not_come_before(tls, me) -> None:
+    async def story() -> None:
+        clock = RealClock()
+        async with edge.serving(tls) as one, running(make.Rig(), me, one.address):
+            visit = await one.visit()
+            await visit.welcome()
+            await visit.says(Elsewhere(seconds=1.5))
+            await visit.hears(Report)
+            told = clock.monotonic()
+            await visit.connection.close(1013, "no time")
+            await one.visit()
+            assert clock.monotonic() - told >= 1.4  # its usual pause would be a fiftieth of that
 
     asyncio.run(story())

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from arable.agent.deadlines import Deadline, DeadlineFiles, DeadlineMemory
-from arable.agent.leases import LeaseKeeper, Wanted
+from arable.agent.leases import LeaseKeeper, Settled, Wanted
 from arable.domain.errors import Unavailable
 from arable.domain.ids import HostId, MachineId, VolumeId
 from arable.domain.manifest import SharedFrom
@@ -291,3 +291,98 @@ def test_deadlines_are_files_that_are_whole(tmp_path) -> None:
     files.drop(one.name)
     files.drop(one.name)
     assert not files.all()
+
+
+def settling(rig: Rig, verdict: Verdict, **but) -> None:
+    """What the storage host says when it is asked to hand over or to keep; renewals are agreed to."""
+    line = rig.lines[S]
+
+    def says(ask: Ask) -> Said:
+        if ask.verb in (Verb.HAND_OVER, Verb.KEEP):
+            return Said(machine=ask.machine, epoch=ask.epoch, verdict=verdict, **but)
+        return line.agrees(ask)
+
+    line.says = says
+
+
+def test_what_was_handed_over_leaves_no_time_and_is_not_asked_for_again(rig) -> None:
+    held(rig)
+    settling(rig, Verdict.FREE)
+    rig.keeper.hand_over(M, 1, 2)
+    assert rig.keeper.lacks(M, 1) != "", "from the moment on that it may have been asked"
+    assert rig.keeper.settled(M, 1, 2) is Settled.ASKED
+    rig.work(1)
+    assert rig.keeper.settled(M, 1, 2) is Settled.GONE
+    assert rig.keeper.lost(M, 1)
+    assert rig.deadline() == 0.0
+    asked = rig.lines[S].asked[-1]
+    assert (asked.verb, asked.epoch, asked.to) == (Verb.HAND_OVER, 1, 2)
+    rig.work(LENGTH)
+    assert rig.lines[S].asked[-1] is asked
+
+
+def test_nobody_knows_whose_it_is_while_there_is_no_answer(rig) -> None:
+    held(rig)
+    rig.lines[S].is_away()
+    rig.keeper.hand_over(M, 1, 2)
+    rig.work(LENGTH / 2)
+    assert rig.keeper.settled(M, 1, 2) is Settled.ASKED
+    assert rig.keeper.lacks(M, 1) != ""
+    settling(rig, Verdict.FREE)
+    rig.work(5)
+    assert rig.keeper.settled(M, 1, 2) is Settled.GONE
+
+
+def test_who_is_refused_asks_to_keep_it_before_its_guest_may_go_on(rig) -> None:
+    held(rig)
+    settling(rig, Verdict.REFUSED, told="there is no heir")
+    rig.keeper.hand_over(M, 1, 2)
+    rig.work(1)
+    assert rig.lines[S].asked[-1].verb is Verb.KEEP
+    assert rig.keeper.lacks(M, 1) != ""
+    settling(rig, Verdict.HELD, seconds=LENGTH)
+    rig.work(5)
+    assert rig.keeper.settled(M, 1, 2) is Settled.KEPT
+    assert rig.keeper.lacks(M, 1) == ""
+    assert rig.keeper.settled(M, 1, 3) is Settled.NO, "the next attempt is another one"
+
+
+def test_what_is_gone_at_one_place_can_not_be_kept_at_another(rig) -> None:
+    rig.keeper.want([want(1, S, T)], set())
+    rig.work()
+    settling(rig, Verdict.FREE)
+    line = rig.lines[T]
+    line.says = lambda ask: Said(
+        machine=ask.machine,
+        epoch=ask.epoch,
+        verdict=Verdict.REFUSED if ask.verb is Verb.HAND_OVER else Verdict.HELD,
+        seconds=LENGTH,
+    )
+    rig.keeper.hand_over(M, 1, 2)
+    rig.work(1)
+    settling(rig, Verdict.LOST)
+    rig.work(5)
+    assert rig.keeper.settled(M, 1, 2) is Settled.GONE
+    assert rig.deadline() == 0.0
+
+
+def test_what_is_coming_is_looked_for_often_and_its_disks_are_known(rig) -> None:
+    line = rig.lines[S]
+    disk = Disk(volume=V, address="172.31.0.9", port=10810, name=f"{V}.e2")
+    line.says = lambda ask: Said(
+        machine=ask.machine, epoch=ask.epoch, verdict=Verdict.COMING, disks=[disk], told="soon"
+    )
+    rig.keeper.want([want(2)], set())
+    rig.work(1)
+    assert rig.keeper.coming(M, 2)
+    assert rig.keeper.disks(M, 2)[V].port == 10810
+    assert "soon" in rig.keeper.lacks(M, 2)
+    assert 5 <= rig.lines[S].questions <= 15
+    assert not rig.deadlines.held, "nothing may run"
+    line.says = lambda ask: Said(
+        machine=ask.machine, epoch=ask.epoch, verdict=Verdict.HELD, seconds=LENGTH, passed=True
+    )
+    rig.work(0.3)
+    assert rig.keeper.lacks(M, 2) == ""
+    assert rig.keeper.passed(M, 2)
+    assert list(rig.deadlines.held) == [f"{M}.e2"]

@@ -1,5 +1,6 @@
 """What a server says of itself, and that it says nothing when it is well."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from arable.controllers import alerts as controller
 from arable.controllers.health import Health
 from arable.controllers.loop import Loop
 from arable.controllers.registry import Controller
+from arable.controllers.underway import STALLED
 from arable.domain.alert import AlertKind, Severity
 from arable.domain.errors import Conflict
 from arable.domain.settings import ALERT_IMAGES_PERCENT
@@ -104,6 +106,37 @@ def test_a_controller_that_fails_again_and_again_is_told_of_until_it_succeeds(
         4,
         3,
     )
+
+
+def test_a_round_that_stands_still_is_told_of_while_it_does(health: Health) -> None:
+    figures = health.figures.controller("machines")
+    figures.since, figures.about = health.clock.monotonic(), "farm-a"
+    health.clock.wait(timedelta(seconds=STALLED - 1))
+    assert found(health) == {}
+    health.clock.wait(timedelta(seconds=2))
+    assert found(health) == {AlertKind.CONTROLLER_FAILING: ("machines", Severity.CRITICAL)}
+    with health.database.read() as tx:
+        (finding,) = health.look(tx)
+    assert "machines (farm-a) stands still at s1 since 11 seconds" in finding.text
+    figures.since = None
+    assert found(health) == {}
+
+
+def test_it_is_told_though_nothing_gets_through_the_writer(postgresql, tmp_path) -> None:
+    with postgresql.one() as database:
+        writer, clock, goes_on = Writer(database), VirtualClock(), threading.Event()
+        health = Health(database, writer, clock, "s1", Figures(), tmp_path, {})
+        with database.write() as tx:
+            settings.put(tx, {ALERT_IMAGES_PERCENT.name: 100})
+        writer.start()
+        stuck = writer.submit(lambda _tx: goes_on.wait(60))
+        health.figures.controller("machines").since = clock.monotonic()
+        clock.wait(timedelta(seconds=STALLED + 1))
+        health.step()
+        assert signals(health) == 1
+        goes_on.set()
+        assert stuck.result()
+        writer.stop()
 
 
 def test_a_writer_that_fails_is_told_of_and_becomes_an_alert(health: Health) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from arable.controllers.loop import Loop
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, PoolId, ZoneId
 from arable.domain.manifest import HostReport, ImagePart, PartFormat, PartRole
@@ -19,8 +18,9 @@ from arable.drivers.simhost import SimHost
 from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy
 from arable.services.execution import lost_race
-from arable.sim.cloud import SERVER, Cloud, SimNode, member
+from arable.sim.cloud import Cloud, SimNode, controllers, member
 from arable.sim.ground import Ground
+from arable.sim.shared import SharedDisks
 from arable.store import schema as t
 from arable.store.writer import Nudges
 from serving import Served
@@ -133,21 +133,22 @@ def make_hall(
         for host, pool in pools.items()
     }
     segment = member(served.writer, clock)
-    loop = Loop(served.writer, clock, SERVER, segment.acting)
+    loop = controllers(served.writer, clock, segment, Entropy("hall"))
 
     def committed(nudges: Nudges) -> None:
         served.server.nudged(nudges.topics)
         loop.nudge(nudges.topics)
 
     served.writer.committed = committed
-    ground = Ground(zone, pools, (), {part.sha256: KERNEL})
+    ground = Ground(zone, pools, {}, (), {part.sha256: KERNEL})
     writer: Any = served.writer  # in a thread of its own, as in a real server
     entropy = Entropy("hall")
-    return Hall(
-        SharedCloud(
-            served.database, clock, entropy, served.around, ground, nodes, writer, loop, segment
-        )
+    shared = SharedDisks(clock, entropy, lambda host: nodes[host].works)
+    cloud = SharedCloud(
+        *(served.database, clock, entropy, served.around, ground, nodes),
+        *(writer, loop, segment, shared),
     )
+    return Hall(cloud)
 
 
 def _host(

@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from arable.client.errors import Forbidden
-from arable.domain.ids import SegmentId
+from arable.client.errors import Conflict, Forbidden, NotFound
+from arable.domain.host import Host
+from arable.domain.ids import FarmId, HostId, PodId, SegmentId, ZoneId
 from arable.domain.segment import Cause, Election, Load, Segment, SegmentState, Suspicion
 from arable.runtime.clock import VirtualClock
-from arable.store import elections, holdings, leases, segments
+from arable.store import elections, holdings, hosts, leases, segments, troubles
 from arable.store import schema as t
+from arable.wire.control import ServerChoice
 from serving import Served
 
 NOW = VirtualClock().now()
@@ -88,6 +90,70 @@ def test_farms_are_counted_by_how_they_are_held(served_both: Served) -> None:
     assert {each.name: each.farms for each in found.servers}[B] == total
 
 
+def test_farms_whose_work_fails_are_named_with_what_went_wrong(served_both: Served) -> None:
+    three_servers(served_both)
+    cloud = served_both.operator
+    assert cloud.control.status().farms.failing == ()
+    with served_both.database.write() as tx:
+        tx.execute(t.zone.insert().values(id="zone-a", name="a", created_at=NOW))
+        row = {"id": "farm-a", "account": served_both.first.account, "zone": "zone-a"}
+        tx.execute(t.farm.insert().values(**row, name="shop", created_at=NOW))
+        for tries in (1, 2):
+            at = NOW + timedelta(seconds=tries)
+            troubles.note(tx, FarmId("farm-a"), B, tries, "machines: KeyError", at)
+    (found,) = cloud.control.status().farms.failing
+    assert (found.farm, found.name, found.server) == ("farm-a", "operators/shop", B)
+    assert (found.tries, found.told) == (2, "machines: KeyError")
+    assert found.tried_at - found.since == timedelta(seconds=1)
+
+
 def test_customers_see_nothing_of_it(served: Served) -> None:
     with pytest.raises(Forbidden):
         served.customer("acme").control.status()
+
+
+def test_a_server_is_drained_by_an_operator_and_takes_work_again(served_both: Served) -> None:
+    three_servers(served_both)
+    cloud = served_both.operator
+    with served_both.database.write() as tx:  # A is back
+        now = leases.now(tx, served_both.around.clock.now())
+        segments.beat(tx, A, 1, now, Load())
+    drained = cloud.control.drain(ServerChoice(server=B))
+    assert (drained.name, drained.state) == (B, "draining")
+    assert cloud.control.drain(ServerChoice(server=B)) == drained, "once more is no harm"
+    states = {each.name: each.state for each in cloud.control.status().servers}
+    assert states == {A: "ready", B: "draining", C: "gone"}
+    assert cloud.control.undrain(ServerChoice(server=B)).state == "ready"
+    told = [each.kind for each in cloud.events.page().items if each.subject == B]
+    assert sorted(told) == ["segment.draining", "segment.ready"]
+
+
+def test_the_last_server_that_works_is_not_drained(served_both: Served) -> None:
+    three_servers(served_both)  # A is silent, C has gone
+    cloud = served_both.operator
+    with pytest.raises(Conflict, match="no other management server"):
+        cloud.control.drain(ServerChoice(server=B))
+    with pytest.raises(Conflict, match="is gone"):
+        cloud.control.undrain(ServerChoice(server=C))
+    with pytest.raises(NotFound, match="no such management server"):
+        cloud.control.drain(ServerChoice(server="server-nowhere"))
+    assert {each.name: each.state for each in cloud.control.status().servers}[B] == "ready"
+
+
+def test_the_agents_of_each_server_are_counted(served_both: Served) -> None:
+    three_servers(served_both)
+    with served_both.database.write() as tx:
+        tx.execute(t.zone.insert().values(id="zone-a", name="a", created_at=NOW))
+        tx.execute(t.pod.insert().values(id="pod-a", zone="zone-a", name="a", cidr="10.1.0.0/24", created_at=NOW))  # fmt: skip
+        for number in range(3):
+            host = Host(
+                id=HostId(f"host-{number}"),
+                zone=ZoneId("zone-a"),
+                pod=PodId("pod-a"),
+                name=f"h{number}",
+                server=B if number else "",
+                created_at=NOW,
+            )
+            hosts.add(tx, host)
+    counted = {each.name: each.agents for each in served_both.operator.control.status().servers}
+    assert counted == {A: 0, B: 2, C: 0}

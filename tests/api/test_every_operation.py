@@ -132,6 +132,8 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "domains.delete domain-admin": (409, "nobody removes their own domain"),
     "accounts.delete": (409, "owns machines; remove them first"),
     "limits.update domain-admin": (403, "your own account's limit is 200 CPUs"),
+    "control.drain": (404, "there is no such management server"),
+    "control.undrain": (404, "there is no such management server"),
     "zones.create": (409, "there is a zone named east already"),
     "zones.delete": (409, "there are pods in it"),
     "pods.create": (409, "a"),

@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic, and tiny runs of those that need no quiet machine: they measure, and say it so."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ sys.path.insert(0, str(ROOT))  # `bench` is beside `src`, and installed nowhere
 from bench.cloud import HAS, Joined  # noqa: E402
 from bench.figures import Table, median, percentile, ratio, result, shown  # noqa: E402
 
-from bench import limit, load, quiet, swarm, usage  # noqa: E402
+from bench import limit, load, quiet, scale, swarm, usage  # noqa: E402
 
 LINE = re.compile(r"RESULT [a-z0-9_]+ [0-9]+(\.[0-9]+)? \S+ goal [0-9.]+")
 times = st.lists(st.floats(min_value=0, max_value=1e6), min_size=1)
@@ -167,6 +168,44 @@ def test_a_tiny_list_has_a_latency() -> None:
         *("--database", "sqlite"),
     )
     assert metrics(said) == ["page_p99_ms", "get_p99_ms"]
+
+
+SMALL = ("scale", "--hosts", "6", "--machines", "20", "--farms", "2", "--quiet", "0.5")
+SCALE = ["deploy_rate", "memory_mb", "agent_cpu_percent", "manifest_p99_ms"]
+
+
+def test_a_small_region_has_its_rates_costs_and_delays() -> None:
+    said = bench(*SMALL, "--changes", "4", "--servers", "1", "--database", "sqlite")
+    assert metrics(said) == SCALE
+    assert re.search(r"all agents back +-", said), "nobody was killed"
+    assert len(re.findall(r"^(?:10|[1-9])  +[0-9.]+", said, re.MULTILINE)) == 10
+
+
+@pytest.mark.real
+def test_of_two_servers_one_is_killed_and_the_other_has_its_farms_and_agents() -> None:
+    said = bench(*SMALL, "--changes", "2", "--servers", "2")
+    assert metrics(said) == SCALE
+    assert re.search(r"farms served again after a crash +[0-9.]+ s", said)
+    assert re.search(r"all agents back +[0-9.]+ s", said)
+
+
+def test_what_was_used_grows_evenly_between_two_looks() -> None:
+    samples = [scale.Sample(0, 1.0, 0.0), scale.Sample(10, 2.0, 5.0), scale.Sample(30, 2.0, 9.0)]
+    assert scale._used(samples, 0) == (1.0, 0.0)
+    assert scale._used(samples, 5) == (1.5, 2.5)
+    assert scale._used(samples, 20) == (2.0, 7.0)
+    assert scale._used(samples, 99) == (2.0, 9.0)
+    tenths = list(scale._tenths([float(n) for n in range(1, 31)], 0.0, samples, 0))
+    assert [rate for rate, _, _ in tenths] == [1.0] * 10
+    assert sum(cpu for _, cpu, _ in tenths) * 3 / 1000 == pytest.approx(1.0)
+
+
+def test_a_process_and_its_children_are_a_family() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as child:  # fmt: skip
+        assert {os.getpid(), child.pid} <= set(scale._family(os.getpid()))
+        assert scale._family(child.pid) == [child.pid]
+        assert child.stdin
+        child.stdin.close()
 
 
 def test_an_idle_server_has_a_cost() -> None:

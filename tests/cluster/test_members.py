@@ -8,7 +8,7 @@ from arable.runtime.clock import VirtualClock
 from arable.sim.fibres import Fibres
 from arable.sim.invariants import Broken
 from arable.sim.members import Members
-from arable.store import leases
+from arable.store import holdings, leases
 
 SEEDS, CHUNK = 200, 25
 SECONDS = 9.0
@@ -61,6 +61,28 @@ def test_the_model_notices_when_nothing_is_demanded_of_writers(monkeypatch):
 
     with pytest.raises(Broken, match="wrote"):
         careless()
+
+
+def test_the_model_notices_when_farm_managers_do_not_ask_whose_a_farm_is(monkeypatch):
+    monkeypatch.setattr(holdings, "hold", lambda _tx, _holder, farms: list(farms))
+
+    def careless() -> None:
+        for seed in range(40):
+            Members(f"careless-{seed}", 3).run(2 * SECONDS)
+
+    with pytest.raises(Broken, match=r"worked for|wrote"):
+        careless()
+
+
+def test_farms_break_in_the_model_and_each_member_works_for_some():
+    faults, servers = 0, set()
+    for seed in range(5):
+        members = Members(f"broken-{seed}", 3)
+        members.run(SECONDS)
+        faults += members.work.faults
+        servers |= members.work.servers
+    assert faults > 5
+    assert len(servers) == 3
 
 
 def test_fibres_take_turns_by_their_time_and_end_when_killed():

@@ -4,6 +4,7 @@ import pytest
 
 pytest.register_assert_rewrite(
     "drivers.contract_hypervisor",
+    "drivers.contract_moves",
     "drivers.contract_network",
     "drivers.contract_storage",
     "drivers.contract_shared",

@@ -1,11 +1,14 @@
 """What every pool that shares its volumes must do, judged on each of them. `StorageContract` holds besides."""
 
+from dataclasses import replace
+
 import pytest
 
-from arable.domain.errors import CloudError, Conflict, Stale
+from arable.domain.errors import CloudError, Conflict, Forbidden, Stale
 from arable.domain.ids import HostId, MachineId, VolumeId
+from arable.domain.manifest import Heir
 from arable.domain.units import MIB
-from arable.drivers.storage.leases import Right
+from arable.drivers.storage.leases import Coming, Right
 from arable.drivers.storage.protocol import ExportAt, Shares
 from drivers import make_drivers as make
 
@@ -116,6 +119,58 @@ class SharedContract(SharedRig):
         pool.ensure(volume, 1 * MIB, None)
         pool.leases.acquire(machine, A, 1)
         assert self.lets_in(pool, pool.where(volume, 1), A)
+
+    def heir(self, right: Right) -> Right:
+        """The same right, with another host that may be handed it."""
+        return replace(right, heir=Heir(host=B, epoch=right.epoch + 1))
+
+    def test_an_heir_finds_a_disk_that_holds_nothing_until_it_is_handed_the_real_one(
+        self, pool, right
+    ) -> None:
+        before = self.given(pool, right)
+        pool.leases.allow(self.heir(right))
+        with pytest.raises(Coming):
+            pool.leases.acquire(right.machine, B, 2)
+        waiting = pool.where(right.volumes[0], 2)
+        assert (waiting.port, waiting.name) != (before.port, before.name)
+        assert self.lets_in(pool, waiting, B)
+        assert self.lets_in(pool, before, A)
+        assert not self.lets_in(pool, waiting, A)
+        assert not self.lets_in(pool, before, B)
+        pool.leases.hand_over(right.machine, A, 1, 2)
+        assert pool.where(right.volumes[0], 2) == waiting, "its hypervisor was told once"
+        pool.leases.acquire(right.machine, B, 2)
+        assert self.lets_in(pool, waiting, B)
+        assert not self.lets_in(pool, before, A)
+        assert not self.lets_in(pool, waiting, A)
+
+    def test_an_agent_that_comes_back_hands_over_all_the_same(self, pool, right) -> None:
+        self.given(pool, right)
+        anew = self.reopened(pool)
+        anew.leases.allow(self.heir(right))
+        with pytest.raises(Coming):
+            anew.leases.acquire(right.machine, B, 2)
+        waiting = anew.where(right.volumes[0], 2)
+        anew = self.reopened(pool)
+        anew.leases.allow(self.heir(right))
+        anew.leases.hand_over(right.machine, A, 1, 2)
+        anew = self.reopened(pool)
+        assert anew.leases.acquire(right.machine, B, 2) == anew.leases.length
+        assert anew.where(right.volumes[0], 2) == waiting
+        assert self.lets_in(anew, waiting, B)
+
+    def test_nothing_stands_in_for_a_disk_when_there_is_no_heir_any_more(self, pool, right) -> None:
+        before = self.given(pool, right)
+        pool.leases.allow(self.heir(right))
+        with pytest.raises(Coming):
+            pool.leases.acquire(right.machine, B, 2)
+        waiting = pool.where(right.volumes[0], 2)
+        anew = self.reopened(pool)
+        anew.leases.allow(right)
+        assert not self.lets_in(anew, waiting, B)
+        assert self.lets_in(anew, before, A)
+        with pytest.raises(Forbidden):
+            anew.leases.hand_over(right.machine, A, 1, 2)
 
     def test_two_volumes_have_different_places_or_names(self, pool, right) -> None:
         other = make.volume()

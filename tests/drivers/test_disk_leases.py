@@ -31,6 +31,7 @@ class Exports:
 
     faults: Faults = field(default_factory=Faults)
     serving: set[Serving] = field(default_factory=set)
+    standing_in: set[Serving] = field(default_factory=set)
 
     def open(self, epoch, holder, volumes) -> None:
         wanted = {(volume, epoch, holder) for volume in volumes}
@@ -43,6 +44,13 @@ class Exports:
         if gone:
             with self.faults.around("cut"):
                 self.serving -= gone
+        self.stand_down(volumes)
+
+    def stand_in(self, epoch, heir, volumes) -> None:
+        self.standing_in |= {(volume, epoch, heir) for volume in volumes}
+
+    def stand_down(self, volumes) -> None:
+        self.standing_in = {one for one in self.standing_in if one[0] not in set(volumes)}
 
 
 def right(epoch: int, holder: HostId = A, **but) -> Right:

@@ -5,10 +5,11 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
-from arable.drivers.hypervisor.domain_xml import Console, Tuning, facts, render
+from arable.drivers.hypervisor.domain_xml import Console, Tuning, facts, metadata, render
 from drivers import make_drivers as make
 
 CONSOLE = Console(Path("/run/a.sock"), Path("/run/a.log"))
+QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 LESS = (
     "{http://libvirt.org/schemas/domain/qemu/1.0}capabilities"
     "/{http://libvirt.org/schemas/domain/qemu/1.0}del[@capability='cpu-unavailable-features']"
@@ -38,3 +39,14 @@ def test_our_facts_come_back_as_they_went_in(accelerator) -> None:
     assert kept is not None
     attributes = " ".join(f'{name}="{value}"' for name, value in kept.attrib.items())
     assert facts(f"<guest {attributes}/>") == made.facts
+
+
+def test_a_guest_that_arrives_waits_for_its_memory_and_is_the_same_otherwise() -> None:
+    guest, tuning = make.guest(), Tuning("tcg", 2000, cap_cpu=False)
+    usual, arriving = render(guest, CONSOLE, tuning), render(guest, CONSOLE, tuning, arrives=7)
+    assert usual.facts.digest == arriving.facts.digest
+    assert (usual.facts.arrives, arriving.facts.arrives) == (0, 7)
+    words = fromstring(arriving.xml).findall(f"{QEMU}commandline/{QEMU}arg")
+    assert [word.get("value") for word in words] == ["-incoming", "defer"]
+    assert facts(metadata(arriving.facts)) == arriving.facts
+    assert fromstring(usual.xml).find(f"{QEMU}commandline") is None

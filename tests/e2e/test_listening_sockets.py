@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from arable.agent.peer_port import PORT
 from arable.drivers.namespaces import inside
 from arable.lab.topology import GATEWAY_PORT
 from e2e.customers import Customer
@@ -17,8 +18,16 @@ GATEWAY = "10.1.1.1"
 
 def known(cloud: LabCloud) -> dict[Listening, str]:
     api = int(cloud.url.rpartition(":")[2])
-    server = cloud.site.place.read().topology.regions[0].server
+    (region,) = cloud.site.place.read().topology.regions
+    server = region.server
     return {
+        **{
+            Listening(host.name, "tcp", str(pod.address(host)), PORT, "arable agent"): (
+                "where other hosts ask whether it is there: mutual TLS, hosts alone, one byte for one byte"
+            )
+            for zone in region.zones
+            for pod, host in zone.hosts()
+        },
         Listening(ROOT, "tcp", "127.0.0.1", api, "arable server"): (
             "the API, where the operator said"
         ),

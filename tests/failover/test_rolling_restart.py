@@ -8,7 +8,9 @@ from typing import Self
 
 import pytest
 
+from arable.client.arable import Arable
 from arable.wire.accounts import AccountIn, AccountQuery
+from arable.wire.control import ServerChoice
 from e2e.patience import settled, until
 from failover.sites import (
     ManagementServer,
@@ -72,6 +74,23 @@ class Callers:
                     self.calls += 3
 
 
+def drained(operator: Arable, server: ManagementServer, control: Path) -> None:
+    """As an operator does it before a restart: others have its work, its agents and its callers."""
+    name = (server.data / "name").read_text().strip()
+    assert operator.control.drain(ServerChoice(server=name)).state == "draining"
+
+    def empty() -> bool:
+        found = operator.control.status()
+        mine = next(each for each in found.servers if each.name == name)
+        return found.master.acting and not (mine.master or mine.farms or mine.agents)
+
+    until(empty, f"{name} is empty")
+    until(lambda: server.ready() == (503, "draining"), f"{name} says so")
+    backend = server.data.name
+    until(lambda: backends(control)["api", backend] != "UP", "haproxy has heard it")
+    until(lambda: backends(control)["gateway", backend] != "UP", "haproxy has heard it")
+
+
 def test_no_call_fails_while_every_server_is_restarted(tmp_path: Path) -> None:
     chain, key, trust = certificate(tmp_path, ["127.0.0.1"])
     options = ["--certificate", str(chain), "--key", str(key), "--drain-seconds", "3"]
@@ -120,6 +139,8 @@ def test_no_call_fails_while_every_server_is_restarted(tmp_path: Path) -> None:
             for server in servers:
                 until(all_up, "haproxy sees all servers")
                 before = callers.calls
+                drained(operator, server, control)
+                assert callers.calls > before, "they went on meanwhile"
                 assert server.stop() == 0, server.log[-3000:]
                 server.start()
                 server.await_ready()

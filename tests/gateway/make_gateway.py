@@ -220,7 +220,13 @@ def _pod(database: Database, around: Surroundings) -> PodId:
 
 @asynccontextmanager
 async def rig(
-    database: Database, directory: Path, *, console_idle: float = 60.0, port: int = 0
+    database: Database,
+    directory: Path,
+    *,
+    console_idle: float = 60.0,
+    port: int = 0,
+    name: str = "server-1",
+    leaving: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Rig]:
     """Once more over the same database and directory, it is the same server after a restart."""
     clock, entropy = RealClock(), Entropy.system()
@@ -250,11 +256,11 @@ async def rig(
     def take(*args: Any) -> None:
         made.take(*args)
 
-    desk = Desk(database, writer, around, "server-1", take)
+    desk = Desk(database, writer, around, name, take)
     made = Rig(database, directory, around, writer, desk, operator)
     made.pod = _pod(database, around)
     made.certified("server", IdentityKind.SERVER)
-    made.channels = Channels(made.desk, clock)
+    made.channels = Channels(made.desk, clock, leaving=leaving)
     made.consoles = Consoles(tickets, made.channels.open_console, entropy, idle=console_idle)
     writer.committed = lambda nudges: made.channels.nudge(nudges.hosts)
     writer.start()

@@ -27,6 +27,7 @@ from arable.domain.manifest import (
     DiskWish,
     ExportWish,
     GuestWish,
+    Heir,
     HostManifest,
     ImagePart,
     PartFormat,
@@ -102,7 +103,7 @@ class Host:
 class Site:
     """All of it."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *, length: float = LENGTH) -> None:
         self.folder = folder
         self.authority = Authority.create(folder / "authority", RealClock(), CHANCE)
         self.machine, self.volume = MachineId(make.fresh("machine")), VolumeId(make.fresh("volume"))
@@ -115,7 +116,7 @@ class Site:
         _write(
             self.storage,
             roles=["storage"],
-            storage={"driver": "nbd", "address": self.storage.address, "lease_seconds": LENGTH},
+            storage={"driver": "nbd", "address": self.storage.address, "lease_seconds": length},
         )
         stack.callback(self._end_all)
         self.daemons: dict[HostId, LibvirtDaemon] = {}
@@ -133,12 +134,17 @@ class Site:
             _write(
                 host,
                 roles=["compute"],
-                hypervisor={"driver": "libvirt", "uri": uri, "accelerator": "tcg"},
+                hypervisor={
+                    "driver": "libvirt",
+                    "uri": uri,
+                    "accelerator": "tcg",
+                    "move_address": host.address,
+                },
                 storage={"driver": "local"},
             )
             self._bring_images(host)
 
-    def export(self, epoch: int, holder: Host) -> None:
+    def export(self, epoch: int, holder: Host, heir: Heir | None = None) -> None:
         disk = DiskWish(volume=self.volume, pool=self.storage.pool, bytes=64 * MIB)
         wish = ExportWish(
             machine=self.machine,
@@ -146,30 +152,39 @@ class Site:
             holder=holder.name,
             epoch=epoch,
             disks=(disk,),
+            heir=heir,
         )
         self.storage.kill()
         self.storage.wish(exports={self.machine: wish})
         self.storage.start()
 
     def place(self, epoch: int, host: Host) -> None:
-        shared = SharedFrom(host=self.storage.name, address=f"{self.storage.address}:{LEASES}")
-        disk = DiskWish(volume=self.volume, pool=self.storage.pool, bytes=64 * MIB, shared=shared)
-        wish = GuestWish(
-            machine=self.machine,
-            generation=epoch,
-            name="m",
-            power=Power.ON,
-            cpus=1,
-            cpu_mhz=500,
-            memory_mib=128,
-            parts=tuple(part for part, _ in _parts()),
-            command_line=image().command_line,
-            disks=(disk,),
-            epoch=epoch,
-        )
+        self.tell(host, self.guest(epoch))
+
+    def tell(self, host: Host, wish: GuestWish) -> None:
+        """Its agent finds this wish when it comes back."""
         host.kill()
         host.wish(guests={self.machine: wish})
         host.start()
+
+    def guest(self, epoch: int, **but) -> GuestWish:
+        """What is wished of the host of that epoch."""
+        shared = SharedFrom(host=self.storage.name, address=f"{self.storage.address}:{LEASES}")
+        disk = DiskWish(volume=self.volume, pool=self.storage.pool, bytes=64 * MIB, shared=shared)
+        usual = {
+            "machine": self.machine,
+            "generation": epoch,
+            "name": "m",
+            "power": Power.ON,
+            "cpus": 1,
+            "cpu_mhz": 500,
+            "memory_mib": 128,
+            "parts": tuple(part for part, _ in _parts()),
+            "command_line": image().command_line,
+            "disks": (disk,),
+            "epoch": epoch,
+        }
+        return GuestWish(**usual | but)
 
     def qemu(self, host: Host) -> int:
         """The process of the machine there, or 0."""
@@ -199,9 +214,9 @@ class Site:
         """Whether the lease service is there."""
         return (self.storage.address, LEASES) in listening(self.storage)
 
-    def servers(self) -> list[int]:
-        """The processes that serve the volume."""
-        path = str(self.storage.home / "volumes" / "exports" / f"{self.volume}.pid").encode()
+    def servers(self, suffix: str = "pid") -> list[int]:
+        """The processes that serve the volume; with `next.pid` those that stand in for it."""
+        path = str(self.storage.home / "volumes" / "exports" / f"{self.volume}.{suffix}").encode()
         found = list(processes.holding(lambda words: b"--pidfile" in words and path in words))
         for one in found:
             one.close()
@@ -258,7 +273,7 @@ class Site:
                 pid = self.watchdog(host)
                 if is_alive(pid):
                     os.kill(pid, signal.SIGKILL)
-        for pid in self.servers():
+        for pid in (*self.servers(), *self.servers("next.pid")):
             os.kill(pid, signal.SIGKILL)
 
 

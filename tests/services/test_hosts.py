@@ -514,4 +514,4 @@ def test_customers_have_nothing_to_do_with_hosts(infra):
 
 
 def test_states_of_hosts_are_those_that_the_api_tells():
-    assert {state.value for state in HostState} == {"joined", "up", "silent"}
+    assert {state.value for state in HostState} == {"joined", "up", "silent", "down"}

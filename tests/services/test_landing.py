@@ -10,7 +10,7 @@ from make_cloud import Cloud
 from arable.controllers import machines as placer
 from arable.controllers import settle
 from arable.controllers.landing import AGAIN, Landing
-from arable.domain.errors import CloudError, Conflict
+from arable.domain.errors import CloudError
 from arable.domain.host import Host
 from arable.domain.ids import HostId, PodId, PoolId, ZoneId
 from arable.domain.manifest import GuestSeen, GuestState, GuestWish, HostReport
@@ -33,7 +33,7 @@ def with_hosts(cloud: Cloud, *names: str) -> Cloud:
         pods.add(tx, Pod(id=POD, zone=HERE, name="one", cidr="172.30.0.0/24", created_at=now))
         for at, name in enumerate(names):
             _add(tx, cloud, name, ("compute",) if at else ("compute", "routing"))
-    cloud.around = replace(cloud.around, land=Landing(lambda: lambda _tx: None))
+    cloud.around = replace(cloud.around, land=Landing(lambda _tx, farms: farms))
     return cloud
 
 
@@ -176,18 +176,13 @@ def test_what_was_seen_of_a_host_a_moment_ago_decides_nothing(lone_cloud, change
     assert cloud.rows("select machines from host") == [(1,)]
 
 
-def test_who_may_not_act_as_master_leaves_all_to_the_placer(cloud):
+def test_who_may_not_act_for_the_farm_leaves_all_to_the_placer(cloud):
     with_hosts(cloud, "a")
     me = cloud.account("me")
     routed(cloud, me)
-
-    def demand(_tx: Tx) -> None:
-        raise Conflict("the mastership is no longer held")
-
-    for land in (Landing(lambda: None), Landing(lambda: demand)):
-        cloud.around = replace(cloud.around, land=land)
-        made = cloud.deploy(me, name=f"m-{id(land)}")
-        assert row_of(cloud, made.machines[0].id)[:2] == ("waiting", True)
+    cloud.around = replace(cloud.around, land=Landing(lambda _tx, _farms: ()))
+    made = cloud.deploy(me, name="later")
+    assert row_of(cloud, made.machines[0].id)[:2] == ("waiting", True)
     assert cloud.rows("select machines from host") == [(0,)]
 
 

@@ -20,7 +20,7 @@ def test_servers_that_land_machines_at_once_never_overbook_a_host(cloud):
     me, you = cloud.account("me"), cloud.account("you")
     for who in (me, you):
         routed(cloud, who)
-    servers = [replace(cloud.around, land=Landing(lambda: lambda _tx: None)) for _ in range(4)]
+    servers = [replace(cloud.around, land=Landing(lambda _tx, farms: farms)) for _ in range(4)]
 
     def deploying(number: int):
         who = (me, you)[number // 4 % 2]

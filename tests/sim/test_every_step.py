@@ -27,7 +27,6 @@ def test_all_kinds_of_places_are_there() -> None:
         "after commit",
         "before the ledger is saved",
         "after the ledger is saved",
-        "Hello to the server",
         "Report to the server",
         "Change to the host",
     ):

@@ -166,7 +166,7 @@ def test_the_history_says_who_agreed(database):
         assert elections.thrown_over(tx, NOW + timedelta(seconds=1)) == 0
 
 
-def test_a_farm_is_given_confirmed_and_demanded(database):
+def test_a_farm_is_given_confirmed_and_held(database):
     with database.write() as tx:
         with_farm(tx)
         for each in (A, B):
@@ -175,15 +175,14 @@ def test_a_farm_is_given_confirmed_and_demanded(database):
         assert (orphan.farm, orphan.holder) == (FARM, NOBODY)
         assert holdings.give(tx, [(FARM, NOBODY, A)]) == 1
         assert holdings.orphans(tx, 10) == []
-        assert holdings.held(tx, A) == {}
+        assert holdings.hold(tx, A, [FARM]) == []
         assert holdings.confirm(tx, A) == 1
         assert holdings.confirm(tx, A) == 0
-        assert holdings.held(tx, A) == {FARM: 1}
-        holdings.demand(tx, FARM, A, 1)
+        assert holdings.hold(tx, A, [FARM]) == [FARM]
+        assert holdings.hold(tx, B, [FARM]) == []
         assert holdings.give(tx, [(FARM, NOBODY, B)]) == 0, "it is not nobody's"
         assert holdings.give(tx, [(FARM, A, B)]) == 1
-        with pytest.raises(Conflict):
-            holdings.demand(tx, FARM, A, 1)
+        assert holdings.hold(tx, A, [FARM]) == []
         assert {each.id: each.farms for each in segments.page(tx)} == {A: 0, B: 1}
         holdings.weigh(tx)
         assert [each.load for each in holdings.every(tx)] == [0]

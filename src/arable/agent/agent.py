@@ -22,6 +22,7 @@ from arable.agent.sight import Drivers, Ground, Sight, look, look_at_appliances,
 from arable.agent.storage import Disks, Scraps
 from arable.agent.told import Telling
 from arable.agent.wishes import Wishes
+from arable.agent.witness import Witness
 from arable.domain.errors import BadInput
 from arable.domain.ids import HostId, MachineId, NicId
 from arable.domain.manifest import HostManifest, HostReport, Inventory, ItemKind, Power
@@ -30,7 +31,7 @@ from arable.drivers.storage.protocol import Fetch
 from arable.runtime.clock import Clock
 from arable.runtime.log import milliseconds, tell, units
 from arable.runtime.reconcile import Reconciler, Round, run_once
-from arable.wire.agent import Change, Hello, OpenConsole, Welcome
+from arable.wire.agent import Change, Elsewhere, Hello, OpenConsole, ToAgent, Welcome
 
 log = logging.getLogger(__name__)
 _rounds = units("agent")
@@ -54,12 +55,14 @@ class Agent:
         fetch: Fetch,
         *,
         inventory: Callable[[], Inventory],
+        witness: Witness | None = None,
     ) -> None:
         self.host = host
         self.drivers = drivers
         self._ledger = ledger
         self._clock = clock
         self._inventory = inventory
+        self._witness = witness or Witness(clock)
         held = self._saved = ledger.load()
         self._ground = ground = Ground(
             drivers,
@@ -97,7 +100,7 @@ class Agent:
         incarnation = self._ground.wishes.manifest.incarnation
         return Hello(host=self.host, have=have, incarnation=incarnation, inventory=inventory)
 
-    def receive(self, message: Welcome | Change | OpenConsole) -> Hello | None:
+    def receive(self, message: ToAgent) -> Hello | None:
         """Take in a message. Answers with a greeting when a change does not start from what is held.
 
         Raises `BadInput` for a whole manifest that can't be read: then this server is no use to this agent.
@@ -119,7 +122,7 @@ class Agent:
                 if message.base is None:
                     self._reporter.reset()  # what was never told here can't be told gone but by a full report
                 self._hurry(message, before)
-            case OpenConsole():
+            case OpenConsole() | Elsewhere():
                 pass  # the channel's business
         return None
 
@@ -129,8 +132,10 @@ class Agent:
         look(self._ground, now)
         self._tend()
         self._want_leases()
+        self._witness.want(self._ground.wishes.manifest.peers)
         if self._ground.wishes.known and self._keep():
             self._act()
+            self._guests.want_moves(self.host)
             self._keep()
             self._tell_round(self._clock.monotonic() - now)
         heartbeat = now >= self._report_at
@@ -146,6 +151,8 @@ class Agent:
             departed=self._ground.wishes.departed,
             withdrawn=self._ground.wishes.withdrawn,
             inventory=self._inventory() if heartbeat else self._reporter.inventory,
+            lost=self._witness.lost(),
+            renewing=self._witness.renewing(),
         )
         return self._reporter.report(self._ground.seen, findings, heartbeat=heartbeat)
 

@@ -4,8 +4,10 @@ Stepping does not depend on the connection: a host without a server goes on conv
 agent itself is synchronous and belongs to one thread (`worker`; None runs it on the loop, for simulated hosts that
 never block). A lock keeps its words in order: what a step found is never sent on a connection that was greeted later.
 
-Lost connections are begun anew after a pause of random length, with another server in turn and another address of its
-name (`addresses.py`), so that a thousand hosts don't come back in the same second, nor all to the same place.
+Lost connections are begun anew after a pause of random length, with another server in turn (`returning.py`) and another
+address of its name (`addresses.py`), so that a thousand hosts don't come back in the same second, nor all to the same
+place. A server that has too many agents, or is about to leave, asks some to go elsewhere: the new connection is made
+before the old one is given up.
 """
 
 import asyncio
@@ -17,12 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from arable.agent.addresses import Addresses
 from arable.agent.agent import Agent
 from arable.agent.console import Consoles
+from arable.agent.returning import FIRST_SECONDS, LONGEST_SECONDS, Pauses, Returning
 from arable.domain.errors import BadInput
 from arable.domain.ids import MachineId
 from arable.domain.manifest import HostReport
@@ -30,6 +34,7 @@ from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy
 from arable.wire.agent import (
     VERSION,
+    Elsewhere,
     OpenConsole,
     Report,
     Welcome,
@@ -44,7 +49,6 @@ T = TypeVar("T")
 MOST_BYTES = 256 << 20  # a whole manifest with the user-data of thousands of machines
 OUTBOX = 64  # messages that a server may be behind
 WELCOME_SECONDS = 30.0
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 AFTER_A_BUG_SECONDS = 5.0
 UNWANTED = (4403, 4404)  # close codes: not who we say, or removed from the cloud
 
@@ -54,8 +58,8 @@ class Timing:
     """How long to wait; tests wait less."""
 
     welcome: float = WELCOME_SECONDS
-    first_pause: float = FIRST_PAUSE
-    longest_pause: float = LONGEST_PAUSE
+    first_pause: float = FIRST_SECONDS
+    longest_pause: float = LONGEST_SECONDS
     after_a_bug: float = AFTER_A_BUG_SECONDS
 
 
@@ -75,6 +79,15 @@ class _Link:
             raise ConnectionError(f"{self.server} does not read") from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A connection to another server, before anything was said on it."""
+
+    server: str
+    address: tuple[str, int]
+    connection: ClientConnection
+
+
 class Channel:
     """Runs one agent. `tls` makes the context for each connection: certificates change; None is for tests alone."""
 
@@ -90,13 +103,16 @@ class Channel:
         timing: Timing | None = None,
     ) -> None:
         self._agent = agent
-        self._servers = list(servers)
         self._tls = tls
         self._clock = clock
-        self._chance = entropy
         self._worker = worker
         self._timing = timing or Timing()
         self._addresses = Addresses(entropy)
+        self._returning = Returning(
+            servers, entropy, Pauses(self._timing.first_pause, self._timing.longest_pause)
+        )
+        self._next: _Made | None = None
+        self._moving: asyncio.Task[None] | None = None
         self._consoles = Consoles(agent.drivers.hypervisor)
         self._nudged = asyncio.Event()
         self._order = asyncio.Lock()
@@ -161,52 +177,54 @@ class Channel:
     # --- connections
 
     async def _connect(self) -> None:
-        pause, turn = self._timing.first_pause, 0
         while True:
-            server = self._servers[turn % len(self._servers)]
-            turn += 1
+            made, self._next = self._next, None
+            server = made.server if made else self._returning.server()
+            why = "the connection ended"
             try:
-                welcomed = await self._attend(server)
-                why = "the connection ended"
+                await (self._attend_on(made) if made else self._attend(server))
             except (OSError, WebSocketException, BadInput, TimeoutError) as error:
-                welcomed = False
                 why = _reason(error)
                 if _code(error) in UNWANTED:
-                    pause = self._timing.longest_pause
-            if welcomed:
-                pause = self._timing.first_pause
-            wait = pause * (0.1 + 0.9 * self._chance.random.random())
+                    self._returning.unwanted()
+                self._returning.asked(_asked(error))
+            if self._next is not None:
+                continue  # that is where we are expected
+            wait = self._returning.pause()
             log.warning("%s: %s; coming back in %.1f s", server, why, wait)
-            pause = min(pause * 1.5, self._timing.longest_pause)
             await asyncio.sleep(wait)
 
-    async def _attend(self, server: str) -> bool:
-        """One connection to the first of its addresses that can be reached; whether the server was glad."""
+    async def _attend(self, server: str) -> None:
+        """One connection to the first of its addresses that can be reached, from greeting to end."""
         failure: OSError | None = None
         for address in await self._addresses.of(server):
             try:
-                return await self._attend_at(server, address)
+                return await self._attend_on(await self._open(server, address))
             except OSError as error:
                 log.debug("%s at %s: %s", server, address[0], _reason(error))
                 failure = error
         assert failure is not None, "a name that is known has an address"
         raise failure
 
-    async def _attend_at(self, server: str, address: tuple[str, int]) -> bool:
-        """One connection from greeting to end; whether the server was glad."""
+    async def _open(self, server: str, address: tuple[str, int]) -> _Made:
+        connection = await connect(
+            self._url(server, "channel"),
+            host=address[0],
+            port=address[1],
+            ssl=self._tls() if self._tls else None,
+            max_size=MOST_BYTES,
+            compression=None,
+            proxy=None,
+            open_timeout=self._timing.welcome,
+        )
+        return _Made(server, address, connection)
+
+    async def _attend_on(self, made: _Made) -> None:
+        """One connection from greeting to end. Raises unless the server was glad of us."""
         welcomed = False
         try:
-            async with connect(
-                self._url(server, "channel"),
-                host=address[0],
-                port=address[1],
-                ssl=self._tls() if self._tls else None,
-                max_size=MOST_BYTES,
-                compression=None,
-                proxy=None,
-                open_timeout=self._timing.welcome,
-            ) as connection:
-                link = await self._greet(connection, server, address)
+            async with made.connection as connection:
+                link = await self._greet(connection, made.server, made.address)
                 sender = asyncio.create_task(_send(link))
                 try:
                     async with asyncio.timeout(self._timing.welcome) as patience:
@@ -216,7 +234,8 @@ class Channel:
                                 _check(message)
                                 welcomed = True
                                 patience.reschedule(None)
-                                log.info("connected to %s at %s", message.server, server)
+                                self._returning.welcomed(message.others, message.spread_seconds)
+                                log.info("connected to %s at %s", message.server, made.server)
                             await self._hear(message, link)
                 finally:
                     sender.cancel()
@@ -224,10 +243,9 @@ class Channel:
         except (OSError, WebSocketException, BadInput, TimeoutError) as error:
             if not welcomed or isinstance(error, BadInput) or _code(error) in UNWANTED:
                 raise
-            log.warning("%s: %s", server, _reason(error))
+            log.warning("%s: %s", made.server, _reason(error))
         finally:
             self._link = None
-        return welcomed
 
     async def _greet(
         self, connection: ClientConnection, server: str, address: tuple[str, int]
@@ -235,7 +253,7 @@ class Channel:
         async with self._order:
             hello = await self._do(self._agent.hello)
             link = self._link = _Link(connection, server, address)
-            link.send(encode(hello))
+            link.send(encode(msgspec.structs.replace(hello, moves=True)))
         self._nudged.set()  # the full report
         return link
 
@@ -245,11 +263,41 @@ class Channel:
             self._guests.add(task)
             task.add_done_callback(self._guests.discard)
             return
+        if isinstance(message, Elsewhere):
+            self._returning.asked(message.seconds)
+            if message.servers and (self._moving is None or self._moving.done()):
+                self._moving = asyncio.create_task(self._move(message, link))
+                self._guests.add(self._moving)
+                self._moving.add_done_callback(self._guests.discard)
+            return
         async with self._order:
             answer = await self._do(self._agent.receive, message)
             if answer is not None:
                 self._say(link, encode(answer))
         self._nudged.set()
+
+    async def _move(self, wanted: Elsewhere, link: _Link) -> None:
+        """Go to another server, once it has taken us in; what was on its way here is said again there."""
+        now = self._clock.monotonic()
+        for server in wanted.servers:
+            if not self._returning.reachable(server, now):
+                continue
+            try:
+                (address, *_) = await self._addresses.of(server)
+                made = await self._open(server, address)
+            except (OSError, WebSocketException, TimeoutError) as error:
+                log.info("asked to go to %s: %s", server, _reason(error))
+                self._returning.unreachable(server, now)
+                continue
+            if self._link is not link:  # it is over already, and somebody else is being asked
+                await made.connection.close()
+                return
+            log.info("going from %s to %s, as asked", link.server, server)
+            self._next = made
+            await link.connection.close()
+            return
+        if wanted.leaves and self._link is link:
+            await link.connection.close()
 
     # --- consoles
 
@@ -294,6 +342,14 @@ def _code(error: BaseException) -> int | None:
     if isinstance(error, ConnectionClosed) and error.rcvd:
         return error.rcvd.code
     return None
+
+
+def _asked(error: BaseException) -> float:
+    """How long a server wants us to stay away that would not even talk to us."""
+    if not isinstance(error, InvalidStatus):
+        return 0.0
+    told = error.response.headers.get("Retry-After", "")
+    return float(told) if told.isdecimal() and len(told) < 5 else 0.0
 
 
 def _check(welcome: Welcome) -> None:

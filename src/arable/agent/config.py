@@ -22,11 +22,19 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Libvirt(_Strict, frozen=True, tag="libvirt", tag_field="driver"):
-    """QEMU under libvirt. Without `accelerator`, what really works is taken."""
+    """QEMU under libvirt. Without `accelerator`, what really works is taken.
+
+    Guests come from other hosts while they run by way of `move_address`, on the management network: one port for each
+    that is on its way, open to the host that it comes from and to nobody else. Without an address, the one that this
+    host has on the way to its management servers is taken.
+    """
 
     uri: str = "qemu:///system"
     accelerator: str | None = None
     cap_cpu: bool | None = None
+    move_address: str = ""
+    first_move_port: int = 49152
+    last_move_port: int = 49215
 
 
 class SimHypervisorChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
@@ -101,7 +109,8 @@ class AgentConfig(_Strict, frozen=True):
 
     `join_token` is a file with the one-time token: an agent that has no identity yet joins with it, and removes it.
     `hardware_watchdog` is a device, such as /dev/watchdog, that restarts the machine when our own watchdog (which stops
-    guests without a lease) can't run any more; without it no host is ever restarted.
+    guests without a lease) can't run any more; without it no host is ever restarted. At `peer_port`, on the management
+    network, it answers other hosts of its pod that ask whether it is there; null: it does not, and asks nobody.
     """
 
     directory: Path
@@ -115,6 +124,7 @@ class AgentConfig(_Strict, frozen=True):
     storage: Local | Nbd | SimStorageChoice | None = None
     appliances: Namespace | SimAppliancesChoice | None = None
     hardware_watchdog: Path | None = None
+    peer_port: int | None = 10807
     inventory: Given = Given()
 
 
@@ -162,10 +172,37 @@ def _check(config: AgentConfig, path: Path) -> None:
             f"{path}: a compute host needs a hypervisor and storage",
             field="storage" if config.hypervisor else "hypervisor",
         )
+    if config.peer_port is not None and not 0 < config.peer_port < 65536:
+        raise BadInput(f"{path}: not a port", field="peer_port")
     if isinstance(config.storage, Nbd):
         _check_shared(config.storage, path)
+    if isinstance(config.hypervisor, Libvirt):
+        _check_moves(config.hypervisor, path)
     if "routing" in config.roles and not config.appliances:
         raise BadInput(f"{path}: a routing host needs appliances", field="appliances")
+
+
+def _check_moves(hypervisor: Libvirt, path: Path) -> None:
+    if hypervisor.move_address:
+        try:
+            address = ip_address(hypervisor.move_address)
+        except ValueError as error:
+            raise BadInput(
+                f"{path}: {hypervisor.move_address!r} is not an address",
+                field="hypervisor.move_address",
+            ) from error
+        if address.is_unspecified:
+            raise BadInput(
+                f"{path}: guests move over the management network, so name this host's address there",
+                field="hypervisor.move_address",
+            )
+    for field in ("first_move_port", "last_move_port"):
+        if not 0 < getattr(hypervisor, field) < 65536:
+            raise BadInput(f"{path}: not a port", field=f"hypervisor.{field}")
+    if not hypervisor.first_move_port <= hypervisor.last_move_port:
+        raise BadInput(
+            f"{path}: the last port is before the first", field="hypervisor.last_move_port"
+        )
 
 
 def _check_shared(storage: Nbd, path: Path) -> None:

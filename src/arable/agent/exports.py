@@ -12,7 +12,7 @@ from arable.agent.storage import Admit, Disks, MakeDisk
 from arable.domain.errors import BadInput
 from arable.domain.ids import MachineId, VolumeId
 from arable.domain.manifest import ExportSeen, ExportState, ExportWish
-from arable.drivers.storage.leases import Held, Right
+from arable.drivers.storage.leases import UNKNOWN, Held, Right
 from arable.drivers.storage.protocol import Shares
 
 _STATES = {
@@ -65,7 +65,9 @@ class HostExports:
         actions += [
             Allow(wish)
             for machine, wish in sorted(wished.items())
-            if self._allowed.get(machine) != wish and may(_key(machine))
+            if self._allowed.get(machine) != wish
+            and may(_key(machine))
+            and not self._handed_over(wish)
         ]
         lacking = dict.fromkeys(
             action for wish in wished.values() for action in self._lacks(wish, seen)
@@ -120,8 +122,16 @@ class HostExports:
                 epoch=wish.epoch,
                 volumes=tuple(disk.volume for disk in wish.disks),
                 fenced=wish.fenced,
+                heir=wish.heir,
             )
         )
+
+    def _handed_over(self, wish: ExportWish) -> bool:
+        """Whether what this wish is about has happened: the lease is the heir's, and nothing of it is left to do."""
+        if wish.heir is None:
+            return False
+        records = (pool.leases.record(wish.machine) for pool in self._pools)
+        return any((one.served, one.holder) == (wish.heir.epoch, wish.heir.host) for one in records)
 
     def _lacks(self, wish: ExportWish, seen: Sight) -> Iterator[Admit | MakeDisk]:
         for disk in wish.disks:
@@ -152,12 +162,16 @@ class HostExports:
             state = ExportState.FAILED
         return ExportSeen(
             machine=machine,
-            generation=wish.generation if wish and self._allowed.get(machine) == wish else 0,
+            generation=wish.generation if wish and self._in_force(wish) else 0,
             state=state,
             epoch=record.served if record else 0,
             holder=record.holder if record else None,
             told=trouble.told if trouble else "",
+            highest=record.epoch if record and record.epoch < UNKNOWN else 0,
         )
+
+    def _in_force(self, wish: ExportWish) -> bool:
+        return self._allowed.get(wish.machine) == wish or self._handed_over(wish)
 
     def _pool(self, wish: ExportWish) -> Shares:
         """All its disks here are in one pool. Raises `BadInput`."""

@@ -10,13 +10,21 @@ from dataclasses import dataclass, replace
 
 from arable.agent.leases import wanted
 from arable.agent.ledger import NO_FACTS
+from arable.agent.moves import Coming, Going, is_target
 from arable.agent.network import Ports, device
 from arable.agent.sight import HYPERVISOR, NETWORK, Ground, Sight, holding, satisfied
 from arable.agent.storage import Disks, seed_key
 from arable.domain.errors import CloudError
-from arable.domain.ids import MachineId
+from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import DiskWish, GuestWish, PartFormat, PartRole, Power
-from arable.drivers.hypervisor.protocol import Guest, GuestDisk, GuestPort, GuestPower, NbdSource
+from arable.drivers.hypervisor.protocol import (
+    Guest,
+    GuestDisk,
+    GuestFound,
+    GuestPort,
+    GuestPower,
+    NbdSource,
+)
 
 GRACE_SECONDS = 60.0
 ASKS_SECONDS = 10.0  # a guest that boots just then misses the question
@@ -157,6 +165,8 @@ class Guests:
         for part in wish.parts:
             if self._disks.part(wish, part) is None:
                 yield part.sha256, f"image part {part.role}"
+        if _arrives(wish.machine, seen):
+            yield wish.machine, "its memory"
         yield from self._lacks_lease(wish)
         for disk in wish.disks:
             if disk.shared:
@@ -183,6 +193,43 @@ class Guests:
             if there is None or there != self._ports.port(port):
                 yield port.nic, f"port {port.nic}"
 
+    def want_moves(self, host: HostId) -> None:
+        """Tell whoever moves guests which ones, as far as can be seen now."""
+        mover, leases, seen = (
+            self._ground.drivers.mover,
+            self._ground.drivers.leases,
+            self._ground.seen,
+        )
+        if mover is None or leases is None or seen.guests is None:
+            return
+        wishes = self._ground.wishes
+        going, coming = [], []
+        for wish in (*wishes.manifest.guests.values(), *wishes.kept.values()):
+            found = seen.guests.get(wish.machine)
+            if is_target(wish, host) and wish.power is Power.ON:
+                coming.append(self._coming(wish, found, seen))
+            elif wish.move or (found and _between(found)) or mover.seen(wish.machine):
+                mine = wish.move is not None and wish.move.source == host
+                move = wish.move if mine and wish.power is Power.ON else None
+                going.append(Going(machine=wish.machine, epoch=wish.epoch, move=move))
+        mover.want(going, coming)
+
+    def _coming(self, wish: GuestWish, found: GuestFound | None, seen: Sight) -> Coming:
+        assert wish.move is not None
+        assert self._ground.drivers.leases is not None
+        besides = (_lease_key(wish), wish.machine)
+        waits = [what for key, what in self.lacks(wish, seen) if key not in besides]
+        served = self._ground.drivers.leases.disks(wish.machine, wish.epoch)
+        waits += [f"disk {d.volume}" for d in wish.disks if d.shared and d.volume not in served]
+        runs = found is not None and found.power is GuestPower.RUNNING
+        return Coming(
+            wish=wish,
+            move=wish.move,
+            guest=None if waits else self._guest(wish),
+            runs=runs,
+            waits=f"waits for {waits[0]}" if waits else "waits for its disks",
+        )
+
     def restless(self, seen: Sight) -> bool:
         """Whether a guest is on its way from one state to another, so that it is worth looking again soon."""
         if any(found.stalled for found in (seen.guests or {}).values()):
@@ -194,7 +241,7 @@ class Guests:
         if need is None:
             return
         if keeper is None:
-            yield f"lease of {wish.machine}", "a host that can have leases"
+            yield _lease_key(wish), "a host that can have leases"
             return
         why = keeper.lacks(wish.machine, wish.epoch)
         served = keeper.disks(wish.machine, wish.epoch)
@@ -202,7 +249,7 @@ class Guests:
         if not why and missing:
             why = f"{missing[0]} is not served"
         if why:
-            yield f"lease of {wish.machine}", f"the right to run: {why}"
+            yield _lease_key(wish), f"the right to run: {why}"
 
     def _stops(self, seen: Sight) -> Iterator[Stop]:
         for wish in seen.off:
@@ -308,6 +355,20 @@ def needs(wish: GuestWish) -> Iterator[str]:
             yield disk.source.sha256
     for port in wish.ports:
         yield port.nic
+
+
+def _lease_key(wish: GuestWish) -> str:
+    return f"lease of {wish.machine}"
+
+
+def _between(found: GuestFound) -> bool:
+    """Whether it stands still on its way from one host to another."""
+    return found.still or found.power is GuestPower.ARRIVING
+
+
+def _arrives(machine: MachineId, seen: Sight) -> bool:
+    found = (seen.guests or {}).get(machine)
+    return found is not None and found.power is GuestPower.ARRIVING
 
 
 def _running(machine: MachineId, seen: Sight) -> bool:

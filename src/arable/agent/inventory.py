@@ -53,6 +53,7 @@ class InventoryOfHost:
         *,
         roles: Sequence[str],
         tags: Sequence[str],
+        shares: str = "",
     ) -> None:
         measured = measure()
         cpus = given.cpus or measured.cpus
@@ -65,6 +66,7 @@ class InventoryOfHost:
         self._names: dict[str, str] = {}
         self._roles = tuple(roles)
         self._tags = tuple(tags)
+        self._shares = shares
 
     def __call__(self) -> Inventory:
         return Inventory(
@@ -78,6 +80,8 @@ class InventoryOfHost:
             version=version("arable"),
             roles=self._roles,
             tags=self._tags,
+            shares=self._shares,
+            moves=self._name("moves"),
         )
 
     def _name(self, kind: str) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from arable.domain.errors import CloudError, Forbidden, Stale
 from arable.domain.ids import HostId, MachineId
-from arable.drivers.storage.leases import TooEarly
+from arable.drivers.storage.leases import Coming, TooEarly
 from arable.drivers.storage.protocol import Shares
 from arable.wire.leases import Answer, Ask, Disk, Question, Said, Verb, Verdict
 
 _AGAIN_SECONDS = 2.0  # after what can't be foreseen
+_WITH_DISKS = frozenset({Verdict.HELD, Verdict.COMING})
 
 
 class LeaseDesk:
@@ -35,7 +36,8 @@ class LeaseDesk:
                 epoch=epoch,
                 verdict=verdict,
                 seconds=seconds,
-                disks=self._disks(machine, epoch) if verdict is Verdict.HELD else [],
+                passed=verdict is Verdict.HELD and leases.record(machine).passed,
+                disks=self._disks(machine, epoch) if verdict in _WITH_DISKS else [],
                 told=told,
             )
 
@@ -44,12 +46,20 @@ class LeaseDesk:
                 Verdict.HELD, seconds=leases.acquire(machine, holder, epoch)
             ),
             Verb.RENEW: lambda: said(Verdict.HELD, seconds=leases.renew(machine, holder, epoch)),
+            Verb.KEEP: lambda: said(
+                Verdict.HELD, seconds=leases.keep(machine, holder, epoch, ask.to)
+            ),
         }
         try:
             if ask.verb is Verb.RELEASE:
                 leases.release(machine, holder, epoch)
                 return said(Verdict.FREE)
+            if ask.verb is Verb.HAND_OVER:
+                leases.hand_over(machine, holder, epoch, ask.to)
+                return said(Verdict.FREE)
             return acts[ask.verb]()
+        except Coming as error:
+            return said(Verdict.COMING, error.public)
         except TooEarly as error:
             return said(Verdict.WAIT, error.public, error.seconds)
         except Stale as error:

@@ -8,6 +8,7 @@ are answered by threads of their own, so that starting a hundred disks' servers 
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -31,10 +32,21 @@ _HANDSHAKE_SECONDS = 10.0
 
 
 class LeasePort:
-    """Answers until closed. `credentials` is the directory of the host's certificate for disks, which may be replaced."""
+    """Answers until closed. `credentials` is the directory of the host's certificate for disks, which may be replaced.
 
-    def __init__(self, desk: LeaseDesk, authority: str, credentials: Path, clock: Clock) -> None:
+    `asked` hears of each host that asks: it is there, whatever becomes of its question.
+    """
+
+    def __init__(
+        self,
+        desk: LeaseDesk,
+        authority: str,
+        credentials: Path,
+        clock: Clock,
+        asked: Callable[[HostId], None] = lambda _host: None,
+    ) -> None:
         self._desk = desk
+        self._asked = asked
         self._clock = clock
         self._credentials = credentials
         self._context = server_context(*self._files(), authority)
@@ -121,6 +133,7 @@ class LeasePort:
             except Forbidden as error:
                 answer = Answer(said=[], refused=error.public)
             else:
+                self._asked(holder)
                 pool = self._quick if self._desk.quick(question) else self._slow
                 loop = asyncio.get_running_loop()
                 answer = await loop.run_in_executor(pool, self._desk.answer, holder, question)

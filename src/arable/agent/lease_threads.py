@@ -1,4 +1,5 @@
-"""The threads of a host's leases: on a compute host one for each storage host, on a storage host one that looks after disks.
+"""The threads of a host's leases: on a compute host one for each storage host and one for guests that move, on a
+storage host one that looks after disks.
 
 Threads and not tasks of an event loop: a renewal must not wait behind whatever else this process is doing.
 """
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from functools import partial
 
 from arable.agent.leases import LeaseKeeper
+from arable.agent.moves import Mover
 from arable.agent.watch import Watch
 from arable.domain.errors import CloudError
 from arable.domain.manifest import SharedFrom
 from arable.drivers.storage.protocol import Shares
 from arable.runtime.boottime import BootTime
+from arable.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +87,37 @@ class KeeperThreads:
             except OSError as error:
                 log.warning("no watchdog can be started: %s", error)
             self._leaving.wait(_LOOK_SECONDS)
+
+
+class MoverThread:
+    """Looks after guests that go to other hosts or come from them, until closed. Without any it sleeps."""
+
+    def __init__(self, mover: Mover, clock: Clock) -> None:
+        self._mover = mover
+        self._clock = clock
+        self._leaving = False
+        self._bell = threading.Event()
+        self._thread = threading.Thread(target=self._attend, name="moves", daemon=True)
+        mover.changed = self._bell.set
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; what is under way goes on, and stands still at its end until somebody looks after it again."""
+        self._leaving = True
+        self._bell.set()
+        self._thread.join(2 * _LOOK_SECONDS)
+
+    def _attend(self) -> None:
+        while not self._leaving:
+            left = self._mover.due() - self._clock.monotonic()
+            if left <= 0:
+                self._mover.step()
+                continue
+            self._bell.wait(None if math.isinf(left) else left)
+            self._bell.clear()
 
 
 class TendingThread:

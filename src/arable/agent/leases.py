@@ -8,12 +8,16 @@ renewal moves it on; the watchdog does the rest, whatever becomes of this proces
 The reckoning is always against us: a span counts from before it was asked for, a margin is taken off, and a guest
 with disks on several storage hosts may run until the first of its leases ends. What was lost has no time left at
 all. A lease is let go only when its guest is seen off, after its deadline was set to the past.
+
+A guest that stands still, because all of it is on another host already, is either handed over (`hand_over`) or kept
+(`keep`), and which of the two the storage hosts say (`settled`). Until they have, `lacks` has something to say.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from arable.agent.deadlines import Deadline, Deadlines
 from arable.agent.lease_line import LeaseLine
@@ -34,6 +38,9 @@ MARGIN_SHARE = (
 )
 _FIRST_SECONDS, _LONGEST_SECONDS, _GROWTH = 0.2, 3.0, 1.6  # between tries
 _MOST_SECONDS = 600.0  # no storage host can have a guest run on for longer without asking
+_COMING_SECONDS = (
+    0.1  # between looks whether a lease was handed over: a guest stands still until it is seen
+)
 _AT_ONCE = 16  # leases that are asked for in one question: each starts servers of disks
 
 
@@ -49,6 +56,15 @@ class Wanted:
     )
 
 
+class Settled(StrEnum):
+    """What has become of a lease that was to be handed over."""
+
+    NO = "no"  # nobody was asked yet
+    ASKED = "asked"
+    GONE = "gone"  # the heir has it, or at least this host has not
+    KEPT = "kept"  # this host has it, and the heir never will
+
+
 @dataclass(slots=True)
 class _At:
     """How it stands at one place. Times are those of `BootTime`."""
@@ -57,6 +73,8 @@ class _At:
     again: float = 0.0  # when to ask for it, or to let it go, (again)
     pause: float = _FIRST_SECONDS
     free: bool = False  # let go, and confirmed
+    coming: bool = False  # its holder may hand it over to us
+    passed: bool = False  # and did
     told: str = ""
 
 
@@ -69,6 +87,10 @@ class _Kept:
     disks: dict[VolumeId, ExportAt] = field(default_factory=dict)
     leaving: bool = False
     lost: bool = False
+    verb: Verb | None = None  # HAND_OVER or KEEP, while that is being asked
+    to: int = 0  # the heir's epoch
+    settled: set[SharedFrom] = field(default_factory=set)
+    kept: int = 0  # the last heir that was decided against
 
     @property
     def until(self) -> float:
@@ -77,6 +99,7 @@ class _Kept:
 
 
 Key = tuple[MachineId, int]
+_SETTLING = frozenset({Verb.HAND_OVER, Verb.KEEP})
 
 
 def wanted(wish: GuestWish) -> Wanted | None:
@@ -151,9 +174,49 @@ class LeaseKeeper:
                 return "it was not asked for yet"
             if kept.lost:
                 return "another host has it, or will"
+            if kept.verb:
+                return "it is being handed over"
             if self._time.now() >= kept.until:
                 return next((one.told for one in kept.at.values() if one.told), "no answer yet")
         return "" if self._watched() else "no watchdog is running on this host"
+
+    def lost(self, machine: MachineId, epoch: int) -> bool:
+        """Whether that epoch is over for this host, as far as it knows."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            return kept is not None and kept.lost
+
+    def coming(self, machine: MachineId, epoch: int) -> bool:
+        """Whether it may be handed over to this host, or was: the disks can be told."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            return kept is not None and all(one.coming or one.until for one in kept.at.values())
+
+    def passed(self, machine: MachineId, epoch: int) -> bool:
+        """Whether this host has it because the one before handed it over."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            return kept is not None and all(one.passed for one in kept.at.values())
+
+    def hand_over(self, machine: MachineId, epoch: int, to: int) -> None:
+        """Ask that the heir have it. The guest stands still, and may not go on before it is `settled`."""
+        self._settle(machine, epoch, to, Verb.HAND_OVER)
+
+    def keep(self, machine: MachineId, epoch: int, to: int) -> None:
+        """Ask that the heir shall never have it."""
+        self._settle(machine, epoch, to, Verb.KEEP)
+
+    def settled(self, machine: MachineId, epoch: int, to: int) -> Settled:
+        """What has become of that."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            if kept is None:
+                return Settled.NO
+            if kept.lost:
+                return Settled.GONE
+            if kept.to == to and kept.verb:
+                return Settled.ASKED
+            return Settled.KEPT if kept.kept == to else Settled.NO
 
     def disks(self, machine: MachineId, epoch: int) -> Mapping[VolumeId, ExportAt]:
         """Where the holder finds its disks."""
@@ -182,9 +245,7 @@ class LeaseKeeper:
             if now >= self._renew_at.get(place, 0.0):
                 renewals = [_ask(Verb.RENEW, kept) for kept in self._ours(place)]
             others = [
-                _ask(Verb.RELEASE if kept.leaving else Verb.ACQUIRE, kept)
-                for kept, one in self._waiting(place)
-                if now >= one.again
+                _ask(_verb(kept), kept) for kept, one in self._waiting(place) if now >= one.again
             ]
         sizes = ((renewals, MOST), (others, _AT_ONCE))
         for asks, most in sizes:
@@ -211,6 +272,9 @@ class LeaseKeeper:
                 continue
             if kept.leaving:
                 if not one.free:
+                    yield kept, one
+            elif kept.verb:
+                if place not in kept.settled:
                     yield kept, one
             elif not one.until and not self._has_earlier(machine, epoch):
                 yield kept, one
@@ -264,8 +328,14 @@ class LeaseKeeper:
         if kept is None or (said.machine, said.epoch) != (ask.machine, ask.epoch):
             return False
         one = kept.at[place]
-        before = (kept.until > 0, kept.lost)
+        before = (kept.until > 0, kept.lost, kept.verb, one.coming)
         match said.verdict:
+            case _ if ask.verb in _SETTLING:
+                self._heard_settling(place, kept, ask, said)
+            case Verdict.COMING if not kept.leaving:
+                one.coming, one.told = True, said.told
+                self._take_in(kept, said)
+                one.again = self._time.now() + _COMING_SECONDS
             case Verdict.HELD if not kept.leaving:
                 self._held(place, kept, said, asked)
             case Verdict.LOST if not kept.leaving:
@@ -277,9 +347,46 @@ class LeaseKeeper:
                 if all(other.free for other in kept.at.values()):
                     self._forget((kept.wanted.machine, kept.wanted.epoch))
             case _:
-                one.until = 0.0
+                one.until, one.coming = 0.0, False
                 self._later(one, said.told, said.seconds)
-        return before != (kept.until > 0, kept.lost)
+        return before != (kept.until > 0, kept.lost, kept.verb, one.coming)
+
+    def _settle(self, machine: MachineId, epoch: int, to: int, verb: Verb) -> None:
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            if kept is None or kept.lost or kept.leaving or (kept.verb and kept.to == to):
+                return
+            kept.verb, kept.to, kept.settled = verb, to, set()
+            for one in kept.at.values():
+                one.again, one.pause = 0.0, _FIRST_SECONDS
+        self.changed()
+
+    def _heard_settling(self, place: SharedFrom, kept: _Kept, ask: Ask, said: Said) -> None:
+        """The first word of a storage host counts; what one gave away can't be kept at another."""
+        one = kept.at[place]
+        if (kept.verb, kept.to) != (ask.verb, ask.to):
+            return
+        match said.verdict:
+            case Verdict.FREE if kept.verb is Verb.HAND_OVER:
+                kept.settled.add(place)
+            case Verdict.HELD if kept.verb is Verb.KEEP:
+                kept.settled.add(place)
+            case Verdict.LOST | Verdict.FREE:
+                kept.settled = set(kept.at)
+                kept.verb = Verb.HAND_OVER
+            case Verdict.REFUSED if kept.verb is Verb.HAND_OVER:
+                kept.verb, kept.settled = Verb.KEEP, set()
+                for other in kept.at.values():
+                    other.again = 0.0
+            case _:
+                self._later(one, said.told, said.seconds)
+        if kept.settled == set(kept.at):
+            if kept.verb is Verb.HAND_OVER:
+                kept.lost = True
+                self._write(kept)
+            else:
+                kept.kept = kept.to
+            kept.verb = None
 
     def _held(self, place: SharedFrom, kept: _Kept, said: Said, asked: float) -> None:
         one = kept.at[place]
@@ -292,13 +399,17 @@ class LeaseKeeper:
             )
         one.until = max(one.until, asked + seconds - margin)
         one.told, one.pause = "", _FIRST_SECONDS
+        one.coming, one.passed = False, said.passed
+        self._take_in(kept, said)
+        if kept.until:
+            self._write(kept)
+
+    def _take_in(self, kept: _Kept, said: Said) -> None:
         for disk in said.disks:
             volume = VolumeId(disk.volume)
             kept.disks[volume] = ExportAt(
                 volume=volume, address=disk.address, port=disk.port, name=disk.name
             )
-        if kept.until:
-            self._write(kept)
 
     def _later(self, one: _At, told: str, at_most: float = _LONGEST_SECONDS) -> None:
         one.told = told
@@ -327,5 +438,13 @@ def _fresh(one: Wanted) -> _Kept:
     return _Kept(one, {place: _At() for place in one.places})
 
 
+def _verb(kept: _Kept) -> Verb:
+    """What is to be asked of a lease that is not simply ours."""
+    if kept.leaving:
+        return Verb.RELEASE
+    return kept.verb or Verb.ACQUIRE
+
+
 def _ask(verb: Verb, kept: _Kept) -> Ask:
-    return Ask(verb=verb, machine=kept.wanted.machine, epoch=kept.wanted.epoch)
+    to = kept.to if verb in _SETTLING else 0
+    return Ask(verb=verb, machine=kept.wanted.machine, epoch=kept.wanted.epoch, to=to)

@@ -16,6 +16,7 @@ from arable.domain.manifest import (
     GuestStats,
     HostReport,
     Inventory,
+    PeerLost,
     PoolSeen,
 )
 from arable.drivers.hypervisor.protocol import HasStats
@@ -33,6 +34,8 @@ class Findings:
     departed: set[MachineId]  # no longer wished for; told gone once they are
     withdrawn: set[NetworkId]  # the same for appliances
     inventory: Inventory | None
+    lost: tuple[PeerLost, ...] = ()
+    renewing: tuple[HostId, ...] = ()
 
 
 class Reporter:
@@ -54,6 +57,8 @@ class Reporter:
         self._exports: dict[MachineId, ExportSeen] = {}
         self._scrapped: frozenset[VolumeId] = frozenset()
         self._vlans: tuple[int, ...] | None = None
+        self._lost: frozenset[HostId] = frozenset()
+        self._renewing: tuple[HostId, ...] = ()
 
     @property
     def inventory(self) -> Inventory | None:
@@ -75,9 +80,11 @@ class Reporter:
         if full or heartbeat or seen.replugged:
             vlans = self._new_vlans(always=full or heartbeat)
         inventory = now.inventory if now.inventory != self._inventory else None
+        lost = now.lost if full or _hosts(now.lost) != self._lost else None
+        renewing = now.renewing if full or now.renewing != self._renewing else None
         news = guests or gone or appliances or withdrawn or scrapped or exports
         new = full or heartbeat or vlans is not None or now.generation != self._generation
-        if not (new or news or unexported or inventory):
+        if not (new or news or unexported or inventory) and lost is None and renewing is None:
             return None
         report = HostReport(
             host=self._host,
@@ -93,6 +100,8 @@ class Reporter:
             exports_gone=tuple(unexported),
             pools=self._pools() if full or heartbeat else (),
             stats=self._stats() if heartbeat else (),
+            lost=lost,
+            renewing=renewing,
             inventory=inventory,
         )
         self._said(now, vlans, full=full)
@@ -151,6 +160,12 @@ class Reporter:
             now.departed.clear()
         self._appliances = now.appliances
         self._exports = now.exports
+        self._lost, self._renewing = _hosts(now.lost), now.renewing
         now.withdrawn.clear()
         if vlans is not None:
             self._vlans = vlans
+
+
+def _hosts(lost: tuple[PeerLost, ...]) -> frozenset[HostId]:
+    """Whom, for how long or short."""
+    return frozenset(each.host for each in lost)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from arable.agent.leases import LeaseKeeper
 from arable.agent.ledger import NO_FACTS, GuestFacts
+from arable.agent.moves import Mover
 from arable.agent.patience import Patience
 from arable.agent.wishes import Wishes
 from arable.domain.errors import CloudError
@@ -40,6 +41,7 @@ class Drivers:
     appliances: Appliances | None = None
     pools: tuple[Storage, ...] = ()
     leases: LeaseKeeper | None = None  # of machines with shared disks
+    mover: Mover | None = None  # of those that go to other hosts while they run
 
     def pool(self, pool: PoolId) -> Storage | None:
         """The driver of that pool."""

@@ -4,7 +4,7 @@ from arable.agent.guests import Guests
 from arable.agent.ledger import GuestFacts
 from arable.agent.sight import Ground, Sight, satisfied
 from arable.domain.ids import MachineId
-from arable.domain.manifest import GuestSeen, GuestState, GuestWish, Power
+from arable.domain.manifest import GuestSeen, GuestState, GuestWish, MoveSeen, Power
 from arable.drivers.hypervisor.protocol import GuestFound, GuestPower
 
 _Basis = tuple[GuestWish, GuestFound | None, GuestFacts]
@@ -30,7 +30,8 @@ class Telling:
             facts = self._ground.facts_of(machine)
             before = held.get(machine)
             # Why a lease is not there changes without anything else changing.
-            if before is not None and calm and (not wish.epoch or satisfied(wish, there)):
+            calm_too = wish.move is None and (not wish.epoch or satisfied(wish, there))
+            if before is not None and calm and calm_too:
                 basis = before[0]
                 if basis[0] is wish and basis[1] is there and basis[2] is facts:
                     told[machine] = before[1]
@@ -80,7 +81,14 @@ class Telling:
             boots=found.boots if found else 0,
             told=why,
             tries=tries,
+            move=self._move(wish),
         )
+
+    def _move(self, wish: GuestWish) -> MoveSeen | None:
+        """Nothing, once it is not wished for any more."""
+        mover = self._ground.drivers.mover
+        seen = mover.seen(wish.machine) if mover and wish.move else None
+        return seen if seen and wish.move and seen.epoch == wish.move.epoch else None
 
     def _why(self, wish: GuestWish, seen: Sight, otherwise: str) -> tuple[int, str]:
         """What keeps a guest from being as wished: failures first, then what is waited for."""

@@ -51,7 +51,10 @@ class Server:
         *,
         routes: Sequence[BaseRoute] = (),
         metrics: Metrics | None = None,
+        drained: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`drained`: whether other servers are to do our work, until further notice."""
+        self._drained = drained
         self.metrics = metrics or Metrics()
         self._operations = operations
         self._executor = Executor(database, writer, around)
@@ -101,7 +104,7 @@ class Server:
             self._hub.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._draining:
+        if self._draining or self._drained():
             send = _last_on_its_connection(send)
         if scope["type"] == "http" and self._adaptor is not None and _is_operation(scope["path"]):
             await self._adaptor(scope, receive, send)
@@ -155,7 +158,7 @@ class Server:
 
     async def _readyz(self, _request: Request) -> Response:
         """So does its store, and will for a while."""
-        if self._draining:
+        if self._draining or self._drained():
             return PlainTextResponse("draining\n", status_code=503)
         loop = asyncio.get_running_loop()
         try:
@@ -181,9 +184,12 @@ def build(
     *,
     routes: Sequence[BaseRoute] = (),
     metrics: Metrics | None = None,
+    drained: Callable[[], bool] = lambda: False,
 ) -> Server:
     """The whole application. The writer must have been started, and tell `nudged` what it committed."""
-    return Server(operations, database, writer, around, routes=routes, metrics=metrics)
+    return Server(
+        operations, database, writer, around, routes=routes, metrics=metrics, drained=drained
+    )
 
 
 def _last_on_its_connection(send: Send) -> Send:

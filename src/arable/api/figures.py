@@ -42,6 +42,8 @@ class ServerFigures(Collector):
         it = self._figures
         yield _gauge("arable_master", "Whether this server acts for its region", it.master.acting)
         yield _gauge("arable_master_epoch", "The election that it acts by", it.master.epoch)
+        yield _gauge("arable_farms_held", "Farms that this server acts for", it.farms.held)
+        yield _gauge("arable_farms_failing", "Those of them whose work fails", it.farms.failing)
         yield _counter(
             "arable_alert_deliveries", "Notices of alerts that were taken", it.deliveries.delivered
         )

@@ -9,18 +9,20 @@ from arable.api.operation import Access, Policy
 from arable.domain.access import Caller
 from arable.domain.errors import Unauthenticated
 from arable.domain.ids import UserId
-from arable.services.credentials import NOBODY, Credentials
+from arable.services.credentials import NOBODY, REFUSED, Credentials
 
 _LONGEST = 512
 
 
 class Gate:
-    """Lets callers in. Looks at the store on a thread, once for all requests that bring the same token at once."""
+    """Lets callers in. Looks at the store on a thread, once for all tokens that requests bring at about the same time."""
 
     def __init__(self, credentials: Credentials, pool: Pool) -> None:
         self._credentials = credentials
         self._pool = pool
-        self._looking: dict[str, asyncio.Future[Caller]] = {}
+        self._looking: dict[str, asyncio.Future[Caller | None]] = {}
+        self._wanted: list[str] = []
+        self._task: asyncio.Task[None] | None = None
 
     async def caller(self, policy: Policy, said: Headers, scope: Scope, request: str) -> Caller:
         """Who asks; raises `Unauthenticated` or `Forbidden`. A public call does not look at credentials at all."""
@@ -44,11 +46,39 @@ class Gate:
     async def _verified(self, token: str) -> Caller:
         looking = self._looking.get(token)
         if looking is None:
-            loop = asyncio.get_running_loop()
-            looking = loop.run_in_executor(self._pool, self._credentials.verify, token)
-            self._looking[token] = looking
-            looking.add_done_callback(lambda _done: self._looking.pop(token, None))
-        return await asyncio.shield(looking)
+            looking = self._looking[token] = asyncio.get_running_loop().create_future()
+            self._wanted.append(token)
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._look())
+        found = await asyncio.shield(looking)
+        if found is None:
+            raise Unauthenticated(REFUSED)
+        return found
+
+    async def _look(self) -> None:
+        """Ask the store about all tokens that are wanted, until none is: one look for those that came meanwhile."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._wanted:
+                asked, self._wanted = self._wanted, []
+                answers = {token: self._looking[token] for token in asked}
+                try:
+                    found = await loop.run_in_executor(
+                        self._pool, self._credentials.verify_many, asked
+                    )
+                except Exception as error:  # noqa: BLE001 - told to all who wait for it
+                    for token, answer in answers.items():
+                        del self._looking[token]
+                        if not answer.cancelled():
+                            answer.set_exception(error)
+                            answer.exception()  # nobody may be left who waits for it
+                else:
+                    for token, answer in answers.items():
+                        del self._looking[token]
+                        if not answer.cancelled():
+                            answer.set_result(found[token])
+        finally:
+            self._task = None
 
 
 def bearer(said: Headers) -> str:

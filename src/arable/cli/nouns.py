@@ -88,7 +88,9 @@ _ROWS = (
     _noun("host", "hosts", "hosts:Hosts", "Hosts: state, capacity, maintenance; how new ones join.",
           "name id state maintenance roles machines cpu_mhz.reserved/mhz_used cpu_mhz.total/mhz "
           "memory_mib.reserved/mib_used memory_mib.total/mib pod",
-          special={"maintenance": "hosts:maintenance", "invite": "hosts:invite"}),
+          special={"maintenance": "hosts:maintenance", "invite": "hosts:invite", "power": "hosts:power",
+                   "declare-down": "hosts:declare_down"},
+          instead=("power", "set_bmc", "remove_bmc", "declare_down")),
     _noun("join-token", "join_tokens", "hosts:JoinTokens", "One-time tokens that let hosts join.",
           "id pod roles expires_at used_at host", named=""),
     _noun("pool", "pools", "pools:Pools", "Storage pools.", "name id kind host used_mib total_mib"),
@@ -100,7 +102,8 @@ _ROWS = (
           special={"list": "settings:show_all", "show": "settings:show", "set": "settings:change"},
           instead=("get", "update")),
     _noun("control", "control", "control:Control", "The management servers: who is master, who holds what.", "",
-          named="", special={"status": "control:status"}),
+          named="",
+          special={"status": "control:status", "drain": "control:drain", "undrain": "control:undrain"}),
     _noun("audit", "audit", "operations:Audit", "Who did what, or was refused it.",
           "at user action target outcome source request", named="", recent=True),
 )  # fmt: skip

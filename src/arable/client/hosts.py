@@ -6,13 +6,17 @@ from typing import Unpack
 from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.hosts import (
+    BmcIn,
+    BmcOut,
     HostChange,
+    HostDetailOut,
     HostOut,
     HostQuery,
     JoinTokenIn,
     JoinTokenOut,
     JoinTokenQuery,
     NewJoinTokenOut,
+    PowerIn,
 )
 
 
@@ -27,9 +31,9 @@ class Hosts(Group):
         """All of them, page after page."""
         return self._to.each(self.page, query or HostQuery())
 
-    def get(self, host: str) -> HostOut:
-        """Show a host."""
-        return self._to.read(f"/v1/hosts/{part(host)}", HostOut)
+    def get(self, host: str) -> HostDetailOut:
+        """Show a host, and who sees it."""
+        return self._to.read(f"/v1/hosts/{part(host)}", HostDetailOut)
 
     def update(self, host: str, ask: HostChange, **how: Unpack[How]) -> HostOut:
         """Change a host."""
@@ -38,6 +42,22 @@ class Hosts(Group):
     def delete(self, host: str, **how: Unpack[How]) -> None:
         """Remove an empty host."""
         self._to.write("DELETE", f"/v1/hosts/{part(host)}", type(None), how=how)
+
+    def declare_down(self, host: str, **how: Unpack[How]) -> HostOut:
+        """Say that a silent host is down."""
+        return self._to.write("POST", f"/v1/hosts/{part(host)}/declare-down", HostOut, how=how)
+
+    def set_bmc(self, host: str, ask: BmcIn, **how: Unpack[How]) -> BmcOut:
+        """Say by what a host's power is switched."""
+        return self._to.write("PUT", f"/v1/hosts/{part(host)}/bmc", BmcOut, ask, how=how)
+
+    def remove_bmc(self, host: str, **how: Unpack[How]) -> None:
+        """Have nobody switch a host's power any more."""
+        self._to.write("DELETE", f"/v1/hosts/{part(host)}/bmc", type(None), how=how)
+
+    def power(self, host: str, ask: PowerIn, **how: Unpack[How]) -> BmcOut:
+        """Power a host on or off."""
+        return self._to.write("POST", f"/v1/hosts/{part(host)}/power", BmcOut, ask, how=how)
 
 
 class JoinTokens(Group):

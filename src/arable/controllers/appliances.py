@@ -12,7 +12,7 @@ import msgspec
 from arable.controllers import endings, wishes
 from arable.domain.errors import NoRoom, Unavailable
 from arable.domain.event import Event
-from arable.domain.ids import HostId, NetworkId
+from arable.domain.ids import FarmId, HostId, NetworkId, SegmentId
 from arable.domain.manifest import (
     ApplianceWish,
     Direction,
@@ -24,7 +24,16 @@ from arable.domain.manifest import (
 )
 from arable.domain.network import ApplianceState, NetworkState
 from arable.domain.settings import APPLIANCE_IDLE_SECONDS
-from arable.store import addresses, attention, events, incarnations, placing, routing, settings
+from arable.store import (
+    addresses,
+    attention,
+    events,
+    holdings,
+    incarnations,
+    placing,
+    routing,
+    settings,
+)
 from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.nudges import nudge
@@ -67,9 +76,17 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
     return refused
 
 
-def attend(tx: Tx, at: datetime) -> int:
-    """Networks that changed: write their appliances anew, or take leaving ones down. How many were looked at."""
-    rows = routing.networks_with_attention(tx, MOST)
+def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:  # noqa: ARG001
+    """Its farms with networks that changed."""
+    return holdings.wanting_networks(tx, holder, MOST)
+
+
+def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
+    """Networks, of these farms or of all, that changed: write their appliances anew, or take leaving ones down.
+
+    How many were looked at.
+    """
+    rows = routing.networks_with_attention(tx, MOST, farms)
     if not rows:
         return 0
     kept = [r for r in rows if r.state == "ready" and r.appliance_state in _PRESENT]
@@ -121,6 +138,8 @@ def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
     routing.set_appliance(tx, row.id, ApplianceState.RUNNING, host, "")
     here = row._replace(appliance_host=host, appliance_state=ApplianceState.RUNNING)
     _tell(tx, [here], with_leases=True)
+    attention.wake_machines(tx, row.id)  # the copy may know of some that wait for it to start
+    nudge(tx, "machines")
 
 
 def gone(tx: Tx, row: NetworkRow) -> None:

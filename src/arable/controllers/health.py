@@ -4,12 +4,14 @@ Each server says so of itself (`store/alerts.py`: signals), and the one that act
 nothing to say it writes nothing.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from arable.controllers.underway import STALLED
 from arable.domain.alert import AlertKind, Finding, Severity
 from arable.domain.settings import ALERT_CERTIFICATE_DAYS, ALERT_IMAGES_PERCENT
 from arable.runtime.clock import Clock
@@ -17,6 +19,8 @@ from arable.runtime.metrics import Figures
 from arable.store import alerts, settings
 from arable.store.database import Database, Tx
 from arable.store.writer import Writer
+
+log = logging.getLogger(__name__)
 
 SECONDS = 20
 """Between looks; a signal counts for longer than two of them (`alerts.SIGNAL_COUNTS`)."""
@@ -47,7 +51,13 @@ class Health:
         if not found and not self._said:
             return
         at = self.clock.now()
-        self.writer.submit(lambda tx: alerts.signal(tx, self.server, found, at)).result()
+        if self._stands_still() and not self.database.is_sqlite:
+            with (
+                self.database.write() as tx
+            ):  # what is the matter is that the writer does not come to it
+                alerts.signal(tx, self.server, found, at)
+        else:
+            self.writer.submit(lambda tx: alerts.signal(tx, self.server, found, at)).result()
         self._said = bool(found)
 
     def look(self, tx: Tx) -> Iterator[Finding]:
@@ -79,6 +89,20 @@ class Health:
             if figures.row >= _FAILURES:
                 told = f"the controller of {name} fails at {self.server}: {figures.told}"
                 yield Finding(AlertKind.CONTROLLER_FAILING, name, name, Severity.CRITICAL, told)
+        for name, seconds, about in self._stalled():
+            told = f"a round of {name}{about} stands still at {self.server} since {seconds:.0f} seconds"
+            log.error("%s", told)
+            yield Finding(AlertKind.CONTROLLER_FAILING, name, name, Severity.CRITICAL, told)
+
+    def _stands_still(self) -> bool:
+        return any(self._stalled())
+
+    def _stalled(self) -> Iterator[tuple[str, float, str]]:
+        """Rounds under way that take far too long: whose, for how long, and what they are about."""
+        now = self.clock.monotonic()
+        for name, figures in sorted(dict(self.figures.controllers).items()):
+            if figures.since is not None and now - figures.since > STALLED:
+                yield name, now - figures.since, f" ({figures.about})" if figures.about else ""
 
     def _writer(self) -> Iterator[Finding]:
         before, now = self._writer_failures, self.figures.writer.failures

@@ -2,8 +2,8 @@
 
 What is accepted and placed at once is written once: one row of each kind, one commit, and no second look at what was
 just written. It is a short cut of `machines.py` and nothing depends on it: whatever does not fit in here (a network's
-appliance has yet to start, a placement group, no room, a host that somebody else holds at this moment, a server that
-may not act) is left waiting, and the next round there places it or says why not.
+appliance has yet to start, a placement group, no room, a host that somebody else holds at this moment, a farm that
+another server acts for) is left waiting, and the next round there places it or says why not.
 
 Hosts are looked at anew every second or so and remembered between: ten thousand rows for each batch would cost more
 than all else. What is remembered decides nothing: the statement that reserves takes room only on a host that is up, has
@@ -11,16 +11,15 @@ it, and is what it was when it was looked at (its generation). And nothing here 
 accounts' rows are held already, which others take after the hosts'.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
 
 from arable.controllers import wishes
-from arable.domain.errors import Conflict
 from arable.domain.group import Placement
-from arable.domain.ids import HostId, MachineId, NetworkId, PoolId, ZoneId
+from arable.domain.ids import FarmId, HostId, MachineId, NetworkId, PoolId, ZoneId
 from arable.domain.network import ApplianceState
 from arable.domain.units import Size
 from arable.placement.choose import PlacementAsk, several
@@ -30,8 +29,8 @@ from arable.store import wishes as manifests
 from arable.store.attention import Fresh, Landed
 from arable.store.database import Tx
 
-Acts = Callable[[], Callable[[Tx], None] | None]
-"""While this server acts as master: what refuses, within a transaction, that it goes on when it does not any more."""
+Holds = Callable[[Tx, Collection[FarmId]], Collection[FarmId]]
+"""Those of these farms that this server may act for, which stays so until the end of the transaction (rule 5)."""
 
 AGAIN = timedelta(seconds=1)
 """How old a look at a thousand hosts may be; at more, more."""
@@ -58,14 +57,14 @@ class _Look:
 class Landing:
     """Called by one thread, the store's writer."""
 
-    acts: Acts
+    holds: Holds
     _looks: dict[ZoneId, _Look] = field(default_factory=dict)
 
     def __call__(self, tx: Tx, fresh: Sequence[Fresh], at: datetime) -> Mapping[MachineId, Landed]:
         """Hosts for those that can have one now, reserved and told; the others are not in the answer."""
-        able = [each for each in fresh if _routed(each)]
-        if not able or not self._may(tx):
-            return {}
+        able = [each for each in fresh if _routed(each) and not _shares(each)]
+        held = self.holds(tx, {each.farm for each in able}) if able else ()
+        able = [each for each in able if each.farm in held]
         by_zone: dict[ZoneId, list[Fresh]] = {}
         for each in able:
             by_zone.setdefault(each.machine.zone, []).append(each)
@@ -73,17 +72,6 @@ class Landing:
         for zone, those in sorted(by_zone.items()):
             self._land(tx, zone, those, at, landed)
         return landed
-
-    def _may(self, tx: Tx) -> bool:
-        """Whether what is decided here counts (rule 5)."""
-        demand = self.acts()
-        if demand is None:
-            return False
-        try:
-            demand(tx)
-        except Conflict:
-            return False
-        return True
 
     def _land(
         self,
@@ -142,6 +130,11 @@ def _routed(each: Fresh) -> bool:
     return all(
         nic.appliance_state == ApplianceState.RUNNING and nic.appliance_host for nic in each.nics
     )
+
+
+def _shares(each: Fresh) -> bool:
+    """Whether it needs a shared pool, too: two hosts' room at once is the placer's business."""
+    return any(volume.shared for volume in each.volumes)
 
 
 def _way(each: Fresh) -> _Way:

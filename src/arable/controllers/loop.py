@@ -1,20 +1,25 @@
-"""Runs the controllers: when nudged, when their time has come, and only while this server is the acting master.
+"""Runs the controllers of one server, when nudged and when their time has come: the master's while this server acts as
+master, and those of the farms that it holds (`farm_managers.py`).
 
 Each round is a piece of work of the store's writer, so it shares its transaction's commit with the requests that wait.
-In it the mastership is demanded with the epoch that the round began with: what an old master decided is refused. One
-controller's failure is logged and leaves the others alone; its next round is the retry.
+In a master's round the mastership is demanded with the epoch that the round began with: what an old master decided is
+refused. One controller's failure is logged and leaves the others alone; its next round is the retry.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from arable.controllers.registry import CONTROLLERS, Controller
+from arable.controllers.farm_managers import FarmManagers
+from arable.controllers.registry import CONTROLLERS, FARM_CONTROLLERS, Controller, FarmController
+from arable.controllers.underway import Underway
 from arable.domain.errors import CloudError
+from arable.domain.ids import FarmId, SegmentId
 from arable.runtime.clock import Clock
+from arable.runtime.entropy import Entropy
 from arable.runtime.log import milliseconds, tell, units
 from arable.runtime.metrics import ControllerFigures, Figures
 from arable.store import leases
@@ -25,13 +30,15 @@ log = logging.getLogger(__name__)
 _rounds = units("rounds")
 
 TICK = timedelta(seconds=1)
+_AT_LEAST = 0.01  # seconds between two looks that nobody nudged
 
 
 @dataclass(slots=True)
 class Loop:
     """`step` does what is due now; `start` does so in a thread of its own.
 
-    `me` names this server, `acting` gives the epoch that it may act with as master; 0: it may not.
+    `me` names this server; `acting` gives the epoch that it may act with as master, `serving` for the farms that it
+    holds. 0: it may not. Of `entropy` comes what keeps servers from trying again at the same moment.
     """
 
     writer: Writer
@@ -40,21 +47,42 @@ class Loop:
     acting: Callable[[], int]
     controllers: Sequence[Controller] = CONTROLLERS
     figures: Figures = field(default_factory=Figures)
+    serving: Callable[[], int] = lambda: 0
+    entropy: Entropy = field(default_factory=lambda: Entropy("farms"))
+    farm_controllers: Sequence[FarmController] = FARM_CONTROLLERS
+    managers: FarmManagers = field(init=False)
+    _underway: Underway = field(init=False)
+    _topics: frozenset[str] = field(init=False)
     _epoch: int = 0
-    _begun: dict[int, float] = field(default_factory=dict)  # rounds that have not ended, since when
-    _rounds: int = 0
     _due: dict[str, float] = field(default_factory=dict)
     _nudged: set[str] = field(default_factory=set)
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _thread: threading.Thread | None = None
     _closing: bool = False
     _woken: bool = False
+    _held: bool = False
+
+    def __post_init__(self) -> None:
+        self._underway = Underway(self.writer, self.clock)
+        self.managers = FarmManagers(
+            self._underway,
+            self.clock,
+            self.entropy.random,
+            SegmentId(self.me),
+            self.serving,
+            self.figures,
+            self.farm_controllers,
+        )
+        self._topics = self.managers.topics | {each.topic for each in self.controllers}
 
     def nudge(self, topics: Iterable[str]) -> None:
         """Look again soon; from any thread."""
+        ours = self._topics.intersection(topics)
+        if not ours:
+            return
         with self._wake:
             before = len(self._nudged)
-            self._nudged.update(topics)
+            self._nudged |= ours
             if len(self._nudged) > before:
                 self._wake.notify()
 
@@ -73,16 +101,28 @@ class Loop:
 
     def step(self) -> None:
         """One look at what is due. The writer must run in a thread of its own, or be run by `finish`."""
-        for name, future in self.begin():
-            _told(name, future, self.figures.controller(name))
+        for end in self.begin():
+            end()
 
     def acts(self) -> Callable[[Tx], None] | None:
         """While this server acts: what refuses, within a transaction, that it goes on when it does not any more."""
         epoch = self.acting()
         return (lambda tx: leases.demand(tx, self.me, epoch)) if epoch else None
 
-    def begin(self) -> list[tuple[str, Future[int]]]:
-        """Submit what is due now, by name."""
+    def holds(self, tx: Tx, farms: Collection[FarmId]) -> Collection[FarmId]:
+        """Those of these farms that this server may act for, held until the end of the transaction."""
+        return self.managers.holds(tx, farms)
+
+    def begin(self) -> list[Callable[[], None]]:
+        """Submit what is due now, the master's work first; how to end each, in this order."""
+        with self._wake:
+            nudged, self._nudged = self._nudged, set()
+            held, self._held = self._held, False
+        if held:
+            self.managers.look()
+        return self._begin_as_master(nudged) + self.managers.begin(nudged)
+
+    def _begin_as_master(self, nudged: Collection[str]) -> list[Callable[[], None]]:
         epoch = self.acting()
         self.figures.master.acting, self.figures.master.epoch = bool(epoch), epoch
         if not epoch:
@@ -91,49 +131,41 @@ class Loop:
         if epoch != self._epoch:
             self._epoch = epoch
             self._due.clear()  # what was nudged elsewhere meanwhile is not known here
-        with self._wake:
-            nudged, self._nudged = self._nudged, set()
         due = [c for c in self.controllers if c.topic in nudged or now >= self._due.get(c.name, 0)]
-        return [(controller.name, self._round(controller, now, epoch)) for controller in due]
+        return [self._round(controller, now, epoch) for controller in due]
 
-    def wake(self) -> None:
-        """Look now: this server has become master. From any thread."""
+    def wake(self, *, held: bool = False) -> None:
+        """Look now: this server has become master, or (`held`) there is something new about its farms. From any thread."""
         with self._wake:
             self._woken = True
+            self._held |= held
             self._wake.notify()
 
     def lag(self) -> float:
         """For how many seconds the oldest round has not ended."""
-        begun = list(self._begun.values())
-        return self.clock.monotonic() - min(begun) if begun else 0.0
+        return self._underway.lag()
 
-    def _round(self, controller: Controller, now: float, epoch: int) -> Future[int]:
+    def _round(self, controller: Controller, now: float, epoch: int) -> Callable[[], None]:
         self._due[controller.name] = now + controller.seconds
         figures = self.figures.controller(controller.name)
 
         def work(tx: Tx) -> int:
             leases.demand(tx, self.me, epoch)
-            began = self.clock.monotonic()
-            figures.rounds += 1
-            count = controller.run(tx, self.clock.now())
-            figures.last = self.clock.monotonic() - began
-            figures.seconds += figures.last
+            with self._underway.round(figures):
+                count = controller.run(tx, self.clock.now())
             figures.handled += count
             if count >= controller.most and controller.topic:
                 self.nudge([controller.topic])
             return count
 
-        number = self._rounds = self._rounds + 1
-        self._begun[number] = now
-        future = self.writer.submit(work)
-        future.add_done_callback(lambda _done: self._begun.pop(number, None))
-        return future
+        future = self._underway.submit(work)
+        return lambda: _told(controller.name, future, figures)
 
     def _run(self) -> None:
         while True:
             with self._wake:
                 if not (self._nudged or self._woken or self._closing):
-                    self._wake.wait(TICK.total_seconds())
+                    self._wake.wait(self.managers.wait(TICK.total_seconds()) or _AT_LEAST)
                 if self._closing:
                     return
                 self._woken = False

@@ -4,32 +4,37 @@ One round takes all machines that want attention, in one transaction. Nothing is
 a round could not do it leaves to a nudge (the appliance came up, the host reported) or to the next round.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 
 from arable.controllers import appliances, endings, wishes
+from arable.controllers.shelves import Shelves, next_epochs
 from arable.domain.errors import CloudError, NoRoom
 from arable.domain.group import GroupRule, Placement
-from arable.domain.ids import HostId, MachineId, NetworkId, PoolId, ZoneId
+from arable.domain.ids import FarmId, HostId, MachineId, NetworkId, PoolId, SegmentId, ZoneId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState
 from arable.domain.network import ApplianceState
 from arable.domain.units import Size
 from arable.placement.choose import GroupAsk, Placed, PlacementAsk, Refused, choose
 from arable.placement.view import HostView, ZoneView, groups_of
-from arable.store import attention, incarnations, placing, reservations
+from arable.store import attention, holdings, incarnations, placing, reservations
 from arable.store import wishes as manifests
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
 from arable.store.database import Tx
+from arable.store.nudges import nudge
 
 MOST = 2000
 """Machines in one round: what one transaction should hold up others for."""
 
 _placement = msgspec.json.Decoder(Placement)
 _why = msgspec.json.Decoder(dict[str, object])
-_CHANGED = ("state", "host", "attention", "told", "why", "giving_up", "generation", "changed_at")
+_CHANGED = (
+    *("state", "host", "attention", "told", "why", "giving_up", "epoch", "fenced"),
+    *("generation", "changed_at"),
+)
 
 
 @dataclass(slots=True)
@@ -55,35 +60,58 @@ class _Round:
                 "told": machine.generation if host or machine.told else 0,
                 "why": why,
                 "giving_up": machine.giving_up,
+                "epoch": machine.epoch,
+                "fenced": machine.fenced,
                 "generation": machine.generation,
                 "changed_at": attention.stamp(self.at),
             }
         )
 
     def tell(self, machine: MachineRow, host: HostId, pool: PoolId) -> None:
-        """Put the machine in its host's manifest, and its name and addresses in its appliances' ones."""
+        """Put the machine in its host's manifest, its name and addresses in its appliances' ones, and who may have its
+        shared disks in that of their host.
+        """
         nics = self.nics.get(machine.id, [])
         volumes = self.volumes.get(machine.id, [])
         boot = self.boots[machine.id]
         self.items.append(
             wishes.guest(machine, machine.generation, boot, host, nics, volumes, pool)
         )
+        self.items += wishes.export(machine._replace(host=host), machine.generation, volumes)
         for nic in nics:
             self.presence.add((nic.network, host))
             if nic.appliance_host:
                 self.items.append(wishes.lease(machine.name, nic, nic.appliance_host))
 
 
-def attend(tx: Tx, at: datetime) -> int:
-    """One round; how many machines it looked at. Call again at once when it is `MOST`."""
-    rows = attention.machines(tx, MOST)
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The machines of a zone with what placement says of each."""
+
+    rows: list[MachineRow]
+    sizes: dict[MachineId, Size]
+    answers: list[Placed | Refused]
+    placed: dict[MachineId, Placed]
+    shelves: Shelves
+
+
+def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:  # noqa: ARG001
+    """Its farms with machines that want attention."""
+    return holdings.wanting_machines(tx, holder, MOST)
+
+
+def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
+    """One round, for these farms or for all; how many machines it looked at. Call again at once when it is `MOST`."""
+    rows = attention.machines(tx, MOST, farms)
     if not rows or incarnations.taking_stock(tx):
         return 0
     ids = [row.id for row in rows]
     this = _Round(at, attention.nics(tx, ids), attention.volumes(tx, ids), attention.boots(tx, ids))
     waiting = [row for row in rows if row.state == MachineState.WAITING]
-    if waiting:
-        _place(tx, this, _routed(tx, this, waiting))
+    chosen = _choose(tx, this, _routed(tx, this, waiting)) if waiting else []
+    reservations.hold(tx, _touched(this, rows, chosen))
+    for each in chosen:
+        _place(tx, this, each)
     pools = attention.local_pools(tx, {row.host for row in rows if row.host})
     for row in rows:
         if row.state == MachineState.WAITING:
@@ -126,19 +154,47 @@ def _routed(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]
     return [row for row in waiting if row.id not in blocked]
 
 
-def _place(tx: Tx, this: _Round, waiting: list[MachineRow]) -> None:
+def _choose(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[_Chosen]:
     by_zone: dict[ZoneId, list[MachineRow]] = {}
     for row in waiting:
         by_zone.setdefault(row.zone, []).append(row)
+    chosen = []
     for zone, rows in sorted(by_zone.items()):
-        _place_in(tx, this, zone, rows)
+        shelves = Shelves.of(tx, zone, [v for row in rows for v in this.volumes.get(row.id, ())])
+        asked, sizes = asks(tx, this.volumes, rows, shelves)
+        view = snapshot(tx, zone, asked)
+        answers = choose(view, asked)
+        placed = {a.machine: a for a in answers if isinstance(a, Placed)}
+        shelves.assign(placed.values(), this.volumes, view)
+        chosen.append(_Chosen(rows, sizes, answers, placed, shelves))
+    return chosen
 
 
-def _place_in(tx: Tx, this: _Round, zone: ZoneId, rows: list[MachineRow]) -> None:
-    asks, sizes = _asks(tx, this, rows)
-    answers = choose(snapshot(tx, zone, asks), asks)
-    placed = {a.machine: a for a in answers if isinstance(a, Placed)}
-    full = reservations.take(tx, _sums(placed.values(), sizes))
+def _touched(this: _Round, rows: Iterable[MachineRow], chosen: Iterable[_Chosen]) -> set[HostId]:
+    """All hosts that this round writes of. They are held at once and in order: several servers place at a time."""
+    hosts = {row.host for row in rows if row.host}
+    hosts |= {placed.host for each in chosen for placed in each.placed.values()}
+    hosts |= {
+        nic.appliance_host for nics in this.nics.values() for nic in nics if nic.appliance_host
+    }
+    leaving = {row.id for row in rows if row.state == MachineState.EXPUNGING}
+    return hosts | {
+        v.host
+        for vs in this.volumes.values()
+        for v in vs
+        if v.host and (v.address or v.machine in leaving)
+    }
+
+
+def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
+    rows, sizes, answers, placed = chosen.rows, chosen.sizes, chosen.answers, chosen.placed
+    lacking = take(tx, chosen.shelves, placed.values(), sizes)
+    if lacking:  # others took the room since our snapshot: the next round looks anew
+        nudge(tx, "machines")
+    shared = {
+        row.id: row.epoch for row in rows if any(v.shared for v in this.volumes.get(row.id, ()))
+    }
+    epochs = next_epochs(tx, shared) if shared else {}
     pools = attention.local_pools(tx, {a.host for a in placed.values()})
     adopted: list[tuple[PoolId, VolumeRow]] = []
     refused: list[tuple[MachineRow, CloudError]] = []
@@ -146,16 +202,23 @@ def _place_in(tx: Tx, this: _Round, zone: ZoneId, rows: list[MachineRow]) -> Non
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, Refused):
             why = {"reasons": answer.reasons, "hosts": answer.by_host}
-            refused.append((row, NoRoom(answer.told(), why=why)))
+            if row.recovery:  # its host was lost; nobody waits for an answer, it waits for room
+                waits = msgspec.json.encode({"waiting": answer.told(), **why}).decode()
+                this.change(row, state=row.state, host=None, why=waits)
+            else:
+                refused.append((row, NoRoom(answer.told(), why=why)))
             continue
-        if (
-            answer.host in full
-        ):  # another server took the room since our snapshot: the next round looks anew
+        if row.id in lacking:
             continue
         state = MACHINE.next(MachineState(row.state), MachineEvent.PLACE)
         told = row._replace(generation=row.generation + 1, giving_up=False)
-        this.tell(told, answer.host, pools[answer.host])
-        adopted += [(pools[answer.host], v) for v in this.volumes.get(row.id, ()) if not v.pool]
+        pool, disks = pools[answer.host], this.volumes.get(row.id, [])
+        if row.id in epochs:
+            told = told._replace(epoch=epochs[row.id], fenced=None)
+            this.items += wishes.arrives(answer.host, pool, disks)
+            adopted += chosen.shelves.adopted(row.id)
+        this.tell(told, answer.host, pool)
+        adopted += [(pool, disk) for disk in disks if not disk.pool]
         key = (answer.strategy, answer.considered, *sorted(answer.refused.items()))
         if key not in considered:
             considered[key] = wishes.why_placed(answer.strategy, answer.considered, answer.refused)
@@ -165,21 +228,38 @@ def _place_in(tx: Tx, this: _Round, zone: ZoneId, rows: list[MachineRow]) -> Non
     endings.step(tx, rows, placed, this.at)
 
 
-def _asks(
-    tx: Tx, this: _Round, rows: Sequence[MachineRow]
+def take(
+    tx: Tx, shelves: Shelves, placed: Iterable[Placed], sizes: Mapping[MachineId, Size]
+) -> frozenset[MachineId]:
+    """Reserve what was chosen, on hosts and in shared pools. Those that did not get all of it have nothing."""
+    able = [each for each in placed if each.machine not in shelves.homeless]
+    needs = [(each.machine, (each.host, sizes[each.machine], 1)) for each in able]
+    needs += [(each.machine, more) for each in able for more in shelves.needs(each.machine)]
+    full = reservations.take(tx, _sums(need for _, need in needs))
+    failed = {machine for machine, need in needs if need[0] in full}
+    back = [need for machine, need in needs if machine in failed and need[0] not in full]
+    reservations.give(tx, back)
+    return shelves.homeless | failed
+
+
+def asks(
+    tx: Tx,
+    volumes_of: Mapping[MachineId, list[VolumeRow]],
+    rows: Sequence[MachineRow],
+    shelves: Shelves,
 ) -> tuple[list[PlacementAsk], dict[MachineId, Size]]:
     """What each machine needs. Its disks count only until they have a pool: then their room is taken already."""
     member_of = placing.memberships(tx, [row.id for row in rows])
-    asks, sizes = [], {}
+    asked, sizes = [], {}
     decoded: dict[str, Placement] = {}
     for row in rows:
         if row.placement not in decoded:
             decoded[row.placement] = _placement.decode(row.placement)
         wish = decoded[row.placement]
-        volumes = this.volumes.get(row.id, [])
-        disk = sum(volume.mib for volume in volumes if not volume.pool)
+        volumes = volumes_of.get(row.id, [])
+        disk = sum(volume.mib for volume in volumes if not volume.pool and not volume.shared)
         sizes[row.id] = Size(row.cpus, row.cpu_mhz, row.memory_mib, disk)
-        asks.append(
+        asked.append(
             PlacementAsk(
                 machine=row.id,
                 size=sizes[row.id],
@@ -189,11 +269,12 @@ def _asks(
                     GroupAsk(g.group, GroupRule(g.rule), g.strict)
                     for g in member_of.get(row.id, ())
                 ),
-                only=next((volume.host for volume in volumes if volume.host), None),
+                only=next((v.host for v in volumes if v.host and not v.shared), None),
+                reach=shelves.reach(volumes),
                 avoid=_avoid(row),
             )
         )
-    return asks, sizes
+    return asked, sizes
 
 
 def _avoid(row: MachineRow) -> frozenset[HostId]:
@@ -214,15 +295,16 @@ def snapshot(tx: Tx, zone: ZoneId, asks: Iterable[PlacementAsk]) -> ZoneView:
     view = ZoneView(hosts)
     named = {group.group for ask in asks for group in ask.groups}
     if named:
+        placing.hold_groups(tx, named)
         groups_of(view, placing.group_hosts(tx, named))
     return view
 
 
-def _sums(placed: Iterable[Placed], sizes: dict[MachineId, Size]) -> dict[HostId, tuple[Size, int]]:
+def _sums(needs: Iterable[tuple[HostId, Size, int]]) -> dict[HostId, tuple[Size, int]]:
     sums: dict[HostId, tuple[Size, int]] = {}
-    for answer in placed:
-        size, count = sums.get(answer.host, (Size(), 0))
-        sums[answer.host] = (size + sizes[answer.machine], count + 1)
+    for host, size, machines in needs:
+        before, count = sums.get(host, (Size(), 0))
+        sums[host] = (before + size, count + machines)
     return sums
 
 

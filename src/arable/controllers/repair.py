@@ -26,7 +26,8 @@ def check(tx: Tx, at: datetime) -> int:
     """One round; how many differences were put right."""
     letter = ALPHABET[int(at.timestamp()) // SECONDS % len(ALPHABET)]
     rows = told.settled_machines(tx, letter)
-    bodies = told.guest_items(tx, letter)
+    bodies = told.items(tx, ItemKind.GUEST, letter)
+    exported = told.items(tx, ItemKind.EXPORT, letter)
     ids = [row.id for row in rows]
     nics, volumes = attention.nics(tx, ids), attention.volumes(tx, ids)
     boots = attention.boots(tx, ids)
@@ -39,7 +40,9 @@ def check(tx: Tx, at: datetime) -> int:
         item = wishes.guest(
             row, row.told, boots[row.id], row.host, nics.get(row.id, []), disks, pool
         )
-        if bodies.pop((row.host, row.id), None) != item.body:
+        leases = {(e.host, row.id): e.body for e in wishes.export(row, row.told, disks)}
+        there = {key: exported.pop(key, None) for key in leases}
+        if bodies.pop((row.host, row.id), None) != item.body or there != leases:
             wrong.append(row.id)
     placed = {row.id: row.host for row in rows}
     strays = [
@@ -47,10 +50,13 @@ def check(tx: Tx, at: datetime) -> int:
         for host, id_ in bodies
         if id_ not in told.busy(tx, [id_]) and placed.get(id_) != host
     ]
-    if wrong or strays:
-        log.error("manifests differ from their rows: %s; not wished for: %s", wrong, strays)
+    loose = [(host, id_) for host, id_ in exported if id_ not in told.busy(tx, [id_])]
+    if wrong or strays or loose:
+        told_wrong = [*strays, *loose]
+        log.error("manifests differ from their rows: %s; not wished for: %s", wrong, told_wrong)
     attention.change_machines(tx, ("attention",), [{"id": id_, "attention": True} for id_ in wrong])
     manifests.take_back(tx, ItemKind.GUEST, strays)
+    manifests.take_back(tx, ItemKind.EXPORT, loose)
     if wrong:
         nudge(tx, "machines")
-    return len(wrong) + len(strays)
+    return len(wrong) + len(strays) + len(loose)

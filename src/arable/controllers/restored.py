@@ -116,6 +116,7 @@ def _off(this: _Stock, row: MachineRow) -> None:
     if row.wish == _W.GONE:
         state, wish = _S.EXPUNGING, _W.GONE
     this.items.append(wishes.guest_gone(this.host.id, row.id))
+    this.items += wishes.leaves(row.id, this.host.id, None, this.volumes.get(row.id, []))
     this.back.append((this.host.id, Size(row.cpus, row.cpu_mhz, row.memory_mib, 0), 1))
     this.change(row._replace(state=state, wish=wish, host=None, giving_up=False, force=False))
 
@@ -153,7 +154,7 @@ def _here(tx: Tx, this: _Stock, row: MachineRow, guest: GuestSeen) -> bool:
 
 def _away(tx: Tx, this: _Stock, row: MachineRow) -> list[VolumeRow]:
     """Its local disks that are thought to be elsewhere, or nowhere yet: they are where it is."""
-    volumes = [v for v in this.volumes.get(row.id, ()) if v.host != this.host.id]
+    volumes = [v for v in this.volumes.get(row.id, ()) if v.host != this.host.id and not v.shared]
     local = attention.local_pools(tx, {v.host for v in volumes if v.host})
     return [v for v in volumes if v.pool is None or (v.host and local.get(v.host) == v.pool)]
 

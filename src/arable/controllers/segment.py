@@ -59,11 +59,13 @@ class _Heard:
     council: Council
     renewed: bool
     resigned: bool
+    fresh: int  # farms that were given to us
 
 
 @dataclass(slots=True)
 class SegmentManager:
-    """`about` says who we are: id, address, site and version count. `elected` is called after a won election.
+    """`about` says who we are: id, address, site and version count. `elected` is called after a won election, `held` when
+    we may act anew, or hold farms that we did not know of.
 
     `rest` waits for so many seconds, or until the connection to an address ends; `ring` ends all such waits.
     """
@@ -76,6 +78,7 @@ class SegmentManager:
     load: Callable[[], Load] = Load
     duty: Callable[[int, Council], None] = lambda _epoch, _council: None
     elected: Callable[[], None] = lambda: None
+    held: Callable[[], None] = lambda: None
     shared_now: Callable[[Tx], datetime] | None = None
     rest: Callable[[str, float], None] | None = None
     ring: Callable[[], None] = lambda: None
@@ -100,6 +103,16 @@ class SegmentManager:
         """The epoch we may act with as master; 0: we may not."""
         epoch, until = self._master
         return epoch if self.clock.monotonic() < until and not self._leaving.is_set() else 0
+
+    @property
+    def draining(self) -> bool:
+        """Whether others are to do our work, as of the last heartbeat."""
+        council = self._council
+        return council is not None and _state(council, self.me) is SegmentState.DRAINING
+
+    def serving(self) -> int:
+        """The epoch we may act with for the farms that we hold; 0: we may not."""
+        return 0 if self._leaving.is_set() else self._epoch
 
     def pong(self) -> Pong:
         """Our answer to a ping."""
@@ -173,8 +186,8 @@ class SegmentManager:
                 renewed = elections.renew(tx, self.me, held, now, until)
                 if renewed:
                     council = replace(council, lease=replace(council.lease, until=until))
-        holdings.confirm(tx, self.me)
-        return _Heard(epoch, council, renewed, resigned)
+        fresh = holdings.confirm(tx, self.me)
+        return _Heard(epoch, council, renewed, resigned, fresh)
 
     def _took(self, heard: _Heard, begun: float) -> None:
         held, until = self._master
@@ -184,7 +197,10 @@ class SegmentManager:
         elif held:
             log.warning("no longer master of epoch %d; it is %s", held, lease.holder)
             self._master = (0, until)
+        anew = heard.epoch != self._epoch
         self._epoch, self._council = heard.epoch, heard.council
+        if anew or heard.fresh:
+            self.held()
         self._ends = begun + (lease.until - heard.council.now).total_seconds()
         if lease.epoch != self._fresh[0]:
             self._fresh = (lease.epoch, begun)
@@ -272,6 +288,7 @@ class SegmentManager:
             elections.resign(tx, self.me, self._master[0], now)
         if self._epoch:
             segments.leave(tx, self.me, self._epoch)
+            holdings.wanting(tx)
 
     def _now(self, tx: Tx) -> datetime:
         return self.shared_now(tx) if self.shared_now else leases.now(tx, self.clock.now())

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from arable.controllers import appliances, endings, restored, wishes
+from arable.controllers import appliances, endings, restored, rights, wishes
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId, MachineId, OperationId, VolumeId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
@@ -19,7 +19,17 @@ from arable.domain.manifest import ApplianceSeen, GuestSeen, GuestState, HostRep
 from arable.domain.network import ApplianceState
 from arable.domain.settings import START_TRIES
 from arable.domain.units import Size
-from arable.store import addresses, attention, reservations, routing, settings, sights, usage
+from arable.store import (
+    addresses,
+    attention,
+    reservations,
+    routing,
+    settings,
+    sightings,
+    sights,
+    told,
+    usage,
+)
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
@@ -48,6 +58,7 @@ class _Settling:
     back: list[tuple[HostId, Size, int]] = field(default_factory=list)
     ended: list[tuple[OperationId | None, CloudError | None]] = field(default_factory=list)
     told: list[tuple[MachineRow, str, str]] = field(default_factory=list)
+    left: dict[MachineId, HostId] = field(default_factory=dict)  # of shared disks; and which host
 
     def change(self, row: MachineRow) -> None:
         self.changed[row.id] = row
@@ -76,20 +87,48 @@ class _Settling:
 def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     """Take a batch of reports into account."""
     restored.take_stock(tx, reports, at)
-    seen = [(report.host, guest) for report in reports for guest in report.guests]
+    known = _known_to_run(tx, reports)
+    seen = [
+        (report.host, guest)
+        for report in reports
+        for guest in report.guests
+        if not (report.full and guest.state is GuestState.RUNNING and guest.machine in known)
+    ]
     gone = [(report.host, machine) for report in reports for machine in report.gone]
     ids = {guest.machine for _host, guest in seen} | {machine for _host, machine in gone}
     if ids:
         _guests(tx, seen, gone, attention.machines_by_id(tx, ids), at)
-    scrapped = [(report.host, volume) for report in reports for volume in report.scrapped]
+    scrapped = {
+        (report.host, volume): report.generation for report in reports for volume in report.scrapped
+    }
     if scrapped:
         _scrapped(tx, scrapped, at)
+    rights.keep(tx, reports, at)
     _appliances(tx, reports, at)
-    for report in reports:
-        if report.vlans is not None:
-            sights.forget_presence(tx, report.host, report.generation, report.vlans)
-        sights.pools(tx, report.host, report.pools)
-        usage.keep(tx, report.host, report.stats, at)
+    sightings.note(tx, reports, at)
+    present = {
+        report.host: (report.generation, report.vlans)
+        for report in reports
+        if report.vlans is not None
+    }
+    sights.forget_presence(tx, present)
+    sights.pools(tx, ((report.host, pool) for report in reports for pool in report.pools))
+    usage.keep(tx, ((report.host, one) for report in reports for one in report.stats), at)
+
+
+def _known_to_run(tx: Tx, reports: Sequence[HostReport]) -> frozenset[MachineId]:
+    """Of what full reports name, machines about which nothing is new.
+
+    That is nearly all of them, when ten thousand hosts have come back: so these are not locked, nor looked at closer.
+    """
+    running = [
+        guest.machine
+        for report in reports
+        if report.full
+        for guest in report.guests
+        if guest.state is GuestState.RUNNING
+    ]
+    return attention.running_already(tx, running) if running else frozenset()
 
 
 def _guests(
@@ -185,7 +224,8 @@ def _given_up(this: _Settling, row: MachineRow) -> None:
     host = row.host
     tries = row.tries + 1
     row = _released(this, row)
-    if not row.ran and tries < this.most_tries and host is not None:
+    # What is shared goes along, whatever is on it.
+    if (row.epoch or not row.ran) and tries < this.most_tries and host is not None:
         state = MACHINE.next(_S(row.state), _E.RETRY)
         avoid = [*_list(_known(row).get("avoid")), host]
         this.told.append((row, "machine.retry", f"{told}; trying another host"))
@@ -205,6 +245,8 @@ def _released(this: _Settling, row: MachineRow) -> MachineRow:
         return row
     this.items.append(wishes.guest_gone(row.host, row.id))
     this.back.append((row.host, Size(row.cpus, row.cpu_mhz, row.memory_mib, 0), 1))
+    if row.epoch:
+        this.left[row.id] = row.host
     return row._replace(host=None, giving_up=False, generation=row.generation + 1)
 
 
@@ -238,7 +280,7 @@ def _write(tx: Tx, this: _Settling) -> None:
             for row in this.changed.values()
         ],
     )
-    manifests.put(tx, this.items)
+    manifests.put(tx, [*this.items, *rights.leave(tx, this.left)])
     reservations.give(tx, this.back)
     _leave_disks(tx, this)
     endings.settle(tx, this.ended, this.at)
@@ -252,16 +294,21 @@ def _leave_disks(tx: Tx, this: _Settling) -> None:
     moving = [row.id for row in this.changed.values() if row.state == _S.WAITING]
     if not moving:
         return
-    held = [v for disks in attention.volumes(tx, moving).values() for v in disks if v.pool]
+    volumes = (v for disks in attention.volumes(tx, moving).values() for v in disks)
+    held = [v for v in volumes if v.pool and not v.shared]
     manifests.put(tx, [wishes.scrap(v, v.host, v.pool) for v in held if v.host and v.pool])
     reservations.give(tx, [(v.host, Size(disk_mib=v.mib), 0) for v in held if v.host])
     sights.unpool(tx, [v.id for v in held])
 
 
-def _scrapped(tx: Tx, reported: Sequence[tuple[HostId, VolumeId]], at: datetime) -> None:
-    """Erased, say their hosts: the room is free, and a machine without any disk left is gone."""
-    manifests.take_back(tx, ItemKind.SCRAP, reported)
-    found = sights.erasing(tx, reported)
+def _scrapped(tx: Tx, reported: Mapping[tuple[HostId, VolumeId], int], at: datetime) -> None:
+    """Erased, say their hosts: the room is free, and a machine without any disk left is gone.
+
+    What a host has said of an earlier wish, before the machine came back to it and was given away again, is old news.
+    """
+    found = sights.erasing(tx, list(reported))
+    gone = {(v.host, v.id) for v in found if v.host}
+    manifests.take_back(tx, ItemKind.SCRAP, gone | told.read_scraps(tx, reported))
     reservations.give(tx, [(v.host, Size(disk_mib=v.mib), 0) for v in found if v.host])
     sights.unpool(tx, [v.id for v in found])
     machines = {v.machine for v in found if v.machine}
@@ -279,8 +326,10 @@ def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     """Appliances that came up wake the machines that wait for them; those that are gone may start elsewhere."""
     seen = {a.network: (r.host, a) for r in reports for a in r.appliances}
     gone = {network: r.host for r in reports for network in r.appliances_gone}
-    for report in reports:
-        if report.full:  # what it said before may have been lost, so what it does not name is gone
+    full = [report for report in reports if report.full]
+    left = routing.left_by_appliances(tx, [report.host for report in full]) if full else ()
+    for report in full:
+        if report.host in left:  # what it said before may be lost, so what it does not name is gone
             named = {appliance.network for appliance in report.appliances}
             leaving = routing.leaving_appliances(tx, report.host, report.generation)
             gone |= dict.fromkeys(set(leaving) - named, report.host)

@@ -7,19 +7,21 @@ What only a process can see (its disk, its certificates, its own failures) it sa
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
+from arable.controllers.host_watches import HOST_WATCHES
 from arable.domain.alert import AlertKind, Finding, Severity
 from arable.domain.settings import (
     ALERT_CAPACITY_CRITICAL_PERCENT,
     ALERT_CAPACITY_PERCENT,
     ALERT_HOST_SECONDS,
 )
-from arable.store import alerts, settings
+from arable.store import alerts, settings, troubles
 from arable.store.database import Tx
 
 Watch = Callable[[Tx, datetime], Iterable[Finding]]
 
 _LATELY = timedelta(minutes=15)
 _ELECTIONS = 3  # in that time
+_MOST = 100  # farms that are told of one by one
 _SAID = {"cpu_mhz": "CPU", "memory_mib": "memory", "disk_mib": "disk"}
 
 
@@ -57,6 +59,15 @@ def failing_farms(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
         yield Finding(AlertKind.FARM_FAILING, farm, name, Severity.WARNING, told)
 
 
+def stuck_farms(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
+    """What is wrong is ours, or in the store: nobody looks after them until it is put right. Once may be chance."""
+    for each in troubles.every(tx, _MOST):
+        if each.tries > 1:
+            since = each.since.isoformat(timespec="seconds")
+            told = f"the work of farm {each.name} fails since {since}: {each.told}"
+            yield Finding(AlertKind.FARM_STUCK, each.farm, each.name, Severity.CRITICAL, told)
+
+
 def changing_masters(tx: Tx, at: datetime) -> Iterator[Finding]:
     """One election is a server that went; many are servers that don't find each other."""
     holders = alerts.masters_since(tx, at - _LATELY)
@@ -70,6 +81,8 @@ WATCHES: tuple[Watch, ...] = (
     silent_hosts,
     full_zones,
     failing_farms,
+    stuck_farms,
     changing_masters,
+    *HOST_WATCHES,
     alerts.signals,
 )

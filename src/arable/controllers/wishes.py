@@ -32,7 +32,7 @@ def guest(
     volumes: Sequence[VolumeRow],
     pool: PoolId,
 ) -> Item:
-    """The machine on its host, a `GuestWish` of that generation. `pool` is for volumes that have none yet.
+    """The machine on its host, a `GuestWish` of that generation. `pool` is for local volumes that have none yet.
 
     Written as the document that it becomes: the value itself, and those in it, would cost three times as much, and
     what is JSON in the rows would be read and written once more. A test compares it with the value, field by field.
@@ -51,17 +51,7 @@ def guest(
         "memory_mib": machine.memory_mib,
         "parts": parts,
         "command_line": command_line,
-        "disks": [
-            {
-                "volume": volume.id,
-                "pool": volume.pool or pool,
-                "bytes": volume.mib * MIB,
-                "source": Raw(volume.source) if volume.source else None,
-                "iops": volume.iops,
-                "bytes_per_second": volume.bytes_per_second,
-            }
-            for volume in volumes
-        ],
+        "disks": [_disk(volume, pool, shared=True) for volume in volumes],
         "ports": [
             {
                 "nic": nic.id,
@@ -75,7 +65,40 @@ def guest(
         ],
         "seed": Raw(boot.seed),
     }
+    if machine.epoch:
+        wish["epoch"] = machine.epoch
     return Item(host, ItemKind.GUEST, machine.id, _encode(wish).decode())
+
+
+def export(machine: MachineRow, generation: int, volumes: Sequence[VolumeRow]) -> list[Item]:
+    """Who may have the lease of a machine with shared disks, an `ExportWish` on their storage host; none without any."""
+    shared = [volume for volume in volumes if volume.address]
+    if not shared or shared[0].host is None or machine.host is None:
+        return []
+    wish = {
+        "machine": machine.id,
+        "generation": generation,
+        "holder": machine.host,
+        "epoch": machine.epoch,
+        "disks": [_disk(volume, PoolId(""), shared=False) for volume in shared],
+        "fenced": machine.fenced,
+    }
+    return [Item(shared[0].host, ItemKind.EXPORT, machine.id, _encode(wish).decode())]
+
+
+def _disk(volume: VolumeRow, pool: PoolId, *, shared: bool) -> dict[str, object]:
+    """A `DiskWish`; with `shared`, where a compute host finds a disk that is not its own."""
+    wish: dict[str, object] = {
+        "volume": volume.id,
+        "pool": volume.pool or pool,
+        "bytes": volume.mib * MIB,
+        "source": Raw(volume.source) if volume.source else None,
+        "iops": volume.iops,
+        "bytes_per_second": volume.bytes_per_second,
+    }
+    if shared and volume.address:
+        wish["shared"] = {"host": volume.host, "address": volume.address}
+    return wish
 
 
 @lru_cache(maxsize=1024)
@@ -107,6 +130,28 @@ def scrap(volume: VolumeRow, host: HostId, pool: PoolId) -> Item:
     """Erase this volume on the host whose pool holds it."""
     wish = ScrapWish(volume=volume.id, pool=pool)
     return Item(host, ItemKind.SCRAP, volume.id, _encode(wish).decode())
+
+
+def leaves(
+    machine: MachineId, host: HostId, pool: PoolId | None, volumes: Sequence[VolumeRow]
+) -> list[Item]:
+    """A machine with shared disks is off, or goes elsewhere: nobody gets its lease anew, and the cloud-init data that
+    its host kept beside its own disks is erased there. Its guest's item is another matter.
+    """
+    shared = [volume for volume in volumes if volume.address and volume.host]
+    if not shared:
+        return []
+    first = shared[0]
+    items = [Item(first.host, ItemKind.EXPORT, machine, None)] if first.host else []
+    if pool is not None and pool != first.pool:  # there the volume itself would be erased
+        items.append(scrap(first, host, pool))
+    return items
+
+
+def arrives(host: HostId, pool: PoolId, volumes: Sequence[VolumeRow]) -> list[Item]:
+    """Cloud-init data of a machine that comes back is not to be erased any more."""
+    first = next((volume for volume in volumes if volume.shared), None)
+    return [Item(host, ItemKind.SCRAP, first.id, None)] if first and pool != first.pool else []
 
 
 def guest_gone(host: HostId, machine: MachineId) -> Item:

@@ -29,8 +29,12 @@ class AlertKind(StrEnum):
     """What is the case."""
 
     HOST_SILENT = "host-silent"
+    HOST_DOWN = "host-down"
+    HOSTS_LOST_AT_ONCE = "hosts-lost-at-once"
+    HOST_POWER_FAILING = "host-power-failing"
     ZONE_CAPACITY = "zone-capacity"
     FARM_FAILING = "farm-failing"
+    FARM_STUCK = "farm-stuck"
     MASTER_CHANGING = "master-changing"
     CONTROLLER_FAILING = "controller-failing"
     WRITER_FAILING = "writer-failing"
@@ -51,8 +55,12 @@ _SOON, _WHILE = timedelta(minutes=1), timedelta(minutes=5)
 
 DAMPING: dict[AlertKind, Damping] = {
     AlertKind.HOST_SILENT: Damping(_NOW, _SOON),  # a host is silent only after a while anyway
+    AlertKind.HOST_DOWN: Damping(_NOW, _SOON),
+    AlertKind.HOSTS_LOST_AT_ONCE: Damping(_NOW, _SOON),
+    AlertKind.HOST_POWER_FAILING: Damping(_NOW, _SOON),
     AlertKind.ZONE_CAPACITY: Damping(_SOON, _WHILE),
     AlertKind.FARM_FAILING: Damping(_NOW, _SOON),
+    AlertKind.FARM_STUCK: Damping(_NOW, _SOON),  # it was tried more than once
     AlertKind.MASTER_CHANGING: Damping(_NOW, _WHILE),
     AlertKind.CONTROLLER_FAILING: Damping(_SOON, _WHILE),
     AlertKind.WRITER_FAILING: Damping(_NOW, _WHILE),

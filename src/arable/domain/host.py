@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from arable.domain.ids import HostId, JoinTokenId, PodId, PoolId, ZoneId
+from arable.domain.lifecycle import table
 from arable.domain.manifest import Inventory
 
 
@@ -15,6 +16,40 @@ class HostState(StrEnum):
     JOINED = "joined"  # has its certificate, was never heard
     UP = "up"
     SILENT = "silent"  # its channel is gone or mute; what runs there is left alone
+    DOWN = (
+        "down"  # nobody sees it any more (`host_health.py`), or an operator said so: it is given up
+    )
+
+
+class HostEvent(StrEnum):
+    """What happens to it."""
+
+    HEAR = "hear"  # its agent speaks to a management server
+    MISS = "miss"  # its agent was not heard for too long; whether the host runs is another question
+    LOSE = "lose"  # nor does anybody else see it
+    DECLARE = "declare"  # an operator says that it is down
+    SEE_OFF = "see off"  # it is without power
+    POWER_ON = "power on"  # it has power again, and is given time to come up
+
+
+_S, _E = HostState, HostEvent
+HOST = table(
+    _S.JOINED,
+    set(),
+    #  while      this happens  it becomes
+    (_S.JOINED, _E.HEAR, _S.UP),
+    (_S.UP, _E.HEAR, _S.UP),
+    (_S.UP, _E.MISS, _S.SILENT),
+    (_S.UP, _E.LOSE, _S.DOWN),
+    (_S.UP, _E.SEE_OFF, _S.DOWN),
+    (_S.SILENT, _E.HEAR, _S.UP),
+    (_S.SILENT, _E.LOSE, _S.DOWN),
+    (_S.SILENT, _E.DECLARE, _S.DOWN),
+    (_S.SILENT, _E.SEE_OFF, _S.DOWN),
+    (_S.DOWN, _E.HEAR, _S.UP),
+    (_S.DOWN, _E.SEE_OFF, _S.DOWN),
+    (_S.DOWN, _E.POWER_ON, _S.SILENT),
+)
 
 
 DIMENSIONS = ("cpu_mhz", "memory_mib", "disk_mib")
@@ -51,6 +86,13 @@ class Host:
     acked_generation: int = 0
     server: str = ""
     seen_at: datetime | None = None
+    powered_off: bool = False  # seen without power, and kept so until somebody powers it on
+    told: str = ""  # why it is silent or down
+    held_back: bool = False  # would be down, had not most others been lost with it
+    excused_until: datetime | None = (
+        None  # it has just been powered on: until then nobody misses it
+    )
+    peer_address: str = ""  # where other hosts may ask whether it is there
     epoch: int = 1  # grows when it is let in anew; certificates of earlier ones are refused
     generation: int = 1
     created_at: datetime
@@ -95,7 +137,7 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
     }
     if short:
         facts["short"] = short
-    now = {**capacity, "facts": facts}
+    now = {**capacity, "facts": facts, "peer_address": told.peer_address}
     return {name: value for name, value in now.items() if getattr(host, name) != value}
 
 

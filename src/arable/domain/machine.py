@@ -60,6 +60,7 @@ class MachineEvent(StrEnum):
     SEE_STOPPED = "see stopped"
     FAIL = "fail"
     RETRY = "retry"
+    LOSE_HOST = "lose host"  # its host is lost, and it was given to another one
     START = "start"
     STOP = "stop"
     DESTROY = "destroy"
@@ -81,9 +82,11 @@ MACHINE = table(
     (_S.STARTING, _E.SEE_RUNNING, _S.RUNNING),
     (_S.STARTING, _E.SEE_STOPPED, _S.STOPPED),
     (_S.STARTING, _E.RETRY, _S.WAITING),
+    (_S.STARTING, _E.LOSE_HOST, _S.STARTING),
     (_S.STARTING, _E.FAIL, _S.ERROR),
     (_S.STARTING, _E.STOP, _S.STOPPING),
     (_S.STARTING, _E.DESTROY, _S.STOPPING),
+    (_S.RUNNING, _E.LOSE_HOST, _S.STARTING),
     (_S.RUNNING, _E.SEE_STOPPED, _S.STOPPED),
     (_S.RUNNING, _E.STOP, _S.STOPPING),
     (_S.RUNNING, _E.DESTROY, _S.STOPPING),
@@ -147,6 +150,7 @@ class Machine:
     force: bool = False
     tries: int = 0  # hosts that could not start it, in a row
     ran: bool = False  # was ever seen running: its disks hold something
+    highly_available: bool = False  # started on another host when its own is lost
     operation: OperationId | None = None
     why: Mapping[str, Any] = field(default_factory=dict)
     destroyed_at: datetime | None = None

@@ -21,6 +21,7 @@ class ItemKind(StrEnum):
     LEASE = "lease"  # id: NicId, body: LeaseWish; on the host of the network's appliance
     SCRAP = "scrap"  # id: VolumeId, body: ScrapWish
     EXPORT = "export"  # id: MachineId, body: ExportWish; on the storage host of the machine's shared disks
+    PEER = "peer"  # id: HostId, body: PeerWish
 
 
 class Power(StrEnum):
@@ -103,6 +104,26 @@ class Seed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoveWish:
+    """A machine with shared disks goes from one host to another while it runs (docs/decisions/0008).
+
+    The item of the machine has it on both hosts: on `source`, where the item has the epoch that runs now, and on
+    `target`, where it has `epoch`, another one for every attempt. The source begins when `address` is given: HOST:PORT
+    as the target told it (`MoveSeen.address`).
+    """
+
+    source: HostId
+    target: HostId
+    epoch: int
+    address: str = ""
+    bytes_per_second: int = 0  # of the network at most; 0: no limit
+    downtime_ms: int = (
+        300  # for which the guest may stand still while the last of its memory goes over
+    )
+    seconds: int = 600  # after which the source gives up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestWish:
     """A machine on this host. `boots` grows by one with each reboot that is asked for.
 
@@ -124,6 +145,7 @@ class GuestWish:
     ports: tuple[PortWish, ...] = ()
     seed: Seed | None = None
     epoch: int = 0  # of the right to run; 0: all disks are this host's own, no lease is needed
+    move: MoveWish | None = None  # this host is its source or its target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +239,14 @@ class ScrapWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heir:
+    """To whom the holder of a lease may hand it over, and the epoch that it is then of (docs/decisions/0008)."""
+
+    host: HostId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportWish:
     """On a storage host: who may have the lease of a machine, and its disks here. `disks` have this host's pools.
 
@@ -225,6 +255,9 @@ class ExportWish:
     `fenced` names the host which had it: that one is without power, and stays so until this wish is reported to be in
     force. An epoch of an item never goes back, and a
     new holder always has a new one. Without an item nobody gets a lease; who has one keeps it.
+
+    An `heir` gets nothing from the wish: the holder, while it has the lease, may hand it over, in one step and for
+    good. `ExportSeen` then tells the heir and its epoch, and this wish is over.
     """
 
     machine: MachineId
@@ -233,9 +266,18 @@ class ExportWish:
     epoch: int
     disks: tuple[DiskWish, ...]
     fenced: HostId | None = None
+    heir: Heir | None = None
 
 
-Wish = GuestWish | ApplianceWish | LeaseWish | ScrapWish | ExportWish
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerWish:
+    """Another host of the pod, to be asked now and then whether it is there. `address` is HOST:PORT of its peer port."""
+
+    host: HostId
+    address: str
+
+
+Wish = GuestWish | ApplianceWish | LeaseWish | ScrapWish | ExportWish | PeerWish
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +294,7 @@ class HostManifest:
     leases: dict[NicId, LeaseWish] = field(default_factory=dict)
     scraps: dict[VolumeId, ScrapWish] = field(default_factory=dict)
     exports: dict[MachineId, ExportWish] = field(default_factory=dict)
+    peers: dict[HostId, PeerWish] = field(default_factory=dict)
 
 
 class GuestState(StrEnum):
@@ -264,6 +307,33 @@ class GuestState(StrEnum):
     FAILED = "failed"  # could not be made so; `told` is the reason; tried again with back-off
 
 
+class MovePhase(StrEnum):
+    """How far a move is, as one of its two hosts sees it."""
+
+    PREPARING = (
+        "preparing"  # on the target: it is not ready; on the source: it was not told where to
+    )
+    READY = "ready"  # the target takes the guest in at `address`
+    MOVING = "moving"  # memory goes over; the guest runs on at the source
+    SWITCHING = "switching"  # all of it is over; the guest stands still until the storage host has said whose it is
+    DONE = "done"  # on the source: it is not here any more; on the target: it runs
+    FAILED = "failed"  # the guest runs on at the source; `told` is the reason. Not tried again with this epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveSeen:
+    """A move as one of its hosts sees it. Counters are the source's, and some seconds old."""
+
+    epoch: int
+    phase: MovePhase
+    address: str = ""
+    sent_bytes: int = 0
+    left_bytes: int = 0
+    dirty_bytes_per_second: int = 0  # of memory that the guest writes to
+    downtime_ms: int = 0  # for which the memory's last part took, or would
+    told: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestSeen:
     """A guest as it is. `generation` is that of the wish it was last made to match; 0 when never."""
@@ -274,6 +344,7 @@ class GuestSeen:
     boots: int = 0
     told: str = ""
     tries: int = 0  # failed attempts in a row
+    move: MoveSeen | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +386,8 @@ class ExportState(StrEnum):
 class ExportSeen:
     """A machine's lease as its storage host knows it. `generation` is that of the wish in force here.
 
-    `epoch` and `holder` are of the lease given last, 0 and None for none.
+    `epoch` and `holder` are of the lease given last, 0 and None for none; `highest` is the highest epoch that was
+    ever wished for or given here: a wish for a lower one is refused.
     """
 
     machine: MachineId
@@ -324,6 +396,7 @@ class ExportSeen:
     epoch: int = 0
     holder: HostId | None = None
     told: str = ""
+    highest: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +422,21 @@ class Inventory:
     version: str = ""
     roles: tuple[str, ...] = ("compute",)
     tags: tuple[str, ...] = ()
+    shares: str = (
+        ""  # HOST:PORT where leases of its shared pool are asked for; empty: its pool is its own
+    )
+    moves: str = (
+        ""  # machines move while they run between hosts that say the same here; empty: none does
+    )
+    peer_address: str = ""  # HOST:PORT on the management network, where it answers other hosts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLost:
+    """A peer that this host can't reach, and for how many seconds it has not reached it."""
+
+    host: HostId
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,7 +444,9 @@ class HostReport:
     """What a host runs. `full` reports name everything; others only what changed since the last one.
 
     `generation` is that of the newest manifest this agent holds durably: the server may forget tombstones up to it.
-    `vlans`, when not None, are all VLANs that have a port here (rule 3).
+    `vlans`, when not None, are all VLANs that have a port here (rule 3). `lost`, when not None, are all peers that
+    this host was wished to ask and can't reach; `renewing`, when not None, all hosts whose leases here are being
+    renewed. Both are said when they changed, and in full reports.
     """
 
     host: HostId
@@ -372,4 +462,6 @@ class HostReport:
     exports: tuple[ExportSeen, ...] = ()
     exports_gone: tuple[MachineId, ...] = ()
     stats: tuple[GuestStats, ...] = ()
+    lost: tuple[PeerLost, ...] | None = None
+    renewing: tuple[HostId, ...] | None = None
     inventory: Inventory | None = None

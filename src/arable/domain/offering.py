@@ -2,14 +2,25 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from arable.domain.ids import DiskOfferingId, OfferingId
 
 
+class StorageKind(StrEnum):
+    """Where disks are."""
+
+    LOCAL = "local"  # on the machine's host; they stay there
+    SHARED = "shared"  # on a storage host of the pod; any host of it can run the machine
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offering:
-    """A machine's size. `cpu_mhz` is that of each CPU; limits of 0 mean none. Only hosts with all `tags` take it."""
+    """A machine's size. `cpu_mhz` is that of each CPU; limits of 0 mean none. Only hosts with all `tags` take it.
+
+    A `highly_available` machine is started on another host when its own is lost, so its disks are shared.
+    """
 
     id: OfferingId
     name: str
@@ -21,6 +32,8 @@ class Offering:
     disk_iops: int = 0
     disk_bytes_per_second: int = 0
     tags: tuple[str, ...] = ()
+    storage: StorageKind = StorageKind.LOCAL
+    highly_available: bool = False
     price_class: str = ""
     enabled: bool = True
     generation: int = 1
@@ -41,6 +54,7 @@ class DiskOffering:
     iops: int = 0
     bytes_per_second: int = 0
     tags: tuple[str, ...] = ()
+    storage: StorageKind = StorageKind.LOCAL
     enabled: bool = True
     generation: int = 1
     created_at: datetime

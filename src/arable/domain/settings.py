@@ -67,6 +67,16 @@ PLACEMENT_STRATEGY = Setting(
 HOST_SILENT_SECONDS = Setting(
     "host_silent_seconds", 30, "How long a host may be unheard before it counts as silent", 10, 3600
 )
+HOST_DOWN_SECONDS = Setting(
+    "host_down_seconds",
+    20,
+    "How long a host may be unheard, and unseen by all others, before it is taken for down",
+    10,
+    3600,
+)
+HOST_BOOT_SECONDS = Setting(
+    "host_boot_seconds", 600, "How long a host that was powered on may take to be heard", 30, 7200
+)
 REPORT_SECONDS = Setting(
     "report_seconds", 10, "How often a host reports even when nothing changed", 1, 300
 )
@@ -127,6 +137,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         APPLIANCE_IDLE_SECONDS,
         PLACEMENT_STRATEGY,
         HOST_SILENT_SECONDS,
+        HOST_DOWN_SECONDS,
+        HOST_BOOT_SECONDS,
         REPORT_SECONDS,
         JOIN_TOKEN_SECONDS,
         START_TRIES,

@@ -22,6 +22,7 @@ class Volume:
     iops: int = 0
     bytes_per_second: int = 0
     source: ImagePart | None = None
+    shared: bool = False  # wants a pool that several hosts reach
     erasing: bool = False
     generation: int = 1
     created_at: datetime

@@ -10,13 +10,13 @@ A thousand of them with dozens of guests each live in one process, so counters a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arable.domain.ids import MachineId, NetworkId, NicId, PoolId, VolumeId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.domain.units import GIB
-from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower, NbdSource
+from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower, NbdSource, Passage
 from arable.drivers.network.protocol import Port
 from arable.drivers.storage.protocol import VolumeFound
 from arable.runtime.clock import Clock, VirtualClock
@@ -33,6 +33,14 @@ class SimGuest:
     since: float = 0.0
     obeys: bool = True  # shuts down when asked to
     asked: bool = False  # was asked to shut down and did not
+    still: bool = False  # runs, and stands still: all of it was sent away
+    passage: Passage | None = None  # by which it was sent away or is received
+    memory: object = None  # whatever a test puts there; it goes along when the guest does
+
+    @property
+    def awake(self) -> bool:
+        """Whether it really runs: not one that stands still, nor a copy that waits to be let run."""
+        return self.runs is not None and self.found.power is GuestPower.RUNNING and not self.still
 
 
 @dataclass(slots=True)
@@ -122,6 +130,7 @@ class SimHost:
         kept.starts += 1
         kept.since = self.clock.monotonic()
         kept.asked = False
+        kept.memory = None
         self.started += 1
         self.memory_used_mib += guest.memory_mib
         for disk in guest.disks:
@@ -135,6 +144,27 @@ class SimHost:
             if self.used_devices.setdefault(port.device, machine) != machine:
                 self.mishaps.append(f"{machine} started on a port in use: {port.device}")
         self._tell(kept, GuestPower.RUNNING)
+
+    def receive(self, guest: Guest, passage: Passage) -> None:
+        """Wait for the guest's memory; it takes room, and does not run."""
+        kept = self.define(guest)
+        kept.runs, kept.passage = guest, passage
+        self.memory_used_mib += guest.memory_mib
+        for port in guest.ports:
+            self.used_devices[port.device] = guest.machine
+        self._tell(kept, GuestPower.ARRIVING)
+
+    def arrive(self, machine: MachineId) -> None:
+        """What was received runs."""
+        kept = self.guests[machine]
+        kept.passage, kept.since = None, self.clock.monotonic()
+        self._tell(kept, GuestPower.RUNNING)
+
+    def stand(self, machine: MachineId, *, still: bool) -> None:
+        """The guest stands still, or goes on."""
+        kept = self.guests[machine]
+        kept.still = still
+        self._tell(kept, kept.found.power)
 
     def off(self, machine: MachineId) -> None:
         """The guest runs no more."""
@@ -195,10 +225,16 @@ class SimHost:
         for port in kept.runs.ports:
             self.used_devices.pop(port.device, None)
         kept.runs, kept.asked = None, False
+        arriving = kept.found.power is GuestPower.ARRIVING
+        kept.still, kept.passage = False, None
         self._tell(kept, power)
+        if arriving:  # nothing of it is kept but in its process
+            del self.guests[machine], self.found[machine]
 
     def _tell(self, kept: SimGuest, power: GuestPower) -> None:
         kept.found = _found(kept.guest, power)
+        if kept.still:
+            kept.found = replace(kept.found, still=True)
         self.found[kept.guest.machine] = kept.found
 
 

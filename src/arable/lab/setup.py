@@ -13,13 +13,14 @@ from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, N
 from arable.agent.join import Identity
 from arable.client.arable import Arable
 from arable.domain.errors import NotFound, Unavailable
-from arable.lab import power
+from arable.lab import bmc, power
 from arable.lab.guest_image import MEMORY_MIB, GuestImage
 from arable.lab.plan import UPLINK
 from arable.lab.power import Site
 from arable.lab.topology import GATEWAY_PORT, Host, Pod, Region, Zone
 from arable.runtime.clock import Clock
-from arable.wire.hosts import HostOut, HostQuery, JoinTokenIn
+from arable.runtime.secret import Secret
+from arable.wire.hosts import BmcIn, HostOut, HostQuery, JoinTokenIn
 from arable.wire.images import FromPartsIn, ImageIn, ImageOut, ImageQuery, UploadQuery
 from arable.wire.offerings import OfferingIn, OfferingQuery
 from arable.wire.pods import PodIn, PodQuery
@@ -135,6 +136,20 @@ def admit(cloud: Arable, pod: Pod, host: Host, home: Path, clock: Clock) -> None
     token = cloud.join_tokens.create(ask)
     assert token.token, "a fresh token is told"
     _write(home / INVITATION, token.token.encode())
+
+
+def wire_power(cloud: Arable, region: Region, bmcs: bmc.Ready, password: Secret) -> None:
+    """The cloud knows by what it can switch each host's power."""
+    known = {host.name: host.id for host in cloud.hosts.all(HostQuery())}
+    for zone in region.zones:
+        for _pod, host in zone.hosts():
+            said = BmcIn(
+                url=bmcs.system(host.name),
+                user=bmc.USER,
+                password=password.reveal(),
+                fingerprint=bmcs.fingerprint,
+            )
+            cloud.hosts.set_bmc(known[host.name], said)
 
 
 def inventory(host: Host) -> Given:

@@ -116,10 +116,14 @@ class Zone(Part, frozen=True, kw_only=True):
 
 
 class Region(Part, frozen=True, kw_only=True):
-    """What one control plane manages. `server` is the address where hosts find it, in every zone."""
+    """What one control plane manages. `server` is the address where hosts find it, in every zone.
+
+    With `bmc` its hosts have management controllers, and the cloud knows them.
+    """
 
     name: Name
     server: str
+    bmc: bool = False
     zones: Annotated[tuple[Zone, ...], msgspec.Meta(min_length=1)]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arable.domain.group import GroupRule, Strategy
-from arable.domain.ids import HostId, MachineId
+from arable.domain.ids import HostId, MachineId, PodId
 from arable.domain.units import Size
 from arable.placement.view import Flags, Ints, ZoneView
 
@@ -31,8 +31,8 @@ class GroupAsk:
 
 @dataclass(frozen=True, slots=True)
 class PlacementAsk:
-    """What a machine needs. `only` is the host that holds its disks already, when they can't move;
-    `avoid` are hosts that could not start it.
+    """What a machine needs. `only` is the host that holds its disks already, when they can't move; `reach` are the
+    pods whose hosts get at its shared disks, or at room for them; `avoid` are hosts that could not start it.
     """
 
     machine: MachineId
@@ -41,15 +41,16 @@ class PlacementAsk:
     strategy: Strategy = Strategy.SPREAD
     groups: tuple[GroupAsk, ...] = ()
     only: HostId | None = None
+    reach: frozenset[PodId] | None = None
     avoid: frozenset[HostId] = frozenset()
 
     @property
-    def alike(self) -> tuple[Size, frozenset[str], Strategy] | None:
+    def alike(self) -> tuple[object, ...] | None:
         """Asks with the same value here are placed together; None: alone."""
         return (
             None
             if self.groups or self.only or self.avoid
-            else (self.size, self.tags, self.strategy)
+            else (self.size, self.tags, self.strategy, self.reach)
         )
 
 
@@ -199,6 +200,9 @@ def _rules(view: ZoneView, ask: PlacementAsk) -> list[tuple[str, Flags]]:
         if (at := view.index.get(ask.only)) is not None:
             here[at] = True
         rules.append(("don't hold its disks", here))
+    if ask.reach is not None:
+        reached = [pod in ask.reach for pod in view.pods]
+        rules.append(("reach no pool for its shared disks", _of_pods(view, reached)))
     rules.append(("take no machines now", view.accepting))
     if ask.avoid:
         untried = np.fromiter((host.id not in ask.avoid for host in hosts), np.bool_, len(hosts))
@@ -211,6 +215,11 @@ def _rules(view: ZoneView, ask: PlacementAsk) -> list[tuple[str, Flags]]:
     ]
     rules += [_group_rule(view, group) for group in ask.groups if group.strict]
     return rules
+
+
+def _of_pods(view: ZoneView, chosen: Sequence[bool]) -> Flags:
+    """Which hosts are in the chosen of the view's pods."""
+    return np.array(chosen or [False], dtype=np.bool_)[view.pod]
 
 
 def _group_rule(view: ZoneView, ask: GroupAsk) -> tuple[str, Flags]:

@@ -28,11 +28,12 @@ from arable.domain.ids import PoolId
 from arable.domain.manifest import Inventory
 from arable.domain.units import MIB
 from arable.drivers.appliance.protocol import Appliances
-from arable.drivers.hypervisor.protocol import Hypervisor
+from arable.drivers.hypervisor.protocol import Hypervisor, Moves
 from arable.drivers.network.protocol import Network
 from arable.drivers.simhost import SimHost
 from arable.drivers.storage.protocol import Shares, Storage
 from arable.processes import agent_leases
+from arable.processes.agent_peers import Peering
 from arable.processes.alone import only_one
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy
@@ -90,7 +91,9 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         pools = _pools(config, passport.identity.pool, hardware, clock)
         nudge = Later()
         leases = agent_leases.keeper(config, passport.context, entropy, nudge, stack)
-        drivers = replace(drivers, pools=pools, leases=leases)
+        moves = agent_leases.mover(drivers.hypervisor, leases, clock, nudge, stack)
+        drivers = replace(drivers, pools=pools, leases=leases, mover=moves)
+        peering = Peering.of(config, clock)
         downloads = Downloads(
             config.directory / "downloads", config.servers, passport.current, nudge
         )
@@ -101,7 +104,8 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             drivers,
             clock,
             downloads.fetch,
-            inventory=inventory(config, drivers),
+            inventory=peering.told(inventory(config, drivers)),
+            witness=peering.witness,
         )
         worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="agent"))
         channel = Channel(agent, config.servers, passport.context, clock, entropy, worker=worker)
@@ -109,13 +113,21 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(channel.run())
             group.create_task(_keep_fresh(passport, config, drivers, clock, entropy))
-            if leases or isinstance(config.storage, Nbd):
+            if peering.wanted:
+                group.create_task(peering.run(passport.current, entropy, nudge))
+            if leases or isinstance(config.storage, Nbd) or peering.wanted:
                 group.create_task(agent_leases.certified(config, passport.current, clock, entropy))
             for pool in pools:
                 if isinstance(pool, Shares) and isinstance(config.storage, Nbd):
                     group.create_task(
                         agent_leases.served(
-                            config, config.storage, pool, passport.current, clock, nudge
+                            config,
+                            config.storage,
+                            pool,
+                            passport.current,
+                            clock,
+                            nudge,
+                            peering.witness.asked,
                         )
                     )
 
@@ -251,10 +263,18 @@ def inventory(config: AgentConfig, drivers: Drivers) -> Callable[[], Inventory]:
     hypervisor, pools = drivers.hypervisor, drivers.pools
     if hypervisor:
         names["hypervisor"] = lambda: hypervisor.name
+    if isinstance(hypervisor, Moves):
+        names["moves"] = lambda: hypervisor.kin
     if pools:
         names["storage"] = lambda: pools[0].name
+    storage = config.storage
     return InventoryOfHost(
-        config.inventory, config.directory, names, roles=config.roles, tags=config.tags
+        config.inventory,
+        config.directory,
+        names,
+        roles=config.roles,
+        tags=config.tags,
+        shares=f"{storage.address}:{storage.port}" if isinstance(storage, Nbd) else "",
     )
 
 
@@ -297,6 +317,7 @@ def _hypervisor(
             clock,
             accelerator=chosen.accelerator,
             cap_cpu=chosen.cap_cpu,
+            gate=agent_leases.gate(config, chosen),
         )
         stack.callback(made.close)
         return made

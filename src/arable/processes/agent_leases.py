@@ -17,10 +17,13 @@ from arable.agent.join import Identity
 from arable.agent.lease_desk import LeaseDesk
 from arable.agent.lease_line import TlsLine
 from arable.agent.lease_port import LeasePort
-from arable.agent.lease_threads import KeeperThreads, TendingThread
+from arable.agent.lease_threads import KeeperThreads, MoverThread, TendingThread
 from arable.agent.leases import LeaseKeeper
+from arable.agent.moves import Mover
+from arable.agent.peer_port import own_address
 from arable.agent.watch import Watch
-from arable.domain.ids import PoolId
+from arable.domain.ids import HostId, PoolId
+from arable.drivers.hypervisor.protocol import Gate, Hypervisor, Moves
 from arable.drivers.storage.nbd.pool import NbdStorage
 from arable.drivers.storage.protocol import Shares
 from arable.processes import watchdog
@@ -57,6 +60,35 @@ def keeper(
     stack.callback(threads.close)
     threads.start()
     return made
+
+
+def mover(
+    hypervisor: Hypervisor | None,
+    leases: LeaseKeeper | None,
+    clock: Clock,
+    nudge: Callable[[], None],
+    stack: ExitStack,
+) -> Mover | None:
+    """Moves this host's guests; None where they can't be moved while they run."""
+    if leases is None or not isinstance(hypervisor, Moves):
+        return None
+    made = Mover(hypervisor, hypervisor, leases, clock, nudge)
+    thread = MoverThread(made, clock)
+    stack.callback(thread.close)
+    thread.start()
+    return made
+
+
+def gate(config: AgentConfig, chosen: Libvirt) -> Gate | None:
+    """By what way guests come to this host while they run; None when it has no address for that."""
+    address = chosen.move_address or own_address(config.servers)
+    if not address:
+        return None
+    return Gate(
+        address=address,
+        credentials=disk_identity.directory(config.directory),
+        ports=range(chosen.first_move_port, chosen.last_move_port + 1),
+    )
 
 
 def watchdog_command(hardware: Path | None = None) -> list[str]:
@@ -103,6 +135,7 @@ async def served(
     identity: Callable[[], Identity],
     clock: Clock,
     nudge: Callable[[], None],
+    asked: Callable[[HostId], None],
 ) -> None:
     """Leases are given out and disks looked after, until cancelled; as soon as there is a certificate to show."""
     credentials = disk_identity.directory(config.directory)
@@ -116,7 +149,7 @@ async def served(
             newest = disk_identity.held(config.directory)
             if newest and port is None:
                 port = await _opened(
-                    chosen, LeaseDesk(pool), identity().authority, credentials, clock
+                    chosen, LeaseDesk(pool), identity().authority, credentials, clock, asked
                 )
             elif port and newest != shown:
                 port.certified_anew()
@@ -129,10 +162,15 @@ async def served(
 
 
 async def _opened(
-    chosen: Nbd, desk: LeaseDesk, authority: str, credentials: Path, clock: Clock
+    chosen: Nbd,
+    desk: LeaseDesk,
+    authority: str,
+    credentials: Path,
+    clock: Clock,
+    asked: Callable[[HostId], None],
 ) -> LeasePort | None:
     """None while that can't be: the address may come later, and the host has other work."""
-    port = LeasePort(desk, authority, credentials, clock)
+    port = LeasePort(desk, authority, credentials, clock, asked)
     try:
         await port.open(chosen.address, chosen.port)
     except OSError as error:

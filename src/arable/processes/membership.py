@@ -95,7 +95,7 @@ def membership(
 
 
 def serve_loop(member: Membership, loop: Loop, writer: Writer, clock: Clock) -> None:
-    """The controllers' loop is woken by a won election, and what it can't keep up with is part of our load."""
+    """The controllers' loop is woken by a won election and by new farms; what it can't keep up with is our load."""
     own = OwnLoad(clock)
 
     def load() -> Load:
@@ -108,6 +108,7 @@ def serve_loop(member: Membership, loop: Loop, writer: Writer, clock: Clock) -> 
 
     member.manager.load = load
     member.manager.elected = loop.wake
+    member.manager.held = partial(loop.wake, held=True)
 
 
 def chosen(platform: str, data: Path, database: str) -> Platform:

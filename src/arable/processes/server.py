@@ -234,11 +234,19 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         chosen(config.platform, data, config.database),
         Times().scaled(config.ping * (_ALONE if database.is_sqlite else 1)),
     )
-    loop = Loop(writer, clock, name, member.manager.acting, figures=figures)
-    around = replace(around, land=Landing(loop.acts))
+    loop = Loop(
+        writer,
+        clock,
+        name,
+        member.manager.acting,
+        figures=figures,
+        serving=member.manager.serving,
+        entropy=entropy,
+    )
+    around = replace(around, land=Landing(loop.holds))
     serve_loop(member, loop, writer, clock)
     desk = Desk(database, writer, around, name, settle)
-    channels = Channels(desk, clock, figures.gateway)
+    channels = Channels(desk, clock, figures.gateway, lambda: member.manager.draining)
 
     async def identify(scope: Any) -> UserId | None:
         return await api.identify(scope)  # made below, before anybody comes
@@ -254,6 +262,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         around,
         routes=[console.route(consoles)],
         metrics=metrics(database, writer, channels, figures, clock),
+        drained=lambda: member.manager.draining,
     )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 

@@ -24,7 +24,7 @@ from arable.agent.config import (
 from arable.client.arable import Arable
 from arable.domain.errors import BadInput, Unavailable
 from arable.drivers import doctor
-from arable.lab import build, cache, guest_image, power, servers, setup
+from arable.lab import bmc, build, cache, guest_image, power, servers, setup
 from arable.lab.guest_image import GuestImage
 from arable.lab.plan import Kind
 from arable.lab.power import Site
@@ -154,6 +154,9 @@ def _emulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
                     f"{host.name} is up: {host.cpus} CPUs, {host.memory_mib.total} MiB"
                 ),
             )
+            if region.bmc:
+                bmcs, password = bmc.start(site, Entropy.system())
+                setup.wire_power(operator, region, bmcs, password)
 
 
 def _serve(site: Site, wanted: Wanted, region: Region, *, first: bool) -> Ready:

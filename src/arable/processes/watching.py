@@ -14,10 +14,14 @@ from arable.api.metrics import Metrics
 from arable.controllers.delivery import Deliverer
 from arable.controllers.health import SECONDS, Health
 from arable.controllers.loop import Loop
+from arable.controllers.power import TOPIC as POWER
+from arable.controllers.switching import Switcher
 from arable.domain.alert import AlertRoute, RouteKind
 from arable.domain.errors import CloudError
+from arable.domain.power import Bmc, PowerSwitch
 from arable.drivers.alerts.mail import Mail
 from arable.drivers.alerts.webhook import Webhooks
+from arable.drivers.power.redfish import RedfishPower
 from arable.runtime.clock import Clock
 from arable.runtime.metrics import Figures, Tally
 from arable.runtime.sealed import unseal
@@ -42,6 +46,7 @@ class Watching:
     figures: Figures
     health: Health
     deliverer: Deliverer
+    switcher: Switcher
     endings: Endings
     clock: Clock
 
@@ -54,6 +59,8 @@ class Watching:
         """From any thread. What ended elsewhere is in that server's log, and told once."""
         if TOPIC in nudges.topics:
             self.deliverer.nudge()
+        if POWER in nudges.topics:
+            self.switcher.nudge()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -63,6 +70,7 @@ class Watching:
             asyncio.create_task(_measure(self.figures.lag, self.clock)),
         ]
         self.deliverer.start()
+        self.switcher.start()
         self.endings.start()
         try:
             yield
@@ -71,6 +79,7 @@ class Watching:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(self.deliverer.stop)
+            await asyncio.to_thread(self.switcher.stop)
             await asyncio.to_thread(self.endings.stop)
 
 
@@ -88,7 +97,11 @@ def watching(
     def secret(route: AlertRoute) -> Secret | None:
         return unseal(around.authority, route.sealed, route.id) if route.sealed else None
 
+    def switch(bmc: Bmc) -> PowerSwitch:
+        return RedfishPower(bmc, unseal(around.authority, bmc.sealed, bmc.host))
+
     clock = around.clock
+    switcher = Switcher(database, writer, clock, switch, loop.acts)
     deliverer = Deliverer(
         database,
         writer,
@@ -101,7 +114,7 @@ def watching(
     )
     shown = {"the authority's certificate": around.authority.until, **certificates}
     health = Health(database, writer, clock, loop.me, figures, images, shown)
-    return Watching(figures, health, deliverer, Endings(database, loop.me), clock)
+    return Watching(figures, health, deliverer, switcher, Endings(database, loop.me), clock)
 
 
 def metrics(

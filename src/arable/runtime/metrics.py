@@ -53,6 +53,8 @@ class ControllerFigures:
     failures: int = 0
     row: int = 0
     told: str = ""  # what its last failure said
+    since: float | None = None  # by the monotonic clock, while a round is under way
+    about: str = ""  # what that round is about
 
 
 @dataclass(slots=True)
@@ -74,6 +76,14 @@ class MasterFigures:
 
 
 @dataclass(slots=True)
+class FarmFigures:
+    """Of the farms that this server acts for."""
+
+    held: int = 0
+    failing: int = 0  # their work fails, and is tried less and less often
+
+
+@dataclass(slots=True)
 class DeliveryFigures:
     """Of telling operators."""
 
@@ -89,6 +99,7 @@ class Figures:
     controllers: dict[str, ControllerFigures] = field(default_factory=dict)
     gateway: GatewayFigures = field(default_factory=GatewayFigures)
     master: MasterFigures = field(default_factory=MasterFigures)
+    farms: FarmFigures = field(default_factory=FarmFigures)
     deliveries: DeliveryFigures = field(default_factory=DeliveryFigures)
     lag: Tally = field(default_factory=lambda: Tally(SECONDS))  # how late the event loop comes
 

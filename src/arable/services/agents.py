@@ -10,7 +10,7 @@ import hmac
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,8 @@ from arable.domain.host import Host, HostState, JoinToken, measured
 from arable.domain.ids import HostId, PoolId
 from arable.domain.incarnation import is_later
 from arable.domain.manifest import HostReport, Inventory, ItemKind
-from arable.domain.pool import Pool
+from arable.domain.pool import NBD, Pool
+from arable.domain.segment import SegmentState
 from arable.domain.settings import (
     CPU_PERCENT,
     DISK_PERCENT,
@@ -42,7 +43,19 @@ from arable.runtime import tokens
 from arable.runtime.ca import DISKS_HOURS, HOST_HOURS, IdentityKind
 from arable.runtime.succession import is_genuine
 from arable.services.call import Surroundings
-from arable.store import events, hosts, incarnations, join_tokens, manifests, pods, pools, settings
+from arable.services.spread import Peer
+from arable.store import (
+    events,
+    hosts,
+    incarnations,
+    join_tokens,
+    leases,
+    manifests,
+    pods,
+    pools,
+    segments,
+    settings,
+)
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.wire.agent import VERSION, Change, Hello, Item, JoinIn, JoinOut, RenewIn
@@ -55,6 +68,8 @@ Greeting = tuple[HostId, Hello, int]
 Settle = Callable[[Tx, Sequence[HostReport], datetime], None]
 """Makes what hosts report what the cloud knows (`controllers/settle.py`; services know no controllers)."""
 
+THERE: Final = timedelta(seconds=20)
+"""How old the heartbeat of a server may be to which agents are sent: one that is not there costs them a try."""
 STRANGER: Final = "this host is not known here; it was removed, or never joined"
 REPLACED: Final = "a newer certificate of this host has taken this one's place; join anew"
 GIVEN_UP: Final = "a later database has taken the place of this one; go to its servers"
@@ -119,6 +134,7 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
             created_at=now,
         )
         pools.add(tx, pool)
+        _serve(tx, host, ask.inventory)
     if not join_tokens.use(tx, token.id, host.id, request_hash, now):
         raise Unauthenticated(_NO_ENTRY)
     _tell(tx, around, host, "host.joined", f"{host.name} joined the pod {pod.name}")
@@ -170,13 +186,17 @@ def greet(
         if refused is None
     }
     found = {host: there[host] for host in welcome}
+    hosts.measure_many(
+        tx, {host.id: measured(host, welcome[host.id].inventory) for host in found.values()}
+    )
     for host in found.values():
-        hosts.measure(tx, host.id, measured(host, welcome[host.id].inventory))
-        if host.state != HostState.UP:
-            _tell(tx, around, host, "host.up", f"{host.name} is up")
+        _serve(tx, host, welcome[host.id].inventory)
     _tell_of_others(tx, welcome)
     hosts.connected(tx, list(found), server, around.clock.now())
-    if any(host.state != HostState.UP for host in found.values()):
+    risen = [host for host in found.values() if host.state != HostState.UP]
+    if risen:
+        told = [_event(around, host, "host.up", f"{host.name} is up") for host in risen]
+        events.add_many(tx, told)
         nudge(tx, "machines")
     return answers
 
@@ -226,6 +246,7 @@ def report(
     if told:
         for host in hosts.some(tx, told, lock=True).values():
             hosts.measure(tx, host.id, measured(host, told[host.id]))
+            _serve(tx, host, told[host.id])
     acked: dict[HostId, int] = {}
     for report in reports:
         acked[report.host] = max(report.generation, acked.get(report.host, 0))
@@ -242,8 +263,12 @@ def heard(
 ) -> None:
     """What a gateway has to say of many hosts: heard, gone, and what they hold for good."""
     if alive:
-        for host in hosts.unheard(tx, alive, server):
-            _tell(tx, around, host, "host.up", f"{host.name} is heard again")
+        risen = hosts.unheard(tx, alive, server)
+        if risen:
+            told = [
+                _event(around, host, "host.up", f"{host.name} is heard again") for host in risen
+            ]
+            events.add_many(tx, told)
             nudge(tx, "machines")
         hosts.heard(tx, alive, server, around.clock.now())
     if left:
@@ -254,6 +279,20 @@ def heard(
 def report_seconds(tx: Tx) -> int:
     """How often hosts report: often enough not to be taken for silent."""
     return max(1, min(settings.get(tx, REPORT_SECONDS), settings.get(tx, HOST_SILENT_SECONDS) // 3))
+
+
+def peers(tx: Tx, around: Surroundings, me: str) -> list[Peer]:
+    """Other management servers that are there and take agents."""
+    now = leases.now(tx, around.clock.now())
+    having = hosts.by_server(tx)
+    return [
+        Peer(each.address, having.get(each.id, 0))
+        for each in segments.members(tx)
+        if each.id != me
+        and each.address
+        and each.state is SegmentState.READY
+        and now - each.heartbeat_at <= THERE
+    ]
 
 
 def changes(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change | None]:
@@ -297,9 +336,22 @@ def check_inventory(told: Inventory) -> None:
     for name, most in _MOST.items():
         if not 0 <= getattr(told, name) <= most:
             raise BadInput(f"not from 0 to {most}", field=f"inventory.{name}")
-    for name in ("hypervisor", "network", "storage", "version"):
+    for name in ("hypervisor", "network", "storage", "version", "shares", "peer_address"):
         if not _PLAIN.fullmatch(getattr(told, name)):
             raise BadInput("not one line of at most 255 characters", field=f"inventory.{name}")
+
+
+def _serve(tx: Tx, host: Host, told: Inventory) -> None:
+    """Whether its pool is shared, and where. One with disks in it stays what it is, and moves at most.
+
+    A host that runs machines keeps its pool to itself: its guests open disks there without asking for a lease.
+    """
+    pool = pools.of_host(tx, host.pool) if told.shares and host.pool else None
+    if pool is None or "compute" in host.roles or (pool.kind, pool.address) == (NBD, told.shares):
+        return
+    if pool.kind == NBD or not pools.has_volumes(tx, pool.id):
+        pools.serve(tx, pool.id, NBD, told.shares)
+        nudge(tx, "machines")
 
 
 def _anew(
@@ -371,6 +423,9 @@ def _refused(host: HostId, hello: Hello) -> CloudError | None:
     return None
 
 
+def _event(around: Surroundings, host: Host, kind: str, text: str) -> Event:
+    return Event(at=around.clock.now(), account=None, kind=kind, subject=host.id, text=text)
+
+
 def _tell(tx: Tx, around: Surroundings, host: Host, kind: str, text: str) -> None:
-    event = Event(at=around.clock.now(), account=None, kind=kind, subject=host.id, text=text)
-    events.add_many(tx, [event])
+    events.add_many(tx, [_event(around, host, kind, text)])

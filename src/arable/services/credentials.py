@@ -7,12 +7,14 @@ other servers follow within that second.
 
 import hashlib
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from arable.domain.access import Caller, Rank, Scope
 from arable.domain.errors import Unauthenticated
-from arable.domain.ids import AccountId, DomainId, KeyId, UserId
+from arable.domain.ids import AccountId, DomainId, KeyId, SessionId, UserId
 from arable.runtime import tokens
 from arable.runtime.clock import Clock
 from arable.store import credentials
@@ -24,9 +26,7 @@ TOPIC = "credentials"
 BELIEVED = 1.0
 _MOST = 10_000
 _USED_EVERY = timedelta(minutes=5)  # how exact `used_at` of a key is
-_REFUSED = (
-    "this credential does not count: it is unknown, has expired or was revoked; sign in again"
-)
+REFUSED = "this credential does not count: it is unknown, has expired or was revoked; sign in again"
 
 NOBODY = Caller(
     user=UserId(""),
@@ -69,28 +69,38 @@ class Credentials:
 
     def verify(self, token: str) -> Caller:
         """Who this is, as the store says now. Raises `Unauthenticated`, with one text for every reason."""
+        found = self.verify_many([token])[token]
+        if found is None:
+            raise Unauthenticated(REFUSED)
+        return found
+
+    def verify_many(self, asked: Sequence[str]) -> dict[str, Caller | None]:
+        """The same of many at once, by one look at the store; None for those that don't count."""
         with self._lock:
             epoch = self._epoch
         until = self.clock.monotonic() + BELIEVED
-        with self.database.read() as tx:
-            holder = self._holder(tx, token)
-        if holder is None or not tokens.matches(token, holder.secret_hash) or not holder.enabled:
-            raise Unauthenticated(_REFUSED)
+        holders = self._holders(asked)
         now = self.clock.now()
-        if holder.expires_at is not None and holder.expires_at <= now:
-            raise Unauthenticated(_REFUSED)
-        caller = _caller(holder)
-        with self._lock:
-            if epoch == self._epoch:  # nothing was revoked while we looked
-                if len(self._believed) >= _MOST:
-                    self._believed.clear()
-                self._believed[_mark(token)] = (caller, until)
-        if holder.scopes is not None and (
-            holder.used_at is None or holder.used_at < now - _USED_EVERY
-        ):
-            key = KeyId(holder.id)
-            self.writer.submit(lambda tx: credentials.used(tx, key, now))
-        return caller
+        found: dict[str, Caller | None] = dict.fromkeys(asked)
+        for token, holder in holders.items():
+            if not self._counts(token, holder, now):
+                continue
+            caller = found[token] = _caller(holder)
+            with self._lock:
+                if epoch == self._epoch:  # nothing was revoked while we looked
+                    if len(self._believed) >= _MOST:
+                        self._believed.clear()
+                    self._believed[_mark(token)] = (caller, until)
+        used = [
+            KeyId(holders[token].id)
+            for token, caller in found.items()
+            if caller is not None
+            and holders[token].scopes is not None
+            and _is_long_ago(holders[token].used_at, now)
+        ]
+        if used:
+            self.writer.submit(lambda tx: credentials.used(tx, used, now))
+        return found
 
     def forget(self) -> None:
         """Believe nothing any more."""
@@ -98,12 +108,35 @@ class Credentials:
             self._epoch += 1
             self._believed.clear()
 
-    def _holder(self, tx: Tx, token: str) -> credentials.Holder | None:
-        if token.startswith("ak_"):
-            return credentials.of_key(tx, tokens.api_key_id(token))
-        if token.startswith("as_"):
-            return credentials.of_session(tx, tokens.session_id(token))
-        raise Unauthenticated(_REFUSED)
+    def _holders(self, asked: Sequence[str]) -> dict[str, credentials.Holder]:
+        """By token: whose it says it is. Whether it is theirs is to be seen."""
+        keys: dict[str, KeyId] = {}
+        sessions: dict[str, SessionId] = {}
+        for token in asked:
+            with suppress(Unauthenticated):  # a text that is none of ours
+                if token.startswith("ak_"):
+                    keys[token] = tokens.api_key_id(token)
+                elif token.startswith("as_"):
+                    sessions[token] = tokens.session_id(token)
+        if not keys and not sessions:
+            return {}
+        with self.database.read() as tx:
+            there = credentials.of_keys(tx, set(keys.values()))
+            there |= credentials.of_sessions(tx, set(sessions.values()))
+        ids: dict[str, str] = {**keys, **sessions}
+        return {token: there[id_] for token, id_ in ids.items() if id_ in there}
+
+    @staticmethod
+    def _counts(token: str, holder: credentials.Holder, now: datetime) -> bool:
+        return (
+            tokens.matches(token, holder.secret_hash)
+            and holder.enabled
+            and (holder.expires_at is None or now < holder.expires_at)
+        )
+
+
+def _is_long_ago(used_at: datetime | None, now: datetime) -> bool:
+    return used_at is None or used_at < now - _USED_EVERY
 
 
 def _caller(holder: credentials.Holder) -> Caller:

@@ -15,6 +15,7 @@ from arable.domain.manifest import HostReport
 from arable.runtime.ca import FIRST_EPOCH
 from arable.services import agents
 from arable.services.call import Surroundings
+from arable.services.spread import Peer
 from arable.store import hosts
 from arable.store.database import Database, Tx
 from arable.store.hosts import Channelled
@@ -83,6 +84,11 @@ class Desk:
         """How often hosts should report. Blocks."""
         with self.database.read() as tx:
             return agents.report_seconds(tx)
+
+    def peers(self) -> list[Peer]:
+        """Other servers that take agents now. Blocks."""
+        with self.database.read() as tx:
+            return agents.peers(tx, self.around, self.server)
 
     def image_part(self, host: HostId, epoch: int, sha256: str) -> Path:
         """See `agents.image_part`. Blocks."""

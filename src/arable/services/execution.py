@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 from arable.domain.access import Caller
 from arable.domain.errors import (
@@ -29,7 +28,7 @@ from arable.domain.errors import (
 from arable.domain.failure import kind_of
 from arable.services.call import Asked, Call, Prelude, Surroundings
 from arable.store import audit, idempotency
-from arable.store.database import Database, Tx
+from arable.store.database import Database, Tx, lost_race
 from arable.store.writer import DryRun, Promise, Writer
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,6 @@ KEPT = timedelta(hours=24)
 """How long an answer is kept for repetition."""
 
 _NOTED = (Forbidden, NotFound, Conflict, LimitExceeded, Unauthenticated)
-_LOST_RACES = {"40001", "40P01"}  # PostgreSQL: could not serialise, deadlock
 
 BatchOf = Callable[[Tx, Sequence[Asked]], Sequence[Any]]
 
@@ -232,11 +230,6 @@ class Executor:
             target=target,
             outcome=outcome,
         )
-
-
-def lost_race(error: BaseException) -> bool:
-    """Whether the database gave this transaction up for another's sake: the same again will do."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST_RACES
 
 
 def _weight(order: Order) -> int:

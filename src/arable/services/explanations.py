@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arable.domain.access import Permission
+from arable.domain.host import HostState
 from arable.domain.ids import MachineId
 from arable.domain.machine import Machine, MachineState, MachineWish
+from arable.domain.manifest import ExportState
 from arable.domain.network import ApplianceState
 from arable.services.call import Call
 from arable.services.operations import discreet, shown, without_hosts
-from arable.store import machines, networks, nics, operations
+from arable.store import exports, hosts, machines, networks, nics, operations, volumes
 from arable.wire.machines import ExplainOut
 
 _S, _W = MachineState, MachineWish
@@ -30,7 +32,13 @@ def explain(call: Call, machine: MachineId) -> ExplainOut:
         name=found.name,
         state=found.state.value,  # type: ignore[arg-type]  # rows of gone machines are gone
         wish=found.wish.value,
-        says=[*_state(found, infra=infra), *_routers(call, found), *_thought(why)],
+        says=[
+            *_state(found, infra=infra),
+            *_lost(call, found, infra=infra),
+            *_right(call, found, infra=infra),
+            *_routers(call, found),
+            *_thought(why),
+        ],
         why=why,
         operation=operation if operation is None or infra else discreet(operation),
     )
@@ -55,6 +63,45 @@ def _state(machine: Machine, *, infra: bool) -> Iterator[str]:
             yield "stays off until somebody starts it"
         case _:
             return
+
+
+def _lost(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
+    """What is wrong with its host, and why it is or isn't started elsewhere."""
+    if machine.host is None:
+        return
+    state = hosts.get(call.tx, machine.host).state
+    if state is HostState.SILENT:
+        yield "its host is silent: the machine is left alone, and may well run"
+    if state is not HostState.DOWN:
+        return
+    yield "its host is lost"
+    disks = volumes.of_machines(call.tx, [machine.id]).get(machine.id, [])
+    local = any(not disk.shared for disk in disks)
+    if not machine.highly_available:
+        where = "its disks are there" if local else "it is not highly available"
+        yield f"it stays with its host, because {where}"
+    elif "lost" in machine.why and infra:
+        yield f"it can't be started elsewhere yet: {_plain(machine.why['lost'])}"
+    else:
+        yield "it is about to be started on another host"
+
+
+def _right(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
+    """How the right to run stands of one with shared disks, for those who may know of hosts."""
+    found = exports.some(call.tx, [machine.id]).get(machine.id) if infra else None
+    if found is None:
+        return
+    match found.state:
+        case ExportState.HELD:
+            yield f"{found.holder} has the right to run it (epoch {found.epoch})"
+        case ExportState.ENDING:
+            yield f"{found.holder} had the right to run it, and may until its time is over"
+        case ExportState.FREE:
+            yield "nobody has the right to run it now"
+        case ExportState.FAILED:
+            yield "nobody can have the right to run it now"
+    if found.told:
+        yield f"the host of its disks: {_plain(found.told)}"
 
 
 def _routers(call: Call, machine: Machine) -> Iterator[str]:

@@ -9,13 +9,14 @@ from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.host import DIMENSIONS, Host, HostState, JoinToken
 from arable.domain.ids import HostId, JoinTokenId, PodId, ZoneId, kind_of
+from arable.domain.pool import NBD
 from arable.domain.settings import JOIN_TOKEN_SECONDS
 from arable.runtime import tokens
-from arable.services import pods
+from arable.services import host_health, pods
 from arable.services.asks import check_expected
 from arable.services.call import Call
 from arable.services.pages import paged
-from arable.store import hosts, join_tokens, settings
+from arable.store import hosts, join_tokens, pools, settings
 from arable.store.hosts import HostFilter
 from arable.store.join_tokens import JoinTokenFilter
 from arable.store.nudges import nudge
@@ -23,6 +24,7 @@ from arable.wire.common import Page
 from arable.wire.hosts import (
     CapacityOfHost,
     HostChange,
+    HostDetailOut,
     HostOut,
     HostQuery,
     JoinTokenIn,
@@ -82,13 +84,13 @@ def page(call: Call, query: HostQuery) -> Page[HostOut]:
         maintenance=query.maintenance,
     )
     found = hosts.page(call.tx, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query, _out)
+    return paged(found, query, shown)
 
 
-def get(call: Call, host: HostId) -> HostOut:
-    """One host."""
+def get(call: Call, host: HostId) -> HostDetailOut:
+    """One host, and who sees it."""
     call.caller.needs(Permission.INFRA_READ)
-    return _out(hosts.get(call.tx, host))
+    return host_health.detail(call, shown(hosts.get(call.tx, host)))
 
 
 def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
@@ -101,6 +103,8 @@ def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
         if name in said:
             said[name] = tuple(sorted(set(said[name])))
     after = before.changed(**said)
+    if "compute" in after.roles and after.pool and pools.get(call.tx, after.pool).kind == NBD:
+        raise BadInput("a host whose disks are shared runs no machines", field="roles")
     for dimension in DIMENSIONS:
         reserved, limit = after.reserved(dimension), after.limit(dimension)
         if reserved > limit:
@@ -110,7 +114,13 @@ def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
             )
     hosts.change(call.tx, before, said)
     nudge(call.tx, "machines")  # some may wait for just this room
-    return _out(after)
+    return shown(after)
+
+
+def declare_down(call: Call, host: HostId) -> HostOut:
+    """An operator says that a silent one is down."""
+    host_health.declare_down(call, host)
+    return shown(hosts.get(call.tx, host))
 
 
 def delete(call: Call, host: HostId) -> None:
@@ -159,7 +169,8 @@ def _token_out(token: JoinToken) -> JoinTokenOut:
     )
 
 
-def _out(host: Host) -> HostOut:
+def shown(host: Host) -> HostOut:
+    """As the API shows it."""
     amounts = {
         dimension: CapacityOfHost(
             installed=getattr(host, dimension),
@@ -175,6 +186,8 @@ def _out(host: Host) -> HostOut:
         zone=host.zone,
         pod=host.pod,
         state=host.state.value,
+        told=host.told,
+        powered_off=host.powered_off,
         maintenance=host.maintenance,
         roles=host.roles,
         tags=host.tags,

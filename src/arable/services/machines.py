@@ -112,6 +112,12 @@ def resize(call: Call, machine: MachineId, ask: ResizeIn) -> MachineOut:
         memory_mib=offering.memory_mib - found.memory_mib,
     )
     before = offerings.get(call.tx, found.offering)
+    if offering.storage is not before.storage:
+        raise Conflict(
+            f"the disks of {found.name} are {before.storage}, those of {offering.name} {offering.storage};"
+            " disks stay where they are",
+            field="offering",
+        )
     required = {*found.placement.required} - {*before.tags} | {*offering.tags}
     changed = found.changed(
         call.around.clock.now(),
@@ -122,6 +128,7 @@ def resize(call: Call, machine: MachineId, ask: ResizeIn) -> MachineOut:
         network_kbps=offering.network_kbps,
         disk_iops=offering.disk_iops,
         disk_bytes_per_second=offering.disk_bytes_per_second,
+        highly_available=offering.highly_available,
         placement=replace(found.placement, required=tuple(sorted(required))),
     )
     machines.save(call.tx, changed)
@@ -197,6 +204,7 @@ def _shape(
         network_kbps=machine.network_kbps,
         disk_iops=machine.disk_iops,
         disk_bytes_per_second=machine.disk_bytes_per_second,
+        highly_available=machine.highly_available,
         image=machine.image,
         image_version=machine.image_version,
         tags=list(machine.placement.tags),

@@ -94,6 +94,7 @@ class Deployment:
             told = SeedAsk(plan.ask.ssh_keys, hashed, plan.ask.user_data)
             self.fresh.append(
                 Fresh(
+                    self.farm,
                     self._machine(id_, name),
                     BootRow(id_, plan.boot, json_text(seed(id_, name, told))),
                     self._ports(rows, id_, at, pools),
@@ -130,6 +131,7 @@ class Deployment:
                         volume.bytes_per_second,
                         volume.source,
                         at,
+                        volume.shared,
                     )
                 )
             rows.events.append(
@@ -172,6 +174,10 @@ class Deployment:
             generation=1,
             placement=plan.placement,
             why="{}",
+            epoch=0,
+            fenced=None,
+            highly_available=offering.highly_available,
+            recovery=None,
         )
 
     def _kept(self, row: MachineRow, host: Landed | None, at: int) -> NewMachine:
@@ -205,6 +211,7 @@ class Deployment:
             generation=generation,
             created_at=at,
             changed_at=at,
+            highly_available=row.highly_available,
         )
 
     def _disks(self, machine: MachineId) -> list[VolumeRow]:
@@ -223,6 +230,7 @@ class Deployment:
                 bytes_per_second=disk.bytes_per_second,
                 source=disk.source,
                 erasing=False,
+                shared=disk.shared,
             )
             for id_, disk in zip(ids, plan.every_disk, strict=True)
         ]

@@ -1,11 +1,13 @@
 """Offerings and disk offerings: operators make them, everybody may choose among the enabled ones."""
 
+from typing import Any
+
 import msgspec
 
 from arable.domain.access import Permission
-from arable.domain.errors import NotFound
+from arable.domain.errors import BadInput, NotFound
 from arable.domain.ids import DiskOfferingId, OfferingId
-from arable.domain.offering import DiskOffering, Offering
+from arable.domain.offering import DiskOffering, Offering, StorageKind
 from arable.services.asks import check_expected
 from arable.services.call import Call
 from arable.services.pages import paged
@@ -26,7 +28,12 @@ from arable.wire.offerings import (
 def create(call: Call, ask: OfferingIn) -> OfferingOut:
     """A new size of machines."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
-    said = msgspec.structs.asdict(ask) | {"tags": tuple(sorted(set(ask.tags)))}
+    if ask.highly_available and ask.storage != "shared":
+        raise BadInput(
+            "a machine with local disks can't leave its host: highly available takes `storage: shared`",
+            field="highly_available",
+        )
+    said = msgspec.structs.asdict(ask) | _own_types(ask)
     offering = Offering(
         id=OfferingId(call.around.ids.new("offering")),
         created_at=call.around.clock.now(),
@@ -74,7 +81,7 @@ def delete(call: Call, offering: OfferingId) -> None:
 def create_disk(call: Call, ask: DiskOfferingIn) -> DiskOfferingOut:
     """A new kind of further disks."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
-    said = msgspec.structs.asdict(ask) | {"tags": tuple(sorted(set(ask.tags)))}
+    said = msgspec.structs.asdict(ask) | _own_types(ask)
     offering = DiskOffering(
         id=DiskOfferingId(call.around.ids.new("diskoffering")),
         created_at=call.around.clock.now(),
@@ -121,6 +128,10 @@ def delete_disk(call: Call, offering: DiskOfferingId) -> None:
     offerings.remove_disk(call.tx, found)
 
 
+def _own_types(ask: OfferingIn | DiskOfferingIn) -> dict[str, Any]:
+    return {"tags": tuple(sorted(set(ask.tags))), "storage": StorageKind(ask.storage)}
+
+
 def _where(call: Call, query: OfferingQuery) -> OfferingFilter:
     """Only those who could enable a disabled one get to see it."""
     writes = Permission.CATALOGUE_WRITE in call.caller.permissions
@@ -144,6 +155,8 @@ def _out(offering: Offering) -> OfferingOut:
         disk_iops=offering.disk_iops,
         disk_bytes_per_second=offering.disk_bytes_per_second,
         tags=offering.tags,
+        storage=offering.storage.value,
+        highly_available=offering.highly_available,
         price_class=offering.price_class,
         enabled=offering.enabled,
         generation=offering.generation,
@@ -159,6 +172,7 @@ def _disk_out(offering: DiskOffering) -> DiskOfferingOut:
         iops=offering.iops,
         bytes_per_second=offering.bytes_per_second,
         tags=offering.tags,
+        storage=offering.storage.value,
         enabled=offering.enabled,
         generation=offering.generation,
         created_at=offering.created_at,

@@ -22,7 +22,7 @@ from arable.wire.operations import (
 )
 
 TYPE = "urn:arable:problem:"
-_HOSTS = ("hosts", "avoid")
+_HOSTS = ("hosts", "avoid", "lost")
 """Facts that name hosts: for those who may see them."""
 
 

@@ -18,7 +18,7 @@ from arable.domain.ids import AccountId
 from arable.domain.image import Image, ImageVersion
 from arable.domain.manifest import ImagePart
 from arable.domain.network import Network, NetworkState
-from arable.domain.offering import Offering
+from arable.domain.offering import Offering, StorageKind
 from arable.domain.seed import USER_DATA_BYTES, takes_password
 from arable.domain.zone import Zone
 from arable.services import passwords as passwords_
@@ -40,6 +40,7 @@ class DiskPlan:
     bytes_per_second: int
     tags: tuple[str, ...] = ()
     source: str | None = None  # an ImagePart, as JSON
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,12 @@ def plan(found: References, asked: Asked) -> Plan:
     version = found.version(image, ask.version)
     fitting.check_memory(image, offering)
     _check_user_data(ask)
-    disks = [_disk(found, disk, at) for at, disk in enumerate(ask.disks)]
+    disks = [_disk(found, offering, disk, at) for at, disk in enumerate(ask.disks)]
     root = _root(offering, version)
+    if offering.highly_available and root is None and not disks:
+        raise BadInput(
+            f"machines of {offering.name} are highly available, which takes a disk", field="disks"
+        )
     every_disk = disks if root is None else [root, *disks]
     return Plan(
         asked=asked,
@@ -159,7 +164,13 @@ def _root(offering: Offering, version: ImageVersion) -> DiskPlan | None:
     if not mib:
         return None
     source = None if version.disk is None else _part(version.disk)
-    return DiskPlan(mib, offering.disk_iops, offering.disk_bytes_per_second, source=source)
+    return DiskPlan(
+        mib,
+        offering.disk_iops,
+        offering.disk_bytes_per_second,
+        source=source,
+        shared=offering.storage is StorageKind.SHARED,
+    )
 
 
 # One text for all disks of a version.
@@ -168,14 +179,21 @@ def _part(part: ImagePart) -> str:
     return json_text(part)
 
 
-def _disk(found: References, ask: DiskIn, at: int) -> DiskPlan:
+def _disk(found: References, size: Offering, ask: DiskIn, at: int) -> DiskPlan:
     offering = found.disk_offering(ask.offering, f"disks.{at}.offering")
+    if offering.storage is not size.storage:
+        raise BadInput(
+            f"disks of {offering.name} are {offering.storage}, those of {size.name} {size.storage}:"
+            " all disks of a machine are of one kind",
+            field=f"disks.{at}.offering",
+        )
     if offering.mib and ask.mib not in (None, offering.mib):
         raise BadInput(f"disks of {offering.name} have {offering.mib} MiB", field=f"disks.{at}.mib")
     mib = offering.mib or ask.mib
     if not mib:
         raise BadInput(f"say how large: {offering.name} leaves it to you", field=f"disks.{at}.mib")
-    return DiskPlan(mib, offering.iops, offering.bytes_per_second, offering.tags)
+    shared = offering.storage is StorageKind.SHARED
+    return DiskPlan(mib, offering.iops, offering.bytes_per_second, offering.tags, shared=shared)
 
 
 def _nics(found: References, account: AccountId, zone: Zone, ask: DeployIn) -> list[NicPlan]:

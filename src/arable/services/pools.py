@@ -35,6 +35,7 @@ def _out(pool: Pool) -> PoolOut:
         kind=pool.kind,
         zone=pool.zone,
         host=pool.host,
+        address=pool.address,
         total_mib=pool.total_mib,
         used_mib=pool.used_mib,
         generation=pool.generation,

@@ -42,6 +42,7 @@ def _shape(call: Call, volume: Volume) -> VolumeOut:
         mib=volume.mib,
         iops=volume.iops,
         bytes_per_second=volume.bytes_per_second,
+        shared=volume.shared,
         placed=volume.pool is not None,
         pool=volume.pool if infra else None,
         erasing=volume.erasing,

@@ -10,7 +10,7 @@ from arable.domain.ids import AddressId, MachineId, NetworkId, RuleId
 from arable.runtime.entropy import Random
 from arable.services import addresses, deployments, networks, power, rules
 from arable.sim.cloud import Cloud
-from arable.sim.ground import IMAGE, OFFERING
+from arable.sim.ground import AVAILABLE, IMAGE, OFFERING, SHARED
 from arable.store import schema
 from arable.wire.addresses import AddressIn, AssociateIn
 from arable.wire.machines import DeployIn, DestroyIn, NicIn, RecoverIn, StopIn
@@ -20,12 +20,12 @@ from arable.wire.rules import ForwardIn
 Ask = Callable[[Cloud, Caller, Random], str]
 
 
-def _deploy(cloud: Cloud, caller: Caller, dice: Random) -> str:
+def _deploy(cloud: Cloud, caller: Caller, dice: Random, offering: str = OFFERING) -> str:
     network = _network(cloud, caller, dice) if dice.random() < 0.4 else None
     ask = DeployIn(
         name=f"m{dice.randrange(10**6)}",
         count=dice.choice((1, 1, 2, 3)),
-        offering=OFFERING,
+        offering=offering,
         image=IMAGE,
         networks=(NicIn(network=network),) if network else (),
     )
@@ -110,6 +110,14 @@ def _one(cloud: Cloud, caller: Caller, dice: Random, noun: str) -> str | None:
     return dice.choice(found) if found else None
 
 
+def _deploy_available(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    return _deploy(cloud, caller, dice, AVAILABLE)
+
+
+def _deploy_shared(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    return _deploy(cloud, caller, dice, SHARED)
+
+
 ASKS: tuple[tuple[str, Ask], ...] = (
     ("deploys", _deploy),
     ("deploys", _deploy),
@@ -128,3 +136,10 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("forwards a port", _forward),
     ("deletes a rule", _delete_rule),
 )
+
+SHARING: tuple[tuple[str, Ask], ...] = (
+    ("deploys highly available ones", _deploy_available),
+    ("deploys highly available ones", _deploy_available),
+    ("deploys movable ones", _deploy_shared),
+)
+"""Where there are shared disks."""

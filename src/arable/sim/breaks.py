@@ -166,17 +166,16 @@ def _done(cloud: Cloud, act: Act) -> None:
 
 
 def _ends(cloud: Cloud, end: Callable[[Cloud], bool]) -> None:
-    """Go on until all is as wished, and some time more, in which it must stay so."""
+    """Go on until all is as wished, and has been so for some time."""
+    row = 0
     for _ in range(_ROUNDS):
-        if _rests(cloud) and end(cloud):
-            break
-        _round(cloud)
-    for _ in range(_AGAIN):
+        row = row + 1 if _rests(cloud) and end(cloud) else 0
+        if row > _AGAIN:
+            return
         _round(cloud)
     with cloud.database.read() as tx:
         invariants.at_rest(tx, _hardware(cloud))
-    if not end(cloud):
-        raise Unending("all is at rest, and not as it was asked for")
+    raise Unending("all is at rest, and not as it was asked for")
 
 
 def _rests(cloud: Cloud) -> bool:

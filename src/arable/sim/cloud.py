@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ from arable.services import agents
 from arable.services.call import Asked, Call, Surroundings
 from arable.sim.direct import DirectWriter
 from arable.sim.ground import Ground, Room, lay_out
+from arable.sim.shared import SharedDisks
 from arable.sim.wire import Wire
 from arable.store import hosts as host_rows
 from arable.store import manifests, restore, schema
@@ -86,6 +88,21 @@ def member(writer: Writer, clock: Clock) -> SegmentManager:
     return SegmentManager(about, transact, clock, duty=master.step)
 
 
+def controllers(writer: Writer, clock: Clock, segment: SegmentManager, entropy: Entropy) -> Loop:
+    """What runs by itself at that server."""
+    loop = Loop(
+        writer,
+        clock,
+        segment.me,
+        segment.acting,
+        serving=segment.serving,
+        entropy=entropy.child("farms"),
+    )
+    segment.elected = loop.wake
+    segment.held = partial(loop.wake, held=True)
+    return loop
+
+
 @dataclass(slots=True)
 class SimNode:
     """A host: hardware and ledger outlive its agent, and its agent outlives connections."""
@@ -99,6 +116,11 @@ class SimNode:
     agent: Agent | None = None
     powered: bool = True
     frozen: bool = False
+
+    @property
+    def works(self) -> bool:
+        """Whether its agent does anything."""
+        return self.agent is not None and self.powered and not self.frozen
 
 
 @dataclass
@@ -114,6 +136,7 @@ class Cloud:
     writer: DirectWriter
     loop: Loop
     segment: SegmentManager
+    shared: SharedDisks
     boot: int = 1
 
     @classmethod
@@ -130,8 +153,8 @@ class Cloud:
         around = Surroundings(clock, entropy.child("services"), ids, NoFiles(), authority)
         writer = DirectWriter(database)
         segment = member(writer, clock)
-        loop = Loop(writer, clock, SERVER, segment.acting)
-        around = replace(around, land=Landing(loop.acts))
+        loop = controllers(writer, clock, segment, entropy)
+        around = replace(around, land=Landing(loop.holds))
         writer.committed = lambda nudges: loop.nudge(nudges.topics)
         shape = room or Room()
         nodes = {
@@ -146,9 +169,17 @@ class Cloud:
                 ),
                 Faults(),
             )
-            for host, pool in ground.hosts.items()
+            for host, pool in (
+                *ground.hosts.items(),
+                *((host, pool) for host, (pool, _address) in ground.storage.items()),
+            )
         }
-        return cls(database, clock, entropy, around, ground, nodes, writer, loop, segment)
+        shared = SharedDisks(clock, entropy.child("leases"), lambda host: nodes[host].works)
+        for host, (_pool, address) in ground.storage.items():
+            shared.add_share(host, address)
+        for host in ground.hosts if ground.storage else ():
+            shared.add_runner(host, nodes[host].hardware)
+        return cls(database, clock, entropy, around, ground, nodes, writer, loop, segment, shared)
 
     # --- what customers do
 
@@ -213,8 +244,8 @@ class Cloud:
             node.wire.drop()
         self.boot += 1
         self.segment = member(self.writer, self.clock)
-        self.loop = Loop(self.writer, self.clock, SERVER, self.segment.acting)
-        self.around = replace(self.around, land=Landing(self.loop.acts))
+        self.loop = controllers(self.writer, self.clock, self.segment, self.entropy)
+        self.around = replace(self.around, land=Landing(self.loop.holds))
         self.writer.committed = lambda nudges: self.loop.nudge(nudges.topics)
 
     def back_up(self) -> sqlite3.Connection:
@@ -240,6 +271,7 @@ class Cloud:
     def kill_agent(self, node: SimNode) -> None:
         """The agent's process dies; what runs on its host does not."""
         node.agent = None
+        self.shared.agent_dies(node.id)
         node.wire.drop()
 
     def cut(self, node: SimNode) -> None:
@@ -251,6 +283,7 @@ class Cloud:
         """Everything on the host is gone but its disks and its ledger."""
         self.kill_agent(node)
         node.hardware.lose_power()
+        self.shared.power_dies(node.id)
         node.powered = False
 
     def heal(self) -> None:
@@ -262,12 +295,19 @@ class Cloud:
             node.hardware.unroutable = ""
             for machine in list(node.hardware.guests):
                 node.hardware.disobey(machine, obeys=True)
+        for runner in self.shared.runners.values():
+            runner.cut = False
         self.writer.fails = lambda _where: False
+
+    def pass_time(self, span: timedelta) -> None:
+        """What goes by the clock alone happens."""
+        self.clock.wait(span)
+        self.shared.tick()
 
     def settle_down(self, rounds: int) -> None:
         """Let everybody move in turn until there has been enough time for everything."""
         for _ in range(rounds):
-            self.clock.wait(timedelta(seconds=2))
+            self.pass_time(timedelta(seconds=2))
             self.control()
             for node in self.nodes.values():
                 for _word in range(3):
@@ -277,26 +317,33 @@ class Cloud:
     # --- within
 
     def _start(self, node: SimNode) -> Agent:
-        network = SimNetwork(node.hardware, node.faults)
-        drivers = Drivers(
-            network=network,
-            hypervisor=SimHypervisor(node.hardware, node.faults),
-            appliances=SimAppliances(node.hardware, network, node.faults),
-            pools=(SimStorage(node.hardware, node.pool, node.faults),),
-        )
         hardware = node.hardware
+        drivers = self._drivers(node)
         inventory = Inventory(
             cpus=hardware.cpus,
             cpu_mhz=hardware.cpu_mhz,
             memory_mib=hardware.memory_mib,
             disk_mib=100_000,
             hypervisor="sim",
-            roles=("compute", "routing"),
+            roles=("storage",) if node.id in self.shared.shares else ("compute", "routing"),
         )
         node.agent = Agent(
             node.id, node.ledger, drivers, self.clock, self._fetch, inventory=lambda: inventory
         )
         return node.agent
+
+    def _drivers(self, node: SimNode) -> Drivers:
+        network = SimNetwork(node.hardware, node.faults)
+        if node.id in self.shared.shares:
+            pool = self.shared.pool(node.id, node.hardware, node.pool, node.faults)
+            return Drivers(network=network, pools=(pool,))
+        return Drivers(
+            network=network,
+            hypervisor=SimHypervisor(node.hardware, node.faults),
+            appliances=SimAppliances(node.hardware, network, node.faults),
+            pools=(SimStorage(node.hardware, node.pool, node.faults),),
+            leases=self.shared.keeper(node.id) if node.id in self.shared.runners else None,
+        )
 
     def _fetch(self, sha256: str) -> Iterable[bytes]:
         return [self.ground.files[sha256]]

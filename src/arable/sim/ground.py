@@ -10,14 +10,17 @@ from arable.domain.access import ROLES, Caller
 from arable.domain.host import HostState
 from arable.domain.ids import AccountId, DomainId, HostId, PoolId, UserId, ZoneId
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
+from arable.domain.pool import LOCAL, NBD
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Ids
+from arable.sim.shared import PORT
 from arable.store import incarnations, schema
 from arable.store.database import Tx
 
 KERNEL = b"\x7fELF simulated kernel"
 IMAGE = "tiny"
 OFFERING = "small"
+AVAILABLE, SHARED = "steady", "movable"  # offerings with shared disks, where there are any
 VLANS = range(100, 108)
 PUBLIC_VLAN = 900
 
@@ -34,6 +37,7 @@ class Room:
     host_disk_mib: int = 100_000
     machine_memory_mib: int = 256
     limits: int = -1  # machines of an account
+    storage: int = 0  # hosts in each pod that share their disks with the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Ground:
     """The names of what was laid out."""
 
     zone: ZoneId
-    hosts: dict[HostId, PoolId]
+    hosts: dict[HostId, PoolId]  # that run machines
+    storage: dict[HostId, tuple[PoolId, str]]  # and where their leases are asked for
     callers: tuple[Caller, ...]
     files: dict[str, bytes]
 
@@ -54,6 +59,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
     _add(tx, schema.zone, id=zone, name="zone-1", created_at=at)
     _add_all(tx, schema.vlan, [{"zone": zone, "tag": tag} for tag in VLANS])
     hosts: dict[HostId, PoolId] = {}
+    storage: dict[HostId, tuple[PoolId, str]] = {}
     for p in range(room.pods):
         pod = ids.new("pod")
         _add(
@@ -67,34 +73,29 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         )
         for h in range(room.hosts):
             host, pool = HostId(ids.new("host")), PoolId(ids.new("pool"))
-            _add(
+            roles = ["compute", "routing"]
+            _host(
                 tx,
-                schema.host,
+                room,
+                at,
                 id=host,
                 zone=zone,
                 pod=pod,
                 name=f"host-{p}-{h}",
-                state=HostState.UP,
-                roles=["compute", "routing"],
+                roles=roles,
                 pool=pool,
-                cpus=room.host_cpus,
-                cpu_mhz=room.host_mhz,
-                memory_mib=room.host_memory_mib,
-                disk_mib=room.host_disk_mib,
-                seen_at=at,
-                created_at=at,
             )
-            _add(
-                tx,
-                schema.pool,
-                id=pool,
-                zone=zone,
-                host=host,
-                name="local",
-                kind="local",
-                created_at=at,
-            )
+            _pool(tx, at, id=pool, zone=zone, host=host)
             hosts[host] = pool
+        for s in range(room.storage):
+            host, pool = HostId(ids.new("host")), PoolId(ids.new("pool"))
+            address = f"172.31.{p}.{200 + s}:{PORT}"
+            name = f"storage-{p}-{s}"
+            _host(
+                tx, room, at, id=host, zone=zone, pod=pod, name=name, roles=["storage"], pool=pool
+            )
+            _pool(tx, at, id=pool, zone=zone, host=host, kind=NBD, address=address)
+            storage[host] = (pool, address)
     _addresses(tx, zone, ids, at)
     part = ImagePart(
         role=PartRole.KERNEL,
@@ -126,6 +127,20 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         root_mib=1024,
         created_at=at,
     )
+    for name, available in ((AVAILABLE, True), (SHARED, False)) if storage else ():
+        _add(
+            tx,
+            schema.offering,
+            id=ids.new("offering"),
+            name=name,
+            cpus=1,
+            cpu_mhz=1000,
+            memory_mib=room.machine_memory_mib,
+            root_mib=1024,
+            storage="shared",
+            highly_available=available,
+            created_at=at,
+        )
     image = ids.new("image")
     _add(
         tx,
@@ -146,7 +161,26 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         bytes=part.bytes,
         created_at=at,
     )
-    return Ground(zone, hosts, callers, {part.sha256: KERNEL})
+    return Ground(zone, hosts, storage, callers, {part.sha256: KERNEL})
+
+
+def _host(tx: Tx, room: Room, at: Any, **columns: Any) -> None:
+    _add(
+        tx,
+        schema.host,
+        state=HostState.UP,
+        cpus=room.host_cpus,
+        cpu_mhz=room.host_mhz,
+        memory_mib=room.host_memory_mib,
+        disk_mib=room.host_disk_mib,
+        seen_at=at,
+        created_at=at,
+        **columns,
+    )
+
+
+def _pool(tx: Tx, at: Any, **columns: Any) -> None:
+    _add(tx, schema.pool, **({"name": "its own", "kind": LOCAL, "created_at": at} | columns))
 
 
 def _customer(tx: Tx, ids: Ids, root: DomainId, name: str, limit: int, at: Any) -> Caller:

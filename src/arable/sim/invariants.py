@@ -39,10 +39,7 @@ def at_rest(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
 def _runs_once(hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     """Rule 1."""
     running = Counter(
-        machine
-        for sim in hosts.values()
-        for machine, guest in sim.guests.items()
-        if guest.runs is not None
+        machine for sim in hosts.values() for machine, guest in sim.guests.items() if guest.awake
     )
     yield from (f"{machine} runs {n} times" for machine, n in running.items() if n > 1)
 
@@ -145,7 +142,7 @@ def as_wished(
         machine: host
         for host, sim in hosts.items()
         for machine, guest in sim.guests.items()
-        if guest.runs is not None
+        if guest.awake
     }
     for machine in (wanted.keys() | there.keys()) - set(strangers):
         if wanted.get(machine) != there.get(machine):

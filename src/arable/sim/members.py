@@ -1,6 +1,6 @@
 """Management servers under the dice: clocks that disagree, pauses, crashes, cut links, a store that is slow or away.
 
-The members are the real ones (`controllers/segment.py`, `controllers/master.py`) on the real statements over SQLite,
+The members are the real ones (`controllers/segment.py`, `master.py`, `farm_managers.py`) on the real statements over SQLite,
 whose transactions are serial as the model wants them; only the network, the clocks and the scheduler are made up
 (`sim/fibres.py`). Wherever a member waits for a transaction or an answer the others may move, so a process that is
 stopped between any two of its steps is nothing but a long wait. What must always be true is checked with every write
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Integer, insert
+from sqlalchemy import Integer, insert, select
 
 from arable.cluster.election import calm
 from arable.cluster.members import quorum
@@ -28,10 +28,11 @@ from arable.domain.ids import FarmId, SegmentId
 from arable.domain.segment import Cause, Load, Segment, SegmentState
 from arable.drivers.platform.sim import SimPlatform
 from arable.runtime.clock import VirtualClock
-from arable.runtime.entropy import Entropy
+from arable.runtime.entropy import Entropy, Random
+from arable.sim.farm_work import FarmWork
 from arable.sim.fibres import Fibre, Fibres
 from arable.sim.invariants import Broken
-from arable.store import elections, holdings, leases, schema, segments
+from arable.store import elections, holdings, leases, schema, segments, troubles
 from arable.store.database import Database, Tx
 from arable.wire.cluster import Pong
 
@@ -42,8 +43,10 @@ FALLS_WITHIN = 8.0
 """Until a master that nobody reaches is replaced, if it is not left in office for longer on purpose."""
 SETTLED_WITHIN = 30.0
 """Until all farms are held by live members that know it."""
+SERVED_WITHIN = 90.0
+"""Until all farms are worked for, those that were broken among them, which are tried less and less often."""
 _SLOWEST = 3.0  # seconds that a message takes at worst
-_TABLES = ("domain", "account", "zone", "farm", "machine", "lease", "segment", "suspicion", "election", "event", "setting")  # fmt: skip
+_TABLES = ("domain", "account", "zone", "farm", "farm_trouble", "machine", "lease", "segment", "suspicion", "election", "event", "setting")  # fmt: skip
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Server:
     fibres: dict[str, Fibre] = field(default_factory=dict)
     idle: set[str] = field(default_factory=set)  # threads that wait for their timer
     frozen_until: float = 0.0
-    farms: list[tuple[FarmId, int, int]] = field(default_factory=list)  # it knows of, with epochs
+    farms: list[tuple[FarmId, int]] = field(default_factory=list)  # it knew of, with its right then
 
     @property
     def process(self) -> str:
@@ -104,6 +107,7 @@ class Members:
         self.master_of: dict[int, tuple[str, int]] = {}  # who acts with an epoch, in which life
         self.farm_acts: dict[tuple[str, int], str] = {}
         self.missed_at: dict[tuple[str, str], float] = {}  # from, to: when a ping failed last
+        self.work = FarmWork(Entropy(f"{seed}/farms").random, self.clock.monotonic)
         self.platform = SimPlatform(lambda place: self._restart(self.servers[place.segment]))
         count = count or self.dice.choice((1, 2, 2, 3, 3, 3, 4, 5))
         names = [SegmentId(f"server-{letter}") for letter in "abcde"[:count]]
@@ -133,6 +137,8 @@ class Members:
         while self.clock.monotonic() < end:
             self.fibres.run(self.dice.expovariate(1.0))
             self._fault()
+            if self.work.dice.random() < 0.4:
+                self.tell(self._farm_fault())
 
     def _heal(self) -> None:
         self.calm, self.away = True, False
@@ -145,11 +151,29 @@ class Members:
         self.tell("healed")
         writes = len(self.accepted)
         self._until(lambda: len(self.accepted) > writes, ACTS_WITHIN, "no master acts")
-        self._until(self._settled, SETTLED_WITHIN, "farms are not served")
+        self._until(self._settled, SETTLED_WITHIN, "farms are not held")
+        self._until_served()
         self.fibres.run(3.0)  # frozen ones came back with old news
         epoch = self._row_epoch()
         self.fibres.run(4.0)
         self._demand(self._row_epoch() == epoch, "the master of a healed cluster changed")
+
+    def _until_served(self) -> None:
+        """All that are well at once, whatever is broken; those that are mended after a while."""
+        healed, well = self.clock.monotonic(), set(self._farms()) - self.work.broken
+        self._until(
+            lambda: all(self.work.done.get(each, -1.0) > healed for each in well - self._failing()),
+            SETTLED_WITHIN,
+            "broken farms keep others waiting",
+        )
+        self.work.broken.clear()
+        mended = self.clock.monotonic()
+
+        def served() -> bool:
+            with self.database.read() as tx:
+                return self.work.all_since(tx, mended)
+
+        self._until(served, SERVED_WITHIN, "farms are not served")
 
     def _one_link(self) -> None:
         """A broken link between two members, in one direction or both, throws nobody over."""
@@ -261,8 +285,21 @@ class Members:
                 self._act(server, manager, life)
                 self.fibres.wait(self.dice.uniform(0.4, 1.6))
 
+        def farming() -> None:
+            managers = self.work.managers(
+                server.name,
+                lambda work: self._transact(server, work, self.work.dice),
+                server.clock,
+                manager.serving,
+            )
+            while True:
+                for end in managers.begin(()):
+                    end()
+                self.fibres.wait(0.5)
+
         server.idle, server.farms = set(), []
-        for name, body in (("beat", beating), ("look", looking), ("act", acting)):
+        bodies = {"beat": beating, "look": looking, "act": acting, "farms": farming}
+        for name, body in bodies.items():
             server.fibres[name] = self.fibres.start(server.process, body)
 
     def _rest(self, server: Server, name: str, due: float) -> None:
@@ -313,8 +350,8 @@ class Members:
                 return
             if not server.farms or self._chance(0.3):  # else it goes by what it read before
                 mine = manager._epoch  # noqa: SLF001 - its right to act
-                held = self._transact(server, lambda tx: holdings.held(tx, server.name))
-                server.farms = [(farm, epoch, mine) for farm, epoch in sorted(held.items())]
+                held = self._transact(server, lambda tx: _held(tx, server.name))
+                server.farms = [(farm, mine) for farm in held]
             if server.farms:
                 write = partial(self._farms_write, server, *self.dice.choice(server.farms))
                 self._transact(server, write)
@@ -333,30 +370,35 @@ class Members:
         self._demand(owner == (server.name, life), f"epoch {epoch} is {owner}'s, not {server.name}'s")  # fmt: skip
         self.accepted.append((epoch, server.name))
 
-    def _farms_write(self, server: Server, farm: FarmId, epoch: int, mine: int, tx: Tx) -> None:
+    def _farms_write(self, server: Server, farm: FarmId, mine: int, tx: Tx) -> None:
         segments.demand(tx, server.name, mine)
-        holdings.demand(tx, farm, server.name, epoch)
-        told = f"{server.name} wrote {farm} with epochs {mine} and {epoch}"
+        if not holdings.hold(tx, server.name, [farm]):
+            raise Conflict(f"{farm} is not held any more")
         (member,) = (each for each in segments.members(tx) if each.id == server.name)
+        held = _held(tx, server.name)
+        told = f"{server.name} wrote {farm} with epochs {mine} and {held.get(farm)}"
         self._demand(member.epoch == mine, f"{told}, but may not act")
-        self._demand(holdings.held(tx, server.name).get(farm) == epoch, f"{told}, but has lost it")
-        owner = self.farm_acts.setdefault((farm, epoch), server.name)
+        self._demand(farm in held, f"{told}, but has lost it")
+        owner = self.farm_acts.setdefault((farm, held[farm]), server.name)
         self._demand(owner == server.name, f"{told}, and so did {owner}")
 
     # --- the store and the network
 
-    def _transact(self, server: Server, work: Callable[[Tx], Any]) -> Any:
-        self.fibres.wait(self._delay(0.02))
+    def _transact(
+        self, server: Server, work: Callable[[Tx], Any], dice: Random | None = None
+    ) -> Any:
+        dice = dice or self.dice
+        self.fibres.wait(self._delay(0.02, dice))
         if self.away or (server.name, "store") in self.cut:
-            self.fibres.wait(self.dice.choice((0.01, 0.1, 1.0)))
+            self.fibres.wait(dice.choice((0.01, 0.1, 1.0)))
             raise Unavailable("the store does not answer")
         with self.database.write() as tx:
             before = _row(tx)
             done = work(tx)
             if _row(tx) != before:
                 self._look_at_election(tx, before)
-        self.fibres.wait(self._delay(0.02))
-        if ("store", server.name) in self.cut or (not self.calm and self._chance(0.01)):
+        self.fibres.wait(self._delay(0.02, dice))
+        if ("store", server.name) in self.cut or (not self.calm and dice.random() < 0.01):
             raise Unavailable("the store's answer was lost")
         return done
 
@@ -418,11 +460,12 @@ class Members:
     def _lost(self) -> bool:
         return not self.calm and self._chance(0.03)
 
-    def _delay(self, usual: float) -> float:
+    def _delay(self, usual: float, dice: Random | None = None) -> float:
         """Mostly short; in bad times now and then longer than a deadline."""
-        if not self.calm and self._chance(0.02):
-            return self.dice.uniform(0.1, _SLOWEST)
-        return self.dice.uniform(0.0, usual)
+        dice = dice or self.dice
+        if not self.calm and dice.random() < 0.02:
+            return dice.uniform(0.1, _SLOWEST)
+        return dice.uniform(0.0, usual)
 
     # --- within
 
@@ -454,6 +497,25 @@ class Members:
     def _master(self) -> SegmentId:
         with self.database.read() as tx:
             return elections.mastership(tx).holder
+
+    def _farm_fault(self) -> str:
+        """A farm's work begins to fail, or ceases to; or it is moved, as for balance."""
+        farm = self.work.dice.choice(self._farms())
+        if self.work.dice.random() < 0.5:
+            return self.work.break_or_mend(farm)
+        with self.database.write() as tx:
+            held = {each.farm: each.holder for each in holdings.every(tx)}
+            to = self.work.dice.choice(list(self.servers))
+            holdings.give(tx, [(farm, held[farm], to)])
+        return f"{farm} goes from {held[farm]} to {to}"
+
+    def _farms(self) -> list[FarmId]:
+        with self.database.read() as tx:
+            return [each.farm for each in holdings.every(tx)]
+
+    def _failing(self) -> set[FarmId]:
+        with self.database.read() as tx:
+            return {each.farm for each in troubles.every(tx, 100)}
 
     def _settled(self) -> bool:
         with self.database.read() as tx:
@@ -506,6 +568,13 @@ def _some(column: Any, at: datetime) -> Any:
     if column.name.endswith("_at"):
         return at
     return 0 if isinstance(column.type, Integer) else "a"
+
+
+def _held(tx: Tx, holder: SegmentId) -> dict[FarmId, int]:
+    """The farms that it knows it holds, with their epochs."""
+    farm = schema.farm.c
+    query = select(farm.id, farm.epoch).where(farm.holder == holder, farm.confirmed == farm.epoch)
+    return {FarmId(id_): epoch for id_, epoch in tx.execute(query.order_by(farm.id))}
 
 
 def _row(tx: Tx) -> int:

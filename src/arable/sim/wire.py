@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from arable.wire.agent import (
     Change,
     Hello,
-    OpenConsole,
     Report,
+    ToAgent,
     Welcome,
     encode,
     from_agent,
@@ -45,7 +45,7 @@ class Wire:
         """The next word that reached the server."""
         return from_agent(self.up.popleft()) if self.up else None
 
-    def told(self) -> Welcome | Change | OpenConsole | None:
+    def told(self) -> ToAgent | None:
         """The next word that reached the agent."""
         return from_server(self.down.popleft()) if self.down else None
 

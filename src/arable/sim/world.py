@@ -5,7 +5,7 @@ operation ends and nothing is left over. The seed is the bug report.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from arable.domain.access import Caller
 from arable.domain.errors import CloudError
 from arable.domain.settings import APPLIANCE_IDLE_SECONDS, EXPUNGE_SECONDS
 from arable.sim import invariants
-from arable.sim.asks import ASKS
+from arable.sim.asks import ASKS, Ask
 from arable.sim.cloud import Cloud, SimNode
 from arable.sim.ground import Room
 from arable.store import settings
@@ -35,11 +35,14 @@ _ROUNDS, _ROUND = 10, 40  # 40 rounds are 80 seconds
 class World:
     """One seed."""
 
-    def __init__(self, seed: str) -> None:
+    asks: Sequence[tuple[str, Ask]] = ASKS
+
+    def __init__(self, seed: str, room: Room | None = None) -> None:
         self.seed = seed
         self.trace: deque[str] = deque(maxlen=60)
         self._folder = TemporaryDirectory(prefix="arable-world-")
-        self.cloud = Cloud.build(seed, Path(self._folder.name), ROOMS[hash_of(seed) % len(ROOMS)])
+        room = room or ROOMS[hash_of(seed) % len(ROOMS)]
+        self.cloud = Cloud.build(seed, Path(self._folder.name), room)
         self.dice = self.cloud.entropy.child("schedule").random
         with self.cloud.database.write() as tx:
             settings.put(tx, {EXPUNGE_SECONDS.name: 60, APPLIANCE_IDLE_SECONDS.name: 30})
@@ -63,7 +66,7 @@ class World:
         try:
             for _ in range(steps):
                 self._step()
-            self.cloud.heal()
+            self._heal()
             self.trace.append("healed")
             self._rest()
         except Exception as error:
@@ -72,6 +75,9 @@ class World:
         finally:
             self.cloud.database.close()
             self._folder.cleanup()
+
+    def _heal(self) -> None:
+        self.cloud.heal()
 
     def _rest(self) -> None:
         """Everybody has time until all is as wished, and some more, in which it must stay so."""
@@ -89,7 +95,7 @@ class World:
             invariants.at_rest(tx, self._hardware())
 
     def _step(self) -> None:
-        self.cloud.clock.wait(timedelta(milliseconds=self.dice.randint(0, 3000)))
+        self.cloud.pass_time(timedelta(milliseconds=self.dice.randint(0, 3000)))
         weights = [weight for weight, _move in self._moves]
         (chosen,) = self.dice.choices([move for _weight, move in self._moves], weights)
         with suppress(CloudError):
@@ -124,7 +130,7 @@ class World:
 
     def _ask(self) -> str:
         caller: Caller = self.dice.choice(self.cloud.ground.callers)
-        name, ask = self.dice.choice(ASKS)
+        name, ask = self.dice.choice(self.asks)
         try:
             about = ask(self.cloud, caller, self.dice)
         except CloudError as error:
@@ -169,7 +175,9 @@ class World:
         return f"the agent of {node.id} is killed"
 
     def _power(self) -> str:
-        node = self._node()
+        return self._power_of(self._node())
+
+    def _power_of(self, node: SimNode) -> str:
         if node.powered:
             self.cloud.power_off(node)
             return f"{node.id} loses power"

@@ -109,6 +109,28 @@ def silent_hosts(tx: Tx) -> list[tuple[str, str, datetime | None]]:
     return [(row[0], row[1], row[2]) for row in tx.execute(query)]
 
 
+def hosts_down(tx: Tx) -> list[tuple[str, str, str]]:
+    """Id, name, and why; in maintenance a host may be down."""
+    h = t.host.c
+    query = select(h.id, h.name, h.told).where(h.state == HostState.DOWN, ~h.maintenance)
+    return [(row[0], row[1], row[2]) for row in tx.execute(query)]
+
+
+def held_back(tx: Tx) -> list[tuple[str, str, list[str]]]:
+    """Pods with hosts that were lost together with most others: id, name, and the hosts' names."""
+    h, p = t.host.c, t.pod.c
+    query = (
+        select(p.id, p.name, h.name)
+        .join(t.host, h.pod == p.id)
+        .where(h.held_back, h.state == HostState.SILENT)
+        .order_by(h.id)
+    )
+    pods: dict[str, tuple[str, list[str]]] = {}
+    for pod, name, host in tx.execute(query):
+        pods.setdefault(pod, (name, []))[1].append(host)
+    return [(pod, name, hosts) for pod, (name, hosts) in pods.items()]
+
+
 def reserved_percents(tx: Tx) -> list[tuple[ZoneId, str, dict[str, int]]]:
     """Of each zone with hosts: id, name, and how much of each dimension is reserved, in percent of what can be."""
     h = t.host.c

@@ -8,11 +8,12 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Select, func, select, text, type_coerce, update
+from sqlalchemy import Select, bindparam, func, select, text, type_coerce, update
 from sqlalchemy.types import Text
 
 from arable.domain.ids import (
     AccountId,
+    FarmId,
     HostId,
     MachineId,
     NetworkId,
@@ -61,6 +62,10 @@ class MachineRow(NamedTuple):
     generation: int
     placement: str
     why: str
+    epoch: int
+    fenced: HostId | None
+    highly_available: bool
+    recovery: OperationId | None
 
 
 class BootRow(NamedTuple):
@@ -94,7 +99,7 @@ class NicRow(NamedTuple):
 
 
 class VolumeRow(NamedTuple):
-    """A volume, and the host that its pool is local to."""
+    """A volume, and the host of its pool. `address` is where leases are asked for, if its pool is shared."""
 
     id: VolumeId
     machine: MachineId | None
@@ -105,11 +110,14 @@ class VolumeRow(NamedTuple):
     bytes_per_second: int
     source: str | None
     erasing: bool
+    shared: bool = False
+    address: str | None = None
 
 
 class Fresh(NamedTuple):
     """A machine that is about to be kept, with all that a host has to be told of it."""
 
+    farm: FarmId
     machine: MachineRow
     boot: BootRow
     nics: list[NicRow]
@@ -121,6 +129,14 @@ class Fresh(NamedTuple):
 _WANTS = text("machine.attention")
 _MACHINE = raw(schema.machine, MachineRow._fields)
 _machines = Lookup(lambda among: _MACHINE.where(among(_m.id)).order_by(_m.id).with_for_update())
+_wanting = Lookup(
+    lambda among: (
+        _MACHINE.where(_WANTS, among(_m.farm))
+        .order_by(_m.id)
+        .limit(bindparam("limit"))
+        .with_for_update()
+    )
+)
 _boots = Lookup(
     lambda among: raw(schema.machine_boot, BootRow._fields).where(
         among(schema.machine_boot.c.machine)
@@ -128,8 +144,10 @@ _boots = Lookup(
 )
 
 
-def machines(tx: Tx, limit: int) -> list[MachineRow]:
-    """Machines that want attention, oldest first, locked."""
+def machines(tx: Tx, limit: int, farms: Iterable[FarmId] | None = None) -> list[MachineRow]:
+    """Machines that want attention, of these farms or of all, oldest first, locked."""
+    if farms is not None:
+        return _rows(MachineRow, _wanting.rows(tx, farms, limit=limit))
     query = _MACHINE.where(_WANTS).order_by(_m.id).limit(limit).with_for_update()
     return _rows(MachineRow, tx.execute(query).all())
 
@@ -172,24 +190,27 @@ def nics(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[NicRow]]:
     return _grouped(_rows(NicRow, _nics.rows(tx, of)))
 
 
-def _volumes_among(among: Among) -> Select[Any]:
+def select_volumes() -> Select[Any]:
+    """`VolumeRow`s of volumes and, if they are on one, their pool."""
     volume, pool = schema.volume.c, schema.pool.c
-    return (
-        select(
-            volume.id,
-            volume.machine,
-            volume.pool,
-            pool.host,
-            volume.mib,
-            volume.iops,
-            volume.bytes_per_second,
-            type_coerce(volume.source, Text),
-            volume.erasing,
-        )
-        .select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
-        .where(among(volume.machine))
-        .order_by(volume.machine, volume.position)
-    )
+    return select(
+        volume.id,
+        volume.machine,
+        volume.pool,
+        pool.host,
+        volume.mib,
+        volume.iops,
+        volume.bytes_per_second,
+        type_coerce(volume.source, Text),
+        volume.erasing,
+        volume.shared,
+        pool.address,
+    ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
+
+
+def _volumes_among(among: Among) -> Select[Any]:
+    volume = schema.volume.c
+    return select_volumes().where(among(volume.machine)).order_by(volume.machine, volume.position)
 
 
 _volumes = Lookup(_volumes_among)
@@ -232,6 +253,16 @@ def change_machines(tx: Tx, columns: Sequence[str], rows: Sequence[dict[str, Any
 _ARRIVED = ("state", "ran", "tries", "operation", "why", "generation", "changed_at")
 
 
+def running_already(tx: Tx, ids: Iterable[MachineId]) -> frozenset[MachineId]:
+    """Those of these machines that are known to run, and of which nobody waits for anything. Not locked."""
+    return frozenset(row[0] for row in _already.rows(tx, ids))
+
+
+_already = Lookup(
+    lambda among: select(_m.id).where(among(_m.id), _m.state == "running", _m.operation.is_(None))
+)
+
+
 def note_running(tx: Tx, rows: Sequence[tuple[Any, ...]]) -> None:
     """What becomes of most machines, by a statement that touches no column of an index: its columns, then the id."""
     change_rows(tx, schema.machine, _ARRIVED, rows)
@@ -261,14 +292,18 @@ def wake_machines(tx: Tx, network: NetworkId) -> None:
     )
 
 
-def destroyed_before(tx: Tx, at: datetime, limit: int) -> list[MachineId]:
-    """Machines whose time to be recovered is over."""
+def destroyed_before(
+    tx: Tx, at: datetime, limit: int, farms: Iterable[FarmId] | None = None
+) -> list[MachineId]:
+    """Machines, of these farms or of all, whose time to be recovered is over."""
     query = (
         select(_m.id)
         .where(_m.destroyed_at.is_not(None), _m.destroyed_at < at, _m.state == "destroyed")
         .order_by(_m.destroyed_at)
         .limit(limit)
     )
+    if farms is not None:
+        query = query.where(among(tx, _m.farm, farms))
     return list(tx.scalars(query))
 
 
@@ -280,6 +315,7 @@ def remove_machines(tx: Tx, ids: Sequence[MachineId]) -> None:
     tx.execute(nic.delete().where(among(tx, nic.c.machine, ids)))
     tx.execute(volume.delete().where(among(tx, volume.c.machine, ids)))
     tx.execute(member.delete().where(among(tx, member.c.machine, ids)))
+    tx.execute(schema.export.delete().where(among(tx, schema.export.c.machine, ids)))
     usage = schema.machine_usage
     tx.execute(usage.delete().where(among(tx, usage.c.machine, ids)))
     boot = schema.machine_boot

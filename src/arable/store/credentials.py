@@ -1,16 +1,17 @@
-"""Who a token belongs to and what its holder may do: one query for each kind of token, asked at most once a second."""
+"""Who a token belongs to and what its holder may do: one query for all tokens of a kind, asked at most once a second."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, select, update
+from sqlalchemy import Select, Table, select, update
 
 from arable.domain.access import Permission, Rank
 from arable.domain.ids import AccountId, DomainId, KeyId, SessionId, UserId
 from arable.store import schema as t
 from arable.store.database import Tx
+from arable.store.many import among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +34,26 @@ class Holder:
     enabled: bool
 
 
-def of_key(tx: Tx, key: KeyId) -> Holder | None:
-    """The holder of an API key."""
-    row = _one(tx, t.api_key, t.api_key.c.id == key, t.api_key.c.scopes, t.api_key.c.used_at)
-    return None if row is None else _holder(row, permissions_of(row["scopes"]), row["used_at"])
+def of_keys(tx: Tx, keys: Collection[KeyId]) -> dict[str, Holder]:
+    """The holders of API keys, of those that are there."""
+    if not keys:
+        return {}
+    query = _with_holders(t.api_key, t.api_key.c.scopes, t.api_key.c.used_at)
+    rows = tx.execute(query.where(among(tx, t.api_key.c.id, keys))).mappings()
+    return {row["id"]: _holder(row, permissions_of(row["scopes"]), row["used_at"]) for row in rows}
 
 
-def of_session(tx: Tx, session: SessionId) -> Holder | None:
-    """The holder of a session."""
-    row = _one(tx, t.session, t.session.c.id == session)
-    return None if row is None else _holder(row, None, None)
+def of_sessions(tx: Tx, sessions: Collection[SessionId]) -> dict[str, Holder]:
+    """The holders of sessions, of those that are there."""
+    if not sessions:
+        return {}
+    rows = tx.execute(_with_holders(t.session).where(among(tx, t.session.c.id, sessions)))
+    return {row["id"]: _holder(row, None, None) for row in rows.mappings()}
 
 
-def used(tx: Tx, key: KeyId, at: datetime) -> None:
-    """The key was used."""
-    tx.execute(update(t.api_key).where(t.api_key.c.id == key).values(used_at=at))
+def used(tx: Tx, keys: Collection[KeyId], at: datetime) -> None:
+    """These keys were used."""
+    tx.execute(update(t.api_key).where(among(tx, t.api_key.c.id, keys)).values(used_at=at))
 
 
 def permissions_of(names: Any) -> frozenset[Permission]:
@@ -56,10 +62,8 @@ def permissions_of(names: Any) -> frozenset[Permission]:
     return frozenset(each for each in known if each in set(names))
 
 
-def _one(
-    tx: Tx, table: Table, condition: ColumnElement[bool], *more: Any
-) -> Mapping[Any, Any] | None:
-    query: Select[Any] = (
+def _with_holders(table: Table, *more: Any) -> Select[Any]:
+    return (
         select(
             table.c.id,
             table.c.secret_hash,
@@ -80,9 +84,7 @@ def _one(
         .join(t.role, t.user.c.role == t.role.c.name)
         .join(t.account, t.user.c.account == t.account.c.id)
         .join(t.domain, t.account.c.domain == t.domain.c.id)
-        .where(condition)
     )
-    return tx.execute(query).mappings().first()
 
 
 def _holder(

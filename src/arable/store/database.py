@@ -72,6 +72,14 @@ class Database:
         self.engine.dispose()
 
 
+_LOST_RACES = {"40001", "40P01"}  # SQLSTATE: could not serialise, deadlock
+
+
+def lost_race(error: BaseException) -> bool:
+    """Whether the database gave this transaction up for another's sake: the same again will do."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST_RACES
+
+
 _READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 
 

@@ -14,6 +14,19 @@ from arable.store.database import Tx
 _ONE = "hosts"
 
 
+LATELY = timedelta(seconds=15)
+"""Whoever notes does so more often than this."""
+
+
+def steady(tx: Tx, at: datetime, span: timedelta) -> bool:
+    """Whether hosts could be heard for all of that time, up to now: who is not heard by then does not come by itself."""
+    row = t.hearing.c
+    query = select(row.name).where(
+        row.name == _ONE, row.last >= at - LATELY, row.since <= at - span
+    )
+    return tx.execute(query).first() is not None
+
+
 def note(tx: Tx, at: datetime, longest: timedelta) -> datetime:
     """Hosts can be heard at `at`; since when, with no break longer than `longest`."""
     row = t.hearing.c

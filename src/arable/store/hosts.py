@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, update
 
 from arable.domain.errors import Conflict
 from arable.domain.host import Host, HostState
 from arable.domain.ids import HostId, PodId, ZoneId
+from arable.domain.manifest import ItemKind
 from arable.store import kept, pools
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -21,6 +22,13 @@ from arable.store.many import among
 from arable.store.nudges import nudge_hosts
 
 WHAT = "host"
+_HEARD: dict[str, Any] = {
+    "state": HostState.UP,
+    "told": "",
+    "held_back": False,
+    "powered_off": False,  # somebody switched it on
+    "excused_until": None,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,17 @@ def measure(tx: Tx, host: HostId, columns: Mapping[str, Any]) -> None:
         tx.execute(update(t.host).where(t.host.c.id == host).values(**columns))
 
 
+def measure_many(tx: Tx, told: Mapping[HostId, Mapping[str, Any]]) -> None:
+    """The same for many: few have anything new to tell, but all of them when they are heard first."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for host, columns in told.items():
+        if columns:
+            alike.setdefault(tuple(sorted(columns)), []).append({"of_host": host, **columns})
+    one = update(t.host).where(t.host.c.id == bindparam("of_host"))
+    for rows in alike.values():
+        tx.execute(one, rows)
+
+
 def next_epoch(tx: Tx, host: Host) -> Host:
     """The (locked) host is let in anew: certificates that it was given before are worth nothing from now on."""
     after = replace(host, epoch=host.epoch + 1)
@@ -112,7 +131,7 @@ def connected(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> N
     tx.execute(
         update(t.host)
         .where(among(tx, t.host.c.id, hosts))
-        .values(state=HostState.UP, server=server, seen_at=at)
+        .values(**_HEARD, server=server, seen_at=at)
     )
 
 
@@ -133,7 +152,7 @@ def heard(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> None:
         .where(among(tx, row.id, hosts), row.server == server)
         .with_for_update(skip_locked=True)
     )
-    tx.execute(update(t.host).where(row.id.in_(free)).values(state=HostState.UP, seen_at=at))
+    tx.execute(update(t.host).where(row.id.in_(free)).values(**_HEARD, seen_at=at))
 
 
 def left(tx: Tx, hosts: Collection[HostId], server: str) -> None:
@@ -160,6 +179,13 @@ def channels(tx: Tx, hosts: Collection[HostId]) -> dict[HostId, Channelled]:
     return {host: Channelled(*rest) for host, *rest in found}
 
 
+def by_server(tx: Tx) -> dict[str, int]:
+    """How many hosts have their channel at which server."""
+    row = t.host.c
+    query = select(row.server, func.count()).where(row.server != "").group_by(row.server)
+    return {row[0]: row[1] for row in tx.execute(query)}
+
+
 def remove(tx: Tx, host: Host) -> None:
     """Remove a host (locked by the caller) with its pool; refused while anything is or may be there."""
     for busy, what in (
@@ -168,7 +194,12 @@ def remove(tx: Tx, host: Host) -> None:
         (_any(tx, t.network.c.appliance_host == host.id), "a routing appliance runs there"),
         (host.pool is not None and pools.has_volumes(tx, host.pool), "volumes are kept there"),
         (
-            _any(tx, t.manifest_item.c.host == host.id, t.manifest_item.c.body.is_not(None)),
+            _any(
+                tx,
+                t.manifest_item.c.host == host.id,
+                t.manifest_item.c.body.is_not(None),
+                t.manifest_item.c.kind != ItemKind.PEER,
+            ),
             "something is still wished for there",
         ),
         (

@@ -51,14 +51,14 @@ _FIXED = ("id", "account", "farm", "zone", "image", "image_version", "created_at
 _CHANGING = (
     *("name", "state", "wish", "host", "attention", "offering"),
     *("cpus", "cpu_mhz", "memory_mib", "disk_mib"),
-    *("network_kbps", "disk_iops", "disk_bytes_per_second"),
+    *("network_kbps", "disk_iops", "disk_bytes_per_second", "highly_available"),
     *("placement", "boots", "force", "tries", "operation", "why"),
     *("destroyed_at", "generation", "changed_at"),
 )
 _COLUMNS = (*_FIXED, *_CHANGING, "ran")
 _SIZES = attrgetter(
     *("offering", "cpus", "cpu_mhz", "memory_mib", "disk_mib"),
-    *("network_kbps", "disk_iops", "disk_bytes_per_second"),
+    *("network_kbps", "disk_iops", "disk_bytes_per_second", "highly_available"),
 )
 _placement = msgspec.json.Decoder(Placement).decode
 _why = msgspec.json.Decoder(dict[str, Any]).decode
@@ -206,6 +206,7 @@ class NewMachine(NamedTuple):
     generation: int
     created_at: int
     changed_at: int
+    highly_available: bool = False
 
 
 def add_many(tx: Tx, machines: Sequence[NewMachine], boots: Sequence[BootRow]) -> None:

@@ -104,6 +104,13 @@ def memberships(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, list[M
     return found
 
 
+def hold_groups(tx: Tx, groups: Iterable[str]) -> None:
+    """Place their members alone: those of one group may be in farms that different servers act for."""
+    group = schema.placement_group.c
+    query = select(group.id).where(among(tx, group.id, groups)).order_by(group.id)
+    tx.execute(query.with_for_update(key_share=True)).all()
+
+
 def group_hosts(tx: Tx, groups: Iterable[str]) -> dict[str, list[HostId]]:
     """For each placement group the hosts of its members; a host stands once for each member."""
     member, machine = schema.group_member, schema.machine

@@ -1,14 +1,18 @@
 """How storage pools are kept. What their hosts say of them is written by `sights.py`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, select, update
 
-from arable.domain.ids import HostId, PoolId, ZoneId
-from arable.domain.pool import Pool
+from arable.domain.host import HostState
+from arable.domain.ids import HostId, PodId, PoolId, ZoneId
+from arable.domain.pool import NBD, Pool
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
+from arable.store.many import among
 
 WHAT = "storage pool"
 
@@ -19,6 +23,17 @@ class PoolFilter:
 
     zone: ZoneId | None = None
     host: HostId | None = None
+
+
+class SharedPool(NamedTuple):
+    """A shared pool, and how many MiB may be reserved there yet."""
+
+    id: PoolId
+    host: HostId
+    host_name: str
+    pod: PodId
+    address: str
+    free_mib: int
 
 
 def add(tx: Tx, pool: Pool) -> None:
@@ -39,6 +54,42 @@ def page(tx: Tx, where: PoolFilter, *, after: str | None = None, limit: int = 10
     if where.host is not None:
         conditions.append(t.pool.c.host == where.host)
     return kept.page(tx, t.pool, Pool, conditions, after=after, limit=limit)
+
+
+def of_host(tx: Tx, pool: PoolId) -> Pool | None:
+    """The pool that a host has as its own."""
+    row = tx.execute(select(t.pool).where(t.pool.c.id == pool)).first()
+    return None if row is None else kept.value(Pool, row)
+
+
+def serve(tx: Tx, pool: PoolId, kind: str, address: str) -> None:
+    """How it is reached, as its host says. Machines with disks there are told anew."""
+    tx.execute(update(t.pool).where(t.pool.c.id == pool).values(kind=kind, address=address))
+    volume, machine = t.volume.c, t.machine
+    there = select(volume.machine).where(volume.pool == pool)
+    placed = (machine.c.id.in_(there), machine.c.host.is_not(None))
+    tx.execute(update(machine).where(*placed).values(attention=True))
+
+
+def shared(tx: Tx, zone: ZoneId) -> list[SharedPool]:
+    """The zone's pools for disks that several hosts reach, whose hosts can take any now; the emptiest first."""
+    host, pool = t.host.c, t.pool.c
+    room = host.disk_mib * host.disk_percent // 100 - host.reserved_disk_mib
+    query = (
+        select(pool.id, host.id, host.name, host.pod, pool.address, room)
+        .join(t.host, host.id == pool.host)
+        .join(t.pod, t.pod.c.id == host.pod)
+        .where(pool.zone == zone, pool.kind == NBD, pool.address != "")
+        .where(host.state == HostState.UP, ~host.maintenance, t.pod.c.enabled)
+        .order_by(room.desc(), pool.id)
+    )
+    return [SharedPool(*row) for row in tx.execute(query)]
+
+
+def pods(tx: Tx, pools: Iterable[PoolId]) -> dict[PoolId, PodId]:
+    """The pod of each of these pools' hosts."""
+    query = select(t.pool.c.id, t.host.c.pod).join(t.host, t.host.c.id == t.pool.c.host)
+    return dict(tx.execute(query.where(among(tx, t.pool.c.id, pools))).all())
 
 
 def has_volumes(tx: Tx, pool: PoolId) -> bool:

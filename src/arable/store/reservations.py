@@ -76,7 +76,7 @@ def take(tx: Tx, wanted: Mapping[HostId, tuple[Size, int]]) -> frozenset[HostId]
     """
     if not wanted:
         return frozenset()
-    _hold(tx, wanted)
+    hold(tx, wanted)
     rows = [_amounts(host, size, machines) for host, (size, machines) in wanted.items()]
     taken = tx.execute(_take[tx.dialect.name], {"wanted": json_text(rows)}).scalars()
     return frozenset(wanted.keys() - set(taken))
@@ -119,12 +119,12 @@ def give(tx: Tx, back: Iterable[tuple[HostId, Size, int]]) -> None:
         before, count = sums.get(host, (Size(), 0))
         sums[host] = (before + size, count + machines)
     if sums:
-        _hold(tx, sums)
+        hold(tx, sums)
         rows = [_amounts(host, size.times(-1), -count) for host, (size, count) in sums.items()]
         tx.execute(_give[tx.dialect.name], {"wanted": json_text(rows)})
 
 
-def _hold(tx: Tx, hosts: Iterable[HostId]) -> None:
+def hold(tx: Tx, hosts: Iterable[HostId]) -> None:
     """Lock these rows in order of id: an update of many takes them as they come. SQLite has one writer at a time."""
     if tx.dialect.name != "sqlite":
         row = t.host.c

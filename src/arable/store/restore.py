@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, exists, select, update
 
+from arable.domain.host import HostState
 from arable.domain.manifest import ItemKind
 from arable.store import incarnations
 from arable.store import schema as t
@@ -19,6 +20,13 @@ def renew(tx: Tx, name: str, at: datetime) -> None:
     incarnations.draw(tx, name, at)
     tx.execute(update(t.host).values(awaited=True, server=""))
     tx.execute(delete(t.hearing))
+    tx.execute(delete(t.export))
+    tx.execute(delete(t.sighting))
+    # Hosts may have been powered on since, and what was to be switched then is nothing to switch now.
+    tx.execute(update(t.host).values(powered_off=False))
+    down = update(t.host).where(t.host.c.state == HostState.DOWN)
+    tx.execute(down.values(state=HostState.SILENT, told="", excused_until=None))
+    tx.execute(update(t.bmc).values(wanted=None))
     tx.execute(update(t.network).values(idle_since=None))
     item, volume, machine = t.manifest_item.c, t.volume.c, t.machine.c
     # Disks of machines that went elsewhere before they ran may be in use by now; those of expunged ones can't be.

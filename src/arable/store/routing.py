@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import and_, exists, func, or_, select, text, type_coerce, update
 from sqlalchemy.types import Text
 
-from arable.domain.ids import AccountId, HostId, NetworkId, NicId, OperationId, ZoneId
+from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, NicId, OperationId, ZoneId
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
 from arable.store import addresses as addresses_
@@ -89,10 +89,16 @@ def networks_by_id(tx: Tx, ids: Iterable[NetworkId]) -> list[NetworkRow]:
     return _rows(NetworkRow, tx.execute(query).all())
 
 
-def networks_with_attention(tx: Tx, limit: int) -> list[NetworkRow]:
-    """Networks that changed since their appliance was told."""
+def networks_with_attention(
+    tx: Tx, limit: int, farms: Iterable[FarmId] | None = None
+) -> list[NetworkRow]:
+    """Networks, of these farms or of all, that changed since their appliance was told; locked, so that a change that
+    comes meanwhile is not taken for one that was told.
+    """
     query = _NETWORK.where(text("network.attention")).order_by(_n.id).limit(limit)
-    return _rows(NetworkRow, tx.execute(query).all())
+    if farms is not None:
+        query = query.where(among(tx, _n.farm, farms))
+    return _rows(NetworkRow, tx.execute(query.with_for_update(of=schema.network)).all())
 
 
 def clear_attention(tx: Tx, ids: Sequence[NetworkId]) -> None:
@@ -156,6 +162,14 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
         .order_by(nic.id)
     )
     return _rows(LeaseRow, tx.execute(query).all())
+
+
+def left_by_appliances(tx: Tx, hosts: Iterable[HostId]) -> list[HostId]:
+    """Those of these hosts from which an appliance is taken back."""
+    query = select(_n.appliance_host).where(
+        _n.appliance_state == ApplianceState.LEAVING, among(tx, _n.appliance_host, hosts)
+    )
+    return sorted(set(tx.scalars(query)))
 
 
 def leaving_appliances(tx: Tx, host: HostId, generation: int) -> list[NetworkId]:

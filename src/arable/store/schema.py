@@ -189,6 +189,9 @@ pod = Table(
     _text("cidr"),
     _text("gateway", ""),
     _flag("enabled", default=True),
+    _text(
+        "circle", ""
+    ),  # of the circle in which its hosts were last told to ask for each other: a digest
     _generation(),
     _at("created_at"),
     UniqueConstraint("zone", "name"),
@@ -224,6 +227,11 @@ host = Table(
     _count("acked_generation"),
     _text("server", ""),  # the management server that holds its channel
     _at("seen_at", null=True),
+    _flag("powered_off"),  # seen without power, and kept so until somebody powers it on
+    _text("told", ""),  # why it is silent or down
+    _flag("held_back"),  # would be down, had not most others been lost with it
+    _at("excused_until", null=True),  # it has just been powered on: until then nobody misses it
+    _text("peer_address", ""),  # where other hosts may ask whether it is there
     _count("epoch", 1),  # in its certificates: those of an earlier one are refused
     _flag("awaited"),  # has to say what it runs before it, or anybody, is told what to run
     _generation(),
@@ -236,6 +244,39 @@ host = Table(
         "reserved_memory_mib >= 0 and reserved_cpu_mhz >= 0 and reserved_disk_mib >= 0", name="sign"
     ),
     postgresql_with=_ROOM,
+)
+
+# What hosts say of others, as long as they say it (`domain/host_health.py`).
+sighting = Table(
+    "sighting",
+    metadata,
+    Column("by", String, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String, primary_key=True),  # SightingKind
+    Column("host", String, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True, index=True),
+    _at("since"),
+)
+
+# How a host's power is switched (`drivers/power`), what is wished for it, and how it was last seen.
+bmc = Table(
+    "bmc",
+    metadata,
+    Column("host", String, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    _text("driver"),  # "redfish"
+    _text("url"),
+    _text("user"),
+    _text("sealed"),  # its password, encrypted
+    _text("authority", ""),  # PEM; empty: the machine's own authorities
+    _text("fingerprint", ""),  # of its certificate, instead of any authority
+    Column("wanted", String, nullable=True, index=True),  # PowerWish, until it was seen to be so
+    _flag("fencing"),  # it is wished because the host is down
+    _at("wanted_at", null=True),
+    _count("tries"),
+    _at("next_at", null=True),
+    Column("seen", String, nullable=True),  # PowerState
+    _at("seen_at", null=True),
+    _text("told", ""),  # what went wrong last
+    _generation(),
+    _at("created_at"),
 )
 
 join_token = Table(
@@ -260,7 +301,10 @@ pool = Table(
     _ref("zone", "zone", index=True),
     _ref("host", "host", null=True),  # local to this host
     _text("name"),
-    _text("kind"),  # "local"
+    _text("kind"),  # "local" | "nbd"
+    _text(
+        "address", ""
+    ),  # of a shared one: HOST:PORT where leases of machines with disks there are asked for
     _count("total_mib"),
     _count("used_mib"),
     _generation(),
@@ -321,10 +365,13 @@ offering = Table(
     _count("disk_iops"),
     _count("disk_bytes_per_second"),
     _json("tags", "[]"),
+    _text("storage", "local"),  # "local" | "shared"
+    _flag("highly_available"),
     _text("price_class", ""),
     _flag("enabled", default=True),
     _generation(),
     _at("created_at"),
+    CheckConstraint("storage = 'shared' or not highly_available", name="available"),
 )
 
 disk_offering = Table(
@@ -336,6 +383,7 @@ disk_offering = Table(
     _count("iops"),
     _count("bytes_per_second"),
     _json("tags", "[]"),
+    _text("storage", "local"),
     _flag("enabled", default=True),
     _generation(),
     _at("created_at"),
@@ -476,6 +524,11 @@ machine = Table(
     _count("told"),  # generation of the wish that its host was last told
     _flag("ran"),  # was ever seen running: its disks hold something
     _flag("giving_up"),  # its host could not start it and was told to stop trying
+    # Of the right to run one with shared disks (docs/decisions/0007); 0: never had any.
+    _count("epoch"),
+    Column("fenced", String, nullable=True),  # who had it before this epoch, and was without power
+    _flag("highly_available"),
+    Column("recovery", String, nullable=True),  # the operation that brings it back from a lost host
     Column("operation", String, nullable=True),
     _json("why"),  # of the last placement or failure, for `explain`
     _at("destroyed_at", null=True),
@@ -529,6 +582,12 @@ machine = Table(
         "id",
         sqlite_where=text("attention"),
         postgresql_where=text("attention"),
+    ),
+    Index(
+        "ix_machine_recovery",
+        "id",
+        sqlite_where=text("recovery is not null"),
+        postgresql_where=text("recovery is not null"),
     ),
     Index(
         "ix_machine_destroyed",
@@ -589,6 +648,7 @@ volume = Table(
     _count("iops"),
     _count("bytes_per_second"),
     Column("source", Json, nullable=True),  # ImagePart
+    _flag("shared"),  # wants a pool that several hosts reach
     _flag("erasing"),
     _generation(),
     _at("created_at"),
@@ -648,6 +708,21 @@ manifest_item = Table(
         sqlite_where=text("body is null"),
         postgresql_where=text("body is null"),
     ),
+)
+
+# How the right to run each machine with shared disks stands, as the storage host that keeps it said last.
+export = Table(
+    "export",
+    metadata,
+    Column("machine", String, primary_key=True),
+    Column("host", String, nullable=False, index=True),
+    _text("state"),  # ExportState
+    _count("epoch"),  # given last, to `holder`
+    _count("highest"),  # that was ever heard of there
+    Column("holder", String, nullable=True),
+    _count("generation"),  # of the wish in force
+    _text("told", ""),
+    sqlite_with_rowid=False,
 )
 
 machine_usage = Table(
@@ -765,6 +840,18 @@ segment = Table(
     _text("asked", ""),  # what the master asks of the platform for it, and what came of it
     _at("asked_at", null=True),
     _text("told", ""),
+)
+
+# Farms whose work failed when it was last tried: everybody else's goes on without them. Gone when it works again.
+farm_trouble = Table(
+    "farm_trouble",
+    metadata,
+    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), primary_key=True),
+    _text("server"),  # that tried
+    _count("tries"),  # in a row
+    _text("told"),  # what came of the last one
+    _at("since"),
+    _at("tried_at"),
 )
 
 # Who finds no master of an epoch; a server says it once, and again and again.

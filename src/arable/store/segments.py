@@ -129,6 +129,11 @@ def page(tx: Tx) -> tuple[Segment, ...]:
     return tuple(_segment(row, held) for row in tx.execute(_EVERY))
 
 
+def hold(tx: Tx) -> None:
+    """Nobody else decides who is ready until the end of this transaction."""
+    tx.execute(select(_c.id).order_by(_c.id).with_for_update()).all()
+
+
 def members(tx: Tx) -> tuple[Segment, ...]:
     """All of them, without looking at farms: what is read each second."""
     return tuple(_segment(row, {}) for row in tx.execute(_EVERY))

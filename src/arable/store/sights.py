@@ -1,103 +1,102 @@
 """What hosts' reports change besides machines: what is present where, pools' use, erased volumes."""
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import delete, exists, or_, select, text, type_coerce, update
-from sqlalchemy.types import Text
+from sqlalchemy import text, update
 
-from arable.domain.host import HostState
+from arable.domain.host_health import Verdict
 from arable.domain.ids import HostId, VolumeId
 from arable.domain.manifest import PoolSeen
 from arable.domain.units import MIB
 from arable.store import schema
-from arable.store.attention import VolumeRow
+from arable.store.attention import VolumeRow, select_volumes
 from arable.store.database import Tx
 from arable.store.many import among
 from arable.store.nudges import nudge
+from arable.store.rows import json_text
+from arable.store.sightings import HostRow
+
+_FORGET = """
+    delete from network_presence where (network, host) in (
+        select p.network, p.host
+        from (select value ->> 0 as host, cast(value ->> 1 as bigint) as generation, value -> 2 as vlans from {told}) as t
+        join host h on h.id = t.host and h.manifest_generation <= t.generation
+        join network_presence p on p.host = t.host
+        join network n on n.id = p.network
+        where not {has} and (n.appliance_host is null or n.appliance_host <> t.host)
+        and not exists (
+            select 1 from nic join machine m on m.id = nic.machine where nic.network = n.id and m.host = t.host
+        )
+    )
+"""
+_forget = {
+    "sqlite": text(
+        _FORGET.format(
+            told="json_each(:told)",
+            has="exists (select 1 from json_each(t.vlans) as v where v.value = n.vlan)",
+        )
+    ),
+    "postgresql": text(
+        _FORGET.format(
+            told="jsonb_array_elements(cast(:told as jsonb))", has="t.vlans @> to_jsonb(n.vlan)"
+        )
+    ),
+}
+# What is as it was is not written: a row that changes nothing would be a new one all the same.
+_FILL = """
+    update pool set total_mib = t.total, used_mib = t.used
+    from (
+        select value ->> 0 as id, value ->> 1 as host, cast(value ->> 2 as bigint) as total,
+            cast(value ->> 3 as bigint) as used
+        from {told}
+    ) as t
+    where pool.id = t.id and pool.host = t.host and (pool.total_mib <> t.total or pool.used_mib <> t.used)
+"""
+_fill = {
+    "sqlite": text(_FILL.format(told="json_each(:told)")),
+    "postgresql": text(_FILL.format(told="jsonb_array_elements(cast(:told as jsonb))")),
+}
 
 
-def forget_presence(tx: Tx, host: HostId, generation: int, vlans: Sequence[int]) -> None:
-    """Networks that this host has nothing of any more (rule 3).
+def forget_presence(tx: Tx, reported: Mapping[HostId, tuple[int, Sequence[int]]]) -> None:
+    """Networks that these hosts (by the generation that each holds, and the VLANs it has) have nothing of any more.
 
-    Only from a report of a host that holds its newest manifest, and never a network for which there is a wish on it.
+    Only of hosts that hold their newest manifest, and never a network for which there is a wish on them (rule 3). All
+    at once: ten thousand hosts say this every few seconds, and mostly nothing has changed.
     """
-    presence, network, nic, machine = (
-        schema.network_presence.c,
-        schema.network.c,
-        schema.nic.c,
-        schema.machine.c,
-    )
-    newest = select(schema.host.c.manifest_generation).where(schema.host.c.id == host)
-    if generation < (tx.scalar(newest) or 0):
+    if not reported:
         return
-    wanted = exists(
-        select(nic.id)
-        .join(schema.machine, machine.id == nic.machine)
-        .where(nic.network == network.id, machine.host == host)
-    )
-    gone = select(network.id).where(
-        network.vlan.not_in(vlans),
-        ~wanted,
-        or_(network.appliance_host.is_(None), network.appliance_host != host),
-    )
-    removed = tx.execute(
-        delete(schema.network_presence).where(presence.host == host, presence.network.in_(gone))
-    )
-    if removed.rowcount:
+    told = json_text([(host, *said) for host, said in reported.items()])
+    if tx.execute(_forget[tx.dialect.name], {"told": told}).rowcount > 0:
         nudge(tx, "networks")
 
 
-def silence(tx: Tx, unheard_since: datetime) -> list[tuple[HostId, str]]:
-    """Hosts that were up and not heard since then become silent; id and name of each."""
-    host = schema.host.c
-    late = select(host.id, host.name).where(
-        host.state == HostState.UP, host.seen_at < unheard_since
+def judged(tx: Tx, row: HostRow, verdict: Verdict) -> bool:
+    """What was found out about a host; False when it was heard, or said to be down, since, and nothing is noted."""
+    h = schema.host.c
+    same = h.seen_at.is_(None) if row.seen_at is None else h.seen_at == row.seen_at
+    changed = update(schema.host).where(h.id == row.id, h.state == row.state, same)
+    done = tx.execute(
+        changed.values(state=verdict.state, told=verdict.told, held_back=verdict.held)
     )
-    found = [(id_, name) for id_, name in tx.execute(late.with_for_update())]
-    changed = update(schema.host).where(among(tx, host.id, [id_ for id_, _name in found]))
-    tx.execute(changed.values(state=HostState.SILENT))
-    return found
+    return done.rowcount == 1
 
 
-def pools(tx: Tx, host: HostId, seen: Iterable[PoolSeen]) -> None:
-    """How full this host's pools are; what it says of others' is nothing."""
-    rows = [
-        {
-            "id": pool.pool,
-            "host": host,
-            "total": pool.total_bytes // MIB,
-            "used": pool.used_bytes // MIB,
-        }
-        for pool in seen
-    ]
+def pools(tx: Tx, seen: Iterable[tuple[HostId, PoolSeen]]) -> None:
+    """How full hosts' own pools are; what they say of others' is nothing."""
+    rows = {
+        (host, pool.pool): (pool.pool, host, pool.total_bytes // MIB, pool.used_bytes // MIB)
+        for host, pool in seen
+    }
     if rows:
-        tx.execute(
-            text(
-                "update pool set total_mib = :total, used_mib = :used"
-                " where id = :id and host = :host"
-            ),
-            rows,
-        )
+        tx.execute(_fill[tx.dialect.name], {"told": json_text(list(rows.values()))})
 
 
 def erasing(tx: Tx, reported: Sequence[tuple[HostId, VolumeId]]) -> list[VolumeRow]:
     """The volumes among these that were to be erased, each on the host that reports it."""
-    volume, pool = schema.volume.c, schema.pool.c
-    query = (
-        select(
-            volume.id,
-            volume.machine,
-            volume.pool,
-            pool.host,
-            volume.mib,
-            volume.iops,
-            volume.bytes_per_second,
-            type_coerce(volume.source, Text),
-            volume.erasing,
-        )
-        .join(schema.pool, pool.id == volume.pool)
-        .where(among(tx, volume.id, {id_ for _host, id_ in reported}), volume.erasing)
+    volume = schema.volume.c
+    query = select_volumes().where(
+        among(tx, volume.id, {id_ for _host, id_ in reported}), volume.erasing
     )
     told = set(reported)
     rows = [VolumeRow._make(row) for row in tx.execute(query).all()]

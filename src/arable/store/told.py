@@ -1,10 +1,10 @@
 """What hosts have been told, for the slow check that compares it with what they should have been."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import select
 
-from arable.domain.ids import HostId, MachineId
+from arable.domain.ids import HostId, MachineId, VolumeId
 from arable.domain.manifest import ItemKind
 from arable.store import attention, schema
 from arable.store.attention import MachineRow
@@ -21,13 +21,28 @@ def settled_machines(tx: Tx, letter: str) -> list[MachineRow]:
     return list(attention.machines_by_id(tx, list(tx.scalars(query))).values())
 
 
-def guest_items(tx: Tx, letter: str) -> dict[tuple[HostId, MachineId], str]:
-    """The bodies of guests' items whose machine's id ends with a letter."""
+def items(tx: Tx, kind: ItemKind, letter: str) -> dict[tuple[HostId, MachineId], str]:
+    """The bodies of items of one kind whose machine's id ends with a letter."""
     item = schema.manifest_item.c
     query = select(item.host, item.id, item.body).where(
-        item.kind == ItemKind.GUEST, item.body.is_not(None), item.id.endswith(letter)
+        item.kind == kind, item.body.is_not(None), item.id.endswith(letter)
     )
     return {(host, id_): body for host, id_, body in tx.execute(query) if body}
+
+
+def read_scraps(
+    tx: Tx, reported: Mapping[tuple[HostId, VolumeId], int]
+) -> set[tuple[HostId, VolumeId]]:
+    """Of these volumes that hosts have erased, holding those manifests, the ones whose wish they had read."""
+    item = schema.manifest_item.c
+    query = select(item.host, item.id, item.generation).where(
+        item.kind == ItemKind.SCRAP, among(tx, item.id, {volume for _, volume in reported})
+    )
+    return {
+        (host, id_)
+        for host, id_, generation in tx.execute(query)
+        if reported.get((host, id_), -1) >= generation
+    }
 
 
 def busy(tx: Tx, machines: Iterable[MachineId]) -> frozenset[MachineId]:

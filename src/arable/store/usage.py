@@ -3,7 +3,7 @@
 One row a machine, written over with every heartbeat of its host, many at once and without a look at what was there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,18 +15,19 @@ from arable.domain.manifest import GuestStats
 from arable.store import schema
 from arable.store.columns import micros
 from arable.store.database import Tx
+from arable.store.rows import json_text
 
 # Only what a machine's present host says counts: an earlier one may still have something to report.
 _KEEP = """
     insert into machine_usage (machine, at, counters)
-    select m.id, :at, {value}
-    from {told} join machine m on m.id = e.key and m.host = :host
+    select m.id, :at, e.value ->> 2
+    from {told} as e join machine m on m.id = e.value ->> 0 and m.host = e.value ->> 1
     where true
     on conflict (machine) do update set at = excluded.at, counters = excluded.counters
 """
 _keep = {
-    "sqlite": text(_KEEP.format(value="e.value", told="json_each(:told) e")),
-    "postgresql": text(_KEEP.format(value="e.value", told="json_each_text(cast(:told as json)) e")),
+    "sqlite": text(_KEEP.format(told="json_each(:told)")),
+    "postgresql": text(_KEEP.format(told="json_array_elements(cast(:told as json))")),
 }
 
 
@@ -38,15 +39,12 @@ class Usage:
     counters: GuestStats
 
 
-def keep(tx: Tx, host: HostId, stats: Sequence[GuestStats], at: datetime) -> None:
-    """What a host said of its guests."""
-    if not stats:
-        return
-    told = {one.machine: msgspec.json.encode(one).decode() for one in stats}
-    tx.execute(
-        _keep[tx.dialect.name],
-        {"told": msgspec.json.encode(told).decode(), "host": host, "at": micros(at)},
-    )
+def keep(tx: Tx, told: Iterable[tuple[HostId, GuestStats]], at: datetime) -> None:
+    """What hosts said of their guests, each host the latest last."""
+    rows = {(one.machine, host): (one.machine, host, one) for host, one in told}
+    if rows:
+        given = {"told": json_text(list(rows.values())), "at": micros(at)}
+        tx.execute(_keep[tx.dialect.name], given)
 
 
 def of(tx: Tx, machine: MachineId) -> Usage | None:

@@ -21,7 +21,7 @@ from arable.store.scope import visible
 
 _COLUMNS = (
     *("id", "account", "zone", "machine", "pool", "position", "name", "mib", "iops"),
-    *("bytes_per_second", "source", "erasing", "generation", "created_at"),
+    *("bytes_per_second", "source", "shared", "erasing", "generation", "created_at"),
 )
 _SELECT = raw(t.volume, _COLUMNS)
 _part = msgspec.json.Decoder(ImagePart).decode
@@ -99,6 +99,7 @@ class NewVolume(NamedTuple):
     bytes_per_second: int
     source: str | None
     created_at: int
+    shared: bool = False
 
 
 def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:
@@ -108,7 +109,7 @@ def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:
 
 def _volume(row: Any) -> Volume:
     (id_, account, zone, machine, pool, position, name, mib, iops) = row[:9]
-    (bytes_per_second, source, erasing, generation, created_at) = row[9:]
+    (bytes_per_second, source, shared, erasing, generation, created_at) = row[9:]
     return Volume(
         id=id_,
         account=account,
@@ -121,6 +122,7 @@ def _volume(row: Any) -> Volume:
         iops=iops,
         bytes_per_second=bytes_per_second,
         source=None if source is None else _part(source),
+        shared=shared,
         erasing=erasing,
         generation=generation,
         created_at=moment(created_at),

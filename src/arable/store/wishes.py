@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from arable.domain.ids import HostId, NetworkId
 from arable.domain.manifest import ItemKind
-from arable.store import schema
+from arable.store import reservations, schema
 from arable.store.database import Tx
 from arable.store.lookup import Lookup
 from arable.store.nudges import nudge_hosts
@@ -51,6 +51,8 @@ def put(tx: Tx, items: Sequence[Item], begun: Mapping[HostId, int] | None = None
     hosts = {item.host for item in items}
     rest = sorted(hosts - generations.keys())
     if rest:
+        if len(rest) > 1:
+            reservations.hold(tx, rest)
         generations |= dict(_bump.rows(tx, rest))
     # The last word counts: an item can stand only once in a statement.
     last = {(item.host, item.kind.value, item.id): item.body for item in items}

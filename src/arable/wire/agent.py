@@ -27,6 +27,7 @@ from arable.domain.manifest import (
     Inventory,
     ItemKind,
     LeaseWish,
+    PeerWish,
     ScrapWish,
 )
 
@@ -43,6 +44,7 @@ class Hello(msgspec.Struct, tag="hello", frozen=True, kw_only=True):
     host: str
     have: int = 0
     incarnation: str = ""
+    moves: bool = False  # whether it understands `Elsewhere`; agents of the version before don't
     inventory: Inventory
 
 
@@ -53,11 +55,28 @@ class Report(msgspec.Struct, tag="report", frozen=True, kw_only=True):
 
 
 class Welcome(msgspec.Struct, tag="welcome", frozen=True, kw_only=True):
-    """The server's first word: how often to send a report with statistics even when nothing changed."""
+    """The server's first word: how often to send a report with statistics even when nothing changed.
+
+    `others` are gateways of this cloud (HOST:PORT) besides this one, to be tried when those that the agent was told of
+    by its configuration don't answer. Agents that lose this server come back spread over `spread_seconds`.
+    """
 
     version: int = VERSION
     server: str
     report_seconds: int = 10
+    others: tuple[str, ...] = ()
+    spread_seconds: float = 2.0
+
+
+class Elsewhere(msgspec.Struct, tag="elsewhere", frozen=True, kw_only=True):
+    """Go to one of these gateways (HOST:PORT) instead, if it takes you in; without any: come back in `seconds`.
+
+    Who `leaves` will not keep this channel: whoever can reach none of them goes where their configuration says.
+    """
+
+    servers: tuple[str, ...] = ()
+    seconds: float = 0.0
+    leaves: bool = False
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +107,7 @@ class OpenConsole(msgspec.Struct, tag="console", frozen=True, kw_only=True):
 
 
 ToServer = Hello | Report
-ToAgent = Welcome | Change | OpenConsole
+ToAgent = Welcome | Change | OpenConsole | Elsewhere
 
 
 class JoinIn(
@@ -128,6 +147,7 @@ _BODIES: dict[ItemKind, Any] = {
     ItemKind.LEASE: msgspec.json.Decoder(LeaseWish),
     ItemKind.SCRAP: msgspec.json.Decoder(ScrapWish),
     ItemKind.EXPORT: msgspec.json.Decoder(ExportWish),
+    ItemKind.PEER: msgspec.json.Decoder(PeerWish),
 }
 _FIELDS = {
     ItemKind.GUEST: "guests",
@@ -135,6 +155,7 @@ _FIELDS = {
     ItemKind.LEASE: "leases",
     ItemKind.SCRAP: "scraps",
     ItemKind.EXPORT: "exports",
+    ItemKind.PEER: "peers",
 }
 
 _encoder = msgspec.json.Encoder()
@@ -156,8 +177,8 @@ class _Change(msgspec.Struct, tag="change", frozen=True):
     incarnation: str = ""
 
 
-_to_agent: msgspec.json.Decoder[Welcome | _Change | OpenConsole] = msgspec.json.Decoder(
-    Welcome | _Change | OpenConsole
+_to_agent: msgspec.json.Decoder[Welcome | _Change | OpenConsole | Elsewhere] = msgspec.json.Decoder(
+    Welcome | _Change | OpenConsole | Elsewhere
 )
 
 
@@ -174,7 +195,7 @@ def from_agent(frame: bytes | str) -> Hello | Report:
         raise BadInput(f"not a message of an agent: {error}") from error
 
 
-def from_server(frame: bytes | str) -> Welcome | Change | OpenConsole:
+def from_server(frame: bytes | str) -> ToAgent:
     """Parse what a server said; raises `BadInput`."""
     try:
         message = _to_agent.decode(frame)

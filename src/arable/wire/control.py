@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from arable.wire.common import Out
+from arable.wire.common import In, Name, Out
 
 
 class MasterOut(Out, frozen=True, kw_only=True):
@@ -35,8 +35,27 @@ class ServerOut(Out, frozen=True, kw_only=True):
     lag_ms: Annotated[int, Meta(description="How late its controllers are.")]
     pending: Annotated[int, Meta(description="Pieces of work that wait for its writer.")]
     farms: int
+    agents: Annotated[int, Meta(description="Hosts whose channel it has.")]
     asked: Annotated[str, Meta(description="What the master asked the platform to do with it.")]
     answer: Annotated[str, Meta(description="What came of that.")]
+
+
+class ServerChoice(In, frozen=True, kw_only=True):
+    """One of the management servers."""
+
+    server: Name
+
+
+class FailingFarmOut(Out, frozen=True, kw_only=True):
+    """A farm whose work fails: it is left out, and tried alone ever less often. The other farms' goes on."""
+
+    farm: str
+    name: Annotated[str, Meta(description="Its account's name and its own.")]
+    server: Annotated[str, Meta(description="That tried last.")]
+    tries: Annotated[int, Meta(description="In a row.")]
+    since: datetime
+    tried_at: datetime
+    told: Annotated[str, Meta(description="What came of it.")]
 
 
 class FarmsOut(Out, frozen=True, kw_only=True):
@@ -45,6 +64,7 @@ class FarmsOut(Out, frozen=True, kw_only=True):
     total: int
     unheld: Annotated[int, Meta(description="Without a server that could act for them.")]
     unconfirmed: Annotated[int, Meta(description="On their way to another server.")]
+    failing: Annotated[tuple[FailingFarmOut, ...], Meta(description="At most a hundred.")] = ()
 
 
 class ElectionOut(Out, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery, Tag
 Role = Literal["compute", "storage", "routing"]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, max_length=3)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=16)]
-HostStateName = Literal["joined", "up", "silent"]
+HostStateName = Literal["joined", "up", "silent", "down"]
 Percent = Annotated[int, Meta(ge=10, le=10_000, description="Over-commit; 100 is none.")]
 
 
@@ -86,6 +86,10 @@ class HostOut(Out, frozen=True, kw_only=True):
     zone: str
     pod: str
     state: HostStateName
+    told: Annotated[str, Meta(description="Why it is silent or down.")]
+    powered_off: Annotated[
+        bool, Meta(description="It was seen without power, and is kept so until it is powered on.")
+    ]
     maintenance: Annotated[bool, Meta(description="True: nothing new is placed there.")]
     roles: tuple[str, ...]
     tags: tuple[str, ...]
@@ -111,6 +115,102 @@ class HostOut(Out, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class SignalOut(Out, frozen=True, kw_only=True):
+    """What somebody says of a host."""
+
+    by: Annotated[str, Meta(description="The host that says it; `management`: the servers.")]
+    name: Annotated[str, Meta(description="Its name.")]
+    kind: Annotated[
+        Literal["agent", "peer", "storage"],
+        Meta(description="How it knows: it hears the agent, asks as a peer, or gives out leases."),
+    ]
+    sees: Annotated[bool, Meta(description="Whether it sees the host.")]
+    since: Annotated[
+        datetime | None, Meta(description="Since when it does or does not; null: not known.")
+    ]
+
+
+PowerName = Literal["on", "off", "changing"]
+
+
+class BmcOut(Out, frozen=True, kw_only=True):
+    """By what a host's power is switched, without the password."""
+
+    driver: Literal["redfish"]
+    url: str
+    user: str
+    believed_by: Annotated[
+        Literal["system", "authority", "fingerprint"],
+        Meta(description="Whom to believe that it is the BMC: see `BmcIn`."),
+    ]
+    fingerprint: str
+    wanted: Annotated[
+        Literal["on", "off"] | None, Meta(description="What is being done; null: nothing.")
+    ]
+    fencing: Annotated[bool, Meta(description="It is wanted because the host is down.")]
+    seen: Annotated[PowerName | None, Meta(description="How it was seen last.")]
+    seen_at: datetime | None
+    tries: Annotated[int, Meta(description="How often it failed since it was wanted.")]
+    told: Annotated[str, Meta(description="What went wrong last.")]
+
+
+class HostDetailOut(HostOut, frozen=True, kw_only=True):
+    """A host, and who sees it."""
+
+    signals: tuple[SignalOut, ...]
+    bmc: BmcOut | None
+
+
+class BmcIn(In, frozen=True, kw_only=True):
+    """By what a host's power is switched. Of `authority` and `fingerprint`, at most one."""
+
+    url: Annotated[
+        str,
+        Meta(
+            max_length=500,
+            pattern=r"^https://[!-~]+$(?!\n)",
+            description="`https://…`, with the path of a system where there are several.",
+            examples=["https://10.9.0.11", "https://10.9.0.2/redfish/v1/Systems/437XR1138R2"],
+        ),
+    ]
+    user: Annotated[str, Meta(max_length=255, pattern=r"^[!-9;-~]+$(?!\n)")]
+    password: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)",
+            description="Kept encrypted, and never shown.",
+        ),
+    ]
+    authority: (
+        Annotated[
+            str,
+            Meta(
+                max_length=16_384,
+                description="The authority of its certificate (PEM); left out: those that management servers trust.",
+            ),
+        ]
+        | None
+    ) = None
+    fingerprint: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^([0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31})$(?!\n)",
+                description="SHA-256 of its certificate, instead of any authority.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PowerIn(In, frozen=True, kw_only=True):
+    """How a host's power should be."""
+
+    power: Literal["on", "off"]
+
+
 class HostChange(In, frozen=True, kw_only=True):
     """What is said is changed, the rest stays."""
 
@@ -128,5 +228,5 @@ class HostQuery(PageQuery, frozen=True, kw_only=True):
     zone: Id | None = None
     pod: Id | None = None
     name: Name | None = None
-    state: Annotated[tuple[HostStateName, ...], Meta(max_length=3)] = ()
+    state: Annotated[tuple[HostStateName, ...], Meta(max_length=4)] = ()
     maintenance: bool | None = None

@@ -29,14 +29,19 @@ class Verb(StrEnum):
     ACQUIRE = "acquire"  # have it, and have the disks served
     RENEW = "renew"  # keep it
     RELEASE = "release"  # the guest is off
+    HAND_OVER = "hand-over"  # hand it over to the heir: the guest stands still here, and its memory is there
+    KEEP = "keep"  # never hand it over to that heir: the guest goes on here
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """About one machine's lease."""
+class Ask(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """About one machine's lease. `to` is the heir's epoch, for `HAND_OVER` and `KEEP`."""
 
     verb: Verb
     machine: Machine
     epoch: Epoch
+    to: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +56,7 @@ class Verdict(StrEnum):
 
     HELD = "held"  # the asker's for `seconds` from when it asked
     FREE = "free"  # let go
+    COMING = "coming"  # its holder may hand it over to the asker; the disks are there, with nothing in them yet
     WAIT = "wait"  # not yet: ask again, in `seconds` at the latest
     LOST = "lost"  # that epoch is over, for good: the guest must not run
     REFUSED = "refused"  # the asker was never given it; perhaps it will be
@@ -66,12 +72,13 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to an ask."""
+    """The answer to an ask. `passed`: it was handed over to the asker, by a host whose guest stood still."""
 
     machine: str
     epoch: int
     verdict: Verdict
     seconds: float = 0.0
+    passed: bool = False
     disks: list[Disk] = []
     told: str = ""
 

@@ -193,6 +193,9 @@ class MachineOut(Out, frozen=True, kw_only=True):
     network_kbps: Annotated[int, Meta(description="In each direction and port; 0: no limit.")]
     disk_iops: Annotated[int, Meta(description="Of its root disk; 0: no limit.")]
     disk_bytes_per_second: int
+    highly_available: Annotated[
+        bool, Meta(description="Started on another host when its own is lost.")
+    ]
     image: str | None
     image_version: int | None
     tags: list[str]

@@ -1,7 +1,7 @@
 """How offerings and disk offerings look outside."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -19,6 +19,18 @@ Kbps = Annotated[
 ]
 Iops = Annotated[int, Meta(ge=0, le=10_000_000, description="0: no limit.")]
 BytesPerSecond = Annotated[int, Meta(ge=0, le=1 << 40, description="0: no limit.")]
+StorageName = Literal["local", "shared"]
+Storage = Annotated[
+    StorageName,
+    Meta(
+        description="`local`: on the machine's own host. `shared`: on a storage host of its pod, so that another host"
+        " can run it. All disks of a machine are of one kind."
+    ),
+]
+HighlyAvailable = Annotated[
+    bool,
+    Meta(description="Started on another host when its own is lost; needs `shared` storage."),
+]
 Enabled = Annotated[bool, Meta(description="False: nothing new is made of it.")]
 
 
@@ -36,6 +48,8 @@ class OfferingIn(In, frozen=True, kw_only=True):
     disk_iops: Iops = 0
     disk_bytes_per_second: BytesPerSecond = 0
     tags: Tags = ()
+    storage: Storage = "local"
+    highly_available: HighlyAvailable = False
     price_class: PriceClass = ""
 
 
@@ -52,6 +66,8 @@ class OfferingOut(Out, frozen=True, kw_only=True):
     disk_iops: int
     disk_bytes_per_second: int
     tags: tuple[str, ...]
+    storage: StorageName
+    highly_available: bool
     price_class: str
     enabled: bool
     generation: int
@@ -76,6 +92,7 @@ class DiskOfferingIn(In, frozen=True, kw_only=True):
     iops: Iops = 0
     bytes_per_second: BytesPerSecond = 0
     tags: Tags = ()
+    storage: Storage = "local"
 
 
 class DiskOfferingOut(Out, frozen=True, kw_only=True):
@@ -87,6 +104,7 @@ class DiskOfferingOut(Out, frozen=True, kw_only=True):
     iops: int
     bytes_per_second: int
     tags: tuple[str, ...]
+    storage: StorageName
     enabled: bool
     generation: int
     created_at: datetime

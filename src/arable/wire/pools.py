@@ -13,9 +13,17 @@ class PoolOut(Out, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(examples=["pool-0mh5z1x2k3q8w7e6r5t4"])]
     name: str
-    kind: Annotated[str, Meta(description="`local`: disks of one host.")]
+    kind: Annotated[
+        str,
+        Meta(
+            description="`local`: disks of one host. `nbd`: shared with the other hosts of its pod."
+        ),
+    ]
     zone: str
     host: str | None
+    address: Annotated[
+        str, Meta(description="Of a shared one: where hosts ask for the leases of its disks.")
+    ]
     total_mib: int
     used_mib: Annotated[int, Meta(description="As its host last reported.")]
     generation: int

@@ -20,6 +20,7 @@ class VolumeOut(Out, frozen=True, kw_only=True):
     mib: int
     iops: Annotated[int, Meta(description="0: no limit.")]
     bytes_per_second: Annotated[int, Meta(description="0: no limit.")]
+    shared: Annotated[bool, Meta(description="Whether other hosts can reach it, too.")]
     placed: Annotated[bool, Meta(description="Whether it is on a storage pool yet.")]
     pool: Annotated[
         str | None, Meta(description="Which one; only told to those who may see hosts.")

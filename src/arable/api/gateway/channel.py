@@ -6,6 +6,7 @@ here a frame is handed on in the very call that brought it, and what is sent is 
 """
 
 import asyncio
+import logging
 from typing import Protocol, cast
 
 from websockets.frames import Frame, Opcode
@@ -13,6 +14,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from arable.api.gateway.pace import Pace
 from arable.domain.errors import BadInput
 from arable.domain.ids import HostId
 from arable.domain.manifest import HostReport
@@ -31,6 +33,8 @@ SILENT = 4408
 TAKEN_OVER = 4409
 """Close codes of ours. Whatever it is, the agent comes back after a while and says `Hello` anew."""
 
+_quiet = logging.getLogger(f"{__name__}.protocol")
+_quiet.setLevel(logging.WARNING)  # a line for each connection of ten thousand helps nobody
 _SHOWN = 120  # bytes of a reason; a close frame has room for 123
 
 
@@ -38,6 +42,10 @@ class Listener(Protocol):
     """Hears what the channels bring. Never blocks."""
 
     figures: GatewayFigures
+    pace: Pace
+
+    def crowded(self) -> int:
+        """In how many seconds somebody should come back for whom there is no time now; 0: there is."""
 
     def opened(self, channel: "Channel") -> None: ...
 
@@ -62,10 +70,13 @@ class Channel(asyncio.Protocol):
         self.choked = False  # does not read as fast as we write
         self.open = False
         self.heard_at = 0.0
+        self.said = -1  # the generation that its host held at its last report
+        self.moves = False  # goes elsewhere when it is asked to ...
+        self.asked_at = 0.0  # ... and when it was asked last
         self.noted_at = 0.0  # when the store was told last that this host was heard
         self.early: list[HostReport] = []  # came before the greeting was kept
         self._listener = listener
-        self._conn = ServerProtocol(max_size=MOST)
+        self._conn = ServerProtocol(max_size=MOST, logger=_quiet)
         self._parts: list[bytes] = []
         self._text = False
         self._transport: asyncio.Transport

@@ -4,18 +4,27 @@ Pushing: a nudge names hosts, and whatever hosts were named while the last look 
 up together by the next one. What is sent is always the difference from what the host has, so a host that was named
 ten times is looked up once. Nudges are hints, so all channels are compared with the store every few seconds as well.
 
-Reports: queued, and kept in batches, each in one transaction. The queue is bounded; when it is full, channels are not
+Agents: told of the other servers, and asked to go to those that have fewer (`services/spread.py`); all of them, when this
+server is about to leave. Where the store is behind, nobody is let in before it has caught up (`pace.py`).
+
+Reports: queued, and kept in batches, each in one transaction: at once where there is news in them; those that only say
+that a host lives, and what its machines use, are gathered for a moment, since a transaction costs as much as fifty of
+them. The queue is bounded; when it is full, channels are not
 read. A report is a difference too, so where one could not be kept its channel is closed, and the next one begins with a
 full report.
 """
 
 import asyncio
+import heapq
 import logging
+import socket
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 
 from arable.api.gateway.channel import (
     BAD_MESSAGE,
@@ -26,6 +35,7 @@ from arable.api.gateway.channel import (
     TAKEN_OVER,
     Channel,
 )
+from arable.api.gateway.pace import Pace
 from arable.domain.errors import BadInput, CloudError, Forbidden, Unauthenticated, Unavailable
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import HostReport
@@ -33,15 +43,20 @@ from arable.runtime.clock import Clock
 from arable.runtime.metrics import GatewayFigures
 from arable.services.agents import REPLACED, check_inventory
 from arable.services.desk import Desk
-from arable.wire.agent import Hello, OpenConsole, Welcome, encode
+from arable.services.spread import Peer, moves, seconds_to_return
+from arable.wire.agent import Elsewhere, Hello, OpenConsole, Welcome, encode
 
 log = logging.getLogger(__name__)
 
 HOSTS_AT_ONCE = 500  # in one look at the store
 REPORTS_AT_ONCE = 1000
 QUEUE = 8000
+GATHER = 0.5  # seconds that a report without news waits for others
+GREETINGS = 2000  # that are not kept yet
 EARLY = 16  # reports before the greeting is kept
 LOOK_EVERY = 2.0
+SPREAD_EVERY = 5  # looks
+MOST_OTHERS = 16  # that an agent is told of
 NOTE_EVERY = 2.0  # that a host was heard is not written more often
 HELLO_WITHIN = 15.0
 UNHEARD_REPORTS = (
@@ -53,8 +68,19 @@ _AGAIN = 0.5
 class Channels:
     """Made and used on the event loop, but `nudge`, which is for any thread."""
 
-    def __init__(self, desk: Desk, clock: Clock, figures: GatewayFigures | None = None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        clock: Clock,
+        figures: GatewayFigures | None = None,
+        leaving: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`leaving`: whether other servers should have the agents."""
         self.figures = figures or GatewayFigures()
+        self.pace = Pace(clock.monotonic)
+        self._leaving = leaving
+        self._peers: Sequence[Peer] = ()
+        self._looks = 0
         self._desk = desk
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -115,6 +141,14 @@ class Channels:
         channel.send(encode(OpenConsole(ticket=ticket, machine=machine)))
         return True
 
+    def crowded(self) -> int:
+        """In how many seconds somebody should come back who wants a channel; 0: they may have one."""
+        if self._leaving() and self._peers:
+            return 1
+        if len(self._greeting) >= GREETINGS or len(self._reports) >= QUEUE:
+            return self.pace.come_back()
+        return 0
+
     # --- what the channels bring ----------------------------------------------------------------------------------
 
     def opened(self, channel: Channel) -> None:
@@ -133,6 +167,7 @@ class Channels:
             channel.shutdown()
             return
         channel.ready = False
+        channel.moves = hello.moves
         self._left.discard(host)
         self._greeting[host] = self._greeting.get(host, 0) + 1
         try:
@@ -162,8 +197,13 @@ class Channels:
                 channel.close(BAD_MESSAGE, error.public)
                 return
         self._reports.append((channel, report))
-        self._reports_there.set()
+        if _news(report, channel.said) or len(self._reports) >= REPORTS_AT_ONCE:
+            self._reports_there.set()
+        elif len(self._reports) == 1:
+            self._loop.call_later(GATHER, self._reports_there.set)
+        channel.said = report.generation
         if len(self._reports) >= QUEUE:
+            self._reports_there.set()
             channel.pause()
             self._paused.add(channel)
 
@@ -199,11 +239,21 @@ class Channels:
         channel.ready = channel.fresh = True
         channel.have = hello.have
         channel.noted_at = self._loop.time()
-        channel.send(encode(Welcome(server=self._desk.server, report_seconds=self._report_seconds)))
+        channel.send(encode(self._welcoming()))
         self._want_push([host])
         early, channel.early = channel.early, []
         for report in early:
             self.reported(channel, report)
+
+    def _welcoming(self) -> Welcome:
+        servers = len(self._peers) + 1
+        agents = len(self._connected) + sum(peer.agents for peer in self._peers)
+        return Welcome(
+            server=self._desk.server,
+            report_seconds=self._report_seconds,
+            others=tuple(peer.address for peer in self._peers[:MOST_OTHERS]),
+            spread_seconds=round(seconds_to_return(agents, servers - 1, self.pace.rate), 1),
+        )
 
     def _refuse(self, channel: Channel, error: BaseException) -> None:
         self._greeted(channel.host)
@@ -218,6 +268,8 @@ class Channels:
             case BadInput():
                 channel.close(NOT_YOURS, error.public)
             case CloudError():
+                if channel.moves:
+                    channel.send(encode(Elsewhere(seconds=self.pace.come_back())))
                 channel.close(1013, error.public)
             case _:
                 channel.close(1011, "an error of ours")
@@ -276,15 +328,17 @@ class Channels:
     async def _take(self) -> None:
         while True:
             await self._reports_there.wait()
-            if not self._reports:
-                self._reports_there.clear()
-                continue
-            count = min(len(self._reports), REPORTS_AT_ONCE)
-            batch = [self._reports.popleft() for _ in range(count)]
-            if len(self._reports) < QUEUE // 2:
-                while self._paused:
-                    self._paused.pop().resume()
-            await self._keep(batch)
+            self._reports_there.clear()
+            here = len(self._reports)
+            while here > 0:
+                batch = [self._reports.popleft() for _ in range(min(here, REPORTS_AT_ONCE))]
+                here -= len(batch)
+                if len(self._reports) < QUEUE // 2:
+                    while self._paused:
+                        self._paused.pop().resume()
+                await self._keep(batch)
+            if self._reports:
+                self._loop.call_later(GATHER, self._reports_there.set)
 
     async def _keep(self, batch: list[tuple[Channel, HostReport]]) -> None:
         """In one go; one by one where that fails, to find out whose fault it is."""
@@ -327,10 +381,32 @@ class Channels:
                     self._report_seconds = await self._loop.run_in_executor(
                         self._threads, self._desk.report_seconds
                     )
+                if self._leaving() or self._looks % SPREAD_EVERY == 0:
+                    await self._spread()
+                self._looks += 1
                 await self._note()
             except Exception as error:  # noqa: BLE001 - logged there
                 _log_failure("looking after the channels", error)
             await asyncio.sleep(LOOK_EVERY)
+
+    async def _spread(self) -> None:
+        """Ask some agents to go elsewhere, if that is where they should be. Whoever was asked lately is left alone."""
+        self._peers = await self._loop.run_in_executor(self._threads, self._desk.peers)
+        self.pace.first = frozenset([ip for peer in self._peers for ip in await _found(peer)])
+        leaving = self._leaving()
+        ready = [channel for channel in self._connected.values() if channel.ready]
+        having = {peer.address: peer.agents for peer in self._peers}
+        wanted = moves(len(ready), having, leaving=leaving)
+        targets = [address for address, count in wanted.items() for _ in range(count)]
+        able = [channel for channel in ready if channel.moves or leaving]
+        for channel, address in zip(
+            heapq.nsmallest(len(targets), able, key=attrgetter("asked_at")), targets, strict=False
+        ):
+            channel.asked_at = self._loop.time()
+            if channel.moves:
+                channel.send(encode(Elsewhere(servers=(address,), leaves=leaving)))
+            else:
+                channel.shutdown()
 
     def _drop_dead(self) -> None:
         now, today = self._loop.time(), self._clock.now()
@@ -380,6 +456,28 @@ class Channels:
         except BaseException:
             self._left |= left - self._connected.keys()
             raise
+
+
+_CALM = {"host", "generation", "vlans", "pools", "stats"}
+_TOLD = tuple(each for each in fields(HostReport) if each.name not in _CALM)
+_told = attrgetter(*(each.name for each in _TOLD))
+_NOTHING = tuple(each.default for each in _TOLD)
+
+
+def _news(report: HostReport, said: int) -> bool:
+    """Whether somebody may wait for what it says: its host holds another manifest, or something has changed."""
+    return report.generation != said or _told(report) != _NOTHING
+
+
+async def _found(peer: Peer) -> list[str]:
+    """The addresses of another server; empty when its name is not known now."""
+    host, _, port = peer.address.rpartition(":")
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [str(each[4][0]) for each in found]
 
 
 def _log_failure(what: str, error: BaseException) -> None:

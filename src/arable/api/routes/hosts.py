@@ -2,8 +2,8 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import hosts
-from arable.wire.hosts import HostChange, HostQuery, JoinTokenIn, JoinTokenQuery
+from arable.services import host_power, hosts
+from arable.wire.hosts import BmcIn, HostChange, HostQuery, JoinTokenIn, JoinTokenQuery, PowerIn
 
 OPERATIONS = (
     Op(
@@ -21,7 +21,7 @@ OPERATIONS = (
         does=hosts.get,
         permission=Permission.INFRA_READ,
         writes=False,
-        summary="Show a host",
+        summary="Show a host, and who sees it",
     ),
     Op(
         method="PATCH",
@@ -43,6 +43,58 @@ OPERATIONS = (
         status=204,
         summary="Remove an empty host",
         about="Its agent is not let in any more, whatever certificate it shows.",
+    ),
+    Op(
+        method="POST",
+        path="/v1/hosts/{host}/declare-down",
+        does=hosts.declare_down,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        summary="Say that a silent host is down",
+        about=(
+            "For an operator who has made sure that nothing runs there, where the cloud does not take it for down by"
+            " itself. Its highly available machines start elsewhere, and it is powered off if it can be."
+        ),
+    ),
+    Op(
+        method="PUT",
+        path="/v1/hosts/{host}/bmc",
+        does=host_power.set_bmc,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=BmcIn,
+        name="hosts.set_bmc",
+        summary="Say by what a host's power is switched",
+        about=(
+            "A management controller that speaks Redfish. A host that is down is powered off by it, so that its highly"
+            " available machines can start elsewhere at once, and kept off."
+        ),
+        example={"url": "https://10.9.0.11", "user": "arable", "password": "correct horse"},
+    ),
+    Op(
+        method="DELETE",
+        path="/v1/hosts/{host}/bmc",
+        does=host_power.remove_bmc,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        status=204,
+        name="hosts.remove_bmc",
+        summary="Have nobody switch a host's power any more",
+    ),
+    Op(
+        method="POST",
+        path="/v1/hosts/{host}/power",
+        does=host_power.switch,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=PowerIn,
+        name="hosts.power",
+        summary="Power a host on or off",
+        about=(
+            "Off only where nothing runs: it is cut, not asked for. What becomes of it is shown with the host: `bmc`"
+            " and `powered_off`."
+        ),
+        example={"power": "on"},
     ),
     Op(
         method="GET",

@@ -66,6 +66,7 @@ class Facts:
     generation: int
     boots: int
     digest: str  # of all else in its definition
+    arrives: int = 0  # the epoch of the attempt by which it is received; 0: it is started here
 
 
 def uuid_of(machine: MachineId) -> str:
@@ -85,15 +86,22 @@ class Definition:
     facts: Facts
 
 
-def render(guest: Guest, console: Console, tuning: Tuning) -> Definition:
-    """The whole definition. Raises `BadInput` for what no hypervisor could run."""
+def render(guest: Guest, console: Console, tuning: Tuning, *, arrives: int = 0) -> Definition:
+    """The whole definition. Raises `BadInput` for what no hypervisor could run.
+
+    With `arrives` it waits for its memory from elsewhere, by the attempt of that epoch.
+    """
     _check(guest)
     domain = _definition(guest, console, tuning)
     digest = hashlib.sha256(tostring(domain)).hexdigest()[:16]
-    kept = Facts(guest.machine, guest.generation, guest.boots, digest)
-    metadata = Element("metadata")
-    metadata.append(_facts(kept))
-    domain.insert(2, metadata)
+    kept = Facts(guest.machine, guest.generation, guest.boots, digest, arrives)
+    if arrives:
+        words = SubElement(domain, f"{{{_QEMU}}}commandline")
+        for word in ("-incoming", "defer"):
+            SubElement(words, f"{{{_QEMU}}}arg", value=word)
+    ours = Element("metadata")
+    ours.append(_facts(kept))
+    domain.insert(2, ours)
     return Definition(tostring(domain, encoding="unicode"), kept)
 
 
@@ -105,17 +113,28 @@ def facts(metadata: str) -> Facts:
         int(found.attrib["generation"]),
         int(found.attrib["boots"]),
         found.attrib.get("digest", ""),
+        int(found.attrib.get("arrives", 0)),
     )
 
 
+def metadata(kept: Facts) -> str:
+    """Our facts, as libvirt takes them for a guest that it knows: it adds the namespace by itself."""
+    made = _facts(kept)
+    made.tag = "guest"
+    return tostring(made, encoding="unicode")
+
+
 def _facts(kept: Facts) -> Element:
-    return Element(
+    made = Element(
         f"{{{NAMESPACE}}}guest",
         machine=kept.machine,
         generation=str(kept.generation),
         boots=str(kept.boots),
         digest=kept.digest,
     )
+    if kept.arrives:
+        made.set("arrives", str(kept.arrives))
+    return made
 
 
 def _definition(guest: Guest, console: Console, tuning: Tuning) -> Element:

@@ -14,13 +14,21 @@ from pathlib import Path
 
 import libvirt
 
-from arable.domain.errors import BadInput, NoRoom, NotFound, Unavailable
-from arable.domain.ids import MachineId
+from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound, Unavailable
+from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import GuestStats
-from arable.drivers.hypervisor import console_log, counters, domain_xml
+from arable.drivers.hypervisor import console_log, counters, domain_xml, migration
 from arable.drivers.hypervisor.domain_xml import Console, Definition, Facts, Tuning
 from arable.drivers.hypervisor.probe import usable_kvm
-from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower
+from arable.drivers.hypervisor.protocol import (
+    Gate,
+    Guest,
+    GuestFound,
+    GuestPower,
+    Journey,
+    Passage,
+    PassageState,
+)
 from arable.drivers.hypervisor.session import PATIENCE, Session
 from arable.runtime.clock import Clock
 
@@ -52,11 +60,12 @@ _STATS = (
 
 
 class LibvirtHypervisor:
-    """`Hypervisor`, `HasConsole` and `HasStats` on the libvirtd at `uri`.
+    """`Hypervisor`, `HasConsole`, `HasStats` and `Moves` on the libvirtd at `uri`.
 
     `directory` holds consoles, their logs and what was found out about this machine. `accelerator` is "kvm" or
     "tcg"; without one, KVM is taken if a guest really runs under it. `cap_cpu` holds guests to their MHz even when
-    the host is idle; by default not under emulation, where a guest's MHz are not the host's.
+    the host is idle; by default not under emulation, where a guest's MHz are not the host's. Without a `gate` no guest
+    is received here or sent away.
     """
 
     def __init__(
@@ -68,7 +77,10 @@ class LibvirtHypervisor:
         accelerator: str | None = None,
         cap_cpu: bool | None = None,
         patience: float = PATIENCE,
+        gate: Gate | None = None,
     ) -> None:
+        self._clock = clock
+        self._gate = gate
         self._directory = directory.absolute()
         if len(bytes(self._directory)) + len("//.sock") + _NAME > _SOCKET_PATH:
             raise BadInput(f"{directory} is too long a path for sockets", field="directory")
@@ -131,6 +143,87 @@ class LibvirtHypervisor:
             console_log.shorten(path)
         return self._session.run("count its guests' use", self._count)
 
+    @property
+    def kin(self) -> str:
+        if self._gate is None:
+            return ""
+        return self._session.run(
+            "tell what it runs", lambda conn: migration.kin(conn, self._accelerator)
+        )
+
+    def passage(self, machine: MachineId) -> Passage | None:
+        def go(conn: libvirt.virConnect) -> Passage | None:
+            domain = _lookup(conn, machine)
+            if domain is None or not domain.isActive():
+                return None
+            facts = _kept(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            state = domain.state()
+            if not _arriving(state, facts):  # it runs: whatever is written, it is no copy any more
+                facts = replace(facts, arrives=0)
+            return migration.passage(domain, facts, still=_still(*state))
+
+        return self._session.run(f"see how {machine} moves", go)
+
+    def receive(self, guest: Guest, epoch: int, source: HostId) -> str:
+        gate = self._opened()
+
+        def go(conn: libvirt.virConnect) -> str:
+            _room(conn, guest, self._accelerator)
+            _present(guest)
+            found = _lookup(conn, guest.machine)
+            if found is not None and found.isActive():
+                facts = _kept(found, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+                if not _arriving(found.state(), facts):
+                    raise Conflict(f"{guest.machine} runs here")
+                there = migration.passage(found, facts, still=True)
+                if there and there.epoch == epoch and there.address:
+                    return there.address
+                _plug_out(found)
+            if found is not None:
+                with _unless_gone():
+                    found.undefine()
+            wanted = self._render(conn, guest, arrives=epoch)
+            return migration.receive(conn, wanted, epoch, source, gate)
+
+        return self._session.run(f"receive {guest.machine}", go)
+
+    def send(self, machine: MachineId, journey: Journey) -> None:
+        gate = self._opened()
+
+        def go(conn: libvirt.virConnect) -> None:
+            migration.send(_active(conn, machine), journey, gate)
+
+        self._session.run(f"send {machine}", go)
+
+    def go_on(self, machine: MachineId) -> None:
+        def go(conn: libvirt.virConnect) -> None:
+            domain = _active(conn, machine)
+            migration.go_on(domain, still=_still(*domain.state()))
+
+        self._session.run(f"have {machine} go on", go)
+
+    def arrive(self, guest: Guest) -> None:
+        def go(conn: libvirt.virConnect) -> None:
+            domain = _active(conn, guest.machine)
+            facts = _kept(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            if not facts.arrives:
+                return
+            if _arriving(domain.state(), facts):
+                there = migration.passage(domain, facts, still=True)
+                if there is None or there.state is not PassageState.COMPLETE:
+                    raise Conflict(f"{guest.machine} has not arrived here")
+                migration.arrive(domain, self._clock)
+            # It runs already: until this is done it is done again, whoever was stopped in between.
+            conn.defineXML(self._render(conn, guest).xml)
+            migration.settle(domain, facts)
+
+        self._session.run(f"have {guest.machine} arrive", go)
+
+    def _opened(self) -> Gate:
+        if self._gate is None:
+            raise Unavailable("this host has no address for guests that move while they run")
+        return self._gate
+
     def _list(self, conn: libvirt.virConnect) -> dict[MachineId, GuestFound]:
         found = {}
         for domain in conn.listAllDomains():
@@ -156,6 +249,8 @@ class LibvirtHypervisor:
         _room(conn, guest, self._accelerator)
         domain = _lookup(conn, guest.machine)
         state = domain.state()[0] if domain is not None else libvirt.VIR_DOMAIN_NOSTATE
+        if domain is not None and _seen(domain).power is GuestPower.ARRIVING:
+            raise Conflict(f"{guest.machine} is arriving here")
         reboot = _runs(state) and _boots(domain) < guest.boots
         if reboot or not _runs(state):
             _present(guest)
@@ -189,8 +284,9 @@ class LibvirtHypervisor:
                     domain.undefine()
             raise
 
-    def _render(self, conn: libvirt.virConnect, guest: Guest) -> Definition:
-        return domain_xml.render(guest, self._console(guest.machine), self._tuned(conn))
+    def _render(self, conn: libvirt.virConnect, guest: Guest, *, arrives: int = 0) -> Definition:
+        console, tuning = self._console(guest.machine), self._tuned(conn)
+        return domain_xml.render(guest, console, tuning, arrives=arrives)
 
     def _tuned(self, conn: libvirt.virConnect) -> Tuning:
         if self._tuning is None:
@@ -212,24 +308,32 @@ def _lookup(conn: libvirt.virConnect, machine: MachineId) -> libvirt.virDomain |
         return None
 
 
+def _active(conn: libvirt.virConnect, machine: MachineId) -> libvirt.virDomain:
+    domain = _lookup(conn, machine)
+    if domain is None or not domain.isActive():
+        raise NotFound(f"{machine} does not run here")
+    return domain
+
+
 def _seen(domain: libvirt.virDomain) -> GuestFound:
     """A guest as it is. Never left out because it changes just now: that would read as gone."""
     for _ in range(_LOOKS):
         state, reason = domain.state()
         try:
             facts = _facts(domain)
-            boots = _boots(domain) if _runs(state) else facts.boots
+            live = _kept(domain, libvirt.VIR_DOMAIN_AFFECT_LIVE) if _runs(state) else facts
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
                 raise
             continue
-        power = _power(state, reason)
+        arriving = _arriving([state, reason], live)
         return GuestFound(
             machine=facts.machine,
             generation=facts.generation,
-            boots=boots,
-            power=power,
+            boots=live.boots,
+            power=GuestPower.ARRIVING if arriving else _power(state, reason),
             stalled=_stalled(state, reason),
+            still=_still(state, reason) and not arriving,
         )
     raise Unavailable(f"{domain.name()} changes faster than one can look")
 
@@ -251,6 +355,15 @@ def _runs(state: int) -> bool:
 def _stalled(state: int, reason: int) -> bool:
     """Whether it waits for a disk: its pool was full, or did not answer."""
     return bool(state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+
+
+def _still(state: int, reason: int) -> bool:
+    """Whether it does not run, and not because of a disk: it was sent away, or waits for what is sent to it."""
+    return bool(state == libvirt.VIR_DOMAIN_PAUSED and not _stalled(state, reason))
+
+
+def _arriving(state: list[int], live: Facts) -> bool:
+    return live.arrives > 0 and _still(*state)
 
 
 def _facts(domain: libvirt.virDomain) -> Facts:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from arable.domain.ids import MachineId
+from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import GuestStats, PartFormat
 
 
@@ -71,6 +71,7 @@ class GuestPower(StrEnum):
     """What a hypervisor sees of a guest."""
 
     RUNNING = "running"
+    ARRIVING = "arriving"  # its memory is, or will be, received; it never ran here
     OFF = "off"  # shut down, by itself or because it was asked to
     CRASHED = "crashed"  # went away without being asked
 
@@ -80,7 +81,7 @@ class GuestFound:
     """A guest as found: what was last ensured of it, and whether it runs.
 
     One that is `stalled` runs, and stands still because a disk did not take what was to be written; `ensure` has it
-    try again.
+    try again. One that is `still` runs, and stands still for another reason: it was sent away, perhaps.
     """
 
     machine: MachineId
@@ -88,6 +89,7 @@ class GuestFound:
     boots: int
     power: GuestPower
     stalled: bool = False
+    still: bool = False
 
 
 class Hypervisor(Protocol):
@@ -132,3 +134,87 @@ class HasStats(Protocol):
 
     def stats(self) -> Sequence[GuestStats]:
         """One entry for each running guest."""
+
+
+class PassageState(StrEnum):
+    """How far a guest's memory is on its way."""
+
+    WAITING = "waiting"  # nothing came yet
+    MOVING = "moving"
+    COMPLETE = "complete"  # all is there; neither side runs it
+    FAILED = "failed"  # what was sent away runs on, what was to arrive never will
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A guest on its way from one hypervisor to another, as one of them sees it. Counters are the sender's.
+
+    `epoch` tells one attempt from every other. `address` is where the receiver waits (HOST:PORT).
+    """
+
+    machine: MachineId
+    epoch: int
+    arriving: bool
+    state: PassageState
+    address: str = ""
+    sent_bytes: int = 0
+    left_bytes: int = 0
+    dirty_bytes_per_second: int = 0
+    downtime_ms: int = 0
+    seconds: float = 0.0  # since it began
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """Where a guest is to be sent, and what that may cost. `target` must be in the receiver's certificate."""
+
+    epoch: int
+    target: HostId
+    address: str
+    bytes_per_second: int = 0
+    downtime_ms: int = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """How memory comes in and goes out: this host's `address` for it, and a directory with its certificate for disks."""
+
+    address: str
+    credentials: Path
+    ports: range = range(49152, 49216)
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """Guests that go to another hypervisor while they run (docs/decisions/0008).
+
+    A driver sends memory and never decides where a guest runs: when all is over, the sent one stands still until it
+    is removed or told to `go_on`, and the received one until it is told to `arrive`. All memory goes encrypted, from
+    the host with the one name to the host with the other and nobody else.
+    """
+
+    @property
+    def kin(self) -> str:
+        """Guests move only between hypervisors that say the same here: their memory means the same to both.
+
+        Empty when none comes or goes. Raises `Unavailable`.
+        """
+
+    def passage(self, machine: MachineId) -> Passage | None:
+        """How the last attempt stands, by which this guest was sent or is received; None for none."""
+
+    def receive(self, guest: Guest, epoch: int, source: HostId) -> str:
+        """Wait for this guest's memory from that host; where (HOST:PORT). Already so is fine.
+
+        What is left of an earlier attempt goes. Raises `Conflict` when the guest runs here, and what `ensure` does.
+        """
+
+    def send(self, machine: MachineId, journey: Journey) -> None:
+        """Begin to send its memory; it runs on meanwhile. Already begun, and already over, are fine."""
+
+    def go_on(self, machine: MachineId) -> None:
+        """The sent one is not sent any more, and runs. Only for who has the right to run it."""
+
+    def arrive(self, guest: Guest) -> None:
+        """The received one, when it is complete, runs, and is defined. Already so is fine. Raises `Conflict`."""

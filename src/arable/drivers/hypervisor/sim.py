@@ -1,31 +1,54 @@
 """A hypervisor whose guests are values. Honest about what a real one refuses: memory, missing disks and ports."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from arable.domain.errors import BadInput, NoRoom, Unavailable
-from arable.domain.ids import MachineId
+from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound, Unavailable
+from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import GuestStats
 from arable.drivers.faults import Faults
-from arable.drivers.hypervisor.protocol import Guest, GuestFound
+from arable.drivers.hypervisor.protocol import (
+    Guest,
+    GuestFound,
+    GuestPower,
+    Journey,
+    Passage,
+    PassageState,
+)
+from arable.drivers.hypervisor.sim_rails import SimRails
 from arable.drivers.simhost import SimHost
 
 _BUSY = 0.05  # of each virtual CPU, all the time
 
 
 class SimHypervisor:
-    """`Hypervisor` and `HasStats` over a `SimHost`. A guest starts in an instant and obeys unless told otherwise."""
+    """`Hypervisor`, `HasStats` and `Moves` over a `SimHost`. A guest starts in an instant and obeys unless told otherwise.
+
+    Without `rails` none goes from here to another host; with them, this one is called `host` there.
+    """
 
     name = "sim"
 
-    def __init__(self, hardware: SimHost, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        hardware: SimHost,
+        faults: Faults | None = None,
+        *,
+        rails: SimRails | None = None,
+        host: HostId = HostId("host-sim"),  # noqa: B008 - a text
+    ) -> None:
         self._hardware = hardware
         self._faults = faults or Faults()
+        self._rails = rails
+        self._host = host
 
     def guests(self) -> Mapping[MachineId, GuestFound]:
         return self._hardware.found.copy()
 
     def ensure(self, guest: Guest) -> None:
         kept = self._hardware.guests.get(guest.machine)
+        if kept and kept.found.power is GuestPower.ARRIVING:
+            raise Conflict(f"{guest.machine} is arriving here")
         runs = kept.runs if kept else None
         restart = runs is not None and runs.boots < guest.boots
         if runs is None or restart:
@@ -65,6 +88,70 @@ class SimHypervisor:
             for machine, kept in self._hardware.guests.items()
             if kept.runs
         ]
+
+    @property
+    def kin(self) -> str:
+        return self.name if self._rails else ""
+
+    def passage(self, machine: MachineId) -> Passage | None:
+        if self._rails:
+            self._rails.turn()
+        kept = self._hardware.guests.get(machine)
+        found = kept.passage if kept else None
+        if kept and found and not found.arriving and found.state is PassageState.COMPLETE:
+            told = "all had gone over, and it was kept"
+            return found if kept.still else replace(found, state=PassageState.FAILED, told=told)
+        return found
+
+    def receive(self, guest: Guest, epoch: int, source: HostId) -> str:
+        rails = self._opened()
+        kept = self._hardware.guests.get(guest.machine)
+        if kept and kept.runs:
+            if kept.found.power is not GuestPower.ARRIVING:
+                raise Conflict(f"{guest.machine} runs here")
+            assert kept.passage
+            if kept.passage.epoch == epoch:
+                return kept.passage.address
+            self._hardware.forget(guest.machine)
+        self._check(guest, 0)
+        with self._faults.around(f"receive {guest.machine}"):
+            return rails.receive(self._hardware, self._host, guest, epoch, source)
+
+    def send(self, machine: MachineId, journey: Journey) -> None:
+        rails, found = self._opened(), self.passage(machine)
+        if found and found.epoch == journey.epoch:
+            return
+        if found and found.state is PassageState.MOVING:
+            raise Conflict(f"{machine} is on its way already")
+        with self._faults.around(f"send {machine}"):
+            rails.send(self._hardware, self._host, machine, journey)
+
+    def go_on(self, machine: MachineId) -> None:
+        rails, found = self._opened(), self.passage(machine)
+        if found is None or found.arriving:
+            raise NotFound(f"{machine} was not sent from here")
+        with self._faults.around(f"have {machine} go on"):
+            if found.state is PassageState.MOVING:
+                rails.call_off(self._hardware, machine)
+            self._hardware.stand(machine, still=False)
+
+    def arrive(self, guest: Guest) -> None:
+        found = self.passage(guest.machine)
+        if found is None:
+            kept = self._hardware.guests.get(guest.machine)
+            if kept is None or kept.runs is None:
+                raise NotFound(f"{guest.machine} is not here")
+            return
+        if not found.arriving or found.state is not PassageState.COMPLETE:
+            raise Conflict(f"{guest.machine} has not arrived here")
+        with self._faults.around(f"have {guest.machine} arrive"):
+            self._hardware.define(guest)
+            self._hardware.arrive(guest.machine)
+
+    def _opened(self) -> SimRails:
+        if self._rails is None:
+            raise Unavailable("this host has no address for guests that move while they run")
+        return self._rails
 
     def _check(self, guest: Guest, freed_mib: int) -> None:
         if guest.cpus < 1 or guest.memory_mib < 1:

@@ -15,18 +15,25 @@ machine's restart makes promises longer, never shorter. So renewals write nothin
 has to wait. Records go forward in steps, each on the disk before the next is begun:
 
     taken(1) -- revoked --> ending(1) -- cut, waited out --> free(1) -- acquired --> taken(2)
+    taken(1) -- handed over by its holder --> taken(2), passed
+
+The second line is a live migration (docs/decisions/0008). A holder whose guest stands still, and whose memory is
+complete on another host, hands its lease over to the heir that is wished for, or decides to keep it. The record says
+which of the two came first; the other one is refused from then on.
 
 An epoch that was seen is kept for good, also of machines that have no disks here any more: a few bytes for each.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from arable.domain.errors import CloudError, Conflict, Forbidden, Stale
+from arable.domain.errors import CloudError, Conflict, Forbidden, Stale, Unavailable
 from arable.domain.ids import HostId, MachineId, VolumeId
+from arable.domain.manifest import Heir
 from arable.drivers.storage.turns import Turns
 from arable.runtime.boottime import BootTime
 
@@ -46,7 +53,8 @@ class Held(StrEnum):
 class Record:
     """What is kept of a machine. `epoch` is the highest that was ever seen, `served` the highest that was given.
 
-    `length` is how long the holder of `served` may run after its last renewal, in seconds.
+    `length` is how long the holder of `served` may run after its last renewal, in seconds. It was `passed` if the
+    holder before handed it over. `kept` is the highest epoch of an heir that a holder decided against.
     """
 
     machine: MachineId
@@ -56,6 +64,8 @@ class Record:
     volumes: tuple[VolumeId, ...] = ()
     length: float = 0.0
     held: Held = Held.FREE
+    passed: bool = False
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +80,7 @@ class Right:
     epoch: int
     volumes: tuple[VolumeId, ...]
     fenced: HostId | None = None
+    heir: Heir | None = None
 
 
 class Records(Protocol):
@@ -90,6 +101,20 @@ class Exports(Protocol):
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         """Nobody can write to these when this returns, whoever could before. Raises `Unavailable`: then somebody may."""
+
+    def stand_in(self, epoch: int, heir: HostId, volumes: Iterable[VolumeId]) -> None:
+        """Where that epoch will be served, its holder finds disks of the same size, with nothing in them, already.
+
+        A hypervisor that waits for a guest's memory wants to have opened its disks. `open` of that epoch, and `cut`,
+        end them. Who has the real ones does not notice. Raises `Unavailable`.
+        """
+
+    def stand_down(self, volumes: Iterable[VolumeId]) -> None:
+        """No such disks; none at all is fine, and costs nothing."""
+
+
+class Coming(Conflict):
+    """Its holder may hand it over to the asker, and has not done so. Disks to wait with are served."""
 
 
 class TooEarly(Conflict):
@@ -116,6 +141,7 @@ class Leases:
         )  # of whose disk is whose, held for no longer than a record takes
         self._records = dict(records.load())
         self._rights: dict[MachineId, Right] = {}
+        self._unsaved: dict[MachineId, Record] = {}
         now = time.now()
         self._until = {
             record.machine: now + record.length
@@ -144,7 +170,7 @@ class Leases:
         Raises `Stale` for an epoch below one that was seen, or another holder of the same epoch, and `Unavailable`
         when the cut failed: then the lease is renewed no more all the same.
         """
-        with self._turns.of(right.machine):
+        with self._turn_of(right.machine):
             known = self.record(right.machine)
             before = self._rights.get(right.machine)
             if right.epoch < known.epoch:
@@ -161,19 +187,21 @@ class Leases:
             self._rights[right.machine] = right
             if known.held is Held.ENDING:
                 self._end(known, fenced=known.holder == right.fenced)
+            if right.heir is None or (before and before.heir != right.heir):
+                self._exports.stand_down(right.volumes)
 
     def forget(self, machine: MachineId) -> None:
         """Nobody may have the lease any more who has not got it."""
-        with self._turns.of(machine):
+        with self._turn_of(machine):
             self._rights.pop(machine, None)
 
     def acquire(self, machine: MachineId, holder: HostId, epoch: int) -> float:
         """The lease is this host's for so many seconds, and its disks are served to it. Asked again, it is renewed.
 
         Raises `Forbidden` for one who may not have it, `Stale` for an epoch that is over, `TooEarly` while another
-        may run the machine, `Unavailable` when the disks can't be served now.
+        may run the machine, `Coming` for an heir, `Unavailable` when the disks can't be served now.
         """
-        with self._turns.of(machine):
+        with self._turn_of(machine):
             known = self.record(machine)
             if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
                 known = self._take(known, holder, epoch)
@@ -185,7 +213,7 @@ class Leases:
 
         Raises `Stale` when it is not this host's (any more).
         """
-        with self._turns.of(machine):
+        with self._turn_of(machine):
             known = self.record(machine)
             if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
                 raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
@@ -193,9 +221,55 @@ class Leases:
                 self._keep(replace(known, length=self.length))
             return self._longer(machine)
 
+    def hand_over(self, machine: MachineId, holder: HostId, epoch: int, to: int) -> None:
+        """The lease is the heir's, of epoch `to`, and was never anybody else's in between. Already so is fine.
+
+        The holder's guest stands still and must not run again. Raises `Forbidden` when there is no such heir (any
+        more), `Stale` when the lease is not this host's, `Unavailable` when one should ask again.
+        """
+        with self._turn_of(machine):
+            known = self.record(machine)
+            if known.passed and known.served == to:
+                return
+            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
+                raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
+            right = self._rights.get(machine)
+            if right is None:
+                raise Unavailable(f"who may have {machine} is not known yet")
+            heir = right.heir
+            if right.epoch != epoch or heir is None or heir.epoch != to or to <= known.kept:
+                raise Forbidden(f"{machine} has no heir of epoch {to}")
+            self._exports.cut(known.volumes)
+            passed = replace(
+                known,
+                epoch=to,
+                served=to,
+                holder=heir.host,
+                length=self.length,
+                passed=True,
+            )
+            self._until[machine] = self._time.now() + self.length
+            self._unsaved[machine] = passed
+            self._certain(machine)
+            with suppress(CloudError):  # whoever comes for it has it done again
+                self._exports.open(to, heir.host, known.volumes)
+
+    def keep(self, machine: MachineId, holder: HostId, epoch: int, to: int) -> float:
+        """The lease stays this host's, which will never hand it over to epoch `to`, nor could it: a renewal.
+
+        Its guest may go on then. Raises `Stale` when it is not this host's (any more).
+        """
+        with self._turn_of(machine):
+            known = self.record(machine)
+            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
+                raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
+            if to > known.kept:
+                self._keep(replace(known, kept=to))
+            return self._longer(machine)
+
     def release(self, machine: MachineId, holder: HostId, epoch: int) -> None:
         """The host runs the machine no more, and its disks are served to it no more. Already so is fine."""
-        with self._turns.of(machine):
+        with self._turn_of(machine):
             known = self.record(machine)
             if (known.holder, known.served) != (holder, epoch):
                 return  # whoever has it now is another one
@@ -210,7 +284,7 @@ class Leases:
         failure: CloudError | None = None
         for machine in self.records():
             try:
-                with self._turns.of(machine):
+                with self._turn_of(machine):
                     known = self.record(machine)
                     if known.held is Held.TAKEN and known.holder:
                         self._exports.open(known.served, known.holder, known.volumes)
@@ -221,11 +295,29 @@ class Leases:
         if failure:
             raise failure
 
+    @contextmanager
+    def _turn_of(self, machine: MachineId) -> Iterator[None]:
+        with self._turns.of(machine):
+            self._certain(machine)
+            yield
+
+    def _certain(self, machine: MachineId) -> None:
+        """A handing over that could not be written down may have been all the same: nothing is done before it is."""
+        unsaved = self._unsaved.get(machine)
+        if unsaved:
+            self._keep(unsaved)
+            del self._unsaved[machine]
+
     def _take(self, known: Record, holder: HostId, epoch: int) -> Record:
         """The record of a lease that was just given; nothing is served by it yet."""
         if epoch < known.epoch:
             raise Stale(f"epoch {epoch} of {known.machine} is over: {known.epoch} was seen")
         right = self._rights.get(known.machine)
+        if right and right.heir == Heir(host=holder, epoch=epoch) and epoch > known.kept:
+            if known.held is not Held.TAKEN or known.served != right.epoch:
+                raise Forbidden(f"{right.holder} has no lease of {known.machine} to hand over")
+            self._exports.stand_in(epoch, holder, known.volumes)
+            raise Coming(f"{right.holder} has it, and may hand it over")
         if right is None or (right.holder, right.epoch) != (holder, epoch):
             raise Forbidden(f"{holder} was not given epoch {epoch} of {known.machine}")
         if known.held is not Held.FREE:
@@ -244,6 +336,7 @@ class Leases:
             volumes=right.volumes,
             length=self.length,
             held=Held.TAKEN,
+            passed=False,
         )
         with self._guard:
             self._nobody_has(right)

@@ -23,6 +23,7 @@ class SimExports:
 
     address: str
     serving: dict[VolumeId, tuple[int, HostId]] = field(default_factory=dict)
+    standing_in: dict[VolumeId, tuple[int, HostId]] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     mishaps: list[str] = field(default_factory=list)
 
@@ -33,21 +34,41 @@ class SimExports:
                     if volume in self.serving:
                         self.mishaps.append(f"{volume} is served twice: {epoch} to {holder}")
                     self.serving[volume] = (epoch, holder)
+                    if self.standing_in.get(volume) == (epoch, holder):
+                        del self.standing_in[volume]
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         for volume in volumes:
+            self.standing_in.pop(volume, None)
             if volume in self.serving:
                 with self.faults.around(f"cut {volume}"):
                     del self.serving[volume]
 
+    def stand_in(self, epoch: int, heir: HostId, volumes: Iterable[VolumeId]) -> None:
+        for volume in volumes:
+            if self.standing_in.get(volume) != (epoch, heir):
+                with self.faults.around(f"stand in for {volume} {epoch}"):
+                    self.standing_in[volume] = (epoch, heir)
+
+    def stand_down(self, volumes: Iterable[VolumeId]) -> None:
+        for volume in volumes:
+            self.standing_in.pop(volume, None)
+
     def lose_power(self) -> None:
         """Nothing is served any more."""
         self.serving.clear()
+        self.standing_in.clear()
 
     def reaches(self, source: NbdSource, host: HostId) -> bool:
-        """Whether a host gets at a disk under that name."""
-        volume, _, epoch = source.name.rpartition(".e")
-        return self.serving.get(VolumeId(volume)) == (int(epoch), host)
+        """Whether a host gets at a disk under that name, be it one that stands in for it."""
+        name, _, epoch = source.name.rpartition(".e")
+        volume, wanted = VolumeId(name), (int(epoch), host)
+        return wanted in (self.serving.get(volume), self.standing_in.get(volume))
+
+    def serves(self, source: NbdSource, host: HostId) -> bool:
+        """Whether what it gets at is the disk itself."""
+        name, _, epoch = source.name.rpartition(".e")
+        return self.serving.get(VolumeId(name)) == (int(epoch), host)
 
 
 class SimSharedStorage(SimStorage):
@@ -107,3 +128,9 @@ class _Present:
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         self.exports.cut(volumes)
+
+    def stand_in(self, epoch: int, heir: HostId, volumes: Iterable[VolumeId]) -> None:
+        self.exports.stand_in(epoch, heir, volumes)
+
+    def stand_down(self, volumes: Iterable[VolumeId]) -> None:
+        self.exports.stand_down(volumes)

@@ -22,7 +22,10 @@ _CONNECTIONS = 16  # a host's own; those that it lost, and we have not noticed y
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """One volume, served. Equal values mean an equal command line."""
+    """One volume, served. Equal values mean an equal command line.
+
+    With `blank_bytes` it only stands in for the volume: so large, reads as zeros, keeps nothing, and opens no file.
+    """
 
     volume: VolumeId
     epoch: int
@@ -34,18 +37,11 @@ class Serving:
     direct: bool  # past the page cache, where the file system can
     iops: int = 0
     bytes_per_second: int = 0
+    blank_bytes: int = 0
 
 
 def command(serving: Serving, pidfile: Path) -> list[str]:
     """All of it. Options are JSON, since QEMU's own form gives a meaning to commas, also those of a path."""
-    file = {
-        "driver": "file",
-        "node-name": "file",
-        "filename": str(serving.path),
-        "cache": {"direct": serving.direct},
-        "discard": "unmap",
-        "locking": "on",
-    }
     limits = {
         "qom-type": "throttle-group",
         "id": "limits",
@@ -72,8 +68,7 @@ def command(serving: Serving, pidfile: Path) -> list[str]:
         ("--object", credentials),
         ("--object", _holder(serving.holder)),
         ("--object", limits),
-        ("--blockdev", file),
-        ("--blockdev", {"driver": "qcow2", "node-name": "image", "file": "file"}),
+        *(("--blockdev", node) for node in _nodes(serving)),
         (
             "--blockdev",
             {
@@ -88,6 +83,22 @@ def command(serving: Serving, pidfile: Path) -> list[str]:
     ):
         words += [option, _json(value)]
     return words
+
+
+def _nodes(serving: Serving) -> list[dict[str, Any]]:
+    """What is served, last one on top."""
+    if serving.blank_bytes:
+        blank = {"driver": "null-co", "node-name": "image", "read-zeroes": True}
+        return [{**blank, "size": serving.blank_bytes}]
+    file = {
+        "driver": "file",
+        "node-name": "file",
+        "filename": str(serving.path),
+        "cache": {"direct": serving.direct},
+        "discard": "unmap",
+        "locking": "on",
+    }
+    return [file, {"driver": "qcow2", "node-name": "image", "file": "file"}]
 
 
 def marks(volume: VolumeId, epoch: int, holder: HostId) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """Serves volumes to the hosts that have their leases: a process for each, which outlives this one.
 
     exports/<volume>.json  how it is served        exports/<volume>.pid, .log  of its process
+    exports/<volume>.next.pid, .log  of the process that stands in for it while a host waits to be handed the lease
 
 Which processes serve what is asked of the kernel and never believed from a file: a command line names volume, epoch
 and holder, and whatever names the pidfile of a volume may write to it. So nothing is lost track of when we are killed
@@ -35,20 +36,26 @@ _TRIES = 8  # ports that somebody else has
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """What must be the same again when a volume's process is replaced: its host is told the port once."""
+    """What must be the same again when a volume's process is replaced: its host is told the port once.
+
+    `next_port` is where `next_epoch` will be served, 0 for none.
+    """
 
     port: int
+    next_port: int = 0
+    next_epoch: int = 0
     iops: int = 0
     bytes_per_second: int = 0
 
 
 class NbdExports:
-    """`Exports` by qemu-storage-daemon. `path_of` tells a volume's file; raises `NotFound`."""
+    """`Exports` by qemu-storage-daemon. `path_of` tells a volume's file, and raises `NotFound`; `bytes_of` its size."""
 
     def __init__(
         self,
         directory: Path,
         path_of: Callable[[VolumeId], Path],
+        bytes_of: Callable[[Path], int],
         credentials: Path,
         address: str,
         *,
@@ -58,6 +65,7 @@ class NbdExports:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = directory.resolve()
         self._path_of = path_of
+        self._bytes_of = bytes_of
         self._credentials = credentials
         self._address = address
         self._ports = ports
@@ -66,7 +74,7 @@ class NbdExports:
             threading.Lock()
         )  # of what is kept in memory; never held while a process is awaited
         self._kept: dict[VolumeId, _Kept] = {}
-        self._running: dict[VolumeId, tuple[tuple[bytes, bytes], Running]] = {}
+        self._running: dict[Path, tuple[tuple[bytes, bytes], Running]] = {}
         for path in self._folder.glob("*.json"):
             with suppress(msgspec.DecodeError):
                 volume = VolumeId(path.stem)
@@ -86,27 +94,63 @@ class NbdExports:
         return ExportAt(
             volume=volume,
             address=self._address,
-            port=kept.port,
+            port=kept.next_port if kept.next_port and kept.next_epoch == epoch else kept.port,
             name=export_name(volume, epoch),
         )
 
     def open(self, epoch: int, holder: HostId, volumes: Iterable[VolumeId]) -> None:
         for volume in volumes:
             wanted = marks(volume, epoch, holder)
-            if not self._serves(volume, wanted):
-                self.cut([volume])
-                self._start(volume, epoch, holder, wanted)
+            if not self._serves(self._pidfile(volume), wanted):
+                self._succeed(volume, epoch)
+                self._end([self._pidfile(volume)])
+                self._start(volume, epoch, holder)
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
-        pidfiles = {str(self._pidfile(volume)).encode(): volume for volume in volumes}
-        if not pidfiles:
+        each = tuple(volumes)
+        self._end([*map(self._pidfile, each), *map(self._next_pidfile, each)])
+
+    def stand_in(self, epoch: int, heir: HostId, volumes: Iterable[VolumeId]) -> None:
+        for volume in volumes:
+            with self._lock:
+                kept = self._kept.get(volume) or _Kept(port=self._free_port(set()))
+                if not kept.next_port or kept.next_epoch != epoch:
+                    port = kept.next_port or self._free_port({kept.port})
+                    self._keep(volume, replace(kept, next_port=port, next_epoch=epoch))
+            if not self._serves(self._next_pidfile(volume), marks(volume, epoch, heir)):
+                self._end([self._next_pidfile(volume)])
+                self._start(volume, epoch, heir, blank=True)
+
+    def stand_down(self, volumes: Iterable[VolumeId]) -> None:
+        for volume in volumes:
+            with self._lock:
+                kept = self._kept.get(volume)
+            if kept and kept.next_port:
+                self._end([self._next_pidfile(volume)])
+                with self._lock:
+                    self._keep(volume, replace(self._kept[volume], next_port=0, next_epoch=0))
+
+    def _succeed(self, volume: VolumeId, epoch: int) -> None:
+        """What stood in for this epoch is no more, and where it was, the volume will be."""
+        with self._lock:
+            kept = self._kept.get(volume)
+            if kept is None or not kept.next_port or kept.next_epoch != epoch:
+                return
+        self._end([self._next_pidfile(volume)])
+        with self._lock:
+            self._keep(volume, replace(kept, port=kept.next_port, next_port=0, next_epoch=0))
+
+    def _end(self, pidfiles: list[Path]) -> None:
+        """The processes of these are gone, whoever started them."""
+        names = {str(path).encode() for path in pidfiles}
+        if not names:
             return
 
         def serves_one(words: Words) -> bool:
-            return _is_ours(words) and not pidfiles.keys().isdisjoint(words)
+            return _is_ours(words) and not names.isdisjoint(words)
 
-        for volume in pidfiles.values():
-            self._let_go(volume)
+        for path in pidfiles:
+            self._let_go(path)
         # Until none is seen: one that was just starting has become two.
         while found := list(processes.holding(serves_one)):
             try:
@@ -127,7 +171,11 @@ class NbdExports:
     def pids(self) -> dict[VolumeId, int]:
         """The processes that serve, as far as they were looked at."""
         with self._lock:
-            return {volume: one.pid for volume, (_, one) in self._running.items() if not one.ended}
+            return {
+                VolumeId(path.stem): one.pid
+                for path, (_, one) in self._running.items()
+                if not one.ended and "." not in path.stem
+            }
 
     def await_end(self, seconds: float) -> None:
         """Return when a process that serves has ended, or time is up, or there are others to wait for."""
@@ -141,65 +189,69 @@ class NbdExports:
             while os.read(self._wake, 64):
                 pass
 
-    def _serves(self, volume: VolumeId, wanted: tuple[bytes, bytes]) -> bool:
+    def _serves(self, at: Path, wanted: tuple[bytes, bytes]) -> bool:
         with self._lock:
-            known = self._running.get(volume)
+            known = self._running.get(at)
             if known:
                 return known[0] == wanted and not known[1].ended
-        pidfile = str(self._pidfile(volume)).encode()
+        pidfile = str(at).encode()
 
         def fits(words: Words) -> bool:
             return _is_ours(words) and pidfile in words and set(wanted) <= set(words)
 
         try:
-            found = processes.hold(int(self._pidfile(volume).read_text()), fits)
+            found = processes.hold(int(at.read_text()), fits)
         except (FileNotFoundError, ValueError):
             return False
         if found:
-            self._note(volume, wanted, found)
+            self._note(at, wanted, found)
         return found is not None
 
-    def _start(
-        self, volume: VolumeId, epoch: int, holder: HostId, wanted: tuple[bytes, bytes]
-    ) -> None:
+    def _start(self, volume: VolumeId, epoch: int, holder: HostId, *, blank: bool = False) -> None:
         path = self._path_of(volume)
+        pidfile = self._next_pidfile(volume) if blank else self._pidfile(volume)
         if not shutil.which(PROGRAM):
             raise Unavailable(f"{PROGRAM} is not installed here")
         taken: set[int] = set()
         for _ in range(_TRIES):
             with self._lock:
                 kept = self._kept.get(volume)
-                if kept is None or kept.port in taken:
+                if kept is None or (not blank and kept.port in taken):
                     port = self._free_port(taken)
                     kept = replace(kept, port=port) if kept else _Kept(port=port)
                     self._keep(volume, kept)
+                if blank and (not kept.next_port or kept.next_port in taken):
+                    kept = replace(kept, next_port=self._free_port(taken), next_epoch=epoch)
+                    self._keep(volume, kept)
+            port = kept.next_port if blank else kept.port
             serving = Serving(
                 volume=volume,
                 epoch=epoch,
                 holder=holder,
                 path=path,
                 address=self._address,
-                port=kept.port,
+                port=port,
                 credentials=self._credentials,
                 direct=_can_be_direct(path),
+                blank_bytes=self._bytes_of(path) if blank else 0,
                 iops=kept.iops,
                 bytes_per_second=kept.bytes_per_second,
             )
-            said = self._run(serving)
+            said = self._run(serving, pidfile)
             if said is None:
                 break
             if "Address already in use" not in said:
                 raise Unavailable(f"{volume} can't be served", detail=said)
-            taken.add(kept.port)
-        if not self._serves(volume, wanted):
+            taken.add(port)
+        if not self._serves(pidfile, marks(volume, epoch, holder)):
             raise Unavailable(f"the server of {volume} ended at once")
 
-    def _run(self, serving: Serving) -> str | None:
+    def _run(self, serving: Serving, pidfile: Path) -> str | None:
         """What it said if it did not start."""
-        log = self._folder / f"{serving.volume}.log"
+        log = pidfile.with_suffix(".log")
         # It needs nothing that root may do but read files of its own.
         bare = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
-        words = [*bare, *command(serving, self._pidfile(serving.volume))]
+        words = [*bare, *command(serving, pidfile)]
         with log.open("wb") as out:
 
             def run() -> int:
@@ -220,23 +272,24 @@ class NbdExports:
                 raise Unavailable(f"{serving.volume} can't be served: {error}") from error
         return None if code == 0 else log.read_text(errors="replace")[-2000:]
 
-    def _note(self, volume: VolumeId, wanted: tuple[bytes, bytes], found: Running) -> None:
+    def _note(self, at: Path, wanted: tuple[bytes, bytes], found: Running) -> None:
         with self._lock:
-            before = self._running.pop(volume, None)
+            before = self._running.pop(at, None)
             if before:
                 before[1].close()
-            self._running[volume] = (wanted, found)
+            self._running[at] = (wanted, found)
         with suppress(BlockingIOError):
             os.write(self._waker, b"!")
 
-    def _let_go(self, volume: VolumeId) -> None:
+    def _let_go(self, at: Path) -> None:
         with self._lock:
-            known = self._running.pop(volume, None)
+            known = self._running.pop(at, None)
             if known:
                 known[1].close()
 
     def _free_port(self, taken: set[int]) -> int:
         used = taken | {kept.port for kept in self._kept.values()}
+        used |= {kept.next_port for kept in self._kept.values()}
         port = next((port for port in self._ports if port not in used), None)
         if port is None:
             raise NoRoom(f"all {len(self._ports)} ports for shared disks are in use here")
@@ -250,6 +303,9 @@ class NbdExports:
 
     def _pidfile(self, volume: VolumeId) -> Path:
         return self._folder / f"{volume}.pid"
+
+    def _next_pidfile(self, volume: VolumeId) -> Path:
+        return self._folder / f"{volume}.next.pid"
 
 
 def _is_ours(words: Words) -> bool:

@@ -43,6 +43,7 @@ class NbdStorage(LocalStorage):
         self.exports = NbdExports(
             directory / "exports",
             self._existing,
+            self._bytes_of,
             credentials,
             address,
             ports=ports,
@@ -72,3 +73,6 @@ class NbdStorage(LocalStorage):
         if not path.exists():
             raise NotFound(f"{volume} is not here")
         return path
+
+    def _bytes_of(self, path: Path) -> int:
+        return self.volumes()[VolumeId(path.stem)].bytes

@@ -1,0 +1,126 @@
+"""Where a host answers other hosts of its pod that want to know whether it is there: mutual TLS, one byte for one byte.
+
+Whoever gets an answer knows that this machine runs, that its agent does, and that it is the host it should be. Nothing
+else can be asked here. All that comes in is bounded, as it is at the lease service.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+from arable.domain import ids
+from arable.domain.errors import BadInput, CloudError, Forbidden
+from arable.runtime.ca import IdentityKind, peer, server_context
+
+log = logging.getLogger(__name__)
+
+PORT = 10807
+QUESTION, ANSWER = b"?", b"!"
+_CONNECTIONS, _EACH = 128, 2
+_IDLE_SECONDS = 30.0
+_HANDSHAKE_SECONDS = 10.0
+_LIFE = 900
+"""Questions on one connection, half an hour's: a certificate that was replaced is not believed for ever."""
+
+
+class PeerPort:
+    """Answers until closed. `credentials` is the directory of the host's certificate for disks, which may be replaced."""
+
+    def __init__(self, authority: str, credentials: Path) -> None:
+        self._files = credentials / "server-cert.pem", credentials / "server-key.pem"
+        self._context = server_context(*self._files, authority)
+        self._talking: dict[asyncio.Task[None], str] = {}
+        self._server: asyncio.Server | None = None
+        self.address = ""
+
+    async def open(self, address: str, port: int = PORT) -> None:
+        """Listen; raises `OSError`."""
+        self._server = await asyncio.start_server(
+            self._talk,
+            address,
+            port,
+            ssl=self._context,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+        )
+        found: int = self._server.sockets[0].getsockname()[1]
+        self.address = f"[{address}]:{found}" if ":" in address else f"{address}:{found}"
+
+    def certified_anew(self) -> None:
+        """Whoever connects from now on is shown the newest certificate."""
+        self._context.load_cert_chain(*self._files)
+
+    async def close(self) -> None:
+        """Answer nobody any more."""
+        if self._server:
+            self._server.close()
+        for task in self._talking:
+            task.cancel()
+        await asyncio.gather(*self._talking, return_exceptions=True)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        try:
+            name = _asker(writer)
+            mine = [one for one, other in self._talking.items() if other == name]
+            self._talking[task] = name
+            for old in mine[: len(mine) + 1 - _EACH]:  # its network may have been cut meanwhile
+                old.cancel()
+            if len(self._talking) <= _CONNECTIONS:
+                await _serve(reader, writer)
+        except asyncio.CancelledError:
+            log.debug("a peer's connection gave way")
+        except CloudError as error:
+            log.warning("a caller was not answered: %s", error.public)
+        except (OSError, TimeoutError) as error:
+            log.debug("a peer's connection ended: %s", error)
+        finally:
+            self._talking.pop(task, None)
+            with suppress(OSError, RuntimeError):
+                writer.close()
+
+
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for _ in range(_LIFE):
+        async with asyncio.timeout(_IDLE_SECONDS):
+            if await reader.read(1) != QUESTION:
+                return
+        writer.write(ANSWER)
+        await writer.drain()
+
+
+def _asker(writer: asyncio.StreamWriter) -> str:
+    """The host that is there. Raises `Forbidden`."""
+    connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    found = peer(connection.getpeercert(binary_form=True))
+    if found is None or found.kind is not IdentityKind.HOST:
+        raise Forbidden("only hosts are answered")
+    try:
+        return ids.check("host", found.common_name)
+    except BadInput as error:
+        raise Forbidden("this certificate names no host") from error
+
+
+def own_address(servers: Sequence[str]) -> str:
+    """The host's own address on the way to its management servers, which is the management network; empty if unknown.
+
+    Nothing is sent: the kernel is asked which way it would go. One that only this machine has is nobody else's business.
+    """
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
+            for family, kind, protocol, _, where in found:
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.connect(where)
+                    address = str(probe.getsockname()[0])
+                if not ip_address(address.partition("%")[0]).is_loopback:
+                    return address
+        except OSError as error:
+            log.debug("the way to %s is not known: %s", server, error)
+    return ""

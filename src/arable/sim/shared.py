@@ -1,0 +1,140 @@
+"""Shared disks in the simulated world: storage hosts' pools and lease services, and on hosts that run machines the
+keepers of leases and their watchdogs. What is durable, or outlives an agent as a process of its own, is kept apart.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from arable.agent.deadlines import DeadlineMemory
+from arable.agent.lease_desk import LeaseDesk
+from arable.agent.leases import LeaseKeeper
+from arable.domain.errors import CloudError
+from arable.domain.ids import HostId, PoolId
+from arable.domain.manifest import SharedFrom
+from arable.drivers.faults import Faults
+from arable.drivers.hypervisor.protocol import NbdSource
+from arable.drivers.simhost import SimHost
+from arable.drivers.storage.lease_records import MemoryRecords
+from arable.drivers.storage.sim_shared import SimExports, SimSharedStorage
+from arable.runtime.boottime import ClockBootTime
+from arable.runtime.clock import Clock
+from arable.runtime.entropy import Entropy
+from arable.sim.leases import SimLeaseLine, SimLeaseNetwork, SimWatchdog
+
+LENGTH = 30.0  # of a lease, in seconds
+PORT = 10808
+
+
+@dataclass(slots=True)
+class Share:
+    """Of a storage host."""
+
+    address: str
+    exports: SimExports
+    records: MemoryRecords = field(default_factory=MemoryRecords)
+    pool: SimSharedStorage | None = None  # while its agent is there
+
+
+@dataclass(slots=True)
+class Runner:
+    """Of a host that runs machines."""
+
+    watchdog: SimWatchdog
+    deadlines: DeadlineMemory
+    keeper: LeaseKeeper | None = None  # while its agent is there
+    cut: bool = False  # from all storage hosts
+
+
+@dataclass
+class SharedDisks:
+    """All of a world. `alive` tells whether an agent works: it is there, has power and is not frozen."""
+
+    clock: Clock
+    entropy: Entropy
+    alive: Callable[[HostId], bool]
+    shares: dict[HostId, Share] = field(default_factory=dict)
+    runners: dict[HostId, Runner] = field(default_factory=dict)
+    network: SimLeaseNetwork = field(default_factory=SimLeaseNetwork)
+
+    def __post_init__(self) -> None:
+        self.network.cut = self._cut
+
+    def add_share(self, host: HostId, address: str) -> None:
+        """A storage host."""
+        self.shares[host] = Share(address, SimExports(address.rpartition(":")[0]))
+
+    def add_runner(self, host: HostId, hardware: SimHost) -> None:
+        """A host that runs machines."""
+        deadlines = DeadlineMemory()
+        watchdog = SimWatchdog(hardware, deadlines, ClockBootTime(self.clock))
+        self.runners[host] = Runner(watchdog, deadlines)
+        hardware.reaches = lambda source: self._reaches(source, host)
+
+    def pool(
+        self, host: HostId, hardware: SimHost, pool: PoolId, faults: Faults
+    ) -> SimSharedStorage:
+        """A storage host's agent begins."""
+        share = self.shares[host]
+        share.pool = SimSharedStorage(
+            hardware, pool, share.records, share.exports, ClockBootTime(self.clock), LENGTH, faults
+        )
+        self.network.desks[share.address] = LeaseDesk(share.pool)
+        return share.pool
+
+    def keeper(self, host: HostId) -> LeaseKeeper:
+        """A compute host's agent begins."""
+        runner = self.runners[host]
+
+        def line(place: SharedFrom) -> SimLeaseLine:
+            return self.network.line(host, place)
+
+        runner.keeper = LeaseKeeper(
+            line,
+            runner.deadlines,
+            lambda: True,
+            ClockBootTime(self.clock),
+            self.entropy.child(host),
+        )
+        return runner.keeper
+
+    def tick(self) -> None:
+        """Time has passed: watchdogs look, then leases are renewed and end."""
+        for runner in self.runners.values():
+            runner.watchdog.look()
+        for host, runner in self.runners.items():
+            keeper = runner.keeper if self.alive(host) else None
+            for place in sorted(keeper.places(), key=str) if keeper else ():
+                if keeper and keeper.due(place) <= ClockBootTime(self.clock).now():
+                    keeper.step(place)
+        for host, share in self.shares.items():
+            if share.pool is not None and self.alive(host):
+                with suppress(CloudError):  # the next time tries again
+                    share.pool.leases.tend()
+
+    def agent_dies(self, host: HostId) -> None:
+        """Its memory is gone; watchdogs and servers of disks are not."""
+        if host in self.shares:
+            self.shares[host].pool = None
+            self.network.desks.pop(self.shares[host].address, None)
+        if host in self.runners:
+            self.runners[host].keeper = None
+
+    def power_dies(self, host: HostId) -> None:
+        """What is not on a disk is gone."""
+        if host in self.shares:
+            self.shares[host].exports.lose_power()
+        if host in self.runners:
+            self.runners[host].deadlines.held.clear()
+
+    def mishaps(self) -> list[str]:
+        """What must never be done to shared disks, and was."""
+        return [f"{host}: {told}" for host, s in self.shares.items() for told in s.exports.mishaps]
+
+    def _cut(self, host: HostId, address: str) -> bool:
+        there = next((id_ for id_, share in self.shares.items() if share.address == address), None)
+        return self.runners[host].cut or there is None or not self.alive(there)
+
+    def _reaches(self, source: NbdSource, host: HostId) -> bool:
+        able = (share.exports.reaches(source, host) for share in self.shares.values())
+        return not self.runners[host].cut and any(able)

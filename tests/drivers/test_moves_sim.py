@@ -1,0 +1,38 @@
+"""Simulated guests move as real ones do."""
+
+from datetime import timedelta
+
+import pytest
+
+from arable.drivers.hypervisor.sim import SimHypervisor
+from arable.drivers.hypervisor.sim_rails import SimRails
+from arable.drivers.simhost import SimHost
+from arable.runtime.clock import VirtualClock
+from drivers.contract_moves import A, B, MovesContract
+
+
+class TestSim(MovesContract):
+    @pytest.fixture(autouse=True)
+    def _rails(self) -> None:
+        self.clock, self.rails = VirtualClock(), SimRails(seconds=1.0)
+
+    @pytest.fixture
+    def here(self) -> SimHypervisor:
+        return SimHypervisor(SimHost(clock=self.clock), rails=self.rails, host=A)
+
+    @pytest.fixture
+    def there(self) -> SimHypervisor:
+        return SimHypervisor(SimHost(clock=self.clock), rails=self.rails, host=B)
+
+    def reopened(self, driver) -> SimHypervisor:
+        return SimHypervisor(driver._hardware, rails=self.rails, host=driver._host)
+
+    def wait_until(self, condition, what) -> None:
+        for _ in range(10):
+            if condition():
+                return
+            self.clock.wait(timedelta(seconds=0.5))
+        raise AssertionError(what)
+
+    def closed(self) -> SimHypervisor:
+        return SimHypervisor(SimHost(clock=self.clock))
