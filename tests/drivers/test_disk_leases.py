@@ -219,6 +219,29 @@ def test_without_a_wish_who_has_a_lease_keeps_it_and_nobody_gets_one(place) -> N
         place.leases.acquire(M, A, 1)
 
 
+def test_what_a_holder_that_died_never_let_go_is_free_when_its_time_is_over(place) -> None:
+    given(place)
+    place.leases.forget(M)
+    place.wait(LENGTH - 1)
+    place.leases.tend()
+    assert place.exports.serving == {(V, 1, A), (W, 1, A)}
+    place.leases.renew(M, A, 1)
+    place.wait(LENGTH - 1)
+    place.leases.tend()
+    assert place.leases.record(M).held is Held.TAKEN
+    place.wait(2)
+    place.leases.tend()
+    assert place.leases.record(M).held is Held.FREE
+    assert not place.exports.serving
+
+
+def test_a_wish_keeps_a_lease_whose_time_is_over_for_its_holder(place) -> None:
+    given(place)
+    place.wait(LENGTH + 1)
+    place.leases.tend()
+    assert place.leases.renew(M, A, 1) == LENGTH
+
+
 def test_a_disk_is_served_to_one_machine_at_a_time(place) -> None:
     given(place)
     place.leases.allow(right(1, B, machine=N, volumes=(W,)))
@@ -345,7 +368,7 @@ class ManyHands(RuleBasedStateMachine):
         super().__init__()
         self.place = Place(records=MemoryRecords(), exports=Exports())
         self.hosts = {A: Runner(), B: Runner(), C: Runner()}
-        self.wish = right(0, A)
+        self.wish = self.heard = right(0, A)  # the last one, and the last that was taken up
         self.late: list[tuple[float, HostId, int]] = []
         self.highest = 0
 
@@ -367,6 +390,7 @@ class ManyHands(RuleBasedStateMachine):
     def tell(self) -> None:
         with contextlib.suppress(Unavailable):
             self.place.leases.allow(self.wish)
+            self.heard = self.wish
 
     @rule(host=st.sampled_from([A, B, C]), epoch=st.integers(0, 8))
     def anybody_asks_for_anything(self, host, epoch) -> None:
@@ -439,7 +463,8 @@ class ManyHands(RuleBasedStateMachine):
             self.place.leases.acquire(M, host, epoch)
         except CloudError:
             return
-        assert (host, epoch) == (self.wish.holder, self.wish.epoch) or one.epoch == epoch
+        wishes = [(wish.holder, wish.epoch) for wish in (self.wish, self.heard)]
+        assert (host, epoch) in wishes or one.epoch == epoch
         self.hosts[host] = replace(one, epoch=epoch, until=at + LENGTH)
 
     @invariant()

@@ -279,6 +279,8 @@ class Leases:
     def tend(self) -> None:
         """What is taken is served, what is ending is cut off, and free when its time is over.
 
+        So is what is taken, but nobody's by any wish: its holder may have died before it could let go.
+
         Raises `Unavailable` for one that could not be, when the others were.
         """
         failure: CloudError | None = None
@@ -286,10 +288,11 @@ class Leases:
             try:
                 with self._turn_of(machine):
                     known = self.record(machine)
-                    if known.held is Held.TAKEN and known.holder:
-                        self._exports.open(known.served, known.holder, known.volumes)
-                    elif known.held is Held.ENDING:
+                    forsaken = machine not in self._rights and not self.waits(machine)
+                    if known.held is Held.ENDING or (known.held is Held.TAKEN and forsaken):
                         self._end(known, fenced=False)
+                    elif known.held is Held.TAKEN and known.holder:
+                        self._exports.open(known.served, known.holder, known.volumes)
             except CloudError as error:
                 failure = error
         if failure:
