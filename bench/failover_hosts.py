@@ -59,6 +59,10 @@ def _round(site: Site, operator: Arable) -> tuple[float, float]:
     lost = max(set(where.values()) - {None}, key=lambda host: list(where.values()).count(host))
     assert lost
     those = {machine for machine, host in where.items() if host == lost}
+    looked_for = time.monotonic()
+    while not any(each.kind == "peer" and each.sees for each in operator.hosts.get(lost).signals):
+        _late(looked_for, "no other host looks after it")
+        time.sleep(_STEP)
     begun = time.monotonic()
     fail.power_off(site, names[lost])
     given = 0.0

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +12,21 @@ from databases import EmptyDatabases, fresh
 from postgres_cluster import cluster
 from serving import Served, serving
 
+TESTS = Path(__file__).parent
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Told to leave, we leave as for Ctrl-C: namespaces and daemons that tests made would outlive this process."""
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` real tests of a directory stay together: they share a lab, daemons or switches."""
+    for item in items:
+        if item.get_closest_marker("real"):
+            directory = item.path.relative_to(TESTS).parts[0]
+            item.add_marker(pytest.mark.xdist_group(directory))
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def main(more: list[str]) -> int:
         return run(rest)
     with tempfile.TemporaryFile() as said, ThreadPoolExecutor(1) as beside:
         others = beside.submit(run, [LOW + each for each in rest], said)
-        real = run([[*PYTEST, *more, "-m", "real"]])
+        real = run([[*PYTEST, *more, "-m", "real", "-n", "2", "--dist", "loadgroup"]])
         print("The others, which run beside these:", flush=True)
         failed = others.result()
         said.seek(0)

@@ -1,5 +1,6 @@
 """Copied as text and put elsewhere, a database is the same, whichever engine it was on and is on now."""
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -125,7 +126,12 @@ def test_indexes_and_references_are_as_before_when_all_rows_are_there(database):
         assert len(catalogue(tx)) < len(before), "they are not looked after meanwhile"
     with database.read() as tx:
         now = {line for line in catalogue(tx) if not line.startswith("sqlite_stat")}
-    assert now == before
+    assert {_plain(line) for line in now} == {_plain(line) for line in before}
+
+
+def _plain(line: str) -> str:
+    """PostgreSQL writes the types of a list's values, or the list's own, as it happens to have read them."""
+    return re.sub(r"::(character varying|text)(\[\])?|[()]", "", line)
 
 
 def test_a_row_that_refers_to_nothing_is_refused(database):
