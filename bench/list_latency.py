@@ -358,6 +358,7 @@ def fill(
                         address=f"10.0.{offset >> 8 & 255}.{offset & 255}",
                         offset=offset,
                         rate_kbps=0,
+                        is_default=True,
                     )
                 )
             with database.write() as tx:

@@ -106,7 +106,7 @@ class Region:
     def cpu(self) -> tuple[float, float]:
         """Seconds of the servers and of the database."""
         ours = sum(cpu_seconds(each.pid) for each in self.servers)
-        return ours, sum(map(cpu_seconds, _family(self.postmaster))) if self.postmaster else 0.0
+        return ours, sum(map(_known_cpu, _family(self.postmaster))) if self.postmaster else 0.0
 
 
 @dataclass(slots=True)
@@ -423,6 +423,14 @@ def _postmaster(url: str) -> int:
     """The first process of that PostgreSQL."""
     directory = url.partition("host=")[2]
     return int(Path(directory, "data", "postmaster.pid").read_text().split()[0])
+
+
+def _known_cpu(pid: int) -> float:
+    """Of a process that may have ended since it was seen: a session of PostgreSQL's does so at any time."""
+    try:
+        return cpu_seconds(pid)
+    except OSError:
+        return 0.0
 
 
 def _family(pid: int) -> list[int]:

@@ -23,24 +23,36 @@ OWNED = frozenset(
         "account",
         "image",
         "farm",
+        "blueprint",
+        "tier",
         "network",
         "machine",
         "volume",
+        "snapshot",
+        "nic",
         "address",
         "rule",
+        "balancer",
+        "vpn",
+        "access",
+        "vpnclient",
         "group",
+        "sshkey",
         "operation",
     ]
 )
 """Kinds of things of which a stranger must not learn whether they are there."""
 
 _EXAMPLE = "0mh5z1x2k3q8w7e6r5t4"  # the id in the documentation's examples
+_KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
 _ABSENT = "0000000000000000000z"
 _DISK = {"role": "disk", "sha256": "a" * 64, "bytes": 1 << 20, "format": "qcow2"}
 _HELD = {
     "used_machines": 1,
     "used_volumes": 1,
     "used_storage_mib": 1024,
+    "used_snapshots": 1,
+    "used_snapshot_mib": 1024,
     "used_networks": 1,
     "used_addresses": 1,
 }
@@ -58,13 +70,21 @@ _KINDS = [
     "network",
     "machine",
     "volume",
+    "snapshot",
     "nic",
     "address",
     "rule",
+    "balancer",
+    "vpn",
+    "access",
+    "vpnclient",
     "group",
     "operation",
     "alert",
     "alertroute",
+    "sshkey",
+    "blueprint",
+    "tier",
 ]
 
 
@@ -229,6 +249,7 @@ def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[st
 def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, Any]]]:
     own = {"account": me.account}
     zone = {"zone": ids["zone"]}
+    laid_out, used = f"farm-{_EXAMPLE}", f"blueprint-{_EXAMPLE}"
     return [
         (t.image, {"id": ids["image"], "name": "mine", "newest": 1, **own}),
         (
@@ -242,6 +263,50 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
             },
         ),
         (t.farm, {"id": ids["farm"], **zone, "name": "default", **own}),
+        (t.farm, {"id": laid_out, **zone, "name": "laid-out", **own}),
+        (
+            t.farm_spec,
+            {
+                "farm": laid_out,
+                "spec": {
+                    "networks": [{"name": "web"}],
+                    "tiers": [{"name": "web", "blueprint": "used", "networks": ["web"]}],
+                },
+                "state": "ready",
+                "changed_at": NOW,
+            },
+        ),
+        *(
+            row
+            for id_, name in ((ids["blueprint"], "a-blueprint"), (used, "used"))
+            for row in (
+                (t.blueprint, {"id": id_, "name": name, "newest": 1, **own}),
+                (
+                    t.blueprint_version,
+                    {
+                        "blueprint": id_,
+                        "number": 1,
+                        "body": {"image": ids["image"], "offering": ids["offering"]},
+                    },
+                ),
+            )
+        ),
+        (
+            t.tier,
+            {
+                "id": ids["tier"],
+                "farm": laid_out,
+                "blueprint": used,
+                "blueprint_number": 1,
+                "image": ids["image"],
+                "image_version": 1,
+                **zone,
+                "name": "web",
+                "most": 5,
+                "body": {"networks": []},
+                **own,
+            },
+        ),
         (
             t.network,
             {
@@ -293,6 +358,18 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
             },
         ),
         (
+            t.snapshot,
+            {
+                "id": ids["snapshot"],
+                **zone,
+                "volume": ids["volume"],
+                "name": "a-snapshot",
+                "mib": 1024,
+                "state": "available",
+                **own,
+            },
+        ),
+        (
             t.nic,
             {
                 "id": ids["nic"],
@@ -301,6 +378,7 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "mac": "02:00:00:00:00:01",
                 "address": "10.1.1.2",
                 "offset": 2,
+                "is_default": True,
                 **own,
             },
         ),
@@ -328,6 +406,93 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "first_port": 80,
                 "last_port": 80,
                 "to_port": 80,
+                **own,
+            },
+        ),
+        (
+            t.ssh_key,
+            {
+                "id": ids["sshkey"],
+                "name": "kept",
+                "kind": "ssh-ed25519",
+                "bits": 256,
+                "fingerprint": "SHA256:x",
+                "line": "ssh-ed25519 AAAA",
+                **own,
+            },
+        ),
+        (
+            t.balancer,
+            {
+                "id": ids["balancer"],
+                "network": ids["network"],
+                "address": ids["address"],
+                "name": "a-balancer",
+                "port": 443,
+                "traffic": "http",
+                "algorithm": "round-robin",
+                "stickiness": "none",
+                "health": {},
+                **own,
+            },
+        ),
+        (t.balancer_member, {"balancer": ids["balancer"], "nic": ids["nic"], "port": 80}),
+        (
+            t.balancer_seen,
+            {"balancer": ids["balancer"], "at": NOW, "seen": {"id": ids["balancer"]}},
+        ),
+        (
+            t.vpn,
+            {
+                "id": ids["vpn"],
+                "network": ids["network"],
+                "address": ids["address"],
+                "kind": "site",
+                "name": "a-vpn",
+                "port": 51900,
+                "public_key": _KEY,
+                "sealed": "x",
+                **own,
+            },
+        ),
+        (
+            t.vpn_peer,
+            {
+                "id": ids["vpn"],
+                "vpn": ids["vpn"],
+                "name": "",
+                "public_key": "",
+                "cidrs": ["172.31.0.0/24"],
+                **own,
+            },
+        ),
+        (
+            t.vpn_seen,
+            {"peer": ids["vpn"], "at": NOW, "since": NOW, "seen": {"id": ids["vpn"], "up": False}},
+        ),
+        (
+            t.vpn,
+            {
+                "id": ids["access"],
+                "network": ids["network"],
+                "address": ids["address"],
+                "kind": "access",
+                "name": "an-access",
+                "port": 51901,
+                "cidr": "172.28.0.0/24",
+                "public_key": _KEY,
+                "sealed": "x",
+                **own,
+            },
+        ),
+        (
+            t.vpn_peer,
+            {
+                "id": ids["vpnclient"],
+                "vpn": ids["access"],
+                "name": "a-client",
+                "public_key": _KEY,
+                "cidrs": ["172.28.0.2/32"],
                 **own,
             },
         ),

@@ -12,9 +12,11 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psycopg
 import pytest
 from sqlalchemy import event
 
+from arable.store.compiled import Compiled
 from arable.store.database import Database
 from arable.store.schema import metadata
 from postgres_cluster import Cluster
@@ -41,6 +43,9 @@ def _careless(raw: sqlite3.Connection, _record: object) -> None:
     raw.execute("PRAGMA synchronous=OFF")
 
 
+_COMPILED = {"sqlite": Compiled(), "postgresql": Compiled()}
+
+
 @cache
 def _file() -> bytes:
     """Of a SQLite database with all tables."""
@@ -57,7 +62,7 @@ def fresh_sqlite(directory: Path) -> Iterator[Database]:
     """An empty SQLite database with all tables."""
     file = directory / "arable.db"
     file.write_bytes(_file())
-    made = Database(f"sqlite:///{file}")
+    made = _COMPILED["sqlite"].serve(Database(f"sqlite:///{file}"))
     event.listen(made.engine, "connect", _careless)
     try:
         yield made
@@ -71,12 +76,13 @@ class EmptyDatabases:
     def __init__(self, running: Cluster) -> None:
         self._running = running
         self._waiting: list[tuple[str, int]] = []
+        self._cleaners: dict[str, psycopg.Connection] = {}
 
     @contextmanager
     def one(self) -> Iterator[Database]:
         """A database that nobody else has."""
         name, uses = self._waiting.pop() if self._waiting else (self._made(), 0)
-        made = Database(self._running.url(name))
+        made = _COMPILED["postgresql"].serve(Database(self._running.url(name)))
         try:
             yield made
         finally:
@@ -84,7 +90,29 @@ class EmptyDatabases:
             if uses < _USES and self._emptied(name):
                 self._waiting.append((name, uses + 1))
             else:
-                self._running.run(f"drop database {name} with (force)")
+                self._drop(name)
+
+    def close(self) -> None:
+        """Nothing is asked for any more."""
+        for cleaner in self._cleaners.values():
+            cleaner.close()
+
+    @contextmanager
+    def new(self) -> Iterator[Database]:
+        """A database that nobody used before: what it knows of its tables' sizes is of its own making."""
+        name = self._made()
+        made = _COMPILED["postgresql"].serve(Database(self._running.url(name)))
+        try:
+            yield made
+        finally:
+            made.close()
+            self._running.run(f"drop database {name} with (force)")
+
+    def _drop(self, name: str) -> None:
+        cleaner = self._cleaners.pop(name, None)
+        if cleaner:
+            cleaner.close()
+        self._running.run(f"drop database {name} with (force)")
 
     def _made(self) -> str:
         name = f"test_{next(_numbers)}"
@@ -93,19 +121,18 @@ class EmptyDatabases:
 
     def _emptied(self, name: str) -> bool:
         """Whether it is as it was; not if a test changed the tables themselves."""
-        again = Database(self._running.url(name))
-        try:
-            with again.write() as tx:
-                tx.exec_driver_sql(_HANG_UP)
-                tables = [row[0] for row in tx.exec_driver_sql(_TABLES_THERE)]
-                schemas = [row[0] for row in tx.exec_driver_sql(_SCHEMAS_THERE)]
-                if sorted(tables) != sorted(_TABLES) or schemas != ["public"]:
-                    return False
-                tx.exec_driver_sql(_EMPTY)
-                tx.exec_driver_sql(_REWIND)
-                return True
-        finally:
-            again.close()
+        # One connection for each database's life: a new one would have to learn of a hundred tables each time.
+        cleaner = self._cleaners.get(name) or self._running.connection(name)
+        self._cleaners[name] = cleaner
+        with cleaner.transaction():
+            cleaner.execute(_HANG_UP)
+            tables = [row[0] for row in cleaner.execute(_TABLES_THERE)]
+            schemas = [row[0] for row in cleaner.execute(_SCHEMAS_THERE)]
+            if sorted(tables) != sorted(_TABLES) or schemas != ["public"]:
+                return False
+            cleaner.execute(_EMPTY)
+            cleaner.execute(_REWIND)
+        return True
 
 
 @contextmanager

@@ -40,17 +40,18 @@ class Cluster:
 
     def run(self, statement: str) -> None:
         """As administrator, outside of any transaction."""
-        with self._connection() as open_:
+        with self.connection() as open_:
             open_.execute(statement)
 
-    def _connection(self) -> psycopg.Connection:
+    def connection(self, database: str = "postgres") -> psycopg.Connection:
+        """As administrator; each statement is a transaction unless one is begun."""
         return psycopg.connect(
-            dbname="postgres", user=self.user, host=str(self.directory), autocommit=True
+            dbname=database, user=self.user, host=str(self.directory), autocommit=True
         )
 
     def answers(self) -> bool:
         try:
-            self._connection().close()
+            self.connection().close()
         except psycopg.OperationalError:
             return False
         return True

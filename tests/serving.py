@@ -18,6 +18,7 @@ from arable.api.operation import Op
 from arable.api.routes import OPERATIONS
 from arable.client.arable import Arable
 from arable.drivers.storage.image_store import ImageStore
+from arable.processes.http import IDLE
 from arable.runtime.ca import Authority
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy, Ids
@@ -143,7 +144,13 @@ def running(server: Server, writer: Writer, ws: Any = "none") -> Iterator[str]:
     writer.committed = lambda nudges: server.nudged(nudges.topics)
     writer.start()
     config = uvicorn.Config(
-        server, host="127.0.0.1", port=0, log_config=None, proxy_headers=False, ws=ws
+        server,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        proxy_headers=False,
+        ws=ws,
+        timeout_keep_alive=IDLE,
     )
     runner = uvicorn.Server(config)
     thread = threading.Thread(target=runner.run, daemon=True)

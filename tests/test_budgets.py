@@ -76,3 +76,10 @@ def test_nothing_names_a_place_on_the_machine_where_it_was_written() -> None:
     for name, text in texts():
         for place in places:
             assert place not in text, f"{name}: {place}"
+
+
+def test_files_with_real_tests_say_so_themselves() -> None:
+    """`tools/test.py` runs the real tests of those that have the word."""
+    borrowed = re.compile(r"import .*\bpytestmark\b")
+    for name, text in python():
+        assert not (name.startswith("tests/") and borrowed.search(text)), name

@@ -39,10 +39,14 @@ DEBIAN = [
     "postgresql",
     "python3-dev",
     "python3-venv",
+    "qemu-block-extra",
     "qemu-guest-agent",
     "qemu-system-x86",
     "qemu-utils",
     "tcpdump",
+    "tgt",
+    "wireguard-go",
+    "wireguard-tools",
 ]
 
 

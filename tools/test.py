@@ -12,17 +12,20 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import IO
 
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
 # What fits; `make world` plays longer stories.
-WORLD = [sys.executable, "-m", "arable.sim.run", "--seeds", "200", "--steps", "250"]
+WORLD = [sys.executable, "-m", "arable.sim.run", "--seeds", "200", "--steps", "60"]
 TOOLS = ("qemu-system-x86_64", "libvirtd", "ovs-vsctl", "nft", "dnsmasq", "bwrap", "ip", "nice")
 LOW = ["nice", "-n", "10"]  # a tenth of the processor when others want it
 
 
 def main(more: list[str]) -> int:
     """All parts, whatever became of those before; the exit code of the first that failed."""
+    if not more:
+        compile_all()
     rest = [[*PYTEST, *more, "-m", "not real", "-n", "2"], *([] if more else [WORLD])]
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if os.geteuid() != 0 or missing:
@@ -31,7 +34,8 @@ def main(more: list[str]) -> int:
         return run(rest)
     with tempfile.TemporaryFile() as said, ThreadPoolExecutor(1) as beside:
         others = beside.submit(run, [LOW + each for each in rest], said)
-        real = run([[*PYTEST, *more, "-m", "real", "-n", "2", "--dist", "loadgroup"]])
+        which = more or real_files()
+        real = run([[*PYTEST, *which, "-m", "real", "-n", "2", "--dist", "loadgroup"]])
         print("The others, which run beside these:", flush=True)
         failed = others.result()
         said.seek(0)
@@ -39,12 +43,30 @@ def main(more: list[str]) -> int:
     return real or failed
 
 
+def compile_all() -> None:
+    """Tests and what they import, once: in a new clone each of the workers would compile it all for itself."""
+    collect = [*PYTEST, "--collect-only", "-n", "0"]
+    subprocess.run(collect, check=False, stdout=subprocess.DEVNULL, env=environment())
+
+
+def real_files() -> list[str]:
+    """The files that have real tests: to collect all others only to leave them out takes a while, in each process."""
+    files = sorted(Path("tests").rglob("test_*.py"))
+    return [str(each) for each in files if "mark.real" in each.read_text()]
+
+
 def run(parts: Sequence[list[str]], said: IO[bytes] | None = None) -> int:
     """One after the other, what they say into that file; the exit code of the first that failed."""
     codes = [
-        subprocess.run(each, check=False, stdout=said, stderr=said).returncode for each in parts
+        subprocess.run(each, check=False, stdout=said, stderr=said, env=environment()).returncode
+        for each in parts
     ]
     return next((code for code in codes if code), 0)
+
+
+def environment() -> dict[str, str]:
+    """Where Python must not keep what it compiled, hundreds of processes would compile the same files each."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from arable.agent.leases import LeaseKeeper
 from arable.agent.ledger import MemoryLedger
 from arable.agent.sight import Drivers
 from arable.domain.errors import CloudError
-from arable.domain.ids import HostId, MachineId, PoolId, VolumeId
+from arable.domain.ids import HostId, MachineId, OperationId, PoolId, VolumeId
 from arable.domain.manifest import (
     DiskWish,
     ExportSeen,
@@ -26,6 +26,7 @@ from arable.domain.manifest import (
     Power,
     SharedFrom,
 )
+from arable.domain.snapshot import SnapshotSeen, SnapshotWish
 from arable.domain.units import MIB
 from arable.drivers.faults import Faults
 from arable.drivers.hypervisor.protocol import GuestPower
@@ -54,7 +55,7 @@ def disk(**but) -> DiskWish:
 
 def guest(epoch: int, generation: int = 0, power: Power = Power.ON, **but) -> GuestWish:
     return GuestWish(
-        **but,
+        **{"disks": (disk(shared=PLACE),)} | but,
         machine=M,
         generation=generation or epoch,
         name="m",
@@ -63,7 +64,6 @@ def guest(epoch: int, generation: int = 0, power: Power = Power.ON, **but) -> Gu
         cpus=1,
         cpu_mhz=500,
         memory_mib=128,
-        disks=(disk(shared=PLACE),),
         epoch=epoch,
     )
 
@@ -80,29 +80,35 @@ class Server:
 
     def __init__(self) -> None:
         self.generation = 0
-        self.items: dict[str, GuestWish | ExportWish] = {}
+        self.items: dict[str, GuestWish | ExportWish | SnapshotWish] = {}
         self.guests: dict[MachineId, GuestSeen] = {}
         self.exports: dict[MachineId, ExportSeen] = {}
+        self.snapshots: dict[OperationId, SnapshotSeen] = {}
 
     def change(self) -> Change:
+        kinds = {GuestWish: ItemKind.GUEST, ExportWish: ItemKind.EXPORT}
         items = [
             Item(
-                kind=ItemKind.GUEST if isinstance(wish, GuestWish) else ItemKind.EXPORT,
-                id=wish.machine,
+                kind=kinds.get(type(wish), ItemKind.SNAPSHOT),
+                id=id_,
                 body=msgspec.Raw(msgspec.json.encode(wish)),
             )
-            for wish in self.items.values()
+            for id_, wish in self.items.items()
         ]
         return Change(base=None, generation=self.generation, items=items)
 
-    def wish(self, *wishes: GuestWish | ExportWish) -> None:
-        self.items = {wish.machine: wish for wish in wishes}
+    def wish(self, *wishes: GuestWish | ExportWish | SnapshotWish) -> None:
+        self.items = {
+            wish.operation if isinstance(wish, SnapshotWish) else wish.machine: wish
+            for wish in wishes
+        }
         self.generation += 1
 
     def hears(self, report: HostReport | None) -> None:
         if report:
             self.guests.update({seen.machine: seen for seen in report.guests})
             self.exports.update({seen.machine: seen for seen in report.exports})
+            self.snapshots.update({seen.operation: seen for seen in report.snapshots})
             for gone in report.exports_gone:
                 self.exports.pop(gone)
 
@@ -241,6 +247,7 @@ class World:
         self.b = Compute(HostId("host-b"), self.clock, self.network)
         self.computes = {host.name: host for host in (self.a, self.b)}
         for host in self.computes.values():
+            host.hardware.size = self.storage.exports.size
             host.hardware.reaches = lambda source, host=host: self.storage.exports.reaches(
                 source, host.name
             )

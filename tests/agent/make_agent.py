@@ -7,9 +7,21 @@ from typing import Any
 import msgspec
 
 from arable.agent.agent import Agent
+from arable.agent.aside import Aside, at_once
+from arable.agent.copies import Deliver, nobody
 from arable.agent.ledger import MemoryLedger
 from arable.agent.sight import Drivers
-from arable.domain.ids import HostId, MachineId, NetworkId, NicId, PoolId, VolumeId
+from arable.agent.witness import Witness
+from arable.domain.ids import (
+    HostId,
+    MachineId,
+    NetworkId,
+    NicId,
+    OperationId,
+    PoolId,
+    SnapshotId,
+    VolumeId,
+)
 from arable.domain.manifest import (
     ApplianceWish,
     DiskWish,
@@ -19,12 +31,15 @@ from arable.domain.manifest import (
     Inventory,
     ItemKind,
     LeaseWish,
+    PeerWish,
     PortWish,
     Power,
     ScrapWish,
     Seed,
+    TunnelWish,
     Wish,
 )
+from arable.domain.snapshot import SnapshotAct, SnapshotSeen, SnapshotWish
 from arable.domain.units import MIB
 from arable.drivers.appliance.sim import SimAppliances
 from arable.drivers.faults import Faults
@@ -105,8 +120,25 @@ def lease(name: str = "a", of: str = "a", **but: Any) -> LeaseWish:
     return make_drivers.lease(network(of), **{"nic": nic(name), "name": name} | but)
 
 
+def tunnel(name: str = "a", **but: Any) -> TunnelWish:
+    return TunnelWish(**{"network": network(name), "vni": 70_001, "mtu": 1450} | but)
+
+
 def scrap(name: str = "a") -> ScrapWish:
     return ScrapWish(volume=volume(name), pool=POOL)
+
+
+def snapshot(act: SnapshotAct, name: str = "s", of: str = "a", **but: Any) -> SnapshotWish:
+    """Wished by an operation of its own."""
+    usual = {
+        "operation": OperationId(make_drivers.fresh("operation")),
+        "act": act,
+        "snapshot": SnapshotId(f"snapshot-{name}"),
+        "volume": volume(of),
+        "pool": POOL,
+        "bytes": 8 * MIB,
+    }
+    return SnapshotWish(**usual | but)
 
 
 def item(wish: Wish) -> Item:
@@ -119,6 +151,12 @@ def item(wish: Wish) -> Item:
             kind, key = ItemKind.LEASE, wish.nic
         case ScrapWish():
             kind, key = ItemKind.SCRAP, wish.volume
+        case SnapshotWish():
+            kind, key = ItemKind.SNAPSHOT, wish.operation
+        case PeerWish():
+            kind, key = ItemKind.PEER, wish.host
+        case TunnelWish():
+            kind, key = ItemKind.TUNNEL, wish.network
     return Item(kind=kind, id=key, body=msgspec.Raw(msgspec.json.encode(wish)))
 
 
@@ -141,6 +179,7 @@ class Server:
         self.gone: set[MachineId] = set()
         self.scrapped: set[VolumeId] = set()
         self.vlans: tuple[int, ...] = ()
+        self.snapshots: dict[OperationId, SnapshotSeen] = {}
 
     def hears(self, report: HostReport | None) -> None:
         if report is None:
@@ -159,6 +198,7 @@ class Server:
         for network in report.appliances_gone:
             self.appliances.pop(network, None)
         self.scrapped |= set(report.scrapped)
+        self.snapshots.update({seen.operation: seen for seen in report.snapshots})
         self.vlans = report.vlans if report.vlans is not None else self.vlans
 
     def said(self, name: str) -> Any:
@@ -179,10 +219,18 @@ class Rig:
         self.generation = 0
         self.wished: dict[tuple[str, str], Wish] = {}
         self.server = Server()
+        self.witness = Witness(self.clock)
         self.agent = self.restart()
         self.drivers: Drivers
 
-    def restart(self, *, alone: bool = False) -> Agent:
+    def restart(
+        self,
+        *,
+        alone: bool = False,
+        aside: Aside = at_once,
+        copying: Aside = at_once,
+        deliver: Deliver = nobody,
+    ) -> Agent:
         """The agent process dies and comes back; the host does not notice. `alone`: it reaches no server."""
         network = SimNetwork(self.hardware, self.faults)
         self.drivers = Drivers(
@@ -198,6 +246,10 @@ class Rig:
             self.clock,
             self.depot.fetch,
             inventory=lambda: self.inventory,
+            witness=self.witness,
+            aside=aside,
+            copying=copying,
+            deliver=deliver,
         )
         if alone:
             self.agent.hello()

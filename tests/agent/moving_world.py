@@ -72,9 +72,9 @@ class Mobile(Compute):
 class MovingWorld(World):
     """A storage host and two compute hosts. Whoever runs has to go on from where the machine was last."""
 
-    def __init__(self, *, seconds: float = 2.0) -> None:
+    def __init__(self, *, seconds: float = 2.0, live: bool = True) -> None:
         super().__init__()
-        self.rails = SimRails(seconds=seconds)
+        self.rails = SimRails(seconds=seconds, live=live)
         self.wire_cut = False
         self.rails.cut = lambda _source, _target: self.wire_cut
         self.storage = Storage(self.storage.name, self.clock, self.network)
@@ -82,6 +82,7 @@ class MovingWorld(World):
         self.b = Mobile(HostId("host-b"), self)
         self.computes = {host.name: host for host in (self.a, self.b)}
         for host in self.computes.values():
+            host.hardware.size = self.storage.exports.size
             host.hardware.reaches = lambda source, host=host: self.storage.exports.reaches(
                 source, host.name
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arable.agent.config import Libvirt, Nbd, read, written
+from arable.agent.config import Iscsi, Libvirt, Nbd, read, written
 from arable.domain.errors import BadInput
 
 GOOD = """
@@ -24,6 +24,14 @@ def test_it_is_read_and_written_as_it_is(tmp_path) -> None:
     assert config.hardware_watchdog == Path("/dev/watchdog")
     again.write_bytes(written(config))
     assert read(again) == config
+
+
+def test_it_may_be_iscsi_on_ports_of_its_own(tmp_path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(GOOD.replace("driver: nbd", "driver: iscsi"))
+    config = read(path)
+    assert config.storage == Iscsi(address="10.0.0.9", lease_seconds=20)
+    assert (config.storage.first_port, config.storage.last_port) == (3260, 4283)
 
 
 @pytest.mark.parametrize(

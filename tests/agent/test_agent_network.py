@@ -1,11 +1,14 @@
 """Ports come before guests and go after them, and a VLAN is told gone only then (rule 3)."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent import make_agent as make
 from agent.make_agent import Rig
 from arable.domain.errors import Unavailable
 from arable.domain.manifest import GuestState
+from arable.drivers.network.protocol import Reach
 
 
 @pytest.fixture
@@ -79,18 +82,55 @@ def test_a_port_stays_while_an_unknown_guest_runs(rig) -> None:
     assert not rig.hardware.mishaps
 
 
-def test_a_port_that_a_running_machine_was_started_with_outlives_its_wish(rig) -> None:
-    two = (make.port("a"), make.port("b", vlan=101))
-    rig.wish(make.guest("a", ports=two))
+def test_a_port_comes_to_a_running_machine_and_goes_again(rig) -> None:
+    one, other = make.port("a"), make.port("b", vlan=101, position=3)
+    rig.wish(make.guest("a", ports=(one,)))
     rig.step()
-    rig.wish(make.guest("a", generation=2, ports=two[:1]))
+    rig.wish(make.guest("a", generation=2, ports=(one, other)))
     rig.settle(30)
+    runs = rig.hardware.guests[make.machine("a")].runs
+    assert [(port.mac, port.place) for port in runs.ports] == [(one.mac, 0), (other.mac, 3)]
     assert set(rig.hardware.ports) == {make.nic("a"), make.nic("b")}
-    rig.wish(make.guest("a", generation=3, boots=2, ports=two[:1]))
+    rig.wish(make.guest("a", generation=3, ports=(one,)))
     rig.settle(30)
     assert set(rig.hardware.ports) == {make.nic("a")}
     assert rig.server.vlans == (100,)
+    assert (rig.server.said("a").generation, rig.starts("a")) == (3, 1)
     assert not rig.hardware.mishaps
+
+
+def test_a_port_stays_until_its_machine_lets_go_of_it(rig) -> None:
+    two = (make.port("a"), make.port("b", vlan=101))
+    rig.wish(make.guest("a", ports=two))
+    rig.step()
+    rig.hardware.guests[make.machine("a")].clings = True
+    rig.wish(make.guest("a", generation=2, ports=two[:1]))
+    rig.settle(30)
+    assert set(rig.hardware.ports) == {make.nic("a"), make.nic("b")}
+    said = rig.server.said("a")
+    assert (said.state, said.generation) == (GuestState.RUNNING, 1)
+    assert "does not let go" in said.told
+    rig.hardware.guests[make.machine("a")].clings = False
+    rig.settle(400)
+    assert set(rig.hardware.ports) == {make.nic("a")}
+    assert rig.server.said("a").generation == 2
+    assert not rig.hardware.mishaps
+
+
+def test_a_detached_port_is_told_gone_only_when_it_is_unplugged(rig) -> None:
+    two = (make.port("a"), make.port("b", vlan=101))
+    rig.wish(make.guest("a", ports=two))
+    rig.step()
+    rig.faults.when = lambda where: where == "before remove nic-b"
+    rig.wish(make.guest("a", generation=2, ports=two[:1]))
+    rig.settle(30)
+    rig.restart()
+    rig.settle(30)
+    assert rig.server.said("a").generation == 1, "others may have its address when this is told"
+    rig.faults.when = lambda _where: False
+    rig.settle(400)
+    assert rig.server.said("a").generation == 2
+    assert set(rig.hardware.ports) == {make.nic("a")}
 
 
 def test_a_limit_changes_while_the_machine_runs(rig) -> None:
@@ -154,3 +194,36 @@ def test_a_port_stays_under_a_machine_that_runs_though_the_ledger_was_lost(rig) 
     assert rig.server.said("a").state is GuestState.STOPPING
     assert list(rig.hardware.ports) == [make.nic("a")]
     assert not rig.hardware.mishaps
+
+
+def test_a_network_with_a_vni_leads_where_it_is_wished_to_and_nowhere_when_it_is_not(rig) -> None:
+    wish = make.tunnel("red", vni=70_001, hosts=("10.9.0.2", "10.9.0.3"))
+    rig.wish(make.guest("a", ports=(make.port("a", vlan=70_001),)), wish)
+    rig.step()
+    assert rig.hardware.tunnels == {
+        70_001: Reach(70_001, frozenset({"10.9.0.2", "10.9.0.3"}), 1450)
+    }
+    assert rig.server.vlans == (70_001,)
+    rig.wish(replace(wish, hosts=("10.9.0.3",)), make.tunnel("blue", vni=70_002))
+    rig.step()
+    assert {vni: reach.hosts for vni, reach in rig.hardware.tunnels.items()} == {
+        70_001: {"10.9.0.3"},
+        70_002: frozenset(),
+    }
+    rig.wish(no=[wish])
+    rig.step()
+    assert list(rig.hardware.tunnels) == [70_002]
+    rig.hardware.tunnels.clear()  # as an operator's hand might
+    rig.settle(60)
+    assert list(rig.hardware.tunnels) == [70_002]
+
+
+def test_a_tunnel_that_can_not_be_made_is_tried_again_and_holds_up_nothing(rig) -> None:
+    rig.faults.when = lambda where: "reach" in where
+    rig.wish(make.guest("a"), make.tunnel("red", vni=70_001))
+    rig.settle(60)
+    assert rig.runs("a")
+    assert not rig.hardware.tunnels
+    rig.faults.when = lambda _where: False
+    rig.settle(60)
+    assert list(rig.hardware.tunnels) == [70_001]

@@ -7,6 +7,8 @@ import pytest
 from agent import make_agent as make
 from agent.make_agent import Rig
 from arable.domain.errors import Unavailable
+from arable.domain.ids import HostId
+from arable.domain.manifest import PeerWish
 from arable.wire.agent import Change, Welcome
 
 
@@ -63,6 +65,21 @@ def test_a_heartbeat_comes_with_statistics_as_often_as_the_server_wants(rig) -> 
     assert report.vlans == (100,)
     assert report.pools
     assert rig.agent.due() == rig.clock.monotonic() + 30
+
+
+def test_who_has_just_lost_a_peer_is_heard_more_often_for_a_while(rig) -> None:
+    peer = HostId("host-peer")
+    rig.wish(PeerWish(host=peer, address="10.0.0.9:10807"))
+    rig.step()
+    said = []
+    for second in range(60):
+        rig.clock.wait(make.timedelta(seconds=1))
+        if second % 2:
+            rig.witness.failed(peer)
+        if rig.step() is not None:
+            said.append(second + 1)
+    assert said == [6, 9, 10, 13, 16, 19, 20, 30, 40, 50, 60]
+    assert rig.agent.due() <= rig.clock.monotonic() + 10
 
 
 def test_a_changed_inventory_is_told_once(rig) -> None:

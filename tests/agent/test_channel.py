@@ -14,7 +14,9 @@ from arable.agent.addresses import Addresses
 from arable.agent.agent import Agent
 from arable.agent.channel import Channel, Timing
 from arable.agent.returning import Returning
-from arable.domain.manifest import GuestState
+from arable.domain.balancer import BalancerSeen, BalancerWish, Band, Calm, Traffic
+from arable.domain.ids import BalancerId
+from arable.domain.manifest import GuestState, HostReport
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy
 from arable.wire.agent import VERSION, Change, Elsewhere, Hello, OpenConsole, Report, Welcome
@@ -100,6 +102,34 @@ def test_an_agent_greets_reports_all_and_does_as_it_is_told(tls, me) -> None:
             report = await visit.hears_of(make.machine("a"), GuestState.STOPPED)
             assert report.generation == 2
             assert not report.full
+
+    asyncio.run(story())
+
+
+def test_news_of_a_watched_balancer_does_not_wait_for_the_heartbeat(tls, me) -> None:
+    watched = BalancerWish(
+        id=BalancerId("balancer-0"),
+        port=80,
+        traffic=Traffic.TCP,
+        calm=Calm(request_rate=Band(most=50)),
+    )
+
+    async def story() -> None:
+        rig = make.Rig()
+        async with edge.serving(tls) as server, running(rig, me, server.address):
+            visit = await server.visit()
+            await visit.welcome(make.whole(1, make.appliance("a", inners=(watched,))))
+
+            async def news() -> HostReport:
+                while not (found := (await visit.hears(Report)).report).balancers:
+                    pass
+                return found
+
+            await news()
+            rig.hardware.figures = {watched.id: BalancerSeen(id=watched.id, request_rate=51)}
+            report = await news()
+            assert report.balancers[0].request_rate == 51
+            assert report.pools == (), "it is no heartbeat"
 
     asyncio.run(story())
 

@@ -54,6 +54,19 @@ def test_a_cut_that_failed_is_tried_again_and_told(world) -> None:
     assert world.storage.server.exports[M].generation == 2
 
 
+def test_a_fence_does_not_wait_for_the_server_of_a_disk_that_hangs(world) -> None:
+    started(world)
+    world.storage.pool.hung.add(V)
+    world.storage.server.wish(export(2, world.b.name))
+    world.tick()
+    assert held(world).held is Held.ENDING
+    assert not world.storage.exports.serving
+    assert world.storage.server.exports[M].told
+    world.storage.pool.hung.clear()
+    world.pass_(LENGTH)
+    assert world.storage.server.exports[M].generation == 2
+
+
 def test_disks_of_two_pools_or_of_none_here_are_refused_with_a_reason(world) -> None:
     alien = DiskWish(volume=V, pool=make.POOL, bytes=MIB)
     for disks in ((alien,), (), (alien, DiskWish(volume=V, pool=SHARED, bytes=MIB))):
@@ -82,16 +95,21 @@ def test_limits_are_kept_where_the_disk_is(world) -> None:
     assert world.storage.pool.limits == {V: (100, 1000)}
 
 
-def test_a_disk_grows_when_it_is_not_in_use(world) -> None:
+def test_a_disk_grows_whether_or_not_it_is_in_use(world) -> None:
     started(world)
     larger = DiskWish(volume=V, pool=SHARED, bytes=64 * MIB)
     wish = export(1, world.a.name, generation=2, disks=(larger,))
     world.storage.server.wish(wish)
     world.pass_(3)
-    assert world.storage.pool.volumes()[V].bytes == 8 * MIB
+    assert world.storage.pool.volumes()[V].bytes == 64 * MIB
+    assert world.storage.exports.serving == {V: (1, world.a.name)}
     world.a.server.wish()
     world.pass_(5)
-    assert world.storage.pool.volumes()[V].bytes == 64 * MIB
+    larger = DiskWish(volume=V, pool=SHARED, bytes=128 * MIB)
+    world.storage.server.wish(export(1, world.a.name, generation=3, disks=(larger,)))
+    world.pass_(3)
+    assert world.storage.pool.volumes()[V].bytes == 128 * MIB
+    assert world.storage.exports.serving == {}
 
 
 def test_what_is_leased_or_wished_for_is_held(world) -> None:

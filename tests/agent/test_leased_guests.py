@@ -4,6 +4,7 @@ import pytest
 
 from agent.leased_world import LENGTH, PLACE, M, V, World, export, guest
 from arable.domain.manifest import ExportState, GuestState, Power
+from arable.drivers.storage.leases import Held
 from arable.runtime.entropy import Entropy
 
 
@@ -160,6 +161,22 @@ def test_a_manifest_that_forgot_the_machine_takes_no_lease_away(world) -> None:
     world.pass_(3 * LENGTH)
     assert world.a.hardware.guests[M].starts == 1
     assert world.storage.server.exports[M].state is ExportState.HELD
+
+
+def test_a_lease_that_nobody_wished_for_when_its_time_was_over_is_asked_for_anew(world) -> None:
+    """The storage host may begin anew without its wishes, while the holder can't reach it."""
+    started(world)
+    world.storage.server.wish()
+    world.cut.add(world.a.name)
+    world.pass_(2 * LENGTH)
+    assert world.storage.pool.leases.record(M).held is Held.FREE
+    assert not world.a.runs()
+    world.cut.clear()
+    world.pass_(LENGTH)
+    assert not world.a.runs(), "nobody has said that it may"
+    world.storage.server.wish(export(1, world.a.name))
+    world.pass_(LENGTH)
+    assert world.a.runs()
 
 
 def test_the_volume_is_made_from_its_image_where_it_is_kept(world) -> None:

@@ -120,6 +120,24 @@ def test_a_source_that_does_not_know_whether_it_was_handed_over_does_not_run_it(
     assert world.boots == 1
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_target_that_hears_first_from_others_that_it_has_it_runs_what_was_handed_over(
+    world, replaced
+) -> None:
+    all_over(world)
+    world.b.frozen = True
+    world.a.frozen = False
+    world.until(lambda: world.seen().epoch == 2)
+    world.finish(world.b, 2)  # its wish speaks of no move any more
+    world.b.frozen = False
+    if replaced:
+        world.b.restart()
+    world.until(world.b.runs)
+    world.pass_(2)
+    assert world.boots == 1
+    assert world.b.server.guests[M].generation == 21
+
+
 def test_a_copy_is_worthless_to_who_got_the_lease_in_another_way(world) -> None:
     all_over(world)
     world.b.frozen = True
@@ -145,6 +163,17 @@ def test_a_copy_that_is_not_complete_is_worthless_too(world) -> None:
     world.a.frozen = False
     world.until(world.b.runs)
     assert world.boots == 2
+
+
+def test_a_target_that_dies_gives_back_a_guest_that_stood_still_meanwhile(world) -> None:
+    world.rails.live = False
+    started(world)
+    world.wish_source(world.a, 1, 2, ready(world, world.a))
+    world.until(lambda: (seen := world.a.move()) is not None and seen.phase is MovePhase.MOVING)
+    assert not world.a.runs()
+    world.b.power(on=False)
+    world.until(world.a.runs)
+    assert world.boots == 1
 
 
 def test_a_target_that_dies_on_the_way_leaves_the_guest_where_it_is_and_says_why(world) -> None:

@@ -84,7 +84,17 @@ def test_where_leases_are_long_hosts_ask_more_rarely():
     clock = VirtualClock()
     made = Witness(clock, lease_seconds=600)
     made.asked(A)
-    clock.wait(timedelta(seconds=250))
+    clock.wait(timedelta(seconds=249))
     assert made.renewing() == (A,)
     clock.wait(timedelta(seconds=60))
     assert made.renewing() == ()
+
+
+def test_it_is_in_doubt_for_a_while_after_it_lost_a_peer_and_no_longer():
+    made, clock = witness()
+    asked(made, clock, A, LOST_QUESTIONS - 1)
+    assert not made.in_doubt()
+    asked(made, clock, A, 1)
+    assert made.in_doubt()
+    asked(made, clock, A, 10)
+    assert not made.in_doubt(), "whatever becomes of it, it is no news"

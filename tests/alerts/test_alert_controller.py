@@ -93,6 +93,48 @@ def test_a_silent_host_is_an_alert_until_it_is_heard_again(cloud: Cloud) -> None
     assert cloud.events() == ["alert.opened", "alert.raised", "alert.ended"]
 
 
+def test_a_pool_that_fills_up_is_an_alert_that_rises_and_goes_when_there_is_room(
+    cloud: Cloud,
+) -> None:
+    host = cloud.host("a1")
+    cloud.add(t.pool, id="pool-1", zone="zone-1", host=host, name="a1-local", kind="local", total_mib=1000, used_mib=799)  # fmt: skip
+    cloud.add(t.pool, id="pool-2", zone="zone-1", host=host, name="empty", kind="local")
+    cloud.look()
+    cloud.look(after=MINUTE)
+    assert cloud.open() == {}
+    cloud.set(t.pool, "pool-1", used_mib=800)
+    cloud.look()
+    assert cloud.open() == {}, "it may pass in a moment"
+    cloud.look(after=MINUTE)
+    key = ("pool-filling", "pool-1")
+    assert cloud.open() == {
+        key: ("warning", "pool a1-local: 80 % of 1000 MiB are in use"),
+    }
+    cloud.set(t.pool, "pool-1", used_mib=950)
+    cloud.look()
+    assert cloud.open()[key][0] == "critical"
+    cloud.set(t.pool, "pool-1", used_mib=799)
+    cloud.look()
+    assert key in cloud.open(), "it may fill up again in a moment"
+    cloud.look(after=5 * MINUTE)
+    assert cloud.open() == {}
+    assert cloud.events() == ["alert.opened", "alert.raised", "alert.ended"]
+
+
+def test_an_alert_of_a_full_pool_says_what_that_means(cloud: Cloud) -> None:
+    host = cloud.host("s1")
+    cloud.add(t.pool, id="pool-1", zone="zone-1", host=host, name="s1-local", kind="nbd", total_mib=1000, used_mib=960)  # fmt: skip
+    cloud.look()
+    cloud.look(after=MINUTE)
+    assert cloud.open()["pool-filling", "pool-1"] == (
+        "critical",
+        (
+            "shared pool s1-local: 96 % of 1000 MiB are in use;"
+            " it gets no further disks, and guests that need more room there stand still"
+        ),
+    )
+
+
 def test_a_zone_that_fills_up_is_an_alert_before_it_is_full(cloud: Cloud) -> None:
     host = cloud.host("a1", memory_percent=100, reserved_memory_mib=849)
     cloud.look(after=MINUTE)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arable.domain.alert import DAMPING, After, Alert, AlertKind, Finding, Severity, Told, after
@@ -88,6 +88,7 @@ looks = st.lists(
 
 
 @given(looks)
+@settings(deadline=None)
 def test_every_alert_is_opened_once_then_ended_once(
     looks: list[tuple[int, Finding | None]],
 ) -> None:

@@ -19,6 +19,7 @@ from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy
 from arable.services.execution import lost_race
 from arable.sim.cloud import Cloud, SimNode, controllers, member
+from arable.sim.files import MemoryFiles
 from arable.sim.ground import Ground
 from arable.sim.shared import SharedDisks
 from arable.store import schema as t
@@ -133,7 +134,7 @@ def make_hall(
         for host, pool in pools.items()
     }
     segment = member(served.writer, clock)
-    loop = controllers(served.writer, clock, segment, Entropy("hall"))
+    loop = controllers(served.writer, clock, segment, Entropy("hall"), lambda: served.around)
 
     def committed(nudges: Nudges) -> None:
         served.server.nudged(nudges.topics)
@@ -141,11 +142,13 @@ def make_hall(
 
     served.writer.committed = committed
     ground = Ground(zone, pools, {}, (), {part.sha256: KERNEL})
+    files = MemoryFiles()
+    files.content.update(ground.files)
     writer: Any = served.writer  # in a thread of its own, as in a real server
     entropy = Entropy("hall")
     shared = SharedDisks(clock, entropy, lambda host: nodes[host].works)
     cloud = SharedCloud(
-        *(served.database, clock, entropy, served.around, ground, nodes),
+        *(served.database, clock, entropy, served.around, files, ground, nodes),
         *(writer, loop, segment, shared),
     )
     return Hall(cloud)

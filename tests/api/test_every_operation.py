@@ -125,6 +125,8 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "users.change_password read-only": (403, "this needs the permission account:write"),
     "keys.get read-only": (404, "no such key"),
     "keys.delete read-only": (404, "no such key"),
+    "farms.update": (409, "the default farm is filled by hand"),
+    "farms.delete": (409, "default has no document"),
     "sessions.create": (401, "name or password is not right"),
     "sessions.delete": (404, "no such session"),  # Alice's own, so it is she who ends it
     "sessions.delete customer": (204, ""),
@@ -132,13 +134,19 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "domains.delete domain-admin": (409, "nobody removes their own domain"),
     "accounts.delete": (409, "owns machines; remove them first"),
     "limits.update domain-admin": (403, "your own account's limit is 200 CPUs"),
+    "machines.move": (409, "only one that runs is moved"),
+    "machines.cancel_move": (409, "is not on its way to another host"),
     "control.drain": (404, "there is no such management server"),
     "control.undrain": (404, "there is no such management server"),
     "zones.create": (409, "there is a zone named east already"),
     "zones.delete": (409, "there are pods in it"),
+    "zones.add_vnis": (409, "keeps its guest networks apart by VLANs"),
     "pods.create": (409, "a"),
     "pods.delete": (409, "there are hosts in it"),
+    "hosts.sleep": (409, "it is silent"),
+    "hosts.wake": (409, "does not sleep"),
     "public_ranges.delete": (409, "some of its addresses are taken"),
+    "hosts.remove_lost": (409, "only one that is down"),
     "offerings.create": (409, "named small already"),
     "offerings.delete": (409, "disable it instead"),
     "images.delete": (409, "the image has versions"),
@@ -150,7 +158,18 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "machines.usage": (404, "nothing was counted yet"),
     "machines.reboot": (409, "only a running machine can be rebooted"),
     "networks.delete": (409, "until they are expunged"),
+    "nics.attach": (404, "there is no such network"),
+    "nics.detach": (409, "rules of default lead to this port"),
     "addresses.release": (409, "delete them first"),
+    "volumes.detach": (409, "the root disk of web"),
+    "volumes.delete": (409, "detach it first"),
+    "snapshots.create": (409, "is on no storage pool yet"),
+    "snapshots.restore": (409, "is on no storage pool yet"),
+    "volumes.limit customer": (403, "this needs the permission catalogue:write"),
+    "volumes.limit domain-admin": (403, "this needs the permission catalogue:write"),
+    "rules.static_nat": (409, "uses this address already"),
+    "rules.between": (404, "there is no such network"),
+    "balancers.add_member": (404, "there is no machine named web-3"),
 }
 """What those who may are answered where the example can't be done to these things; by role, where it differs."""
 
@@ -200,8 +219,13 @@ BEYOND_ONE_SCOPE = {
     "accounts.update",
     "accounts.delete",
     "images.create_from_files",
+    "volumes.attach",
+    "volumes.detach",
+    "volumes.resize",
+    "volumes.limit",
+    "snapshots.restore",
 }
-"""What hands on powers, or takes them from those who have more: one scope is too little for it."""
+"""What hands on powers or takes them from those who have more, or is about two kinds of things: one scope is too little."""
 
 
 @each([op for op in ANSWERED if isinstance(op.permission, Permission)])
@@ -263,8 +287,20 @@ MENTIONS = [
     ("machines.deploy", {"networks": [{"network": "network"}]}),
     ("networks.create", {"farm": "farm"}),
     ("rules.forward", {"address": "address", "machine": "machine"}),
+    ("rules.static_nat", {"address": "address", "machine": "machine"}),
     ("rules.firewall", {"address": "address"}),
+    ("balancers.create", {"address": "address"}),
+    ("balancers.create", {"network": "network"}),
+    ("vpns.create", {"address": "address"}),
+    ("remote_accesses.create", {"address": "address"}),
+    ("vpn_clients.create", {"access": "access"}),
+    ("balancers.create", {"members": [{"machine": "machine", "port": 1}]}),
+    ("snapshots.create", {"volume": "volume"}),
+    ("volumes.create", {"snapshot": "snapshot"}),
+    ("images.create", {"snapshot": "snapshot"}),
     ("rules.firewall", {"network": "network"}),
+    ("rules.between", {"source": "network"}),
+    ("rules.between", {"network": "network"}),
 ]
 """Where a body names things: by kind of id."""
 
@@ -384,7 +420,14 @@ def test_whatever_shows_a_generation_can_be_changed_on_condition(crowd):
 
 
 def test_another_user_of_the_same_account_sees_the_same(crowd):
-    for name in ("users.page", "machines.page", "networks.page", "addresses.page", "volumes.page"):
+    for name in (
+        "users.page",
+        "machines.page",
+        "networks.page",
+        "addresses.page",
+        "volumes.page",
+        "snapshots.page",
+    ):
         seen = [crowd.ask(who, BY_NAME[name]).json()["items"] for who in ("customer", "read-only")]
         assert seen[0] == seen[1]
         assert seen[0]

@@ -195,6 +195,8 @@ def fill(database: Database) -> None:
                     "name": name,
                     "state": state,
                     "reserved_memory_mib": 100,
+                    "reserved_disk_mib": 20 * (state == "up"),
+                    "disk_full": name == "c",
                     "memory_percent": 200,
                     **usual,
                 },
@@ -216,6 +218,26 @@ def fill(database: Database) -> None:
                 },
             )
             for n, state in enumerate(("running", "done", "failed", "failed"))
+        ),
+        *(
+            (
+                t.pool,
+                {
+                    "id": f"pool-{name}",
+                    **zone,
+                    "host": f"host-{host}",
+                    "name": name,
+                    "kind": kind,
+                    "total_mib": total,
+                    "used_mib": used,
+                    "created_at": NOW,
+                },
+            )
+            for name, host, kind, total, used in (
+                ("x", "a", "local", 400, 60),
+                ("y", "b", "local", 600, 40),
+                ("s", "c", "nbd", 700, 690),
+            )
         ),
         (
             t.alert,
@@ -243,6 +265,17 @@ def test_what_the_store_holds_is_counted(database) -> None:
     assert samples(made, "arable_zone_installed")["memory_mib", "north"] == 3000
     assert samples(made, "arable_zone_reservable")["memory_mib", "north"] == 6000
     assert samples(made, "arable_zone_reserved")["memory_mib", "north"] == 300
+    assert samples(made, "arable_pool_mib") == {
+        ("local", "", "total", "north"): 1000,
+        ("local", "", "used", "north"): 100,
+        ("local", "", "allocated", "north"): 40,
+        ("local", "", "reservable", "north"): 2000,
+        ("nbd", "s", "total", "north"): 700,
+        ("nbd", "s", "used", "north"): 690,
+        ("nbd", "s", "allocated", "north"): 0,
+        ("nbd", "s", "reservable", "north"): 1000,
+    }
+    assert samples(made, "arable_pools_full") == {("local", "north"): 0, ("nbd", "north"): 1}
     assert samples(made, "arable_operations") == {("running",): 1, ("failed",): 2}
     assert samples(made, "arable_alerts") == {("host-silent", "warning"): 1}
     assert samples(made, "arable_store_answers") == {(): 1}

@@ -40,7 +40,7 @@ def test_no_request_that_can_be_made_from_the_description_is_a_bug(cloud, key, t
 
     @given(case=operation.as_strategy(), there=st.booleans())
     @settings(
-        max_examples=20,
+        max_examples=10,
         deadline=None,
         derandomize=True,
         database=None,

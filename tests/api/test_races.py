@@ -59,7 +59,17 @@ class Crowd:
 
 def customers(served: Served, count: int, **limits: int | None) -> list[str]:
     free = dict.fromkeys(
-        ("machines", "cpus", "memory_mib", "volumes", "storage_mib", "networks", "addresses")
+        (
+            "machines",
+            "cpus",
+            "memory_mib",
+            "volumes",
+            "storage_mib",
+            "snapshots",
+            "snapshot_mib",
+            "networks",
+            "addresses",
+        )
     )
     many = LimitsChange(**(free | limits))
     return [served.token(served.customer(f"customer-{n}", limits=many)) for n in range(count)]

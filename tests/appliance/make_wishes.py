@@ -6,16 +6,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from arable.domain.ids import NetworkId, NicId
+from arable.domain.ids import NetworkId, NicId, VpnId, VpnPeerId
 from arable.domain.manifest import (
     ApplianceWish,
     Direction,
     FirewallRule,
     LeaseWish,
+    LinkPort,
+    Neighbour,
+    Passage,
     PortForward,
     Protocol,
     PublicPort,
+    StaticNat,
 )
+from arable.domain.vpn import VpnOpening, VpnPeerWish, VpnWish
 
 NETWORK = NetworkId("network-000000000abcdefghijk")
 HOSTILE = st.sampled_from(
@@ -81,6 +86,10 @@ def forward(**but: Any) -> PortForward:
     return PortForward(**usual | but)
 
 
+def static(**but: Any) -> StaticNat:
+    return StaticNat(**{"public": "203.0.113.11", "to": "10.1.1.10"} | but)
+
+
 def opening(**but: Any) -> FirewallRule:
     usual: dict[str, Any] = {
         "direction": Direction.IN,
@@ -91,6 +100,71 @@ def opening(**but: Any) -> FirewallRule:
         "last_port": 8080,
     }
     return FirewallRule(**usual | but)
+
+
+def near(**but: Any) -> Neighbour:
+    return Neighbour(**{"cidr": "10.1.2.0/24", "via": "169.254.64.102"} | but)
+
+
+def link(**but: Any) -> LinkPort:
+    usual: dict[str, Any] = {"vlan": 300, "address": "169.254.64.100", "neighbours": (near(),)}
+    return LinkPort(**usual | but)
+
+
+def passage(**but: Any) -> Passage:
+    """To the neighbour, unless said otherwise."""
+    usual: dict[str, Any] = {
+        "source": "10.1.1.0/24",
+        "target": "10.1.2.0/24",
+        "protocol": Protocol.TCP,
+        "first_port": 5432,
+        "last_port": 5432,
+    }
+    return Passage(**usual | but)
+
+
+KEYS = (
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=",
+    "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBE=",
+)
+
+
+def peer(**but: Any) -> VpnPeerWish:
+    usual: dict[str, Any] = {
+        "id": VpnPeerId("vpn-000000000abcdefghijk"),
+        "public_key": KEYS[1],
+        "cidrs": ("172.21.0.0/24",),
+        "endpoint": "198.51.100.7:51820",
+    }
+    return VpnPeerWish(**usual | but)
+
+
+def vpn(**but: Any) -> VpnWish:
+    """To a site, unless said otherwise."""
+    usual: dict[str, Any] = {
+        "id": VpnId("vpn-000000000abcdefghijk"),
+        "public": "203.0.113.10",
+        "port": 51820,
+        "key": KEYS[0],
+        "peers": (peer(),),
+        "openings": (VpnOpening(protocol=Protocol.TCP, first_port=22, last_port=22),),
+    }
+    return VpnWish(**usual | but)
+
+
+def access(**but: Any) -> VpnWish:
+    """For one client."""
+    laptop = peer(
+        id=VpnPeerId("vpnclient-000000000abcdefghijk"), cidrs=("172.22.0.2/32",), endpoint=""
+    )
+    usual: dict[str, Any] = {
+        "id": VpnId("access-000000000lmnopqrstuv"),
+        "port": 51821,
+        "cidr": "172.22.0.0/24",
+        "peers": (laptop,),
+        "openings": (VpnOpening(),),
+    }
+    return vpn(**usual | but)
 
 
 def lease(number: int = 10, **but: Any) -> LeaseWish:
@@ -156,6 +230,8 @@ def honest(draw: st.DrawFn) -> ApplianceWish:
                 to_port=to_port,
             )
         )
+    whole = [each for each in addresses[1:] if each not in {f.public for f in forwards}]
+    owners = draw(st.lists(hosts_in(cidr), max_size=len(whole), unique=True))
     return wish(
         cidr=str(cidr),
         gateway=str(cidr[1]),
@@ -169,8 +245,33 @@ def honest(draw: st.DrawFn) -> ApplianceWish:
             further=tuple(addresses[1:]),
         ),
         forwards=tuple(forwards),
+        statics=tuple(static(public=a, to=b) for a, b in zip(whole, owners, strict=False)),
         firewall=tuple(draw(st.lists(openings(addresses), max_size=5))),
         resolvers=tuple(draw(st.lists(publics, max_size=2))),
+        link=link(neighbours=(near(cidr=ELSEWHERE),)),
+        passages=tuple(draw(st.lists(passages(str(cidr)), max_size=4))),
+        vpns=(
+            ()
+            if any(
+                f.public == addresses[0] and f.first_port <= 51821 and f.last_port >= 51820
+                for f in forwards
+            )
+            else (vpn(public=addresses[0]), access(public=addresses[0]))
+        ),
+    )
+
+
+ELSEWHERE = "172.20.0.0/24"
+"""A neighbour of every honest wish; none of these is there itself."""
+
+
+@st.composite
+def passages(draw: st.DrawFn, cidr: str) -> Passage:
+    protocol = draw(st.sampled_from(Protocol))
+    first, last = (0, 0) if protocol is Protocol.ICMP else draw(st.one_of(st.just((0, 0)), ranges))
+    source, target = draw(st.permutations([cidr, ELSEWHERE]))
+    return Passage(
+        source=source, target=target, protocol=protocol, first_port=first, last_port=last
     )
 
 
@@ -213,8 +314,32 @@ def spoiled(good: ApplianceWish, field: str, text: str) -> ApplianceWish:
             return replace(good, public=replace(good.public, further=(text,)))
         case "forward.public" | "forward.to":
             return replace(good, forwards=(forward(**{field.partition(".")[2]: text}),))
+        case "static.public" | "static.to":
+            return replace(good, statics=(static(**{field.partition(".")[2]: text}),))
         case "opening.public" | "opening.cidr":
             return replace(good, firewall=(opening(**{field.partition(".")[2]: text}),))
+        case "near.cidr" | "near.via":
+            spoilt = near(**{field.partition(".")[2]: text})
+            return replace(good, link=link(neighbours=(spoilt,)), passages=())
+        case "link.address":
+            return replace(good, link=link(address=text), passages=())
+        case "passage.source" | "passage.target":
+            bad = passage(**{field.partition(".")[2]: text})
+            return replace(good, link=link(), passages=(bad,))
+        case "vpn.id" | "vpn.public" | "vpn.key":
+            return replace(good, vpns=(vpn(**{field.partition(".")[2]: text}),))
+        case "access.cidr":
+            return replace(good, vpns=(access(cidr=text or "x"),))
+        case "peer.id" | "peer.public_key" | "peer.endpoint":
+            spoilt_peer = peer(**{field.partition(".")[2]: text or "x"})
+            return replace(good, vpns=(vpn(public=good.public.address, peers=(spoilt_peer,)),))
+        case "peer.cidrs" | "peer.preshared":
+            value: Any = (text,) if field == "peer.cidrs" else text or "x"
+            spoilt_peer = peer(**{field.partition(".")[2]: value})
+            return replace(good, vpns=(vpn(public=good.public.address, peers=(spoilt_peer,)),))
+        case "admitted.cidr":
+            bad_one = VpnOpening(cidr="::1" if text == "0.0.0.0/0" else text)
+            return replace(good, vpns=(vpn(public=good.public.address, openings=(bad_one,)),))
         case "resolvers":
             return replace(good, resolvers=(text,))
         case _:
@@ -231,7 +356,24 @@ FIELDS = [
     "public.further",
     "forward.public",
     "forward.to",
+    "static.public",
+    "static.to",
     "opening.public",
     "opening.cidr",
     "resolvers",
+    "near.cidr",
+    "near.via",
+    "link.address",
+    "passage.source",
+    "passage.target",
+    "vpn.id",
+    "vpn.public",
+    "vpn.key",
+    "access.cidr",
+    "peer.id",
+    "peer.public_key",
+    "peer.endpoint",
+    "peer.cidrs",
+    "peer.preshared",
+    "admitted.cidr",
 ]

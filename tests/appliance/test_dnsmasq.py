@@ -61,8 +61,10 @@ def test_the_configuration_reads_back_as_what_was_asked(wish) -> None:
     assert said["local"] == [f"/{wish.domain.lower()}/"]
     assert said["dhcp-range"] == [f"{cidr.network_address},static,{cidr.netmask},12h"]
     assert said["dhcp-option"] == [
-        f"option:router,{wish.gateway}",
-        f"option:dns-server,{wish.gateway}",
+        "tag:inner,option:router",
+        "tag:inner,option:dns-server",
+        "tag:!inner,option:router" + ("" if wish.isolated else f",{wish.gateway}"),
+        f"tag:!inner,option:dns-server,{wish.gateway}",
         f"option:mtu,{wish.mtu}",
     ]
     assert said["interface"] == ["eth0"]
@@ -75,11 +77,12 @@ def test_the_files_read_back_as_the_leases(data, cidr) -> None:
     made = router(make.wish(cidr=str(cidr), gateway=str(cidr[1])))
     asked = data.draw(make.leases_in(cidr))
     given_out = leases(made, asked)
-    wanted = {(one.mac, one.address, one.name.lower()) for one in asked}
+    tag = {True: ("set:inner",), False: ()}
+    wanted = {(one.mac, *tag[one.inner], one.address, one.name.lower()) for one in asked}
     rows = {tuple(line.split(",")) for line in dnsmasq.dhcp_hosts(given_out).splitlines()}
     assert rows == wanted
     names = {tuple(line.split(" ")) for line in dnsmasq.hosts(made, given_out).splitlines()}
-    assert names == {(address, f"{name}.{made.domain}", name) for _, address, name in wanted}
+    assert names == {(address, f"{name}.{made.domain}", name) for *_, address, name in wanted}
 
 
 @settings(deadline=None, max_examples=400)

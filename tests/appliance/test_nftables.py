@@ -13,7 +13,7 @@ from arable.domain.errors import BadInput
 from arable.domain.manifest import Direction, Protocol
 
 WORD = re.compile(
-    r'[(]?[a-z_-]+[;,)]?|l4proto|icmpv6|[a-z]+,[a-z]+|\d+(-\d+)?,?|(\d+\.){3}\d+(/\d+|:\d+)?|"(lo|eth[012])",?|[{}()|:.&=]+'
+    r'[(]?[a-z_-]+[;,)]?|l4proto|icmpv6|[a-z]+,[a-z]+|\d+(-\d+)?,?|(\d+\.){3}\d+(/\d+|:\d+)?|"(lo|eth[0123]|v[a-z]{11})",?|[{}()|:.&=]+'
 )
 
 
@@ -36,13 +36,21 @@ def test_every_rule_of_a_wish_is_there_and_no_other_comes(wish) -> None:
     inbound = [rule for rule in wish.firewall if rule.direction is Direction.IN]
     outbound = [rule for rule in wish.firewall if rule.direction is Direction.OUT]
     assert len(chain(text, "outward")) == (sum(map(lines_of, outbound)) or 1)
-    assert len(chain(text, "arriving")) == len(wish.forwards)
+    between = [each for each in wish.passages for _ in range(lines_of(each))]
+    for passage, line in zip(between, chain(text, "between"), strict=True):
+        assert line.startswith(f"ip saddr {passage.source} ip daddr {passage.target} ")
+        assert (f"th dport {passage.first_port}" in line) == bool(passage.first_port)
+    arriving = chain(text, "arriving")
+    assert len(arriving) == len(wish.forwards) + len(wish.statics)
+    for static, line in zip(wish.statics, arriving, strict=False):
+        assert line.endswith(f"ip daddr {static.public} dnat ip to {static.to}")
+        assert f'oifname "eth2" ip saddr {static.to} snat ip to {static.public}' in text
     wanted = [rule for rule in inbound for _ in range(lines_of(rule))]
     for rule, line in zip(wanted, chain(text, "inward"), strict=True):
         assert line.startswith(f"ct original ip daddr {rule.public} ip saddr {rule.cidr} ")
         assert line.endswith("accept")
         assert (f"proto-dst {rule.first_port}" in line) == bool(rule.first_port)
-    for forward, line in zip(wish.forwards, chain(text, "arriving"), strict=True):
+    for forward, line in zip(wish.forwards, arriving[len(wish.statics) :], strict=True):
         assert f"ip daddr {forward.public} " in line
         assert forward.to in line
 

@@ -77,7 +77,7 @@ def diff(user: Arable, *files: str) -> dict[str, str]:
 
 
 def kept(user: Arable) -> dict[str, list]:
-    nouns = ("machine", "network", "address", "rule", "group", "image", "operation")
+    nouns = ("machine", "network", "address", "rule", "balancer", "group", "image", "operation")
     return {noun: user.json(noun, "list") for noun in nouns}
 
 
@@ -109,6 +109,37 @@ def test_applied_twice_nothing_changes_the_second_time(customer: Arable, write, 
     assert set(diff(customer, file).values()) == {"nothing"}
     assert customer("diff", "-f", file, "--exit-code").err == "nothing to do\n"
     assert kept(customer) == before
+
+
+def test_a_file_gives_a_volume_to_a_machine(customer: Arable, operator: Arable, write) -> None:
+    operator("disk-offering", "create", "roomy")
+    text = """
+kind: machine
+name: web
+offering: small
+image: tiny
+start: false
+---
+kind: volume
+name: data
+offering: roomy
+mib: 64
+machine: web
+"""
+    file = write(text)
+    assert set(apply(customer, file).values()) == {"created"}
+    assert set(diff(customer, file).values()) == {"nothing"}
+    volume = customer.json("volume", "show", "data")
+    assert volume["machine"] == customer.json("machine", "show", "web")["id"]
+    customer("volume", "detach", "data")
+    assert diff(customer, file) == {"machine/web": "nothing", "volume/data": "change"}
+    assert apply(customer, file)["volume/data"] == "changed"
+    assert customer.json("volume", "show", "data")["state"] == "attached"
+    larger = write(text.replace("mib: 64", "mib: 96"))
+    assert diff(customer, larger)["volume/data"] == "change"
+    assert apply(customer, larger)["volume/data"] == "changed"
+    assert customer.json("volume", "show", "data")["mib"] == 96
+    assert "volumes only grow" in customer("diff", "-f", write(text), status=1).out
 
 
 def test_the_order_of_documents_does_not_matter(customer: Arable, write) -> None:

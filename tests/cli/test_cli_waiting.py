@@ -106,7 +106,7 @@ def test_the_life_of_a_machine_in_commands(whole: Program) -> None:
     done = whole.run("machine", "deploy", "life", *DEPLOY)
     assert "machine deploy: done, 1 of 1" in done.stderr
     assert done.stdout.splitlines()[1].split()[2] == "running"
-    assert "running" in whole.run("machine", "explain", "life").stderr
+    assert "running" in whole.run("machine", "explain", "life").stdout
     whole.run("machine", "reboot", "life")
     whole.run("machine", "stop", "life")
     assert whole.json("machine", "show", "life")["state"] == "stopped"

@@ -68,7 +68,7 @@ def test_every_call_of_the_client_can_be_made(noun: str) -> None:
     calls = {n for n in vars(group) if not n.startswith("_")} - _NOT_CALLS
     assert set(row.instead) <= calls, "a call is replaced that does not exist"
     verbs = set(noun_group(row).commands)
-    derived = {{"page": "list", "get": "show"}.get(c, c.replace("_", "-")) for c in calls - set(row.instead)}  # fmt: skip
+    derived = {{"page": "list", "get": "show", "import_key": "import"}.get(c, c.replace("_", "-")) for c in calls - set(row.instead)}  # fmt: skip
     assert derived <= verbs
     assert set(row.special) <= verbs
     assert verbs == derived | set(row.special)
@@ -76,9 +76,9 @@ def test_every_call_of_the_client_can_be_made(noun: str) -> None:
 
 def test_special_verbs_make_the_calls_that_they_stand_for() -> None:
     """What replaces a call names it: the sources are read, so that a row can't lie."""
-    from arable.cli import console, hosts, settings, signing, uploads, watching
+    from arable.cli import console, farm_files, hosts, settings, signing, uploads, watching
 
-    modules = {"console": console, "hosts": hosts, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
+    modules = {"console": console, "farm_files": farm_files, "hosts": hosts, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
     for row in NOUNS.values():
         sources = ""
         for where in row.special.values():

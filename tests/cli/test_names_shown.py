@@ -27,6 +27,17 @@ def test_a_rule_shows_the_machine_and_the_address_that_people_know(reachable: Ar
     assert rule["nic"] == machine["nics"][0]["id"]
 
 
+def test_what_is_shown_of_one_thing_names_what_it_refers_to(reachable: Arable) -> None:
+    machine = reachable.json("machine", "show", "web")
+    shown = reachable("machine", "show", "web").out
+    for noun in ("zone", "offering", "image"):
+        name = reachable.json(noun, "show", machine[noun])["name"]
+        assert f"{name} ({machine[noun]})" in shown
+    (nic,) = machine["nics"]
+    assert f"network=default ({nic['network']})" in shown
+    assert f"id                     {machine['id']}\n" in shown
+
+
 def test_who_one_is_comes_with_the_names_of_account_and_domain(customer: Arable) -> None:
     me = customer.json("whoami")
     said = dict(line.split(maxsplit=1) for line in customer("whoami").out.splitlines())

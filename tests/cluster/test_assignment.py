@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arable.cluster.assignment import (
@@ -36,6 +36,7 @@ def after(held, moves) -> list[Holding]:
 
 
 @given(sizes, members)
+@settings(deadline=None)
 def test_every_farm_is_placed_once_and_no_member_is_ahead_by_more_than_the_heaviest(sizes, members):
     held = farms(sizes)
     moves = placed(held, weights([], members))
@@ -46,6 +47,7 @@ def test_every_farm_is_placed_once_and_no_member_is_ahead_by_more_than_the_heavi
 
 
 @given(sizes, members, st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_the_order_in_which_farms_are_read_changes_nothing(sizes, members, chance):
     held = farms(sizes)
     mixed = chance.sample(held, len(held))
@@ -58,6 +60,7 @@ def test_without_members_nothing_is_placed():
 
 
 @given(sizes, members, st.data())
+@settings(deadline=None)
 def test_balancing_never_makes_it_worse_and_comes_to_rest(sizes, members, data):
     held = farms(sizes, lambda _number: data.draw(st.sampled_from(members)))
     for _ in range(30):
@@ -75,6 +78,7 @@ def test_balancing_never_makes_it_worse_and_comes_to_rest(sizes, members, data):
 
 
 @given(st.lists(st.just(0), min_size=10, max_size=60), members, st.data())
+@settings(deadline=None)
 def test_idle_farms_end_within_the_band(sizes, members, data):
     held = farms(sizes, lambda _number: data.draw(st.sampled_from(members)))
     for _ in range(5):
@@ -84,6 +88,7 @@ def test_idle_farms_end_within_the_band(sizes, members, data):
 
 
 @given(sizes, members, st.data())
+@settings(deadline=None)
 def test_what_is_within_the_band_stays_where_it_is(sizes, members, data):
     held = farms(sizes, lambda _number: data.draw(st.sampled_from(members)))
     loads = weights(held, members).values()
@@ -97,6 +102,7 @@ def test_a_farm_on_its_way_is_not_sent_elsewhere():
 
 
 @given(st.lists(st.integers(0, 100), max_size=8), st.integers(1, 4), st.integers(0, 6))
+@settings(deadline=None)
 def test_the_number_of_members_stays_within_its_bounds_and_changes_by_one(percents, least, more):
     most = least + more
     asked = wanted(percents, least, most)
@@ -106,6 +112,7 @@ def test_the_number_of_members_stays_within_its_bounds_and_changes_by_one(percen
 
 
 @given(st.lists(st.integers(0, 100), min_size=2, max_size=8))
+@settings(deadline=None)
 def test_a_member_that_is_retired_is_not_missed_at_once(percents):
     count = len(percents)
     if wanted(percents, 1, 8) == count - 1:

@@ -10,7 +10,7 @@ from arable.sim.invariants import Broken
 from arable.sim.members import Members
 from arable.store import holdings, leases
 
-SEEDS, CHUNK = 200, 25
+SEEDS, CHUNK = 100, 25
 SECONDS = 9.0
 
 

@@ -1,6 +1,5 @@
 """VLAN and address ranges: whatever is asked for, no tag and no address is ever in two of them."""
 
-import itertools
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 
@@ -12,7 +11,7 @@ from arable.domain.errors import BadInput, CloudError, Conflict
 from arable.domain.ids import RangeId, ZoneId
 from arable.domain.public_range import MOST_ADDRESSES, PublicRange, check_beside, check_range
 from arable.domain.subnet import network
-from arable.domain.zone import Tags, check_tags, runs
+from arable.domain.zone import Tags, check_tags
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 tags = st.builds(Tags, st.integers(-1, 4097), st.integers(-1, 4097))
@@ -63,14 +62,6 @@ def test_a_vlan_range_is_refused_only_for_a_reason(asked):
             assert sensible
             assert free
             there.append(each)
-
-
-@settings(deadline=None)
-@given(st.sets(st.integers(2, 60)))
-def test_runs_are_the_tags_again_and_as_few_as_can_be(some):
-    found = runs(sorted(some))
-    assert {tag for run in found for tag in range(run.first, run.last + 1)} == some
-    assert all(one.last + 1 < other.first for one, other in itertools.pairwise(found))
 
 
 @st.composite

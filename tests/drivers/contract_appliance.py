@@ -5,9 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from arable.domain.ids import NetworkId
-from arable.drivers.appliance.protocol import Appliances
+from arable.domain.balancer import BalancerWish, Check, MemberWish, Traffic
+from arable.domain.errors import BadInput
+from arable.domain.ids import BalancerId, NetworkId, NicId, VpnId, VpnPeerId
+from arable.domain.manifest import LinkPort, Neighbour
+from arable.domain.vpn import VpnPeerWish, VpnWish
+from arable.drivers.appliance.protocol import Appliances, Balances, Tunnels
 from arable.drivers.network.protocol import Network
+from arable.runtime.entropy import Entropy
+from arable.runtime.vpn_keys import new_pair
 from drivers import make_drivers as make
 
 
@@ -28,6 +34,9 @@ class ApplianceContract:
     def break_a_part(self, appliances: Appliances, network: NetworkId) -> None:
         """Make one part of the appliance fail, as a killed DHCP server does."""
         raise AssertionError("a subclass says how an appliance is broken")
+
+    def silence(self, appliances: Appliances, member: NicId) -> None:
+        """Have a balancer's member answer no check. In a network without machines nobody does."""
 
     def reopened(self, appliances: Appliances) -> Appliances:
         """Another driver object for the same host, as after a restart of the agent."""
@@ -78,6 +87,16 @@ class ApplianceContract:
         self.runs(appliances, wish.network)
         assert appliances.appliances()[wish.network].generation == 2
 
+    def test_an_appliance_is_made_anew(self, appliances, network) -> None:
+        wish = make.appliance(vlan=101)
+        lease = make.lease(wish.network)
+        appliances.ensure(wish, [lease])
+        for generation in (2, 3):
+            appliances.ensure(replace(wish, generation=generation, restarts=1), [lease])
+            self.runs(appliances, wish.network)
+            assert appliances.appliances()[wish.network].generation == generation
+        assert network.vlans() == {101, wish.public.vlan}
+
     def test_a_way_out_can_come_and_go(self, appliances, network) -> None:
         wish = make.appliance(vlan=101)
         appliances.ensure(replace(wish, public=None), [])
@@ -87,6 +106,20 @@ class ApplianceContract:
         appliances.ensure(replace(wish, generation=3, public=None), [])
         self.runs(appliances, wish.network)
         assert network.vlans() == {101}
+
+    def test_a_link_to_other_networks_can_come_and_go(self, appliances, network) -> None:
+        wish = make.appliance(vlan=101, public=None)
+        near = Neighbour(cidr="10.1.2.0/24", via="169.254.64.102")
+        link = LinkPort(vlan=103, address="169.254.64.101", neighbours=(near,))
+        appliances.ensure(replace(wish, link=link), [])
+        self.runs(appliances, wish.network)
+        assert network.vlans() == {101, 103}
+        appliances.ensure(replace(wish, generation=2), [])
+        self.runs(appliances, wish.network)
+        assert network.vlans() == {101}
+        appliances.ensure(replace(wish, generation=3, link=link), [])
+        appliances.remove(wish.network)
+        assert not network.vlans()
 
     def test_a_removed_appliance_is_gone(self, appliances, network) -> None:
         wish = make.appliance()
@@ -107,6 +140,84 @@ class ApplianceContract:
         appliances.remove(one.network)
         assert list(appliances.appliances()) == [other.network]
         self.runs(appliances, other.network)
+
+    def test_balancers_are_told_with_their_members(self, appliances) -> None:
+        plain = make.appliance()
+        member = MemberWish(nic=NicId(make.fresh("nic")), to="10.1.1.10", port=80)
+        balancer = BalancerWish(
+            id=BalancerId(make.fresh("balancer")),
+            public=plain.public.address,
+            port=80,
+            traffic=Traffic.TCP,
+            members=(member,),
+        )
+        wish = replace(plain, generation=2, balancers=(balancer,))
+        appliances.ensure(wish, [])
+        self.runs(appliances, wish.network)
+        assert isinstance(appliances, Balances)
+        (seen,) = appliances.balancers()
+        assert (seen.id, [one.nic for one in seen.members]) == (balancer.id, [member.nic])
+        appliances.ensure(replace(wish, generation=3, balancers=()), [])
+        self.runs(appliances, wish.network)
+        assert not appliances.balancers()
+
+    def test_a_member_that_joins_is_not_used_before_it_is_well(self, appliances) -> None:
+        plain = make.appliance()
+        member = MemberWish(nic=NicId(make.fresh("nic")), to="10.1.1.10", port=80, weight=3)
+        balancer = BalancerWish(
+            id=BalancerId(make.fresh("balancer")),
+            public=plain.public.address,
+            port=80,
+            traffic=Traffic.TCP,
+            check=Check(interval=1, timeout=1),
+        )
+        appliances.ensure(replace(plain, generation=2, balancers=(balancer,)), [])
+        self.silence(appliances, member.nic)
+        wish = replace(plain, balancers=(replace(balancer, members=(member,)),))
+        for generation in (3, 4):
+            appliances.ensure(replace(wish, generation=generation), [])
+            ((seen,),) = (each.members for each in appliances.balancers())
+            assert (seen.nic, seen.weight, seen.up) == (member.nic, 3, False)
+            assert not seen.well
+        self.wait_until(
+            lambda: appliances.balancers()[0].members[0].well is False, "its check to fail"
+        )
+        drained = (replace(member, weight=0),)
+        wish = replace(plain, balancers=(replace(balancer, members=drained),))
+        appliances.ensure(replace(wish, generation=5), [])
+        ((seen,),) = (each.members for each in appliances.balancers())
+        assert (seen.weight, seen.sessions) == (0, 0)
+
+    def test_vpns_are_told_with_their_peers(self, appliances) -> None:
+        plain = make.appliance()
+        id_ = VpnId(make.fresh("vpn"))
+        private, _ = new_pair(Entropy.system())
+        _, public = new_pair(Entropy.system())  # another's: nobody is their own peer
+        peer = VpnPeerWish(id=VpnPeerId(id_), public_key=public, cidrs=("10.9.0.0/24",))
+        where = {"public": plain.public.address, "port": 51820}
+        vpn = VpnWish(id=id_, key=private.reveal(), peers=(peer,), **where)
+        wish = replace(plain, generation=2, vpns=(vpn,))
+        appliances.ensure(wish, [])
+        self.runs(appliances, wish.network)
+        assert isinstance(appliances, Tunnels)
+        (seen,) = appliances.vpns()
+        assert (seen.id, [one.id for one in seen.peers]) == (id_, [id_])
+        (seen,) = self.reopened(appliances).vpns()
+        assert [one.id for one in seen.peers] == [id_]
+        alone = replace(vpn, peers=())
+        appliances.ensure(replace(wish, generation=3, vpns=(alone,)), [])
+        assert [one.peers for one in appliances.vpns()] == [()]
+        appliances.ensure(replace(wish, generation=4, vpns=()), [])
+        self.runs(appliances, wish.network)
+        assert not appliances.vpns()
+
+    def test_what_can_not_be_a_router_is_refused_before_anything_is_touched(
+        self, appliances, network
+    ) -> None:
+        with pytest.raises(BadInput):
+            appliances.ensure(make.appliance(domain="x\ndhcp-script=/bin/sh"), [])
+        assert not appliances.appliances()
+        assert not network.ports()
 
     def test_a_broken_appliance_says_so_and_is_repaired(self, appliances) -> None:
         wish = make.appliance()

@@ -5,20 +5,27 @@ What only some drivers can do is asked with `isinstance` (`HasConsole`, `HasStat
 a guest starts or stops in an instant: every expectation goes through `wait_until`.
 """
 
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from arable.domain.errors import BadInput, NoRoom, NotFound
+from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound, Unavailable
 from arable.domain.ids import MachineId
+from arable.domain.manifest import PartFormat
+from arable.domain.units import MIB
 from arable.drivers.hypervisor.protocol import (
     Guest,
+    GuestDisk,
     GuestPower,
     HasConsole,
     HasStats,
     Hypervisor,
+    KeepsDisks,
 )
+from arable.drivers.storage import snapshots
 from drivers import make_drivers as make
 
 MakeGuest = Callable[..., Guest]
@@ -93,6 +100,109 @@ class HypervisorContract:
         found = hypervisor.guests()[guest.machine]
         assert (found.generation, found.power) == (2, GuestPower.RUNNING)
         assert self.incarnation(hypervisor, guest.machine) == before
+
+    @pytest.fixture
+    def make_disk(self, tmp_path: Path, hypervisor: Hypervisor) -> Callable[[int], GuestDisk]:
+        """Makes further disks."""
+
+        def made(position: int) -> GuestDisk:
+            return replace(make.blank_disk(tmp_path), position=position)
+
+        return made
+
+    def test_disks_come_and_go_while_the_guest_runs(
+        self, hypervisor, make_guest, make_disk
+    ) -> None:
+        one, two = make_disk(1), make_disk(3)
+        guest = self.started(hypervisor, make_guest())
+        before = self.incarnation(hypervisor, guest.machine)
+        first = guest.disks
+        for generation, further in enumerate([(one,), (one, two), (two,), (two,), ()], 2):
+            wanted = replace(guest, generation=generation, disks=(*first, *further))
+
+            def like(wanted: Guest = wanted) -> bool:
+                hypervisor.ensure(wanted)
+                return hypervisor.guests()[wanted.machine].generation == wanted.generation
+
+            self.wait_until(like, f"the guest to have {len(further)} disks")
+            found = self.further_disks(hypervisor, guest.machine)
+            assert found == {disk.serial for disk in further}
+        assert hypervisor.guests()[guest.machine].power is GuestPower.RUNNING
+        assert self.incarnation(hypervisor, guest.machine) == before
+
+    def test_a_disk_that_is_not_there_leaves_the_guest_as_it_was(
+        self, hypervisor, make_guest, make_disk
+    ) -> None:
+        guest = self.started(hypervisor, make_guest())
+        absent = replace(make_disk(1), path=Path("/nowhere/disk"))
+        with pytest.raises((Unavailable, NotFound, BadInput, Conflict)):
+            hypervisor.ensure(replace(guest, generation=2, disks=(*guest.disks, absent)))
+        found = hypervisor.guests()[guest.machine]
+        assert (found.generation, found.power) == (1, GuestPower.RUNNING)
+        hypervisor.ensure(replace(guest, generation=3))
+        assert hypervisor.guests()[guest.machine].generation == 3
+
+    def test_disks_grow_and_change_limits_while_the_guest_runs_and_never_shrink(
+        self, hypervisor, make_guest, make_disk
+    ) -> None:
+        first, second = make_disk(0), make_disk(2)
+        guest = self.started(hypervisor, make_guest(disks=(first, second)))
+        before = self.incarnation(hypervisor, guest.machine)
+        for generation, mib, seen in ((2, 8, 8), (3, 4, 8), (4, 0, 8)):
+            disks = tuple(
+                replace(disk, bytes=mib * MIB, iops=100 * mib) for disk in (first, second)
+            )
+            hypervisor.ensure(replace(guest, generation=generation, disks=disks))
+            assert hypervisor.guests()[guest.machine].generation == generation
+            for disk in (first, second):
+                assert self.disk_bytes(hypervisor, guest.machine, disk) == seen * MIB
+                assert self.disk_iops(hypervisor, guest.machine, disk) == 100 * mib
+        assert self.incarnation(hypervisor, guest.machine) == before
+
+    def disk_bytes(self, hypervisor: Hypervisor, machine: MachineId, disk: GuestDisk) -> int:
+        """How large that disk is to the guest that runs."""
+        raise AssertionError("a subclass says how a guest's disks are seen")
+
+    def disk_iops(self, hypervisor: Hypervisor, machine: MachineId, disk: GuestDisk) -> int:
+        """How often a second the guest may use that disk now."""
+        raise AssertionError("a subclass says how a guest's disks are seen")
+
+    def further_disks(self, hypervisor: Hypervisor, machine: MachineId) -> set[str]:
+        """The serials of those that a running guest really has."""
+        raise AssertionError("a subclass says how a guest's disks are seen")
+
+    def test_disks_keep_what_is_on_them_while_the_guest_runs(
+        self, hypervisor, make_guest, make_disk
+    ) -> None:
+        assert isinstance(hypervisor, KeepsDisks)
+        disks = tuple(self.as_volume(make_disk(position)) for position in (0, 2))
+        guest = self.started(hypervisor, make_guest(disks=disks))
+        before = self.incarnation(hypervisor, guest.machine)
+        for disk in disks:
+            hypervisor.snapshot(guest.machine, disk.serial, "snapshot-1")
+            for _already in range(2):
+                hypervisor.snapshot(guest.machine, disk.serial, "snapshot-2")
+            for _already in range(2):
+                hypervisor.snapshot(guest.machine, disk.serial, "snapshot-1", drop=True)
+            assert self.disk_snapshots(hypervisor, disk) == {"snapshot-2"}
+        assert self.incarnation(hypervisor, guest.machine) == before
+        with pytest.raises(NotFound):
+            hypervisor.snapshot(guest.machine, "another", "snapshot-1")
+        hypervisor.stop(guest.machine, force=True)
+        self.sees(hypervisor, guest.machine, GuestPower.OFF)
+        with pytest.raises(NotFound):
+            hypervisor.snapshot(guest.machine, disks[0].serial, "snapshot-1")
+
+    def as_volume(self, disk: GuestDisk) -> GuestDisk:
+        """The same in the format of volumes."""
+        path = disk.path.with_suffix(".qcow2")
+        words = ["qemu-img", "create", "-q", "-f", "qcow2", str(path), "4M"]
+        subprocess.run(words, check=True, capture_output=True)
+        return replace(disk, path=path, format=PartFormat.QCOW2)
+
+    def disk_snapshots(self, hypervisor: Hypervisor, disk: GuestDisk) -> set[str]:
+        """What that disk's file keeps."""
+        return set(snapshots.names(disk.path))
 
     def test_a_reboot_that_was_asked_for_restarts_the_guest(self, hypervisor, make_guest) -> None:
         guest = self.started(hypervisor, make_guest(boots=1))

@@ -6,7 +6,7 @@ import pytest
 
 from arable.domain.errors import BadInput
 from arable.domain.ids import NicId
-from arable.drivers.network.protocol import Network
+from arable.drivers.network.protocol import Network, Reach
 from drivers import make_drivers as make
 
 
@@ -27,6 +27,57 @@ class NetworkContract:
         network.ensure(port)
         assert dict(network.ports()) == {port.nic: port}
         assert network.vlans() == {101}
+
+    @pytest.mark.parametrize("kind", [make.tap, make.veth])
+    def test_a_port_may_be_of_a_vni(self, network, kind) -> None:
+        first, second = kind(vlan=70_001), kind(vlan=70_001, mac="02:00:0a:01:01:0b")
+        other = make.tap(vlan=101)
+        for port in (first, other, second, first):
+            network.ensure(port)
+        assert dict(network.ports()) == {port.nic: port for port in (first, other, second)}
+        assert network.vlans() == {70_001, 101}
+        network.remove(first.nic)
+        assert network.vlans() == {70_001, 101}
+        network.remove(second.nic)
+        assert network.vlans() == {101}
+        network.remove(other.nic)
+        assert network.vlans() == frozenset()
+
+    def test_a_port_goes_from_a_vlan_to_a_vni_and_back(self, network) -> None:
+        port = make.tap(vlan=101)
+        for vlan in (101, 70_001, 70_002, 101):
+            network.ensure(replace(port, vlan=vlan))
+            assert dict(network.ports()) == {port.nic: replace(port, vlan=vlan)}
+            assert network.vlans() == {vlan}
+
+    def test_where_a_vni_is_can_be_told_before_its_first_port_and_outlives_its_last(
+        self, network
+    ) -> None:
+        reach = Reach(70_001, frozenset({"10.9.0.1", "10.9.0.2"}), 1400)
+        other = Reach(70_002, frozenset({"10.9.0.2"}), 1450)
+        port = make.tap(vlan=70_001)
+        for _ in range(2):
+            network.reach(reach)
+            network.reach(other)
+        assert dict(network.reaches()) == {70_001: reach, 70_002: other}
+        assert network.vlans() == frozenset()
+        network.ensure(port)
+        assert network.reaches()[70_001] == reach
+        fewer = Reach(70_001, frozenset({"10.9.0.3"}), 1400)
+        network.reach(fewer)
+        assert dict(self.reopened(network).reaches()) == {70_001: fewer, 70_002: other}
+        assert dict(network.ports()) == {port.nic: port}
+        network.remove(port.nic)
+        assert network.reaches()[70_001] == fewer
+        for _ in range(2):
+            network.unreach(70_001)
+            network.unreach(70_002)
+            assert not network.reaches()
+
+    def test_only_vnis_reach_elsewhere(self, network) -> None:
+        with pytest.raises(BadInput):
+            network.reach(Reach(101, frozenset({"10.9.0.1"})))
+        assert not network.reaches()
 
     @pytest.mark.parametrize("kind", [make.tap, make.veth])
     def test_saying_it_twice_changes_nothing(self, network, kind) -> None:

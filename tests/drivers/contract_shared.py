@@ -110,6 +110,26 @@ class SharedContract(SharedRig):
         pool.erase(right.volumes[0])
         assert right.volumes[0] not in pool.volumes()
 
+    def test_a_volume_comes_to_a_machine_that_runs_and_goes_to_another(self, pool, right) -> None:
+        """The machine's other disk is served on all the time, by the same lease."""
+        at = self.given(pool, right)
+        further = make.volume()
+        pool.ensure(further, 8 * MIB, None)
+        pool.limit(further, 0, 0)
+        pool.leases.allow(replace(right, volumes=(*right.volumes, further)))
+        assert not self.lets_in(pool, pool.where(further, 1), A)
+        pool.leases.acquire(right.machine, A, 1)
+        got = pool.where(further, 1)
+        assert self.lets_in(pool, got, A)
+        pool.leases.allow(right)
+        assert not self.lets_in(pool, got, A)
+        assert self.lets_in(pool, at, A)
+        other = Right(
+            machine=MachineId(make.fresh("machine")), holder=B, epoch=1, volumes=(further,)
+        )
+        assert self.lets_in(pool, self.given(pool, other), B)
+        assert not self.lets_in(pool, got, A)
+
     def test_a_volume_that_is_not_here_can_not_be_served(self, pool) -> None:
         machine, volume = MachineId(make.fresh("machine")), make.volume()
         right = Right(machine=machine, holder=A, epoch=1, volumes=(volume,))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from arable.domain.errors import CloudError, Corrupt, NoRoom, Unavailable
+from arable.domain.errors import CloudError, Conflict, Corrupt, NoRoom, NotFound, Unavailable
 from arable.domain.manifest import PartFormat, PartRole
 from arable.domain.units import MIB
 from arable.drivers.storage.protocol import Storage
@@ -28,6 +28,31 @@ class StorageContract:
 
     def digest(self, path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest() if self.keeps_files else ""
+
+    def test_an_image_that_nothing_stands_on_is_evicted_and_comes_again(self, storage) -> None:
+        content = make.qcow2(content=b"boot me" * 5_000)
+        part, depot = make.part(content), make.Depot(content)
+        storage.admit(part, depot.fetch)
+        (before,) = storage.cached()
+        assert (before.sha256, before.length, before.in_use) == (part.sha256, len(content), False)
+        volume = make.volume()
+        storage.ensure(volume, 64 * MIB, part)
+        with pytest.raises(Conflict):
+            storage.evict(part.sha256)
+        (during,) = self.reopened(storage).cached()
+        assert during.in_use
+        assert during.used_at >= before.used_at
+        assert (storage.usage().images, storage.usage().image_bytes) == (1, len(content))
+        storage.erase(volume)
+        storage.evict(part.sha256)
+        storage.evict(part.sha256)
+        assert storage.images() == set()
+        assert not storage.cached()
+        assert storage.usage().images == 0
+        with pytest.raises(NotFound):
+            storage.ensure(make.volume(), 64 * MIB, part)
+        assert storage.admit(part, depot.fetch)
+        storage.ensure(volume, 64 * MIB, part)
 
     def test_an_admitted_part_is_there_and_is_not_fetched_again(self, storage) -> None:
         content = make.qcow2(content=b"boot me")

@@ -32,7 +32,14 @@ class Host:
 
     def reopened(self) -> OvsNetwork:
         """Another driver object for the same host."""
-        return OvsNetwork(self.daemon.db, "br-int", "up0", RealClock(), netns=self.netns)
+        return OvsNetwork(
+            self.daemon.db,
+            "br-int",
+            "up0",
+            RealClock(),
+            netns=self.netns,
+            tunnel=self.management,
+        )
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def namespace(part: str) -> Iterator[str]:
 
 @contextmanager
 def cabled_hosts(folder: Path, count: int = 2) -> Iterator[list[Host]]:
-    """One or two hosts; the other end of a single host's uplink is left hanging in its own namespace."""
+    """One or two hosts that may have VNIs; the other end of a single host's uplink is left hanging in its own namespace."""
     with ExitStack() as stack:
         names = [stack.enter_context(namespace(f"h{n}")) for n in range(1, count + 1)]
         Links(names[0]).make_veth("up0", "up1")
@@ -63,8 +70,8 @@ def cabled_hosts(folder: Path, count: int = 2) -> Iterator[list[Host]]:
             daemon = OvsDaemon(folder / f"ovs{n}", RealClock(), name)
             stack.callback(daemon.stop)
             daemon.start()
-            network = daemon.lay_host_bridge("br-int", "up0", "mgmt0")
             address = f"172.31.0.{n}"
+            network = daemon.lay_host_bridge("br-int", "up0", "mgmt0", tunnel=address)
             configure(name, "mgmt0", address)
             hosts.append(Host(name, daemon, network, address))
         yield hosts
@@ -143,9 +150,12 @@ def reaches(netns: str, address: str) -> bool:
 
 
 def is_silent(netns: str, address: str) -> bool:
-    """Whether nothing answers within a second; say it only beside something that does answer."""
+    """Whether nothing answers within a second; say it only beside something that does answer.
+
+    How the program ends says nothing: it fails when one of its questions is not answered in time.
+    """
     words = ["busybox", "ping", "-c", "2", "-w", "1", address]
-    return run(netns, words).returncode != 0
+    return "bytes from" not in run(netns, words).stdout
 
 
 def bound(netns: str, address: tuple[str, int], kind: socket.SocketKind) -> socket.socket:

@@ -88,6 +88,7 @@ def client(
         "driver": "nbd",
         "server": {"type": "inet", "host": at.address, "port": str(at.port)},
         "export": at.name,
+        "discard": "unmap",
     }
     words = ["qemu-io", "-t", "writeback"]
     if credentials:

@@ -11,9 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from arable.domain.errors import CloudError, Forbidden, Stale, Unavailable
 from arable.domain.ids import HostId, MachineId, VolumeId
+from arable.domain.manifest import Heir
 from arable.drivers.faults import Faults, every_failure
 from arable.drivers.storage.lease_records import FileRecords, MemoryRecords
-from arable.drivers.storage.leases import Held, Leases, Right, TooEarly
+from arable.drivers.storage.leases import Held, Lapsed, Leases, Right, TooEarly
 from arable.runtime.boottime import ClockBootTime
 from arable.runtime.clock import VirtualClock
 
@@ -32,6 +33,11 @@ class Exports:
     faults: Faults = field(default_factory=Faults)
     serving: set[Serving] = field(default_factory=set)
     standing_in: set[Serving] = field(default_factory=set)
+
+    absent: set[VolumeId] = field(default_factory=set)
+
+    def has(self, volume) -> bool:
+        return volume not in self.absent
 
     def open(self, epoch, holder, volumes) -> None:
         wanted = {(volume, epoch, holder) for volume in volumes}
@@ -240,6 +246,44 @@ def test_a_wish_keeps_a_lease_whose_time_is_over_for_its_holder(place) -> None:
     place.wait(LENGTH + 1)
     place.leases.tend()
     assert place.leases.renew(M, A, 1) == LENGTH
+
+
+def test_a_lease_that_was_not_renewed_in_time_is_told_once_and_so_is_its_return(place) -> None:
+    given(place)
+    told: list[bool] = []
+    place.leases.changed = lambda: told.append(place.leases.lapsed(M))
+    place.wait(LENGTH - 1)
+    place.leases.tend()
+    assert told == []
+    place.wait(1)
+    place.leases.tend()
+    place.leases.tend()
+    assert told == [True]
+    place.leases.renew(M, A, 1)
+    place.leases.tend()
+    assert told == [True, False]
+
+
+def test_what_was_taken_back_is_no_ones_to_hand_over_and_its_holders_to_keep(place) -> None:
+    heir = Heir(host=B, epoch=2)
+    given(place)
+    place.leases.forget(M)
+    place.wait(LENGTH)
+    place.leases.tend()
+    assert place.leases.record(M).held is Held.FREE
+    with pytest.raises(Lapsed):
+        place.leases.renew(M, A, 1)
+    with pytest.raises(Forbidden):
+        place.leases.keep(M, A, 1, to=2)
+    place.leases.allow(right(1, heir=heir))
+    with pytest.raises(Forbidden):
+        place.leases.hand_over(M, A, 1, to=2)
+    with pytest.raises(Forbidden):
+        place.leases.acquire(M, B, 2)
+    assert place.leases.keep(M, A, 1, to=2) == LENGTH
+    assert place.exports.serving == {(V, 1, A), (W, 1, A)}
+    with pytest.raises(Forbidden):
+        place.leases.acquire(M, B, 2)
 
 
 def test_a_disk_is_served_to_one_machine_at_a_time(place) -> None:
@@ -484,4 +528,4 @@ class ManyHands(RuleBasedStateMachine):
 
 
 TestManyHands = ManyHands.TestCase
-TestManyHands.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestManyHands.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

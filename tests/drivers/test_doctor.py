@@ -99,9 +99,11 @@ def test_what_is_well_needs_nothing_done_and_what_is_not_says_what_it_means_and_
         ("bwrap", "jail", Health.MISSING, "bubblewrap"),
         ("qemu-img", "disk tool", Health.MISSING, "qemu-utils"),
         ("qemu-storage-daemon", "shared disks", Health.LIMITED, "qemu-system-common"),
+        ("tgtd", "iSCSI targets", Health.LIMITED, "package tgt"),
         ("postgres", "PostgreSQL", Health.LIMITED, "postgresql"),
         ("type vlan", "VLAN devices", Health.LIMITED, "8021q"),
-        ("type wireguard", "WireGuard", Health.LIMITED, "modprobe wireguard"),
+        ("wireguard-go", "WireGuard", Health.LIMITED, "package wireguard-go"),
+        ("/dev/net/tun", "WireGuard", Health.LIMITED, "modprobe tun"),
     ],
 )
 def test_what_is_lacking_is_named_with_its_cure(lack, name, health, todo) -> None:
@@ -111,12 +113,6 @@ def test_what_is_lacking_is_named_with_its_cure(lack, name, health, todo) -> Non
     # Nothing else is blamed for it, but for VLAN devices, which are tried on a veth.
     ill = {other for other, told in findings(Machine(lack)).items() if told.health is not Health.OK}
     assert ill <= {name, "VLAN devices"}
-
-
-def test_wireguard_in_user_space_is_better_than_none() -> None:
-    assert "slower" in findings(Machine("type wireguard"))["WireGuard"].means
-    none = findings(Machine("type wireguard", "wireguard-go"))["WireGuard"]
-    assert none.means == "no remote access to networks"
 
 
 def test_either_version_of_cgroups_will_do() -> None:
@@ -153,7 +149,7 @@ def test_little_memory_and_one_core_are_enough_for_a_little() -> None:
 
 
 def test_only_what_is_missing_makes_the_lab_a_simulated_one() -> None:
-    limited = Machine("ovs-dpctl", "postgres", "type vlan", "type wireguard", cores=1)
+    limited = Machine("ovs-dpctl", "postgres", "type vlan", "wireguard-go", cores=1)
     assert doctor.can_be_real(doctor.examine(STATE, limited))
     for machine in (Machine(root=False), Machine("qemu-img"), Machine("unshare --net --mount")):
         assert not doctor.can_be_real(doctor.examine(STATE, machine))

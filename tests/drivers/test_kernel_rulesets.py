@@ -33,8 +33,11 @@ def test_the_kernel_takes_every_ruleset_and_reads_back_what_was_meant(bare, wish
     counts = Counter(rule["chain"] for rule in rules)
     assert counts["inward"] == len(made.inbound)
     assert counts["outward"] == (len(made.outbound) or 1)
-    assert counts["arriving"] == len(made.forwards)
-    forwarded = [rule for rule in rules if rule["chain"] == "arriving"]
+    arriving = [rule for rule in rules if rule["chain"] == "arriving"]
+    led, forwarded = arriving[: len(made.statics)], arriving[len(made.statics) :]
+    for static, rule in zip(made.statics, led, strict=True):
+        assert str(static.public) in json.dumps(rule)
+        assert str(static.to) in json.dumps(rule)
     for forward, rule in zip(made.forwards, forwarded, strict=True):
         assert str(forward.public) in json.dumps(rule)
         assert str(forward.to) in json.dumps(rule)

@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -23,11 +25,12 @@ from arable.drivers.hypervisor.protocol import (
     HasConsole,
     HasStats,
 )
+from arable.drivers.network.protocol import Port
 from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers.contract_hypervisor import HypervisorContract
 from drivers.emulated_hosts import cabled_hosts, run, station
-from drivers.guest_shell import shell, wait_for_line
+from drivers.guest_shell import Shell, shell, wait_for_line
 from guest_images import CACHE, image
 
 pytestmark = pytest.mark.real
@@ -98,6 +101,27 @@ class TestLibvirt(HypervisorContract):
     def _at_hand(self, libvirtd) -> None:
         self.daemon = libvirtd
 
+    def further_disks(self, hypervisor, machine):
+        xml = fromstring(virsh(self.daemon, "dumpxml", machine))
+        disks = xml.iterfind("devices/disk[target]")
+        return {
+            disk.findtext("serial") for disk in disks if disk.find("target").get("bus") == "scsi"
+        }
+
+    def disk_bytes(self, hypervisor, machine, disk):
+        told = virsh(self.daemon, "domblkinfo", machine, self.target(machine, disk))
+        return int(told.split("Capacity:")[1].split()[0])
+
+    def disk_iops(self, hypervisor, machine, disk):
+        told = virsh(self.daemon, "blkdeviotune", machine, self.target(machine, disk), "--live")
+        return int(told.split("total_iops_sec")[1].split(":")[1].split()[0])
+
+    def target(self, machine, disk):
+        xml = fromstring(virsh(self.daemon, "dumpxml", machine))
+        disks = xml.iterfind("devices/disk")
+        (found,) = (one for one in disks if one.findtext("serial") == disk.serial)
+        return found.find("target").get("dev")
+
     def incarnation(self, hypervisor, machine):
         return self.daemon.guests()[machine]
 
@@ -148,6 +172,22 @@ def test_a_running_linux_can_be_talked_to_counted_and_is_held_to_its_limits(
     assert after.read_bytes - before.read_bytes >= 300 * 4096
     assert after.cpu_ns > before.cpu_ns > 10**8
     assert 10 < after.memory_mib <= guest.memory_mib
+
+
+def test_a_guest_s_agent_sets_a_password_and_one_without_an_agent_says_so(
+    hypervisor, libvirtd
+) -> None:
+    guest = linux()
+    hypervisor.ensure(guest)
+    ready(hypervisor, guest)
+    connected = "org.qemu.guest_agent.0' state='connected'"
+    make.wait_until(lambda: connected in virsh(libvirtd, "dumpxml", guest.machine), "the agent")
+    hypervisor.set_password(guest.machine, "root", "$6$salt$hash")
+    with shell(hypervisor.console(guest.machine)) as sh:
+        assert sh.run("cat /etc/shadow").startswith("root:$6$salt$hash:")
+        sh.run("kill $(cat /run/qemu-ga.pid)")
+    with pytest.raises(Unavailable, match="does not answer"):
+        hypervisor.set_password(guest.machine, "root", "$6$salt$other")
 
 
 def test_a_guest_that_shuts_itself_down_is_off_and_not_crashed(hypervisor) -> None:
@@ -299,6 +339,24 @@ def test_a_guest_without_its_disk_or_port_is_not_started(hypervisor, tmp_path) -
         assert guest.machine not in hypervisor.guests()
 
 
+def comes_and_goes(hypervisor, guest: Guest, tap: Port, sh: Shell) -> None:
+    """A port for a guest that runs, in any place but the first, and what is left when it is taken away again."""
+    second = GuestPort(device=tap.device, mac=tap.mac, place=7)
+    pid = sh.run("cat /proc/sys/kernel/random/boot_id")
+    wider = replace(guest, generation=2, ports=(*guest.ports, second))
+    for _ in range(2):
+        hypervisor.ensure(wider)
+    sh.run(f"until grep -q {tap.mac} /sys/class/net/eth1/address; do sleep 0.1; done")
+    narrow = replace(guest, generation=3)
+    hypervisor.ensure(narrow)
+    sh.run("[ ! -e /sys/class/net/eth1 ] && [ -e /sys/class/net/eth0 ]")
+    hypervisor.ensure(wider)  # and once more, in the same place
+    sh.run(f"until grep -q {tap.mac} /sys/class/net/eth1/address; do sleep 0.1; done")
+    hypervisor.ensure(narrow)
+    assert hypervisor.guests()[guest.machine].generation == 3
+    assert sh.run("cat /proc/sys/kernel/random/boot_id") == pid
+
+
 def test_tcp_reaches_a_guest_over_the_switch_and_checksums_hold(tmp_path_factory) -> None:
     """A namespace on the other host fetches the guest's page; then much more than one frame each way."""
     with cabled_hosts(tmp_path_factory.mktemp("hosts")) as (here, there):
@@ -325,6 +383,10 @@ def test_tcp_reaches_a_guest_over_the_switch_and_checksums_hold(tmp_path_factory
                 done = run(outside, ["busybox", "wget", "-q", "-O", str(got), url], 300)
                 assert done.returncode == 0, done.stderr
                 assert run(outside, ["sha256sum", str(got)]).stdout.split()[0] == told
+                more = make.tap(vlan=101, address="10.2.1.10", mac="02:00:0a:02:01:0a")
+                here.network.ensure(more)
+                comes_and_goes(hypervisor, guest, more, sh)
+                here.network.remove(more.nic)
             (stats,) = hypervisor.stats()
             assert stats.sent_bytes > 2 * MIB
             assert 0 < stats.received_bytes < stats.sent_bytes

@@ -11,13 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from arable.domain.errors import BadInput, CloudError, Conflict, Corrupt, NoRoom, NotFound
+from arable.domain.errors import (
+    BadInput,
+    CloudError,
+    Conflict,
+    Corrupt,
+    NoRoom,
+    NotFound,
+    Unavailable,
+)
 from arable.domain.ids import VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.domain.units import GIB, MIB
 from arable.drivers.storage.local import LocalStorage
 from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
+from drivers.contract_snapshots import SnapshotContract, operation, snapshot
 from drivers.contract_storage import StorageContract
 
 pytestmark = pytest.mark.real
@@ -37,7 +46,7 @@ def storage(folder: Path) -> LocalStorage:
     return opened(folder)
 
 
-class TestLocal(StorageContract):
+class TestLocal(SnapshotContract, StorageContract):
     """Same promises, real files."""
 
     @pytest.fixture
@@ -46,6 +55,12 @@ class TestLocal(StorageContract):
 
     def reopened(self, storage: LocalStorage) -> LocalStorage:
         return LocalStorage(storage._images_folder.parent, storage.pool, RealClock())
+
+    def write(self, storage, volume, pattern) -> None:
+        write(storage.volumes()[volume].path, pattern)
+
+    def reads(self, storage, volume, pattern) -> bool:
+        return reads(storage.volumes()[volume].path, pattern)
 
 
 def tool(*command: object) -> str:
@@ -448,6 +463,27 @@ def test_a_pool_holds_no_more_images_than_its_capacity(folder) -> None:
     assert 2 * size <= seen.used_bytes < 2.9 * size
 
 
+def test_what_a_file_system_says_of_a_volume_with_snapshots_is_said_as_we_say_it(storage) -> None:
+    """Here a directory is in the file's place."""
+    volume, taken, by = make.volume(), snapshot(), operation()
+    path = storage.ensure(volume, 8 * MIB, None).path
+    storage.take(volume, taken)
+    path.rename(path.with_suffix(".aside"))
+    path.mkdir()
+    for ask in (
+        lambda: storage.snapshots(volume),
+        lambda: storage.take(volume, snapshot()),
+        lambda: storage.drop(volume, taken),
+        lambda: storage.restore(volume, taken, 8 * MIB, by),
+        lambda: storage.copy(volume, taken, make.volume(), 8 * MIB),
+    ):
+        with pytest.raises(Unavailable):
+            ask()
+    path.rmdir()
+    path.with_suffix(".aside").rename(path)
+    assert storage.restore(volume, taken, 8 * MIB, by).bytes == 8 * MIB
+
+
 def test_two_parts_at_once_are_not_both_promised_the_last_room(folder) -> None:
     one, other = (make.qcow2(content=bytes([n])) for n in range(2))
     storage = opened(folder, capacity_bytes=int(len(one) * 1.5), reserve_bytes=0)
@@ -477,6 +513,9 @@ def test_thin_volumes_promise_a_stated_multiple_and_no_more(folder) -> None:
     volume = next(iter(storage.volumes()))
     with pytest.raises(NoRoom):
         storage.ensure(volume, 21 * MIB, None)
+    with pytest.raises(NoRoom):
+        storage.check_room(volume, 21 * MIB)
+    storage.check_room(volume, 20 * MIB)
     assert storage.volumes()[volume].bytes == 20 * MIB
     storage.erase(volume)
     storage.ensure(make.volume(), 20 * MIB, None)

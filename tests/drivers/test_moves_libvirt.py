@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from arable.drivers.hypervisor import qemu
 from arable.drivers.hypervisor.daemon import LibvirtDaemon
 from arable.drivers.hypervisor.libvirt import LibvirtHypervisor
-from arable.drivers.hypervisor.protocol import Gate, Guest
+from arable.drivers.hypervisor.protocol import Gate, Guest, Journey, PassageState
 from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers import nbd_clients as nbd
@@ -89,3 +90,35 @@ class TestLibvirt(MovesContract):
 
     def closed(self) -> LibvirtHypervisor:
         return self.site.driver(A, gate=False)
+
+    def test_the_guest_stands_still_while_its_memory_goes_over(self, here, there, guest) -> None:
+        """Its processor is emulated: what it wrote meanwhile could be missing where it arrives."""
+        here.ensure(guest)
+        address = there.receive(guest, 2, A)
+        slow = Journey(epoch=2, target=B, address=address, bytes_per_second=1 << 16)
+        here.send(guest.machine, slow)
+        assert self.state(here, guest) is PassageState.MOVING
+        assert here.guests()[guest.machine].still
+
+    def test_an_agent_that_is_killed_as_it_sends_leaves_a_failure_behind(
+        self, here, there, guest, monkeypatch
+    ) -> None:
+        """Also when an attempt before it came to its end, which must not be taken for this one's."""
+        self.gone_over(here, there, guest)
+        here.go_on(guest.machine)
+        self.goes_on(here, guest)
+        tell = qemu.tell
+
+        def until_it_is_killed(domain, command, arguments=None):
+            if command == "migrate" and arguments["uri"].startswith("tcp:"):
+                raise KeyboardInterrupt
+            return tell(domain, command, arguments)
+
+        journey = Journey(epoch=3, target=B, address="127.0.0.1:9")
+        with monkeypatch.context() as killed:
+            killed.setattr(qemu, "tell", until_it_is_killed)
+            with pytest.raises(KeyboardInterrupt):
+                here.send(guest.machine, journey)
+        found = here.passage(guest.machine)
+        assert (found.epoch, found.state, found.still) == (3, PassageState.FAILED, True)
+        self.goes_on(here, guest)

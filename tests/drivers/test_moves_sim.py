@@ -1,9 +1,10 @@
-"""Simulated guests move as real ones do."""
+"""Simulated guests move as real ones do: those that run meanwhile, and those that can't."""
 
 from datetime import timedelta
 
 import pytest
 
+from arable.drivers.hypervisor.protocol import Journey
 from arable.drivers.hypervisor.sim import SimHypervisor
 from arable.drivers.hypervisor.sim_rails import SimRails
 from arable.drivers.simhost import SimHost
@@ -36,3 +37,15 @@ class TestSim(MovesContract):
 
     def closed(self) -> SimHypervisor:
         return SimHypervisor(SimHost(clock=self.clock))
+
+
+class TestSimStill(TestSim):
+    @pytest.fixture(autouse=True)
+    def _still(self, _rails) -> None:
+        self.rails.live = False
+
+    def test_it_stands_still_from_the_beginning(self, here, there, guest) -> None:
+        here.ensure(guest)
+        here.send(guest.machine, Journey(epoch=2, target=B, address=there.receive(guest, 2, A)))
+        assert here.guests()[guest.machine].still
+        assert here.passage(guest.machine).still

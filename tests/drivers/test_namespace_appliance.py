@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - fixtures of another module are named as arguments
 """The namespace runtime keeps the contract, and is a router: judged by clients on both sides of it."""
 
 import os
@@ -7,20 +8,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from arable.domain.errors import BadInput
 from arable.domain.manifest import Direction, FirewallRule, Protocol, PublicPort
 from arable.drivers import namespaces
+from arable.drivers.appliance import filtering
 from arable.drivers.appliance.namespace import (
     APPLIANCE_END,
     NamespaceAppliances,
     mac_of,
-    nic,
 )
-from arable.drivers.network.links import Links
 from arable.runtime.clock import RealClock
 from drivers import frames as f
 from drivers import make_drivers as make
@@ -30,18 +28,21 @@ from drivers.emulated_hosts import (
     Host,
     cabled_hosts,
     configure,
-    is_alive,
     is_silent,
-    move,
-    namespace,
     reaches,
     run,
 )
 from drivers.town import PUBLIC, Town
+from drivers.town_fixtures import (  # noqa: F401 - fixtures
+    WORLD,
+    dnsmasq_of,
+    hosts,
+    runtime,
+    town,
+    world,
+)
 
 pytestmark = pytest.mark.real
-
-WORLD = "203.0.113.200"
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +59,6 @@ def routers(machine, tmp_path) -> Iterator[NamespaceAppliances]:
         made.remove(network)
     assert not namespaces.names(made._prefix)
     assert not machine.network.vlans()
-
-
-def runtime(host: Host, folder: Path) -> NamespaceAppliances:
-    return NamespaceAppliances(folder / "appliances", host.network, RealClock(), netns=host.netns)
 
 
 class TestNamespaceAppliances(ApplianceContract):
@@ -83,43 +80,7 @@ class TestNamespaceAppliances(ApplianceContract):
         os.kill(dnsmasq_of(appliances, network), signal.SIGKILL)
 
 
-def dnsmasq_of(appliances: NamespaceAppliances, network) -> int:
-    pid = appliances._dnsmasq(network).pid()
-    assert pid, "dnsmasq does not run"
-    return pid
-
-
 # -- what clients on both sides find --------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory) -> Iterator[list[Host]]:
-    with cabled_hosts(tmp_path_factory.mktemp("t")) as both:
-        yield both
-
-
-@pytest.fixture(scope="module")
-def world(hosts) -> Iterator[str]:
-    """Somebody on the public VLAN, plugged into the first host's switch by the operator."""
-    with namespace("world") as name:
-        here = hosts[0]
-        Links(here.netns).make_veth("world0", "world1")
-        move(here.netns, "world1", name, "eth0")
-        here.daemon.plug_access("br-int", "world0", 50)
-        Links(here.netns).raise_up("world0")
-        configure(name, "eth0", WORLD)
-        here.network.prepare()
-        yield name
-
-
-@pytest.fixture
-def town(hosts, world, tmp_path) -> Iterator[Town]:
-    routers = runtime(hosts[1], tmp_path)
-    with ExitStack() as stack:
-        made = Town(hosts[0], routers, tmp_path, stack)
-        stack.callback(routers.remove, made.wish.network)
-        yield made
-    assert not namespaces.names(routers._prefix)
 
 
 def test_a_machine_gets_its_lease_and_all_that_goes_with_it(town) -> None:
@@ -444,6 +405,32 @@ def test_a_further_public_address_is_announced_and_answered_for(town, world) -> 
     assert is_silent(world, further)
 
 
+def test_a_router_that_nobody_can_end_gives_way_to_the_one_that_takes_its_place(
+    town, hosts, world, tmp_path
+) -> None:
+    """Its host was given up, and yet it runs: no agent is there that could be told."""
+    guest = town.guest(10)
+    town.opened()
+    old = namespaces.inode(town.netns)
+    with services.echo(guest, "10.1.1.10", 80):
+        assert services.answers(world, PUBLIC, 8080)
+        heir = runtime(hosts[0], tmp_path / "heir")
+        heir.ensure(replace(town.wish, epoch=1), town.leases)
+        try:
+            assert services.answers(world, PUBLIC, 8080)
+            assert filtering.yielded(town.netns)
+            assert not filtering.yielded(heir.namespace(town.wish.network))
+            for _ in range(3):  # whatever the old one is made to do, it answers nobody
+                town.routers.announce()
+                heir.announce()
+                assert reaches(guest, "10.1.1.1")
+                assert services.answers(world, PUBLIC, 8080)
+            assert namespaces.inode(town.netns) == old
+        finally:
+            heir.remove(town.wish.network)
+        assert is_silent(guest, "10.1.1.1"), "the old one answers again"
+
+
 def test_two_customers_with_the_same_addresses_have_routers_of_their_own(
     hosts, world, town
 ) -> None:
@@ -465,96 +452,3 @@ def test_two_customers_with_the_same_addresses_have_routers_of_their_own(
     assert services.ask(theirs, "10.1.1.1", "theirs").addresses == ("10.1.1.10",)
     town.routers.remove(other.wish.network)
     assert services.ask(mine, "10.1.1.1", "web-10").addresses == ("10.1.1.10",)
-
-
-def test_a_router_whose_switch_died_comes_back_with_its_connections(town, hosts, world) -> None:
-    guest = town.guest(10)
-    town.opened()
-    host = hosts[1]
-    with services.echo(guest, "10.1.1.10", 80):
-        connection = services.call(world, PUBLIC, 8080)
-        with connection:
-            assert services.says_back(connection)
-            host.daemon.kill_switch()
-            host.daemon.start()
-            seen = town.routers.appliances()[town.wish.network]
-            assert not seen.running
-            assert "port" in seen.told
-            town.routers.ensure(town.wish, town.leases)
-            assert town.routers.appliances()[town.wish.network].running
-            assert services.says_back(connection)
-
-
-@pytest.mark.parametrize("lost", ["eth0", "eth1", "eth2"])
-def test_a_router_that_lost_an_interface_gets_another(town, world, lost) -> None:
-    guest = town.guest(10)
-    town.program()
-    assert services.lease(guest, town.folder)
-    Links(town.netns).remove(lost)
-    town.routers.ensure(town.wish, town.leases)
-    assert town.routers.appliances()[town.wish.network].running
-    assert services.lease(guest, town.folder)["ip"] == "10.1.1.10"
-    with services.echo(world, WORLD, 7000):
-        assert services.answers(guest, WORLD, 7000)
-
-
-def test_a_router_without_its_record_or_its_pid_file_is_made_whole(town) -> None:
-    guest = town.guest(10)
-    town.program()
-    folder = town.routers._folder(town.wish.network)
-    (folder / "record.json").write_text("{")
-    (folder / "dnsmasq" / "dnsmasq.pid").unlink()
-    seen = town.routers.appliances()[town.wish.network]
-    assert not seen.running
-    assert seen.told
-    town.routers.ensure(town.wish, town.leases)
-    assert town.routers.appliances()[town.wish.network].running
-    assert len(namespaces.inhabitants(town.netns)) == 1
-    assert services.ask(guest, "10.1.1.1", "web-10").code == 0
-
-
-def test_what_can_not_be_is_refused_and_the_router_goes_on(town) -> None:
-    guest = town.guest(10)
-    town.program()
-    before = town.routers.appliances()
-    for bad in (
-        replace(town.wish, generation=9, domain="evil\nserver=192.0.2.1"),
-        replace(town.wish, generation=9, gateway="10.9.9.9"),
-    ):
-        with pytest.raises(BadInput):
-            town.routers.ensure(bad, town.leases)
-    with pytest.raises(BadInput):
-        town.routers.ensure(town.wish, [replace(town.leases[0], name="web\n")])
-    assert town.routers.appliances() == before
-    assert services.ask(guest, "10.1.1.1", "web-10").code == 0
-
-
-def test_a_removed_router_leaves_nothing(town, hosts) -> None:
-    town.program()
-    network, host = town.wish.network, hosts[1]
-    process = dnsmasq_of(town.routers, network)
-    town.routers.remove(network)
-    assert not is_alive(process)
-    assert town.netns not in namespaces.names()
-    assert not (town.routers._directory / network).exists()
-    assert not [name for name in Links(host.netns).all() if name.endswith(network[-11:])]
-    assert not {nic(network, "e0"), nic(network, "e2")} & set(host.network.ports())
-
-
-def test_dnsmasq_sees_nothing_of_the_host_and_has_no_rights(town) -> None:
-    town.program()
-    process = dnsmasq_of(town.routers, town.wish.network)
-    status = dict(
-        line.split(":\t", 1)
-        for line in Path(f"/proc/{process}/status").read_text().splitlines()
-        if ":\t" in line
-    )
-    assert "0" not in status["Uid"].split()
-    assert int(status["CapEff"], 16) == 0x3000  # NET_ADMIN and NET_RAW: addresses and neighbours
-    assert status["NoNewPrivs"] == "1"
-    assert {path.name for path in Path(f"/proc/{process}/root").iterdir()} <= {
-        "usr", "lib", "lib32", "lib64", "libx32", "bin", "sbin", "etc", "dev", "appliance"
-    }  # fmt: skip
-    assert {path.name for path in Path(f"/proc/{process}/root/etc").iterdir()} == {
-        "passwd", "group", "ld.so.cache"
-    }  # fmt: skip

@@ -1,5 +1,6 @@
 """One contract for every platform: a server that is restarted is another process, one that is stopped is none."""
 
+import configparser
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import typer
 
 from arable.domain.errors import BadInput, Unavailable
 from arable.domain.ids import SegmentId
@@ -19,8 +21,11 @@ from arable.drivers.platform.none import NoPlatform
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.platform.subprocess import SubprocessPlatform
 from arable.drivers.platform.systemd import SystemdPlatform
+from arable.processes import server_commands
 from arable.processes.membership import chosen
+from arable.processes.server import _name
 from arable.runtime.clock import RealClock
+from arable.runtime.entropy import Entropy
 
 CLOCK = RealClock()
 A = Place(SegmentId("server-a"), "127.0.0.1:8443")
@@ -202,6 +207,74 @@ def test_systemd_is_asked_on_the_machine_where_the_server_is(tmp_path):
         ]
         with pytest.raises(Unavailable):
             made.platform.stop(Place(A.segment, "--host=x; reboot:1"))
+
+
+def instances(directory: Path, set_up: int, running: set[str]) -> SystemdPlatform:
+    """A `systemctl` on a machine where so many instances were set up, and these run; `log` has what it was told."""
+    program, log = directory / "systemctl", directory / "log"
+    program.write_text(
+        f"""#!{sys.executable}
+import sys
+words = sys.argv[1:]
+open({str(log)!r}, "a").write(" ".join(words) + "\\n")
+unit = words[-1].partition("@")[2].partition(".")[0]
+if words[0] == "is-active":
+    sys.exit(0 if unit in {running!r} else 3)
+if words[0] == "start" and int(unit[7:]) > {set_up}:
+    print("Failed to load environment files: No such file or directory", file=sys.stderr)
+    sys.exit(1)
+"""
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return SystemdPlatform("arable-server@%i.service", str(program))
+
+
+def test_one_more_server_is_the_first_instance_that_does_not_run(tmp_path):
+    instances(tmp_path, 3, {"server-1", "server-3"}).start()
+    assert (tmp_path / "log").read_text().splitlines() == [
+        "is-active --quiet -- arable-server@server-1.service",
+        "is-active --quiet -- arable-server@server-2.service",
+        "reset-failed -- arable-server@server-2.service",
+        "start -- arable-server@server-2.service",
+    ]
+
+
+def test_where_no_further_instance_was_set_up_the_operator_is_told_what_to_do(tmp_path):
+    with pytest.raises(Unavailable, match=r"Failed to load environment.*set up that instance"):
+        instances(tmp_path, 1, {"server-1"}).start()
+    with pytest.raises(Unavailable, match=r"no template.*systemd:arable-server@%i\.service"):
+        SystemdPlatform("arable-server.service", "/nowhere").start()
+
+
+def test_the_template_that_we_ship_starts_a_server_of_the_instances_name():
+    """systemd itself is not here: what it would do with the unit, as far as it is documented, is done by hand."""
+    path = Path(__file__).parents[2] / "examples" / "systemd" / "arable-server@.service"
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str
+    unit.read(path)
+    words = unit["Service"]["ExecStart"].replace("%%", "\0").replace("%i", "server-2")
+    words = words.replace("\0", "%").replace("${API}", "127.0.0.1:8480")
+    words = words.replace("${GATEWAY}", "127.0.0.1:8443").replace("${SEGMENT_ADDRESS}", "m1:8443")
+    _program, _server, *argv = words.split()
+    app = typer.Typer()
+    app.command()(server_commands.command)
+    said = typer.main.get_command(app).make_context("server", argv).params
+    data = Path(said["data"])
+    assert (said["called"], data) == ("server-2", Path("/var/lib/arable/server-2"))
+    platform = chosen(said["platform"], data, "")
+    assert platform == SystemdPlatform("arable-server@%i.service")
+    assert unit["Service"]["EnvironmentFile"] == "/etc/arable/%i.env"
+
+
+def test_a_server_is_called_what_was_said_at_its_first_start_for_ever(tmp_path):
+    assert _name(tmp_path, Entropy("x"), "server-2") == "server-2"
+    assert _name(tmp_path, Entropy("y")) == "server-2"
+    for wrong in ("server-3", "s2", "server-", "server-../x", "server-a\n"):
+        with pytest.raises(BadInput):
+            _name(tmp_path, Entropy("z"), wrong)
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    assert _name(drawn, Entropy("x")).startswith("server-")
 
 
 def test_without_a_platform_the_operator_is_told_what_to_do():

@@ -1,10 +1,11 @@
 """The simulated hypervisor keeps the contract, and what tests do to its guests shows."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from arable.domain.errors import NoRoom, Unavailable
+from arable.domain.errors import BadInput, NoRoom, Unavailable
 from arable.domain.manifest import PartFormat
 from arable.domain.units import MIB
 from arable.drivers.faults import Faults
@@ -45,6 +46,46 @@ class TestSimHypervisor(HypervisorContract):
             return make.guest(**usual | but)
 
         return made
+
+    def as_volume(self, disk):
+        return disk
+
+    def disk_snapshots(self, hypervisor, disk):
+        (found,) = (
+            pool.kept.get(volume, {})
+            for pool in hypervisor._hardware.pools.values()
+            for volume, one in pool.volumes.items()
+            if one.path == disk.path
+        )
+        return set(found)
+
+    @pytest.fixture
+    def make_disk(self, hardware):
+        storage = SimStorage(hardware, make.pool())
+
+        def made(position: int) -> GuestDisk:
+            disk = storage.ensure(make.volume(), 1 * MIB, None)
+            serial = disk.volume[-11:]
+            return GuestDisk(path=disk.path, format=disk.format, serial=serial, position=position)
+
+        return made
+
+    def further_disks(self, hypervisor, machine):
+        runs = hypervisor._hardware.guests[machine].runs
+        assert not hypervisor._hardware.mishaps
+        return {disk.serial for disk in runs.disks if disk.position}
+
+    def disk_bytes(self, hypervisor, machine, disk):
+        pools = hypervisor._hardware.pools.values()
+        volumes = [volume for pool in pools for volume in pool.volumes.values()]
+        (found,) = (volume for volume in volumes if volume.path == disk.path)
+        runs = hypervisor._hardware.guests[machine].runs
+        assert found.bytes == max(one.bytes for one in runs.disks if one.serial == disk.serial)
+        return found.bytes
+
+    def disk_iops(self, hypervisor, machine, disk):
+        runs = hypervisor._hardware.guests[machine].runs
+        return next(one.iops for one in runs.disks if one.serial == disk.serial)
 
     def incarnation(self, hypervisor, machine):
         return hypervisor._hardware.guests[machine].starts
@@ -159,3 +200,25 @@ def test_what_must_not_be_done_to_a_host_is_written_down(hypervisor, hardware) -
     network.remove(port.nic)
     storage.erase(disk.volume)
     assert len(hardware.mishaps) == 2
+
+
+def test_ports_come_and_go_while_the_guest_runs(hardware, hypervisor) -> None:
+    network = SimNetwork(hardware)
+    taps = [make.tap(device=f"tap{at}", mac=f"02:00:0a:01:01:0{at}") for at in range(2)]
+    for tap in taps:
+        network.ensure(tap)
+    both = tuple(GuestPort(device=t.device, mac=t.mac, place=at) for at, t in enumerate(taps))
+    guest = make.guest(ports=both[:1])
+    hypervisor.ensure(guest)
+    hypervisor.ensure(replace(guest, generation=2, ports=both))
+    assert hardware.guests[guest.machine].runs.ports == both
+    hardware.guests[guest.machine].clings = True
+    with pytest.raises(Unavailable, match="does not let go"):
+        hypervisor.ensure(replace(guest, generation=3))
+    assert hypervisor.guests()[guest.machine].generation == 2
+    hardware.guests[guest.machine].clings = False
+    hypervisor.ensure(replace(guest, generation=3))
+    network.remove(taps[1].nic)
+    assert (hardware.guests[guest.machine].starts, hardware.mishaps) == (1, [])
+    with pytest.raises(BadInput, match="one place"):
+        hypervisor.ensure(replace(guest, generation=4, ports=(both[0], replace(both[1], place=0))))

@@ -10,10 +10,11 @@ from arable.runtime.boottime import ClockBootTime
 from arable.runtime.clock import VirtualClock
 from drivers import make_drivers as make
 from drivers.contract_shared import SharedContract
+from drivers.contract_snapshots import SharedSnapshotContract
 from drivers.contract_storage import StorageContract
 
 
-class TestSimShared(SharedContract, StorageContract):
+class TestSimShared(SharedContract, SharedSnapshotContract, StorageContract):
     keeps_files = False
 
     @pytest.fixture
@@ -32,6 +33,12 @@ class TestSimShared(SharedContract, StorageContract):
 
     def reopened(self, pool) -> SimSharedStorage:
         return self.made()
+
+    def write(self, storage, volume, pattern) -> None:
+        storage._disks.contents[volume] = pattern
+
+    def reads(self, storage, volume, pattern) -> bool:
+        return storage._disks.contents.get(volume, 0) == pattern
 
     def lets_in(self, pool, at, host) -> bool:
         source = NbdSource(address=at.address, port=at.port, name=at.name, server="host-s")

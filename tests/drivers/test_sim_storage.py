@@ -7,10 +7,11 @@ from arable.domain.units import MIB
 from arable.drivers.simhost import SimHost, SimPool
 from arable.drivers.storage.sim import SimStorage
 from drivers import make_drivers as make
+from drivers.contract_snapshots import SnapshotContract
 from drivers.contract_storage import StorageContract
 
 
-class TestSimStorage(StorageContract):
+class TestSimStorage(SnapshotContract, StorageContract):
     keeps_files = False
 
     @pytest.fixture
@@ -19,6 +20,12 @@ class TestSimStorage(StorageContract):
 
     def reopened(self, storage):
         return SimStorage(storage._hardware, storage.pool)
+
+    def write(self, storage, volume, pattern) -> None:
+        storage._disks.contents[volume] = pattern
+
+    def reads(self, storage, volume, pattern) -> bool:
+        return storage._disks.contents.get(volume, 0) == pattern
 
 
 def test_a_full_pool_takes_no_image_and_no_volume() -> None:

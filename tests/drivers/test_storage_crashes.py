@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from arable.domain.errors import BadInput
-from arable.domain.ids import PoolId, VolumeId
+from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.image_files import PartSaid
 from arable.domain.manifest import PartFormat, PartRole
 from arable.domain.units import MIB
@@ -41,6 +41,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 IMAGE = make.qcow2(content=b"boot me")
 PART = make.part(IMAGE)
 KEPT, ERASED = VolumeId("volume-kept"), VolumeId("volume-erased")
+SNAPSHOT, BACK = SnapshotId("snapshot-a"), OperationId("operation-a")
 SECRET = "password: secret\n"
 
 
@@ -144,6 +145,70 @@ def test_a_kill_while_erasing_leaves_all_or_nothing(tmp_path) -> None:
         step += 1
     assert step >= 3
     assert outcomes == {True, False}
+
+
+def test_a_kill_while_a_volume_is_set_back_leaves_it_to_be_done_again_and_then_never_more(
+    tmp_path,
+) -> None:
+    step = 0
+    while True:
+        storage = LocalStorage(tmp_path / str(step), PoolId("pool-a"), RealClock())
+        path = storage.ensure(KEPT, 1 * MIB, None).path
+        storage.take(KEPT, SNAPSHOT)
+        storage.ensure(KEPT, 2 * MIB, None)
+        back = (KEPT, SNAPSHOT, 2 * MIB, BACK)
+        more = killed_before(step, lambda: storage.restore(*back))  # noqa: B023 - done within
+        anew = LocalStorage(tmp_path / str(step), PoolId("pool-a"), RealClock())
+        assert is_sound(path), step
+        assert anew.restore(*back).bytes == 2 * MIB, step
+        anew.drop(KEPT, SNAPSHOT)
+        assert anew.restore(*back).bytes == 2 * MIB, "it was done, so there is nothing to look for"
+        if not more:
+            break
+        step += 1
+    assert step >= 4
+
+
+def test_a_kill_while_an_image_goes_leaves_all_or_nothing(tmp_path) -> None:
+    step, outcomes = 0, set()
+    while True:
+        folder = tmp_path / str(step)
+        storage = LocalStorage(folder, PoolId("pool-a"), RealClock())
+        storage.admit(PART, make.Depot(IMAGE).fetch)
+        more = killed_before(step, lambda: storage.evict(PART.sha256))  # noqa: B023 - done within
+        anew = LocalStorage(folder, PoolId("pool-a"), RealClock())
+        there = PART.sha256 in anew.images()
+        assert anew.strays() == [], step
+        assert not list((folder / "erasing").iterdir()), step
+        assert (folder / "images" / PART.sha256).exists() is there, step
+        anew.admit(PART, make.Depot(IMAGE).fetch)
+        anew.ensure(KEPT, 2 * MIB, PART)
+        outcomes.add(there)
+        if not more:
+            break
+        step += 1
+    assert step >= 3
+    assert outcomes == {True, False}
+
+
+def test_a_kill_while_a_snapshot_is_brought_leaves_nothing_of_it(tmp_path) -> None:
+    storage = LocalStorage(tmp_path, PoolId("pool-a"), RealClock())
+    path = storage.ensure(KEPT, 1 * MIB, None).path
+    storage.take(KEPT, SNAPSHOT)
+
+    def bring() -> None:
+        with storage.flat(KEPT, SNAPSHOT) as flat:
+            assert sum(map(len, flat.read())) == flat.length
+
+    step = 0
+    while killed_before(step, bring):
+        anew = LocalStorage(tmp_path, PoolId("pool-a"), RealClock())
+        assert not list((tmp_path / "staging").iterdir()), step
+        assert anew.snapshots(KEPT) == {SNAPSHOT}, step
+        assert is_sound(path), step
+        step += 1
+    assert step >= 3
+    assert not list((tmp_path / "staging").iterdir())
 
 
 def test_an_image_store_survives_its_process_wherever_it_is_killed(tmp_path) -> None:

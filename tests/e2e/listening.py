@@ -83,4 +83,6 @@ def _program(pid: int) -> str:
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     if "arable.processes.main" in words:
         return f"arable {words[words.index('arable.processes.main') + 1]}"
+    if any("metadata_server" in word for word in words):
+        return "metadata_server"
     return Path(next((word for word in words if word.endswith(".py")), words[0])).name

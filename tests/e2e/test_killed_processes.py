@@ -27,6 +27,14 @@ def green(cloud: LabCloud) -> Iterator[Customer]:
         made.close()
 
 
+@pytest.fixture(autouse=True)
+def _lines_end(red: Customer, blue: Customer) -> Iterator[None]:
+    """Terminals end with those that are killed here."""
+    yield
+    for who in (red, blue):
+        who.hang_up()
+
+
 def running(cloud: LabCloud) -> list[tuple[str, Process]]:
     return [one for host in ("a1", "b1") for one in qemus(cloud, host)]
 

@@ -13,7 +13,7 @@ from e2e.listening import APPLIANCE, ROOT, Listening, listening
 
 pytestmark = pytest.mark.real
 
-GATEWAY = "10.1.1.1"
+GATEWAY, METADATA = "10.1.1.1", "169.254.169.254"
 
 
 def known(cloud: LabCloud) -> dict[Listening, str]:
@@ -39,6 +39,15 @@ def known(cloud: LabCloud) -> dict[Listening, str]:
         ),
         Listening(APPLIANCE, "tcp", GATEWAY, 53, "dnsmasq"): "names, for the network's machines",
         Listening(APPLIANCE, "udp", GATEWAY, 53, "dnsmasq"): "names, for the network's machines",
+        **{
+            Listening(APPLIANCE, protocol, METADATA, 53, "dnsmasq"): (
+                "dnsmasq takes all addresses of its interface; the filter lets nobody ask there"
+            )
+            for protocol in ("tcp", "udp")
+        },
+        Listening(APPLIANCE, "tcp", METADATA, 80, "metadata_server"): (
+            "what machines are told about themselves: a process without rights or network of its own"
+        ),
         Listening(APPLIANCE, "udp", "0.0.0.0", 67, "dnsmasq"): (
             "DHCP, whose questions come from nobody's address; the filter lets only guests ask"
         ),

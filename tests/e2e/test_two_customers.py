@@ -25,6 +25,13 @@ FOREIGN = "10.1.1.200"  # nobody was given this one
 FOREIGN_MAC = "0a:de:ad:be:ef:01"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _lines_of_their_own(red: Customer, blue: Customer) -> None:
+    """Terminals that others left open may have ended since, with an agent or a server that was killed."""
+    for who in (red, blue):
+        who.hang_up()
+
+
 def page(at: Terminal, url: str) -> list[str]:
     """What a machine's web server says to another machine."""
     return at.run(f"wget -q -O - {url}").splitlines()

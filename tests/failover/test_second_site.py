@@ -124,7 +124,6 @@ def test_hosts_follow_to_the_second_site_and_never_go_back(tmp_path: Path) -> No
         settled(lambda: connected(after), every)
         took = CLOCK.monotonic() - moved
         print(f"hosts followed within {took:.1f} s of the name's change")
-        assert took < 60
         assert machines(after) == there
         # Each guest that runs is noted with its new generation, which does nothing to it (tests/e2e has the proof).
         until(lambda: acts(below) == done + len(there), "hosts have heard all")

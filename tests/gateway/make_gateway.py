@@ -262,7 +262,9 @@ async def rig(
     made.certified("server", IdentityKind.SERVER)
     made.channels = Channels(made.desk, clock, leaving=leaving)
     made.consoles = Consoles(tickets, made.channels.open_console, entropy, idle=console_idle)
-    writer.committed = lambda nudges: made.channels.nudge(nudges.hosts)
+    writer.committed = lambda nudges: made.channels.nudge(
+        {HostId(host) for host in nudges.hosts}, desk.news(nudges)
+    )
     writer.start()
     made.channels.start()
     calls = Calls(made.desk, made.consoles, clock, lambda: made.pong)

@@ -50,7 +50,7 @@ def test_a_greeting_is_answered_by_a_welcome_and_the_whole_manifest(database, tm
                 await agent.hello()
                 welcome = await agent.hear()
                 assert isinstance(welcome, Welcome)
-                assert (welcome.server, welcome.report_seconds) == ("server-1", 10)
+                assert (welcome.report_seconds, welcome.image_cache_seconds) == (10, 604_800)
                 change = await agent.hear()
                 assert (change.base, change.generation) == (None, 1)
                 assert items(change) == {"machine-a": {"name": "a"}}
@@ -146,7 +146,9 @@ def test_many_wishes_at_once_are_told_together(sqlite, tmp_path):
     run(scenario())
 
 
-def test_reports_are_given_on_in_order_and_what_a_host_holds_is_noted(database, tmp_path):
+def test_reports_come_in_order_and_what_a_host_holds_is_noted(database, tmp_path, monkeypatch):
+    monkeypatch.setattr("arable.api.gateway.channels.NOTE_EVERY", 0.0)
+
     async def scenario():
         async with rig(database, tmp_path) as one:
             host = one.joined("h1")

@@ -57,6 +57,12 @@ def generations(one, host) -> tuple[int, int]:
     return row
 
 
+@pytest.fixture(autouse=True)
+def noted_at_once(monkeypatch) -> None:
+    """What hosts hold is known with their next word, not with the first one two seconds later."""
+    monkeypatch.setattr("arable.api.gateway.channels.NOTE_EVERY", 0.0)
+
+
 def test_what_is_wished_comes_to_be_and_the_store_knows_that_it_is_held(database, tmp_path):
     async def scenario():
         async with rig(database, tmp_path) as one:

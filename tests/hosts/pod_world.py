@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import insert, select
 
+from arable.agent.agent import DOUBT_SECONDS
 from arable.agent.witness import EVERY_SECONDS, Witness
 from arable.controllers import liveness, peers, power
 from arable.domain.host import HostState
@@ -29,6 +30,7 @@ class Node:
     agent: bool = True
     leases_at: "Node | None" = None
     told: object = None
+    said: int = 0  # the second of its last report
     down: list[datetime] = field(default_factory=list)
 
 
@@ -95,8 +97,11 @@ class Pods:
 
     def _report(self, node: Node) -> None:
         changed = node.witness.view() != node.told
-        if not (self.managed and node.uplink and (changed or self.now % REPORT == node.reports_at)):
+        doubt = node.witness.in_doubt() and self.now - node.said > DOUBT_SECONDS
+        due = changed or doubt or self.now % REPORT == node.reports_at
+        if not (self.managed and node.uplink and due):
             return
+        node.said = self.now
         at = self.clock.now()
         report = HostReport(
             host=node.id,

@@ -1,5 +1,6 @@
 """Traffic in a lab, for tests: connections that succeed or don't, and single frames on a wire."""
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 
 from arable.drivers.namespaces import inside
 from arable.lab.power import Site
+from arable.runtime.clock import RealClock
 
 BROADCAST = bytes.fromhex("ffffffffffff")
 SENDER = bytes.fromhex("02aabb000001")
@@ -26,13 +28,19 @@ def listening(site: Site, device: str, port: int, address: str = "0.0.0.0") -> I
 
 def reaches(site: Site, device: str, address: str, port: int, patience: float = 2.0) -> str:
     """The address as whom the device got through, or empty text."""
+    clock = RealClock()
+    end = clock.monotonic() + patience
 
     def connect() -> str:
-        try:
-            with socket.create_connection((address, port), timeout=patience) as line:
-                return str(line.getsockname()[0])
-        except OSError:
-            return ""
+        while (left := end - clock.monotonic()) > 0:
+            try:
+                with socket.create_connection((address, port), timeout=left) as line:
+                    return str(line.getsockname()[0])
+            except OSError as error:
+                # The kernel says this at once of a neighbour whom it asked in vain a moment ago.
+                if error.errno != errno.EHOSTUNREACH:
+                    break
+        return ""
 
     return inside(site.place.namespace(device), connect)
 

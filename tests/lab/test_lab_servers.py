@@ -24,10 +24,11 @@ signal.pause()
 def test_a_server_that_chose_its_port_has_it_again_after_it_was_mended(tmp_path: Path) -> None:
     with build.lab(topology.load(EXAMPLES / "lab-small.yaml"), tmp_path, RealClock()) as site:
         (region,) = site.place.read().topology.regions
+        (server,) = region.management
         said = tmp_path / "words"
         argv = [sys.executable, "-c", SERVER, str(said), "--api", "127.0.0.1:0"]
-        first = servers.start(site, region, argv)
-        servers.answers(site, region, first, "http://127.0.0.1:4711")
+        first = servers.start(site, server, argv)
+        servers.answers(site, server, first, "http://127.0.0.1:4711")
         fail.kill_server(site, region.name)
         assert not first.alive
         said.unlink(missing_ok=True)

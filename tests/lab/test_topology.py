@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arable.domain.errors import BadInput
-from arable.lab import topology
+from arable.lab import plan, topology
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = (EXAMPLES / "lab-small.yaml").read_text()
@@ -47,6 +47,54 @@ def test_hosts_get_addresses_above_their_router() -> None:
     assert [str(pod.address(host)) for host in pod.hosts] == ["172.30.1.11", "172.30.1.12"]
 
 
+def several(count: int, **region: object) -> str:
+    tree = yaml.safe_load(SMALL)
+    tree["regions"][0] |= {"servers": count, **region}
+    return yaml.safe_dump(tree)
+
+
+def test_several_servers_have_addresses_cables_and_names_of_their_own() -> None:
+    found = topology.parse(several(3))
+    (region,) = found.regions
+    assert [(each.name, str(each.address)) for each in region.management] == [
+        ("home-1", "172.31.255.10"),
+        ("home-2", "172.31.255.11"),
+        ("home-3", "172.31.255.12"),
+    ]
+    made = plan.plan(found)
+    assert {"home-1", "home-2", "home-3"} <= made.wires.keys()
+    assert [device.name for device in made.of(plan.Kind.SERVER)] == ["home-1", "home-2", "home-3"]
+    ways = {route.destination: route.via for route in made.devices["zone1"].routes}
+    assert ways["172.31.255.13/32"] == "", "or what the hub asks the zone is not answered"
+    assert ways["172.31.255.11/32"] == "172.31.255.13"
+    assert (
+        "ip daddr { 172.31.255.10, 172.31.255.11, 172.31.255.12 }" in made.devices["zone1"].firewall
+    )
+
+
+def test_the_only_server_of_a_region_is_called_like_it_and_stands_in_its_midst() -> None:
+    found = topology.parse(SMALL)
+    assert [each.name for each in found.regions[0].management] == ["home"]
+    made = plan.plan(found)
+    assert not list(made.of(plan.Kind.SERVER))
+    assert made.devices["home"].addresses == (("lo", "172.31.255.10/32"),)
+
+
+def test_servers_do_not_take_the_addresses_or_names_of_others() -> None:
+    with pytest.raises(BadInput, match="overlaps") as refused:
+        topology.parse(several(3, server="172.29.255.254"))  # and the next are the zone's
+    assert refused.value.field == "regions.0.zones.0.management"
+    with pytest.raises(BadInput, match="taken"):
+        topology.parse(several(2).replace("name: a1", "name: home-2"))
+
+
+def test_a_simulated_host_has_an_address_and_no_switch() -> None:
+    found = plan.plan(topology.parse(changed(f"{HOST}.simulated", True)))
+    assert found.devices["a1"].switch is None
+    assert found.devices["a1"].addresses == ((plan.UPLINK, "172.30.1.11/24"),)
+    assert found.devices["a2"].switch
+
+
 @pytest.mark.parametrize(
     ("path", "value", "field", "says"),
     [
@@ -61,6 +109,9 @@ def test_hosts_get_addresses_above_their_router() -> None:
         (f"{HOST}.name", "a1\n", f"{HOST}.name", "regex"),
         (f"{HOST}.name", "internet", f"{HOST}.name", "needs itself"),
         (f"{HOST}.name", "a2", f"{POD}.hosts.1.name", "taken"),
+        (f"{HOST}.simulated", "yes", f"{HOST}.simulated", "bool"),
+        ("regions.0.servers", 0, "regions.0.servers", ">= 1"),
+        ("regions.0.servers", 10, "regions.0.servers", "<= 9"),
         (f"{POD}.hosts", [], f"{POD}.hosts", ">= 1"),
         (f"{POD}.management", "172.30.1.5/24", f"{POD}.management", "host bits"),
         (f"{POD}.management", "172.29.1.0/24", f"{POD}.management", "not inside"),
@@ -69,6 +120,12 @@ def test_hosts_get_addresses_above_their_router() -> None:
         (f"{ZONE}.management", "172.16.0.0/12", f"{ZONE}.management", "overlaps"),
         (f"{ZONE}.guest_vlans.first", 200, f"{ZONE}.guest_vlans", "empty"),
         (f"{ZONE}.guest_vlans.first", 1, f"{ZONE}.guest_vlans.first", ">= 2"),
+        (
+            f"{ZONE}.guest_vnis",
+            {"first": 5000, "last": 5001},
+            f"{ZONE}.guest_vlans",
+            "or guest_vnis",
+        ),
         (f"{ZONE}.guest_vlans.last", 4095, f"{ZONE}.guest_vlans.last", "<= 4094"),
         (f"{ZONE}.public.vlan", 110, f"{ZONE}.public.vlan", "guest VLAN range"),
         (f"{ZONE}.public.cidr", "172.30.0.0/24", f"{ZONE}.public.cidr", "overlaps"),

@@ -10,7 +10,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ from arable.domain.manifest import (
     Power,
     SharedFrom,
 )
+from arable.domain.snapshot import SnapshotWish
 from arable.domain.units import MIB
 from arable.drivers import namespaces, processes
 from arable.drivers.hypervisor.daemon import LibvirtDaemon
@@ -103,7 +104,9 @@ class Host:
 class Site:
     """All of it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, *, length: float = LENGTH) -> None:
+    def __init__(
+        self, folder: Path, stack: ExitStack, *, length: float = LENGTH, by: str = "nbd"
+    ) -> None:
         self.folder = folder
         self.authority = Authority.create(folder / "authority", RealClock(), CHANCE)
         self.machine, self.volume = MachineId(make.fresh("machine")), VolumeId(make.fresh("volume"))
@@ -116,7 +119,7 @@ class Site:
         _write(
             self.storage,
             roles=["storage"],
-            storage={"driver": "nbd", "address": self.storage.address, "lease_seconds": length},
+            storage={"driver": by, "address": self.storage.address, "lease_seconds": length},
         )
         stack.callback(self._end_all)
         self.daemons: dict[HostId, LibvirtDaemon] = {}
@@ -144,18 +147,30 @@ class Site:
             )
             self._bring_images(host)
 
-    def export(self, epoch: int, holder: Host, heir: Heir | None = None) -> None:
-        disk = DiskWish(volume=self.volume, pool=self.storage.pool, bytes=64 * MIB)
+    def export(
+        self,
+        epoch: int,
+        holder: Host | None,
+        heir: Heir | None = None,
+        *,
+        mib: int = 64,
+        snapshots: Sequence[SnapshotWish] = (),
+    ) -> None:
+        """What is wished of the storage host; without a holder, nobody may have the machine's lease."""
+        disk = DiskWish(volume=self.volume, pool=self.storage.pool, bytes=mib * MIB)
         wish = ExportWish(
             machine=self.machine,
             generation=epoch,
-            holder=holder.name,
+            holder=holder.name if holder else self.storage.name,
             epoch=epoch,
             disks=(disk,),
             heir=heir,
         )
         self.storage.kill()
-        self.storage.wish(exports={self.machine: wish})
+        self.storage.wish(
+            exports={self.machine: wish} if holder else {},
+            snapshots={each.operation: each for each in snapshots},
+        )
         self.storage.start()
 
     def place(self, epoch: int, host: Host) -> None:
@@ -167,10 +182,10 @@ class Site:
         host.wish(guests={self.machine: wish})
         host.start()
 
-    def guest(self, epoch: int, **but) -> GuestWish:
+    def guest(self, epoch: int, mib: int = 64, **but) -> GuestWish:
         """What is wished of the host of that epoch."""
         shared = SharedFrom(host=self.storage.name, address=f"{self.storage.address}:{LEASES}")
-        disk = DiskWish(volume=self.volume, pool=self.storage.pool, bytes=64 * MIB, shared=shared)
+        disk = DiskWish(volume=self.volume, pool=self.storage.pool, bytes=mib * MIB, shared=shared)
         usual = {
             "machine": self.machine,
             "generation": epoch,
@@ -218,6 +233,16 @@ class Site:
         """The processes that serve the volume; with `next.pid` those that stand in for it."""
         path = str(self.storage.home / "volumes" / "exports" / f"{self.volume}.{suffix}").encode()
         found = list(processes.holding(lambda words: b"--pidfile" in words and path in words))
+        for one in found:
+            one.close()
+        return [one.pid for one in found]
+
+    def doors(self) -> list[int]:
+        """The processes that speak iSCSI to clients of the volume, or of what stands in for it."""
+        folder = str(self.storage.home / "volumes" / "exports").encode()
+        found = list(
+            processes.holding(lambda words: words[:1] == [b"tgtd"] and words[-2].startswith(folder))
+        )
         for one in found:
             one.close()
         return [one.pid for one in found]
@@ -273,7 +298,7 @@ class Site:
                 pid = self.watchdog(host)
                 if is_alive(pid):
                     os.kill(pid, signal.SIGKILL)
-        for pid in (*self.servers(), *self.servers("next.pid")):
+        for pid in (*self.servers(), *self.servers("next.pid"), *self.doors()):
             os.kill(pid, signal.SIGKILL)
 
 

@@ -2,16 +2,24 @@
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from arable.domain.ids import HostId
+from arable.domain.ids import HostId, OperationId, SnapshotId
+from arable.domain.snapshot import SnapshotAct, SnapshotWish
+from arable.domain.units import MIB
+from arable.drivers.hypervisor.libvirt import LibvirtHypervisor
+from arable.drivers.storage import snapshots
 from arable.drivers.storage.protocol import ExportAt, export_name
+from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers import nbd_clients as nbd
+from drivers.test_local_storage import tool
 from processes.shared_site import FIRST, LEASES, LENGTH, Host, Site, ended, listening
 
 pytestmark = pytest.mark.real
@@ -40,13 +48,48 @@ def refused(site: Site, host: Host, epoch: int, storage: HostId | None = None) -
     )
 
 
+@contextmanager
+def small_pool(site: Site, mib: int) -> Iterator[Path]:
+    """The storage host's disks are on a small file system of their own; a file there that takes its room."""
+    folder = site.storage.home / "volumes"
+    folder.mkdir(exist_ok=True)
+    words = ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0711", "none", str(folder)]
+    subprocess.run(words, check=True)
+    try:
+        yield folder / "of-others"
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def take_all(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+
+@contextmanager
+def looking(site: Site, host: Host) -> Iterator[LibvirtHypervisor]:
+    """Another pair of eyes at its guests."""
+    uri = site.daemons[host.name].uri
+    hypervisor = LibvirtHypervisor(uri, site.folder / "look", RealClock(), accelerator="tcg")
+    yield hypervisor
+    hypervisor.close()
+
+
 def started(site: Site) -> None:
     site.export(1, site.a)
     site.place(1, site.a)
     site.runs(site.a)
 
 
-def test_a_guest_writes_over_nbd_and_loses_nothing_when_agents_and_servers_are_killed(site) -> None:
+def test_a_guest_writes_over_nbd_and_loses_nothing_when_agents_and_servers_are_killed_its_disk_grows_and_room_lacks(
+    site,
+) -> None:
+    with small_pool(site, 192) as filler:
+        _writes_and_loses_nothing(site, filler)
+
+
+def _writes_and_loses_nothing(site: Site, filler: Path) -> None:
     started(site)
     first = site.qemu(site.a)
     site.boots(site.a)
@@ -73,14 +116,82 @@ def test_a_guest_writes_over_nbd_and_loses_nothing_when_agents_and_servers_are_k
             lambda: site.servers() not in ([], [server]), "another server of the disk", 90
         )
         make.wait_until(lambda: not site.stalled(site.a), "the guest to go on", 60)
+        site.export(1, site.a, mib=96)
+        site.tell(site.a, site.guest(1, mib=96, generation=2))
+        sh.run("while [ $(cat /sys/block/vda/size) != 196608 ]; do sleep 1; done", 120)
         sh.run("touch /tmp/enough; while [ ! -e /tmp/done ]; do sleep 1; done", 300)
         assert "no" not in sh.run("cat /tmp/failed 2>/dev/null; true")
         sh.run("echo 3 > /proc/sys/vm/drop_caches")
         for n in (0, 5, 9):
             read = f"dd if=/dev/vda bs=64k skip={n * 64} count=64 2>/dev/null | sha256sum"
             assert sh.run(read).split()[0] == told
+        take_all(filler)
+        sh.run(
+            "(dd if=/tmp/much of=/dev/vda bs=64k seek=1000 conv=notrunc,fsync 2>/dev/null"
+            " && echo yes > /tmp/late) & true"
+        )
+        with looking(site, site.a) as eyes:
+            make.wait_until(
+                lambda: eyes.guests()[site.machine].short, "a guest that stands still for room", 60
+            )
+        filler.unlink()
+        sh.run("while [ ! -e /tmp/late ]; do sleep 1; done", 120)
+        sh.run("echo 3 > /proc/sys/vm/drop_caches")
+        read = "dd if=/dev/vda bs=64k skip=1000 count=64 2>/dev/null | sha256sum"
+        assert sh.run(read).split()[0] == told
         assert sh.run("dmesg | grep -ci 'i/o error'; true").strip() == "0"
     assert site.qemu(site.a) == first, "the same guest, never stopped"
+
+
+def test_a_shared_disk_is_kept_while_a_guest_writes_to_it_and_set_back_when_nobody_has_it(
+    site,
+) -> None:
+    def wish(act: SnapshotAct, name: str) -> SnapshotWish:
+        return SnapshotWish(
+            operation=OperationId(f"operation-{act}{name}"),
+            act=act,
+            snapshot=SnapshotId(f"snapshot-{name}"),
+            volume=site.volume,
+            pool=site.storage.pool,
+            bytes=64 * MIB,
+        )
+
+    started(site)
+    site.boots(site.a)
+    path = site.storage.home / "volumes" / "volumes" / f"{site.volume}.qcow2"
+    with site.shell(site.a) as sh:
+        sh.run(
+            "tr '\\0' 7 < /dev/zero | dd of=/tmp/chunk bs=64k count=1 iflag=fullblock 2>/dev/null"
+        )
+        # Each chunk is on the disk before its number is said, and the next one begun.
+        sh.run(
+            "(n=0; while [ $n -lt 120 ]; do dd if=/tmp/chunk of=/dev/vda bs=64k count=1 seek=$n"
+            " conv=notrunc,fsync 2>/dev/null || echo no > /tmp/failed; n=$((n + 1));"
+            " echo $n > /tmp/at; done; touch /tmp/over) & true"
+        )
+        sh.run("while [ ! -e /tmp/at ]; do sleep 1; done")
+        (server,) = site.servers()
+        least = int(sh.run("cat /tmp/at"))
+        site.export(1, site.a, snapshots=[wish(SnapshotAct.TAKE, "a")])
+        make.wait_until(lambda: snapshots.names(path) == {"snapshot-a"}, "a snapshot", 90)
+        most = int(sh.run("cat /tmp/at")) + 1
+        assert site.servers() == [server], "it was served on"
+        sh.run("while [ ! -e /tmp/over ]; do sleep 1; done", 300)
+        assert sh.run("cat /tmp/failed 2>/dev/null; true").strip() == ""
+    site.a.kill()
+    site.a.wish()
+    site.a.start()
+    site.export(1, None, snapshots=[wish(SnapshotAct.RESTORE, "a")])
+    done = site.storage.home / "volumes" / "restored" / site.volume
+    make.wait_until(done.exists, f"the disk to be set back: {site.storage.log[-1500:]}", 90)
+    assert not site.qemu(site.a)
+    raw = site.folder / "raw"
+    tool("qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, raw)
+    content = raw.read_bytes()
+    whole = content.count(b"7") >> 16
+    assert content[: whole << 16] == b"7" * (whole << 16), "no chunk is torn"
+    assert not any(content[whole << 16 :])
+    assert least <= whole <= most
 
 
 def test_a_storage_host_listens_where_it_is_written_down_and_nowhere_else(site) -> None:

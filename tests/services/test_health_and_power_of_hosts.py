@@ -1,13 +1,19 @@
 """What an operator sees of hosts' health and power, and what they may say of it."""
 
-import pytest
+from dataclasses import replace
 
-from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound, Stale
+import pytest
+from make_infra import INVENTORY
+from test_hosts import hello
+
+from arable.controllers import removals as rounds
+from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound, Stale, Unauthenticated
 from arable.domain.ids import HostId
 from arable.runtime.sealed import unseal
-from arable.services import host_power, hosts
+from arable.services import agents, host_power, hosts, removals
 from arable.store import bmcs
-from arable.wire.hosts import BmcIn, HostQuery, PowerIn
+from arable.store.nudges import collected
+from arable.wire.hosts import BmcIn, HostQuery, JoinTokenIn, PowerIn
 
 PASSWORD = "a-secret-of-the-bmc"
 BMC = BmcIn(url="https://10.9.0.11", user="arable", password=PASSWORD)
@@ -127,8 +133,49 @@ def test_only_those_who_run_the_place_switch_it(lone_infra):
     host = HostId(lone_infra.host().host)
     for use_case, *args in (
         (hosts.declare_down,),
+        (removals.remove_lost,),
         (host_power.set_bmc, BMC),
         (host_power.remove_bmc,),
         (host_power.switch, ON),
     ):
         assert isinstance(lone_infra.refused(use_case, host, *args, by=customer), Forbidden)
+
+
+def nudged(infra, host: str, **about) -> bool:
+    """Whether a host's greeting has its pod look who is to be asked for."""
+    told = hello(host, inventory=replace(INVENTORY, **about))
+    with infra.cloud.database.write() as tx:
+        assert agents.greet(tx, infra.around, "server-1", [(HostId(host), told, 1)]) == [None]
+        return "hosts" in collected(tx).topics
+
+
+def test_a_host_is_looked_after_as_soon_as_it_can_be_asked_and_not_only_some_time_later(infra, pod):
+    at = {"peer_address": "10.20.1.77:10807"}
+    assert nudged(infra, pod[1], **at)
+    assert not nudged(infra, pod[1], **at)
+    for state, news in (("silent", False), ("down", True), ("joined", True)):
+        infra.cloud.run("update host set state = :s where id = :h", s=state, h=pod[1])
+        assert nudged(infra, pod[1], **at) is news
+
+
+def test_a_host_that_is_removed_as_lost_is_heard_no_more_and_joins_as_another_one(infra, pod):
+    lost = HostId(pod[0])
+    assert "only one that is down" in infra.refused(removals.remove_lost, lost).public
+    infra.ask(hosts.declare_down, lost)
+    assert isinstance(infra.refused(removals.remove_lost, lost, expects=99), Stale)
+    token = infra.ask(hosts.create_token, JoinTokenIn(host=lost)).token
+    shown = infra.ask(removals.remove_lost, lost)
+    assert (shown.state, shown.told) == ("down", "operator said that it is gone")
+    assert infra.ask(removals.remove_lost, lost).generation == shown.generation
+    with infra.cloud.database.write() as tx:
+        (refused,) = agents.greet(tx, infra.around, "server-1", [(lost, hello(lost), 1)])
+        agents.heard(tx, infra.around, "server-1", [lost], [], {})
+    assert isinstance(refused, Unauthenticated)
+    assert infra.ask(hosts.get, lost).state == "down"
+    with pytest.raises(Conflict, match="being removed"):
+        infra.join(token, host=lost)
+    with infra.cloud.database.write() as tx:
+        assert rounds.attend(tx, infra.around.clock.now()) == 1
+    assert isinstance(infra.refused(hosts.get, lost), NotFound)
+    told = infra.cloud.rows("select text from event where kind = 'host.removed'")
+    assert told == [("h1 was removed, with all that was on it",)]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_infra import INVENTORY, join_in
+from sqlalchemy import update
 
 from arable.domain.errors import (
     BadInput,
@@ -18,15 +19,16 @@ from arable.domain.errors import (
     Forbidden,
     NotFound,
     Unauthenticated,
+    Unavailable,
 )
 from arable.domain.host import DIMENSIONS, Host, HostState, measured
 from arable.domain.ids import HostId, PodId, ZoneId
-from arable.domain.manifest import Inventory, ItemKind
+from arable.domain.manifest import HostReport, Inventory, ItemKind, PoolSeen
 from arable.domain.units import Size
 from arable.runtime import ca, tokens
 from arable.runtime.ca import new_request
 from arable.services import agents, hosts, pools, zones
-from arable.store import reservations, wishes
+from arable.store import reservations, schema, wishes
 from arable.store.wishes import Item
 from arable.wire.agent import Hello, RenewIn
 from arable.wire.hosts import HostChange, HostQuery, JoinTokenIn, JoinTokenQuery
@@ -496,6 +498,33 @@ def test_a_zone_without_hosts_has_no_capacity(infra):
     assert (found.hosts.total, found.cpu_mhz.total, found.disk_mib.idle) == (0, 0, 0)
 
 
+def test_a_server_that_was_frozen_while_it_kept_a_report_does_not_keep_it_after_its_host_went(
+    infra,
+):
+    host = HostId(infra.host().host)
+    greet(infra, (host, hello(host)))
+    pool = PoolSeen(pool=infra.ask(hosts.get, host).pool, total_bytes=1 << 40, used_bytes=1 << 39)
+    report = HostReport(host=host, generation=1, pools=(pool,), inventory=INVENTORY)
+    there = update(schema.host).where(schema.host.c.id == host)
+
+    def report_it(settle) -> None:
+        with infra.cloud.database.write() as tx:
+            agents.report(tx, infra.around, "server-1", settle, [report], [host])
+
+    def frozen(tx, reports, at) -> None:
+        tx.execute(there.values(server="server-2"))
+
+    before = infra.ask(hosts.get, host)
+    with pytest.raises(Unavailable):
+        report_it(frozen)
+    assert infra.ask(hosts.get, host) == before
+    with infra.cloud.database.write() as tx:
+        tx.execute(there.values(server="server-2"))
+    kept: list[HostReport] = []
+    report_it(lambda tx, reports, at: kept.extend(reports))
+    assert kept == [], "when it tries again it knows better"
+
+
 def test_customers_have_nothing_to_do_with_hosts(infra):
     customer = infra.cloud.account("acme")
     joined = infra.host()
@@ -514,4 +543,4 @@ def test_customers_have_nothing_to_do_with_hosts(infra):
 
 
 def test_states_of_hosts_are_those_that_the_api_tells():
-    assert {state.value for state in HostState} == {"joined", "up", "silent", "down"}
+    assert {state.value for state in HostState} == {"joined", "up", "silent", "down", "asleep"}

@@ -21,7 +21,7 @@ from arable.services import deployments, farms, groups, machines, networks, volu
 from arable.store import machines as kept
 from arable.wire.farms import FarmQuery
 from arable.wire.groups import GroupIn
-from arable.wire.machines import DeployIn, DiskIn, MachineQuery, NicIn
+from arable.wire.machines import DeployIn, DiskIn, MachineChange, MachineQuery, NicIn
 from arable.wire.networks import NetworkIn, NetworkQuery
 from arable.wire.volumes import VolumeQuery
 
@@ -441,3 +441,21 @@ def test_a_root_disk_smaller_than_the_image_is_refused(lone_cloud):
     error = lone_cloud.refused(me, deployments.deploy, deploy_in(image="big"), None)
     assert isinstance(error, BadInput)
     assert error.field == "offering"
+
+
+def test_user_data_is_changed_while_a_machine_is_stopped_and_its_keys_stay(lone_cloud):
+    me = lone_cloud.account("me")
+    made = lone_cloud.deploy(me, ssh_keys=(KEY,), user_data="#!/bin/sh\n", start=False).machines[0]
+    before = seed_of(lone_cloud, made.id)
+    script = "#!/bin/sh\necho again\n"
+    lone_cloud.do(me, machines.update, made.id, MachineChange(user_data=script))
+    after = seed_of(lone_cloud, made.id)
+    assert (after.user_data, after.meta_data) == (script, before.meta_data)
+    lone_cloud.do(me, machines.update, made.id, MachineChange(user_data=""))
+    assert KEY in seed_of(lone_cloud, made.id).user_data  # as at first, in a cloud-config
+    assert script not in str(lone_cloud.rows("select text from event"))
+    too_much = MachineChange(user_data="ü" * 8193)
+    assert lone_cloud.refused(me, machines.update, made.id, too_much).field == "user_data"
+    lone_cloud.run("update machine set state = 'running', wish = 'running'")
+    refused = lone_cloud.refused(me, machines.update, made.id, MachineChange(user_data=script))
+    assert isinstance(refused, Conflict)

@@ -27,7 +27,7 @@ from arable.domain.manifest import (
 )
 from arable.domain.offering import Offering, StorageKind
 from arable.domain.pod import Pod
-from arable.domain.pool import NBD, Pool
+from arable.domain.pool import ISCSI, NBD, Pool
 from arable.domain.units import MIB
 from arable.services import deployments, explanations, hosts, machines, offerings, pools
 from arable.services.call import Asked
@@ -163,7 +163,7 @@ def test_a_pool_that_is_full_takes_no_more_and_the_refusal_says_so(shared):
         "select state, error from operation where id = :id", id=late.operation
     )
     assert state == "failed"
-    assert "reach no pool for its shared disks" in str(error)
+    assert "reach no pool with room for its shared disks" in str(error)
 
 
 def test_servers_that_place_at_once_never_overbook_a_pool(shared):
@@ -196,11 +196,35 @@ def test_what_a_storage_host_says_is_kept_and_shown_to_those_who_may_see_hosts(s
     report(shared, HostReport(host=HostId("host-s"), generation=2, exports=(held,)))
     operator = shared.account("o", role="operator")
     says = shared.do(operator, explanations.explain, made).says
-    assert "host-a has the right to run it (epoch 1)" in says
+    assert "a has the right to run it (epoch 1)" in says
     told = shared.do(shared.callers["me"], explanations.explain, made).says
     assert not [text for text in told if "host-a" in text]
     report(shared, HostReport(host=HostId("host-s"), generation=2, exports_gone=(made,)))
     assert shared.rows("select count(*) from export") == [(0,)]
+
+
+def test_what_a_full_report_does_not_name_is_over_though_the_word_of_it_was_lost(shared):
+    first = placed(shared)
+    second = shared.deploy(shared.callers["me"], offering="steady", name="other").machines[0].id
+    storage = HostId("host-s")
+    held = [
+        ExportSeen(machine=m, generation=2, state=ExportState.HELD, epoch=1)
+        for m in (first, second)
+    ]
+    report(shared, HostReport(host=storage, generation=2, exports=tuple(held)))
+    report(shared, HostReport(host=storage, generation=2, full=True, exports=(held[1],)))
+    assert shared.rows("select machine from export") == [(second,)]
+
+
+def test_of_what_is_said_in_one_batch_the_last_word_counts(shared):
+    made, storage = placed(shared), HostId("host-s")
+    held = ExportSeen(machine=made, generation=2, state=ExportState.HELD, epoch=1)
+    over = HostReport(host=storage, generation=2, exports_gone=(made,))
+    again = HostReport(host=storage, generation=2, exports=(held,))
+    report(shared, again, over, again)
+    assert shared.rows("select state from export") == [("held",)]
+    report(shared, again, HostReport(host=storage, generation=2, full=True))
+    assert shared.rows("select state from export") == []
 
 
 def test_a_storage_host_that_knows_a_later_epoch_is_followed(shared):
@@ -320,6 +344,61 @@ def test_a_pool_is_shared_when_its_host_says_so_and_runs_no_machines(infra, role
         assert (pool.kind, pool.address) == ("local", "")
         return
     assert (pool.kind, pool.address) == (NBD, AT)
+    other = hello(joined.host, inventory=replace(INVENTORY, shares=AT, shares_by=ISCSI))
+    assert greet(infra, (joined.host, other)) == [None]
+    assert infra.ask(pools.get, joined.pool).kind == ISCSI
     error = infra.refused(hosts.update, joined.host, HostChange(roles=("compute", "storage")))
     assert isinstance(error, BadInput)
     assert error.field == "roles"
+
+
+def test_a_host_shares_its_pool_in_no_way_that_nobody_knows(infra):
+    joined = infra.join(infra.token(infra.pod(), roles=("storage",)), "s1")
+    told = hello(joined.host, inventory=replace(INVENTORY, shares=AT, shares_by="local"))
+    (error,) = greet(infra, (joined.host, told))
+    assert isinstance(error, BadInput)
+    assert error.field == "inventory.shares_by"
+    assert infra.ask(pools.get, joined.pool).kind == "local"
+
+
+def test_disks_of_an_iscsi_pool_are_given_out_as_those_of_any_shared_one(shared):
+    shared.run("update pool set kind = 'iscsi' where id = 'pool-s'")
+    made = placed(shared)
+    assert shared.rows("select distinct pool from volume where machine = :id", id=made) == [
+        ("pool-s",)
+    ]
+
+
+def test_of_a_silent_host_only_machines_whose_lease_ran_out_are_given_away(shared):
+    made = placed(shared)
+    old, _ = item(shared, "guest", made)
+    report(shared, seen(shared, made))
+    shared.run("update host set state = 'silent' where id = :id", id=old)
+
+    def says(**but) -> None:
+        usual = {"generation": 2, "state": ExportState.HELD, "epoch": 1, "holder": HostId(old)}
+        export = ExportSeen(**{"machine": made, "highest": 1} | usual | but)
+        report(shared, HostReport(host=HostId("host-s"), generation=2, exports=(export,)))
+
+    for keeps in (
+        {},
+        {"lapsed": True, "epoch": 0},
+        {"lapsed": True, "holder": HostId("host-x")},
+        {"state": ExportState.FREE},  # let go: the guest has shut itself down
+        {"state": ExportState.FREE, "epoch": 0, "generation": 0},  # not read yet
+        {"state": ExportState.ENDING, "epoch": 0},
+    ):
+        says(**keeps)
+        assert recover(shared) == 0, keeps
+    says(lapsed=True)
+    operator = shared.account("o", role="operator")
+    told = shared.do(operator, explanations.explain, made).says
+    assert "its host is silent, and did not renew the right to run it: it is off" in told
+    assert f"{old} had the right to run it (epoch 1), and did not renew it" in told
+    shared.run("update host set maintenance = true where id = :id", id=old)
+    assert recover(shared) == 0
+    shared.run("update host set maintenance = false where id = :id", id=old)
+    assert recover(shared) == 1
+    assert item(shared, "guest", made)[0] != old
+    ((steps,),) = shared.rows("select steps from operation where kind = 'host.recover'")
+    assert "1 lease ran out at the storage" in steps

@@ -37,6 +37,8 @@ NIC = NicRow(
     vlan=7,
     appliance_host=HostId("host-r"),
     appliance_state="running",
+    position=2,
+    is_default=False,
 )
 
 
@@ -76,7 +78,9 @@ def test_a_guest_is_told_as_the_value_would_be(boot, but, power, force):
         volume("volume-b", pool=PoolId("pool-other")),
     ]
     boots = BootRow(ID, encode(boot).decode(), encode(SEED).decode())
-    item = wishes.guest(row(**but), 9, boots, HostId("host-a"), [NIC], volumes, PoolId("pool-a"))
+    leaving = NIC._replace(id=NicId("nic-b"), leaving=True)
+    nics = [NIC, leaving]
+    item = wishes.guest(row(**but), 9, boots, HostId("host-a"), nics, volumes, PoolId("pool-a"))
     wish = GuestWish(
         machine=ID,
         generation=9,
@@ -114,6 +118,7 @@ def test_a_guest_is_told_as_the_value_would_be(boot, but, power, force):
                 mac=NIC.mac,
                 address=NIC.address,
                 rate_kbps=100,
+                position=2,
             ),
         ),
         seed=SEED,
@@ -124,6 +129,14 @@ def test_a_guest_is_told_as_the_value_would_be(boot, but, power, force):
 
 
 def test_a_lease_is_told_as_the_value_would_be():
-    item = wishes.lease("web", NIC, HostId("host-r"))
-    wish = LeaseWish(nic=NIC.id, network=NIC.network, mac=NIC.mac, address=NIC.address, name="web")
+    item = wishes.lease("web", NIC, HostId("host-r"), encode(SEED).decode())
+    wish = LeaseWish(
+        nic=NIC.id,
+        network=NIC.network,
+        mac=NIC.mac,
+        address=NIC.address,
+        name="web",
+        inner=True,
+        seed=SEED,
+    )
     assert (item.host, item.id, item.body) == ("host-r", NIC.id, encode(wish).decode())

@@ -6,17 +6,32 @@ A part of the places, another one for each story; `python -m arable.sim.run_brea
 import pytest
 
 from arable.sim.breaks import Act, Story, Unending, play
+from arable.sim.farm_stories import FARMS
+from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
-STRIDE = 16
+STRIDE = 64
+EVERY = (*STORIES, *SNAPSHOTS)
 
 
-@pytest.mark.parametrize("number", range(len(STORIES)), ids=[story.name for story in STORIES])
+SELDOM = 256
+"""Those of farms have many places, and take longer."""
+
+
+@pytest.mark.parametrize("number", range(len(EVERY)), ids=[story.name for story in EVERY])
 def test_a_workflow_survives_a_break_between_any_two_steps(number: int) -> None:
-    story = STORIES[number]
+    story = EVERY[number]
     places = len(play(story))
-    assert places > 2 * STRIDE
+    assert places > STRIDE
     for at in range(number % STRIDE, places, STRIDE):
+        play(story, at)
+
+
+@pytest.mark.parametrize("number", range(len(FARMS)), ids=[story.name for story in FARMS])
+def test_a_farms_workflow_survives_it_too(number: int) -> None:
+    story = FARMS[number]
+    places = len(play(story))
+    for at in range(37 * (number + 1), places, SELDOM):
         play(story, at)
 
 

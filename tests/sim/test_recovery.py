@@ -51,7 +51,7 @@ def running(cloud: Cloud) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for host, node in cloud.nodes.items():
         for machine, guest in node.hardware.guests.items():
-            if guest.runs is not None:
+            if guest.awake:
                 found.setdefault(machine, []).append(host)
     return found
 
@@ -140,6 +140,75 @@ def test_after_its_host_lost_power_a_machine_runs_on_another_within_a_minute(clo
     assert rows(cloud, told) == [(new.id,)]
     assert running(cloud) == {machine: [new.id]}
     at_rest(cloud)
+
+
+def say_silent(cloud: Cloud, node: SimNode) -> None:
+    """It is not heard, and nobody could tell more of it."""
+    write(cloud, "update host set state = 'silent' where id = :id", id=node.id)
+
+
+@pytest.mark.parametrize("how", ["frozen", "cut off from all"])
+def test_a_machine_whose_lease_ran_out_at_its_storage_leaves_a_host_that_is_merely_silent(
+    cloud, how
+) -> None:
+    machine = deploy(cloud, "m")
+    lost = host_of(cloud, machine)
+    if how == "frozen":
+        lost.frozen = True
+    else:
+        cloud.cut(lost)
+        cloud.shared.runners[lost.id].cut = True
+    say_silent(cloud, lost)
+    passes(cloud, LENGTH - 12)
+    assert rows(cloud, "select host, epoch from machine") == [(lost.id, 1)], "it may run there"
+    passes(cloud, 25)
+    new = host_of(cloud, machine)
+    assert new is not lost
+    assert rows(cloud, "select epoch from machine") == [(2,)]
+    steps, state, pending = recovery(cloud)
+    assert (state, pending) == ("done", 0)
+    for step in ("is silent", "1 lease ran out", "placed: 1 on", "1 running"):
+        assert step in steps
+    lost.frozen = lost.wire.cut = cloud.shared.runners[lost.id].cut = False
+    passes(cloud, 40)
+    at_rest(cloud)
+
+
+def test_a_silent_host_whose_leases_are_renewed_keeps_its_machines(cloud) -> None:
+    machine = deploy(cloud, "m")
+    away = host_of(cloud, machine)
+    cloud.cut(away)  # from the management servers alone
+    say_silent(cloud, away)
+    passes(cloud, 3 * LENGTH)
+    assert rows(cloud, "select state from host where id = :id", id=away.id) == [("silent",)]
+    assert running(cloud) == {machine: [away.id]}
+    assert rows(cloud, "select host, epoch from machine") == [(away.id, 1)]
+    assert rows(cloud, "select count(*) from operation where kind = 'host.recover'") == [(0,)]
+
+
+def test_a_silent_host_in_maintenance_is_left_alone_whatever_ran_out(cloud) -> None:
+    machine = deploy(cloud, "m")
+    lost = host_of(cloud, machine)
+    lost.frozen = True
+    say_silent(cloud, lost)
+    write(cloud, "update host set maintenance = true where id = :id", id=lost.id)
+    passes(cloud, LENGTH + 20)
+    assert rows(cloud, "select host, epoch from machine") == [(lost.id, 1)]
+
+
+def test_a_machine_whose_lease_its_silent_host_never_took_is_started_elsewhere(cloud) -> None:
+    deploy(cloud, "router")  # it waits for its network; the next one need not
+    for host in cloud.ground.hosts:
+        cloud.nodes[host].frozen = True  # nobody reads what it is to run
+    machine = deploy(cloud, "m")
+    ((host,),) = rows(cloud, "select host from machine where id = :id", id=machine)
+    cloud.power_off(cloud.nodes[host])
+    say_silent(cloud, cloud.nodes[host])
+    for other in set(cloud.ground.hosts) - {host}:
+        cloud.nodes[other].frozen = False
+    passes(cloud, 20)
+    (new,) = running(cloud)[machine]
+    assert new != host
 
 
 def test_nobody_waits_for_a_host_that_is_known_to_be_without_power(cloud) -> None:
@@ -244,6 +313,27 @@ def test_a_machine_waits_for_room_and_runs_as_soon_as_there_is_some(cloud) -> No
     write(cloud, "update host set maintenance = false where id = :id", id=others[0])
     passes(cloud, LENGTH + 5)
     assert running(cloud) == {machine: [others[0]]}
+
+
+def test_one_on_its_way_that_found_no_room_is_looked_at_again(cloud) -> None:
+    machine = deploy(cloud, "m")
+    lost = host_of(cloud, machine)
+    cloud.power_off(lost)
+    declare_down(cloud, lost)
+    recovery = "select recovery is not null from machine"
+    for _ in range(60):
+        if rows(cloud, recovery) == [(1,)]:
+            break
+        passes(cloud, 1)
+    assert rows(cloud, recovery) == [(1,)]
+    for node in cloud.nodes.values():
+        cloud.cut(node)
+    write(cloud, "update machine set state = 'waiting', attention = false")
+    passes(cloud, 20)
+    assert not cloud.writer.bugs
+    cloud.heal()
+    passes(cloud, LENGTH + 60)
+    assert running(cloud).keys() == {machine}
 
 
 def test_nothing_is_moved_while_the_host_of_its_disks_is_away(cloud) -> None:

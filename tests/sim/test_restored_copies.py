@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from arable.domain.errors import Unavailable
 from arable.domain.manifest import ItemKind
-from arable.services import deployments, networks, operations, power
+from arable.services import deployments, explanations, networks, operations, power
 from arable.sim import invariants
 from arable.sim.cloud import Cloud
 from arable.sim.ground import IMAGE, OFFERING, Room
-from arable.sim.world import World
+from arable.sim.happenings import HAPPENINGS
+from arable.sim.world import ROOMS, Shape, World
 from arable.store import wishes
 from arable.wire.machines import DeployIn, DestroyIn, NicIn, RecoverIn, StopIn
 from arable.wire.networks import NetworkIn
@@ -235,6 +237,63 @@ def test_a_host_that_somebody_looks_after_is_not_waited_for(cloud) -> None:
     assert later in running(cloud)
 
 
+def without_power(cloud: Cloud, host: str) -> None:
+    """It is given up, and seen to be off, as its BMC says."""
+    with cloud.database.write() as tx:
+        down = "update host set state = 'down', powered_off = true, awaited = true where id = :id"
+        tx.execute(text(down), {"id": host})
+
+
+def test_a_host_without_power_holds_back_only_what_may_be_on_it(cloud) -> None:
+    """In the copy the machine waits for a host; since then it got one, which has lost its power for good."""
+    deploy(cloud, "web")
+    moved = deploy(cloud, "moved", start=False)
+    copy = cloud.back_up()
+    ask(cloud, power.start, moved)
+    cloud.settle_down(10)
+    lost = next(n for n in cloud.nodes.values() if n.id == running(cloud)[moved])
+    cloud.cut(lost)
+    cloud.power_off(lost)
+    cloud.restore(copy)
+    cloud.settle_down(10)
+    later = deploy(cloud, "later")
+    assert later not in running(cloud), "it may be well, and speak yet"
+    without_power(cloud, lost.id)
+    cloud.settle_down(10)
+    assert later in running(cloud)
+    assert running(cloud)[later] != lost.id
+    begun = ask(cloud, power.start, moved)
+    cloud.settle_down(20)
+    assert moved not in running(cloud), "its disk is there, and nowhere else"
+    said = ask(cloud, explanations.explain, moved).says
+    assert any("has not said what it runs" in line for line in said)
+    safe_enough(cloud)
+    lost.wire.cut = False
+    lost.powered = True
+    cloud.settle_down(30)
+    assert running(cloud)[moved] == lost.id, "where it was"
+    assert operation(cloud, begun.id).state in ("done", "failed")
+    safe(cloud)
+
+
+def test_what_may_be_on_a_host_that_is_off_for_good_goes_on_when_somebody_says_so(cloud) -> None:
+    machine = deploy(cloud, "web", start=False)
+    copy = cloud.back_up()
+    lost = next(iter(cloud.nodes.values()))
+    cloud.cut(lost)
+    cloud.power_off(lost)
+    cloud.restore(copy)
+    cloud.settle_down(10)
+    without_power(cloud, lost.id)
+    ask(cloud, power.start, machine)
+    cloud.settle_down(20)
+    assert running(cloud) == {}
+    with cloud.database.write() as tx:
+        tx.execute(text("update host set maintenance = true where id = :id"), {"id": lost.id})
+    cloud.settle_down(20)
+    assert running(cloud).keys() == {machine}
+
+
 def test_a_machine_that_was_recovered_since_is_not_erased(cloud) -> None:
     machine = deploy(cloud, "web")
     ask(cloud, power.destroy, machine, DestroyIn())
@@ -271,6 +330,43 @@ def test_the_vlan_of_a_network_that_the_copy_does_not_know_is_given_to_nobody(cl
     assert vlan not in rows(cloud, "select vlan from network")
 
 
+def test_nobody_takes_a_vlan_before_all_hosts_have_said_which_they_use(cloud) -> None:
+    deploy(cloud, "old")
+    copy = cloud.back_up()
+    net = ask(cloud, networks.create, NetworkIn(name="n", cidr="10.9.0.0/24"))
+    deploy(cloud, "new", networks=(NicIn(network=net.id),))
+    cloud.restore(copy)
+    with pytest.raises(Unavailable, match="VLANs"):
+        ask(cloud, networks.create, NetworkIn(name="x", cidr="10.11.0.0/24"))
+    cloud.settle_down(30)
+    ask(cloud, networks.create, NetworkIn(name="x", cidr="10.11.0.0/24"))
+
+
+def test_the_vlan_of_a_network_that_came_to_more_hosts_since_is_its_own_until_it_left_them(
+    cloud,
+) -> None:
+    net = ask(cloud, networks.create, NetworkIn(name="n", cidr="10.9.0.0/24"))
+    copy = cloud.back_up()
+    made = [deploy(cloud, f"new-{n}", networks=(NicIn(network=net.id),)) for n in range(3)]
+    ((router,),) = rows(cloud, f"select appliance_host from network where id = '{net.id}'")
+    hosts = running(cloud)
+    strangers = {machine for machine in made if hosts[machine] != router}
+    assert strangers, "where its router is not"
+    cloud.restore(copy)
+    cloud.settle_down(30)
+    with cloud.database.write() as tx:
+        theirs = [(hosts[each], each) for each in made if each not in strangers]
+        wishes.take_back(tx, ItemKind.GUEST, theirs)
+    ask(cloud, networks.delete, net.id)
+    cloud.settle_down(30)
+    assert running(cloud).keys() >= strangers
+    safe_enough(cloud)
+    with cloud.database.write() as tx:
+        wishes.take_back(tx, ItemKind.GUEST, [(hosts[each], each) for each in strangers])
+    cloud.settle_down(60)
+    assert rows(cloud, f"select 1 from vlan where network = '{net.id}'") == [], "at last"
+
+
 def test_a_stranger_goes_when_the_server_takes_it_back_explicitly(cloud) -> None:
     copy = cloud.back_up()
     stranger = deploy(cloud, "new")
@@ -285,18 +381,29 @@ def test_a_stranger_goes_when_the_server_takes_it_back_explicitly(cloud) -> None
     assert disks(cloud) == held, "its disks are not what was taken back"
 
 
-@pytest.mark.parametrize("seed", [f"copy-{n}" for n in range(12)])
-def test_whatever_happened_since_the_copy_was_made(seed: str) -> None:
+IN_VXLAN = next(room for room in ROOMS if room.vnis)
+
+
+@pytest.mark.parametrize(
+    ("seed", "room"),
+    [
+        *((f"copy-{n}", ROOMS[0]) for n in range(6)),
+        *((f"copy-{n}", IN_VXLAN) for n in range(2)),
+    ],
+    ids=str,
+)
+def test_whatever_happened_since_the_copy_was_made(seed: str, room: Room) -> None:
     """The dice play, a copy is made, they play on, the copy is restored: all is safe at each step, and comes to rest."""
-    world = World(seed)
-    cloud = world.cloud
+    able = tuple(each for each in HAPPENINGS if each.fits(room))
+    world = World(seed, Shape(room, able))
+    cloud = world.region
     try:
-        for _ in range(150):
+        for _ in range(60):
             world._step()
         copy = cloud.back_up()
-        for _ in range(150):
+        for _ in range(60):
             world._step()
-        cloud.heal()
+        world._heal()
         cloud.settle_down(60)
         before = {m: h for m, h in running(cloud).items() if wished(cloud, m)}
         held = disks(cloud)

@@ -4,10 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, text, update
 from sqlalchemy.exc import DBAPIError
 
-from arable.domain.errors import Conflict
+from arable.domain.errors import Conflict, Unavailable
 from arable.services.execution import lost_race
 from arable.store import schema
 from arable.store.database import Database
@@ -40,6 +40,23 @@ def test_of_two_transactions_in_a_ring_one_has_lost_a_race_and_may_try_again(dat
         ended = list(threads.map(change, "ab", "ba"))
     (error,) = [each for each in ended if each is not None]
     assert lost_race(error)
+
+
+def test_what_others_hold_for_too_long_may_be_asked_for_again(database):
+    if database.is_sqlite:
+        return  # one writes at a time, so nobody waits for a row
+    put(database, "a")
+    change = update(schema.setting).values(value=1)
+
+    def wait() -> None:
+        with database.write() as tx:
+            tx.execute(text("set local lock_timeout = '20ms'"))
+            tx.execute(change)
+
+    with database.write() as held:
+        held.execute(change)
+        with pytest.raises(Unavailable):
+            wait()
 
 
 def test_what_is_there_already_is_a_conflict(database):

@@ -1,26 +1,34 @@
 """The agent: makes its host what the manifest says, and tells what it is. No I/O of its own, no threads, no waiting.
 
 Whoever owns one (a process with a channel, or the simulated world on virtual time) calls `hello` for each new
-connection, `receive` for each message, `step` whenever something may have changed or `due` has come, and sends
-what `step` returns. Any of these calls may be the last one before the process dies: the ledger is written before
+connection, `receive` for each message, `step` whenever something may have changed or `due` has come, `glance` when
+`glance_due` has, and sends what they return. Any of these calls may be the last one before the process dies: the ledger is written before
 anything is done, every action is safe to repeat, and nothing that runs depends on this process.
 """
 
 import logging
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from arable.agent.appliances import HostAppliances
+from arable.agent.aside import Aside, at_once
+from arable.agent.balancers import GLANCE_SECONDS, Watched
+from arable.agent.cache import ImageCache
+from arable.agent.copies import Copies, Deliver, nobody
 from arable.agent.exports import HostExports
 from arable.agent.guests import Guests, needs
 from arable.agent.leases import wanted
 from arable.agent.ledger import Held, Ledger
 from arable.agent.network import Ports, Unplugs
+from arable.agent.passwords import Passwords
 from arable.agent.patience import Patience
 from arable.agent.report import Findings, Reporter
 from arable.agent.sight import Drivers, Ground, Sight, look, look_at_appliances, look_at_guests
+from arable.agent.snapshots import Snapshots
 from arable.agent.storage import Disks, Scraps
 from arable.agent.told import Telling
+from arable.agent.tunnels import HostTunnels
 from arable.agent.wishes import Wishes
 from arable.agent.witness import Witness
 from arable.domain.errors import BadInput
@@ -37,6 +45,8 @@ log = logging.getLogger(__name__)
 _rounds = units("agent")
 
 REPORT_SECONDS = 10.0
+DOUBT_SECONDS = 2.5
+"""Between reports of a host that has just lost a peer: whether that one is down hangs on this one's being heard."""
 SOON_SECONDS = 1.0  # between looks while something is on its way
 FEW_STARTS = 2
 """So many guests start before the appliances here learn of them. A start takes a tenth of a second, and a guest asks
@@ -56,6 +66,9 @@ class Agent:
         *,
         inventory: Callable[[], Inventory],
         witness: Witness | None = None,
+        aside: Aside = at_once,
+        copying: Aside = at_once,
+        deliver: Deliver = nobody,
     ) -> None:
         self.host = host
         self.drivers = drivers
@@ -71,17 +84,26 @@ class Agent:
             dict(held.facts) if held else {},
             Sight(clock.monotonic()),
         )
-        self._disks = Disks(ground, fetch)
+        self._cache = ImageCache(ground, clock)
+        self._disks = Disks(ground, fetch, self._cache.make_room)
+        self._tunnels = HostTunnels(ground)
         self._ports = Ports(ground)
         self._appliances = HostAppliances(ground)
         self._guests = Guests(ground, self._disks, self._ports)
         self._unplugs = Unplugs(ground, self._ports)
         self._exports = HostExports(ground, self._disks)
+        self._copies = Copies(ground, copying, deliver)
         self._scraps = Scraps(ground, self._disks, self._exports.held)
-        self._telling = Telling(ground, self._guests)
+        self._snapshots = Snapshots(ground, self._exports.held, copying)
+        ground.busy = lambda: self._copies.busy() | self._snapshots.busy()
+        self._passwords = Passwords(ground, aside)
+        self._telling = Telling(ground, self._guests, self._passwords)
         self._reporter = Reporter(host, drivers, ground.patience)
         self._report_seconds = REPORT_SECONDS
         self._report_at = clock.monotonic()
+        self._said_at = clock.monotonic()  # anything
+        self._watched = Watched()
+        self._glance_at = clock.monotonic()
         self._actions = self._failed = 0  # of this round
 
     @property
@@ -108,6 +130,7 @@ class Agent:
         match message:
             case Welcome():
                 self._report_seconds = float(max(1, message.report_seconds))
+                self._cache.keep_seconds = float(message.image_cache_seconds)
                 next_one = self._clock.monotonic() + self._report_seconds
                 self._report_at = min(self._report_at, next_one)
             case Change():
@@ -142,23 +165,45 @@ class Agent:
         if heartbeat:
             self._report_at = now + self._report_seconds
             self._ground.patience.prune()
+            self._appliances.announce()
         findings = Findings(
             generation=self.generation,
             guests=self._telling.tell(self._ground.seen),
             appliances=self._appliances.tell(self._ground.seen),
             exports=self._exports.tell(),
             scrapped=self._scraps.scrapped,
+            snapshots=self._snapshots.tell() | self._copies.tell(),
+            evicted=self._cache.tell(),
             departed=self._ground.wishes.departed,
             withdrawn=self._ground.wishes.withdrawn,
             inventory=self._inventory() if heartbeat else self._reporter.inventory,
             lost=self._witness.lost(),
             renewing=self._witness.renewing(),
         )
-        return self._reporter.report(self._ground.seen, findings, heartbeat=heartbeat)
+        alive = self._witness.in_doubt() and now >= self._said_at + DOUBT_SECONDS
+        _, calms = self._watched.of(self._ground.wishes.manifest)
+        report = self._reporter.report(
+            self._ground.seen, findings, calms, heartbeat=heartbeat, alive=alive
+        )
+        if report is not None:
+            self._said_at = now
+        return report
+
+    def glance(self) -> HostReport | None:
+        """Between two steps, when `glance_due` has come: a look at nothing but balancers that are watched."""
+        self._glance_at = self._clock.monotonic() + GLANCE_SECONDS
+        return self._reporter.glance(*self._watched.of(self._ground.wishes.manifest))
+
+    def glance_due(self) -> float:
+        """When the next glance is worth while, in monotonic time; infinite while nothing is watched."""
+        networks, _ = self._watched.of(self._ground.wishes.manifest)
+        return self._glance_at if networks else inf
 
     def due(self) -> float:
         """When the next step is worth while, in monotonic time, if nothing happens before."""
         moments = [self._report_at]
+        if self._witness.in_doubt():
+            moments.append(self._said_at + DOUBT_SECONDS)
         again = self._ground.patience.next()
         if again is not None:
             moments.append(again)
@@ -169,14 +214,19 @@ class Agent:
     def _act(self) -> None:
         self._once(self._exports)
         self._once(self._disks)
+        self._once(self._snapshots)
+        self._once(self._copies)
+        self._once(self._tunnels)
         self._once(self._ports)
         turns = [self._act_on_appliances, self._act_on_guests]
         if len(self._ground.seen.making) <= FEW_STARTS:
             turns.reverse()
         for turn in turns:
             turn()
+        self._once(self._passwords)
         self._once(self._unplugs)
         self._once(self._scraps)
+        self._once(self._cache)
 
     def _act_on_appliances(self) -> None:
         if self._once(self._appliances).actions:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from arable.agent.patience import Waiting
-from arable.agent.sight import APPLIANCES, Ground, Sight
+from arable.agent.sight import APPLIANCES, Ground, Sight, ask
 from arable.agent.wishes import Leases
 from arable.domain.errors import CloudError
 from arable.domain.ids import NetworkId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish
+from arable.drivers.appliance.protocol import Announces
 
 SETTLES_SECONDS = 5.0  # how long an appliance may take from being ensured to running
 
@@ -115,6 +116,11 @@ class HostAppliances:
         for network in self._failures.keys() - self._ground.wishes.manifest.appliances.keys():
             del self._failures[network]
         return found
+
+    def announce(self) -> None:
+        """Have earlier ones on lost hosts give way."""
+        if isinstance(self._driver, Announces):
+            ask(self._driver.announce, APPLIANCES, self._ground.patience)
 
     def restless(self, seen: Sight) -> bool:
         """Whether an appliance is on its way to running, so that it is worth looking again soon."""

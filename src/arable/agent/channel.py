@@ -149,22 +149,27 @@ class Channel:
 
     async def _step(self) -> None:
         while True:
+            nudged = self._nudged.is_set()
             self._nudged.clear()
             try:
                 async with self._order:
-                    report, due = await self._do(self._round)
+                    report, due = await self._do(self._round, nudged)
                     if report is not None and self._link is not None:
                         self._say(self._link, encode(Report(report=report)))
             except Exception:  # a bug of ours or of a driver's must not end the agent
                 log.exception("a step failed")
+                self._nudged.set()  # what it was about is to be looked at again
                 await asyncio.sleep(self._timing.after_a_bug)
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(due - self._clock.monotonic(), 0.0)):
                     await self._nudged.wait()
 
-    def _round(self) -> tuple[HostReport | None, float]:
-        return self._agent.step(), self._agent.due()
+    def _round(self, nudged: bool) -> tuple[HostReport | None, float]:
+        agent = self._agent
+        whole = nudged or agent.due() <= self._clock.monotonic()
+        report = agent.step() if whole else agent.glance()
+        return report, min(agent.due(), agent.glance_due())
 
     def _say(self, link: _Link, message: bytes) -> None:
         try:

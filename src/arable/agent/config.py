@@ -4,7 +4,7 @@ Which drivers move the host is written here, by name; `processes/agent.py` is wh
 Values in `inventory` stand in for what is measured: an emulated host is smaller than the machine it runs on.
 """
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,22 @@ class SimHypervisorChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
 
 
 class Ovs(_Strict, frozen=True, tag="ovs", tag_field="driver"):
-    """Open vSwitch."""
+    """Open vSwitch. `tunnel` is this host's own address on the network that VXLAN goes over between hosts: the management
+    network's, or that of another one, on which its other packets are not. A zone with VNIs needs it.
+    """
 
     db: str = "unix:/run/openvswitch/db.sock"
     bridge: str = "br-int"
     uplink: str = "up0"
     native: int | None = None  # VLAN number of untagged (management) traffic within the bridge
     netns: str | None = None
+    tunnel: str = ""
 
 
 class SimNetworkChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
     """Ports that are values."""
+
+    tunnel: str = ""
 
 
 class Local(_Strict, frozen=True, tag="local", tag_field="driver"):
@@ -63,8 +68,8 @@ class Local(_Strict, frozen=True, tag="local", tag_field="driver"):
     reserve_bytes: int | None = None
 
 
-class Nbd(_Strict, frozen=True, tag="nbd", tag_field="driver"):
-    """qcow2 files in a directory, shared with other hosts over NBD, by leases. `address` is on the management network.
+class Shared(_Strict, frozen=True):
+    """qcow2 files in a directory, shared with other hosts by leases.
 
     One port for leases, and one for each volume that is in use. A lease is `lease_seconds` long: as long a machine's
     next host waits for one that can't be reached, and as long a storage host may be away before machines are stopped.
@@ -78,6 +83,17 @@ class Nbd(_Strict, frozen=True, tag="nbd", tag_field="driver"):
     lease_seconds: float = 30.0
     capacity_bytes: int | None = None
     reserve_bytes: int | None = None
+
+
+class Nbd(Shared, frozen=True, tag="nbd", tag_field="driver"):
+    """Over NBD and TLS. `address` is on the management network."""
+
+
+class Iscsi(Shared, frozen=True, tag="iscsi", tag_field="driver"):
+    """Over iSCSI, whose packets anybody on their way can read: `address` is on a network for storage alone."""
+
+    first_port: int = 3260
+    last_port: int = 4283
 
 
 class SimStorageChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
@@ -121,7 +137,7 @@ class AgentConfig(_Strict, frozen=True):
     tags: list[str] = []
     hypervisor: Libvirt | SimHypervisorChoice | None = None
     network: Ovs | SimNetworkChoice = Ovs()
-    storage: Local | Nbd | SimStorageChoice | None = None
+    storage: Local | Nbd | Iscsi | SimStorageChoice | None = None
     appliances: Namespace | SimAppliancesChoice | None = None
     hardware_watchdog: Path | None = None
     peer_port: int | None = 10807
@@ -174,7 +190,14 @@ def _check(config: AgentConfig, path: Path) -> None:
         )
     if config.peer_port is not None and not 0 < config.peer_port < 65536:
         raise BadInput(f"{path}: not a port", field="peer_port")
-    if isinstance(config.storage, Nbd):
+    if config.network.tunnel:
+        try:
+            address = IPv4Address(config.network.tunnel)
+        except ValueError as error:
+            raise BadInput(f"{path}: not an IPv4 address", field="network.tunnel") from error
+        if address.is_unspecified:
+            raise BadInput(f"{path}: name this host's own address", field="network.tunnel")
+    if isinstance(config.storage, Shared):
         _check_shared(config.storage, path)
     if isinstance(config.hypervisor, Libvirt):
         _check_moves(config.hypervisor, path)
@@ -205,7 +228,7 @@ def _check_moves(hypervisor: Libvirt, path: Path) -> None:
         )
 
 
-def _check_shared(storage: Nbd, path: Path) -> None:
+def _check_shared(storage: Shared, path: Path) -> None:
     try:
         address = ip_address(storage.address)
     except ValueError as error:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from arable.agent.sight import Ground, Sight
 from arable.agent.storage import Admit, Disks, MakeDisk
-from arable.domain.errors import BadInput
+from arable.domain.errors import BadInput, CloudError
 from arable.domain.ids import MachineId, VolumeId
-from arable.domain.manifest import ExportSeen, ExportState, ExportWish
+from arable.domain.manifest import DiskWish, ExportSeen, ExportState, ExportWish
 from arable.drivers.storage.leases import UNKNOWN, Held, Right
 from arable.drivers.storage.protocol import Shares
 
@@ -33,6 +33,17 @@ class Allow:
 
 
 @dataclass(frozen=True, slots=True)
+class Grow:
+    """Have this volume, which the machine's holder may be using, as large as wished."""
+
+    machine: MachineId
+    disk: DiskWish
+
+    def __str__(self) -> str:
+        return f"grow {self.disk.volume} of {self.machine}"
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Let nobody have the lease who has not got it."""
 
@@ -40,6 +51,9 @@ class Forget:
 
     def __str__(self) -> str:
         return f"give out {self.machine} no more"
+
+
+_Action = Allow | Forget | Admit | MakeDisk | Grow
 
 
 class HostExports:
@@ -56,10 +70,10 @@ class HostExports:
     def observe(self) -> Sight:
         return self._ground.seen
 
-    def plan(self, seen: Sight, /) -> Sequence[Allow | Forget | Admit | MakeDisk]:
+    def plan(self, seen: Sight, /) -> Sequence[_Action]:
         wished = self._ground.wishes.manifest.exports
         may = self._ground.patience.may
-        actions: list[Allow | Forget | Admit | MakeDisk] = [
+        actions: list[_Action] = [
             Forget(machine) for machine in sorted(self._allowed.keys() - wished.keys())
         ]
         actions += [
@@ -75,7 +89,7 @@ class HostExports:
         actions += [action for action in lacking if may(_what(action))]
         return actions
 
-    def apply(self, action: Allow | Forget | Admit | MakeDisk, /) -> None:
+    def apply(self, action: _Action, /) -> None:
         match action:
             case Allow(wish):
                 with self._ground.patience.attempt(_key(wish.machine)):
@@ -85,6 +99,8 @@ class HostExports:
                 for pool in self._pools:
                     pool.leases.forget(machine)
                 del self._allowed[machine]
+            case Grow(machine, disk):
+                self._grow(machine, disk)
             case _:
                 self._disks.apply(action)
 
@@ -114,7 +130,7 @@ class HostExports:
     def _allow(self, wish: ExportWish) -> None:
         pool = self._pool(wish)
         for disk in wish.disks:
-            pool.limit(disk.volume, disk.iops, disk.bytes_per_second)
+            pool.expect(disk.volume, disk.bytes)
         pool.leases.allow(
             Right(
                 machine=wish.machine,
@@ -125,6 +141,9 @@ class HostExports:
                 heir=wish.heir,
             )
         )
+        # Last, since it asks whoever serves the disk: who is to be cut off need not answer for that.
+        for disk in wish.disks:
+            pool.limit(disk.volume, disk.iops, disk.bytes_per_second)
 
     def _handed_over(self, wish: ExportWish) -> bool:
         """Whether what this wish is about has happened: the lease is the heir's, and nothing of it is left to do."""
@@ -133,7 +152,17 @@ class HostExports:
         records = (pool.leases.record(wish.machine) for pool in self._pools)
         return any((one.served, one.holder) == (wish.heir.epoch, wish.heir.host) for one in records)
 
-    def _lacks(self, wish: ExportWish, seen: Sight) -> Iterator[Admit | MakeDisk]:
+    def _grow(self, machine: MachineId, disk: DiskWish) -> None:
+        pool = next(pool for pool in self._pools if pool.pool == disk.pool)
+        try:
+            pool.check_room(disk.volume, disk.bytes)  # before anybody is cut off for it
+        except CloudError as error:
+            self._ground.patience.failed(disk.volume, error.public)
+            raise
+        made = MakeDisk(disk)
+        pool.leases.rework(machine, disk.volume, lambda: self._disks.apply(made))
+
+    def _lacks(self, wish: ExportWish, seen: Sight) -> Iterator[Admit | MakeDisk | Grow]:
         for disk in wish.disks:
             shelf = seen.shelves.get(disk.pool)
             if shelf is None:
@@ -141,12 +170,22 @@ class HostExports:
             there = shelf.volumes.get(disk.volume)
             if there is None and disk.source and disk.source.sha256 not in shelf.images:
                 yield Admit(disk.pool, disk.source)
-            # One that is being served is open, and grows before it is served again.
-            if there is None or (there.bytes < disk.bytes and self._is_free(wish)):
+            if there is None:
                 yield MakeDisk(disk)
+            elif there.bytes < disk.bytes and disk.volume not in self._ground.busy():
+                holder = self._leased_by(disk.volume)
+                if holder is None:
+                    yield MakeDisk(disk)
+                elif holder == wish.machine and wish.heir is None:  # an heir has seen its size
+                    yield Grow(wish.machine, disk)
 
-    def _is_free(self, wish: ExportWish) -> bool:
-        return all(pool.leases.record(wish.machine).held is Held.FREE for pool in self._pools)
+    def _leased_by(self, volume: VolumeId) -> MachineId | None:
+        """The machine by whose lease it may be open now."""
+        for pool in self._pools:
+            for machine, record in pool.leases.records().items():
+                if record.held is not Held.FREE and volume in record.volumes:
+                    return machine
+        return None
 
     def _say(self, machine: MachineId, wish: ExportWish | None) -> ExportSeen:
         records = [pool.leases.record(machine) for pool in self._pools]
@@ -168,6 +207,7 @@ class HostExports:
             holder=record.holder if record else None,
             told=trouble.told if trouble else "",
             highest=record.epoch if record and record.epoch < UNKNOWN else 0,
+            lapsed=any(pool.leases.lapsed(machine) for pool in self._pools),
         )
 
     def _in_force(self, wish: ExportWish) -> bool:
@@ -187,5 +227,5 @@ def _key(machine: MachineId) -> str:
     return f"lease of {machine}"
 
 
-def _what(action: Admit | MakeDisk) -> str:
+def _what(action: Admit | MakeDisk | Grow) -> str:
     return action.part.sha256 if isinstance(action, Admit) else action.disk.volume

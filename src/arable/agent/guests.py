@@ -13,16 +13,17 @@ from arable.agent.ledger import NO_FACTS
 from arable.agent.moves import Coming, Going, is_target
 from arable.agent.network import Ports, device
 from arable.agent.sight import HYPERVISOR, NETWORK, Ground, Sight, holding, satisfied
-from arable.agent.storage import Disks, seed_key
+from arable.agent.storage import Disks, seed_key, serial
 from arable.domain.errors import CloudError
 from arable.domain.ids import HostId, MachineId
-from arable.domain.manifest import DiskWish, GuestWish, PartFormat, PartRole, Power
+from arable.domain.manifest import DiskWish, GuestWish, MoveWish, PartFormat, PartRole, Power
 from arable.drivers.hypervisor.protocol import (
     Guest,
     GuestDisk,
     GuestFound,
     GuestPort,
     GuestPower,
+    IscsiSource,
     NbdSource,
 )
 
@@ -168,6 +169,7 @@ class Guests:
         if _arrives(wish.machine, seen):
             yield wish.machine, "its memory"
         yield from self._lacks_lease(wish)
+        busy = self._ground.busy()
         for disk in wish.disks:
             if disk.shared:
                 continue
@@ -181,6 +183,8 @@ class Guests:
                 yield disk.volume, f"disk {disk.volume}"
             elif volume.bytes < disk.bytes and not running:
                 yield disk.volume, f"disk {disk.volume}"
+            elif disk.volume in busy:
+                yield disk.volume, f"a snapshot of disk {disk.volume}"
         if wish.seed and self._disks.seed(wish) is None:
             if wish.disks:
                 yield seed_key(wish.disks[0].volume), "cloud-init data"
@@ -208,6 +212,10 @@ class Guests:
             found = seen.guests.get(wish.machine)
             if is_target(wish, host) and wish.power is Power.ON:
                 coming.append(self._coming(wish, found, seen))
+            elif wish.move is None and wish.power is Power.ON and _arrives(wish.machine, seen):
+                # Others may hear before we do that it was handed over to us: then the wish speaks of no move any more.
+                here = MoveWish(source=host, target=host, epoch=wish.epoch)
+                coming.append(self._coming(replace(wish, move=here), found, seen))
             elif wish.move or (found and _between(found)) or mover.seen(wish.machine):
                 mine = wish.move is not None and wish.move.source == host
                 move = wish.move if mine and wish.power is Power.ON else None
@@ -232,7 +240,10 @@ class Guests:
 
     def restless(self, seen: Sight) -> bool:
         """Whether a guest is on its way from one state to another, so that it is worth looking again soon."""
-        if any(found.stalled for found in (seen.guests or {}).values()):
+        guests = seen.guests or {}
+        if any(found.stalled for found in guests.values()):
+            return True
+        if any(_running(wish.machine, seen) for wish in seen.making):  # its disks come and go
             return True
         return bool(self._asked) and any(_running(machine, seen) for machine in self._asked)
 
@@ -301,21 +312,37 @@ class Guests:
                 self._ground.facts[machine] = replace(facts, asked=False)
 
     def _disk(self, wish: GuestWish, disk: DiskWish, seen: Sight) -> GuestDisk:
-        serial = disk.volume.partition("-")[2][:20]
         if disk.shared:
             assert self._ground.drivers.leases is not None, "lacks nothing"
             at = self._ground.drivers.leases.disks(wish.machine, wish.epoch)[disk.volume]
-            source = NbdSource(
+            far = GuestDisk(
+                format=PartFormat.RAW,
+                serial=serial(disk.volume),
+                bytes=disk.bytes,
+                position=disk.position,
+            )
+            if at.secret:
+                unit = IscsiSource(
+                    address=at.address,
+                    port=at.port,
+                    target=at.name,
+                    initiator=at.initiator,
+                    secret=at.secret,
+                )
+                return replace(far, iscsi=unit)
+            export = NbdSource(
                 address=at.address, port=at.port, name=at.name, server=disk.shared.host
             )
-            return GuestDisk(format=PartFormat.RAW, serial=serial, nbd=source)
+            return replace(far, nbd=export)
         volume = seen.shelves[disk.pool].volumes[disk.volume]
         return GuestDisk(
             path=volume.path,
             format=volume.format,
-            serial=serial,
+            serial=serial(disk.volume),
+            bytes=disk.bytes,
             iops=disk.iops,
             bytes_per_second=disk.bytes_per_second,
+            position=disk.position,
         )
 
     def _guest(self, wish: GuestWish) -> Guest:
@@ -339,7 +366,10 @@ class Guests:
             initrd=paths.get(PartRole.INITRD),
             command_line=wish.command_line,
             disks=tuple(disks),
-            ports=tuple(GuestPort(device=device(p.nic), mac=p.mac) for p in wish.ports),
+            ports=tuple(
+                GuestPort(device=device(port.nic), mac=port.mac, place=port.position or at)
+                for at, port in enumerate(wish.ports)
+            ),
         )
 
 

@@ -54,6 +54,8 @@ class InventoryOfHost:
         roles: Sequence[str],
         tags: Sequence[str],
         shares: str = "",
+        shares_by: str = "",
+        tunnel: str = "",
     ) -> None:
         measured = measure()
         cpus = given.cpus or measured.cpus
@@ -66,7 +68,8 @@ class InventoryOfHost:
         self._names: dict[str, str] = {}
         self._roles = tuple(roles)
         self._tags = tuple(tags)
-        self._shares = shares
+        self._shares, self._shares_by = shares, shares_by
+        self._tunnel = tunnel
 
     def __call__(self) -> Inventory:
         return Inventory(
@@ -81,7 +84,9 @@ class InventoryOfHost:
             roles=self._roles,
             tags=self._tags,
             shares=self._shares,
+            shares_by=self._shares_by,
             moves=self._name("moves"),
+            tunnel_address=self._tunnel,
         )
 
     def _name(self, kind: str) -> str:

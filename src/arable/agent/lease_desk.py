@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from arable.domain.errors import CloudError, Forbidden, Stale
 from arable.domain.ids import HostId, MachineId
+from arable.drivers.storage.iscsi import names
 from arable.drivers.storage.leases import Coming, TooEarly
 from arable.drivers.storage.protocol import Shares
 from arable.wire.leases import Answer, Ask, Disk, Question, Said, Verb, Verdict
@@ -37,7 +40,7 @@ class LeaseDesk:
                 verdict=verdict,
                 seconds=seconds,
                 passed=verdict is Verdict.HELD and leases.record(machine).passed,
-                disks=self._disks(machine, epoch) if verdict in _WITH_DISKS else [],
+                disks=self._disks(machine, holder, epoch) if verdict in _WITH_DISKS else [],
                 told=told,
             )
 
@@ -69,9 +72,13 @@ class LeaseDesk:
         except CloudError as error:
             return said(Verdict.WAIT, error.public, _AGAIN_SECONDS)
 
-    def _disks(self, machine: MachineId, epoch: int) -> list[Disk]:
+    def _disks(self, machine: MachineId, holder: HostId, epoch: int) -> list[Disk]:
         found = []
         for volume in self._pool.leases.record(machine).volumes:
             at = self._pool.where(volume, epoch)
-            found.append(Disk(volume=volume, address=at.address, port=at.port, name=at.name))
+            disk = Disk(volume=volume, address=at.address, port=at.port, name=at.name)
+            if at.secret:
+                who = names.initiator(holder)
+                disk = msgspec.structs.replace(disk, initiator=who, secret=at.secret.reveal())
+            found.append(disk)
         return found

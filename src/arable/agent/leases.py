@@ -27,6 +27,7 @@ from arable.domain.manifest import GuestWish, SharedFrom
 from arable.drivers.storage.protocol import ExportAt, export_name
 from arable.runtime.boottime import BootTime
 from arable.runtime.entropy import Entropy
+from arable.runtime.secret import Secret
 from arable.wire.leases import MOST, Ask, Question, Said, Verb, Verdict
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,8 @@ class Wanted:
     machine: MachineId
     epoch: int
     places: frozenset[SharedFrom]
-    volume: (
-        VolumeId  # one of them: where its epoch is served is told by this name to no other guest
-    )
+    volume: VolumeId  # its first: where its epoch is served is told by this name to no other guest
+    volumes: frozenset[VolumeId] = frozenset()  # all of them, which come and go while it runs
 
 
 class Settled(StrEnum):
@@ -93,6 +93,11 @@ class _Kept:
     kept: int = 0  # the last heir that was decided against
 
     @property
+    def lacking(self) -> bool:
+        """Whether there are disks of which it is not known where they are served."""
+        return not self.wanted.volumes <= self.disks.keys()
+
+    @property
     def until(self) -> float:
         """Until when the guest may run; 0 while a lease is missing."""
         return 0.0 if self.lost or self.leaving else min(one.until for one in self.at.values())
@@ -111,7 +116,8 @@ def wanted(wish: GuestWish) -> Wanted | None:
         machine=wish.machine,
         epoch=wish.epoch,
         places=frozenset(shared.values()),
-        volume=min(shared),
+        volume=next(iter(shared)),
+        volumes=frozenset(shared),
     )
 
 
@@ -158,12 +164,15 @@ class LeaseKeeper:
                 elif kept.leaving and key in now:
                     # Let go, perhaps; asked for again, it is ours again.
                     self._kept[key] = _fresh(kept.wanted)
+                elif key in now and kept.wanted.volumes != now[key].volumes:
+                    self._other_disks(kept, now[key])
             for key in now.keys() - self._kept.keys():
                 self._kept[key] = _fresh(now[key])
             if running is not None:
                 self._tidy(running)
             after = {key: kept.leaving for key, kept in self._kept.items()}
-        if before != after:
+            lacking = any(kept.lacking for kept in self._kept.values())
+        if before != after or lacking:
             self.changed()
 
     def lacks(self, machine: MachineId, epoch: int) -> str:
@@ -257,6 +266,14 @@ class LeaseKeeper:
         for line in self._lines.values():
             line.close()
 
+    def _other_disks(self, kept: _Kept, wanted: Wanted) -> None:
+        """The machine got a disk or lost one: what is served is asked for anew, the lease is what it was."""
+        kept.wanted = wanted
+        for volume in kept.disks.keys() - wanted.volumes:
+            del kept.disks[volume]
+        for one in kept.at.values():
+            one.again, one.pause = 0.0, _FIRST_SECONDS
+
     def _tidy(self, running: Collection[MachineId]) -> None:
         """What an earlier agent wrote counts until its guest is gone."""
         held = self._deadlines.all()
@@ -276,7 +293,7 @@ class LeaseKeeper:
             elif kept.verb:
                 if place not in kept.settled:
                     yield kept, one
-            elif not one.until and not self._has_earlier(machine, epoch):
+            elif (kept.lacking or not one.until) and not self._has_earlier(machine, epoch):
                 yield kept, one
 
     def _ours(self, place: SharedFrom) -> Iterator[_Kept]:
@@ -328,7 +345,7 @@ class LeaseKeeper:
         if kept is None or (said.machine, said.epoch) != (ask.machine, ask.epoch):
             return False
         one = kept.at[place]
-        before = (kept.until > 0, kept.lost, kept.verb, one.coming)
+        before = (kept.until > 0, kept.lost, kept.verb, one.coming, kept.lacking)
         match said.verdict:
             case _ if ask.verb in _SETTLING:
                 self._heard_settling(place, kept, ask, said)
@@ -337,7 +354,15 @@ class LeaseKeeper:
                 self._take_in(kept, said)
                 one.again = self._time.now() + _COMING_SECONDS
             case Verdict.HELD if not kept.leaving:
+                pause = one.pause
                 self._held(place, kept, said, asked)
+                if kept.lacking and ask.verb is Verb.ACQUIRE:
+                    one.pause = pause
+                    self._later(one, "")
+            case Verdict.WAIT if one.until and ask.verb is Verb.ACQUIRE and not kept.leaving:
+                self._later(
+                    one, said.told, said.seconds
+                )  # for a further disk; it is ours as before
             case Verdict.LOST if not kept.leaving:
                 log.error("%s: epoch %d is over: %s", ask.machine, ask.epoch, said.told)
                 kept.lost = True
@@ -349,7 +374,7 @@ class LeaseKeeper:
             case _:
                 one.until, one.coming = 0.0, False
                 self._later(one, said.told, said.seconds)
-        return before != (kept.until > 0, kept.lost, kept.verb, one.coming)
+        return before != (kept.until > 0, kept.lost, kept.verb, one.coming, kept.lacking)
 
     def _settle(self, machine: MachineId, epoch: int, to: int, verb: Verb) -> None:
         with self._lock:
@@ -407,8 +432,15 @@ class LeaseKeeper:
     def _take_in(self, kept: _Kept, said: Said) -> None:
         for disk in said.disks:
             volume = VolumeId(disk.volume)
+            if kept.wanted.volumes and volume not in kept.wanted.volumes:
+                continue
             kept.disks[volume] = ExportAt(
-                volume=volume, address=disk.address, port=disk.port, name=disk.name
+                volume=volume,
+                address=disk.address,
+                port=disk.port,
+                name=disk.name,
+                initiator=disk.initiator,
+                secret=Secret(disk.secret) if disk.secret else None,
             )
 
     def _later(self, one: _At, told: str, at_most: float = _LONGEST_SECONDS) -> None:

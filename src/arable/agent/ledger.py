@@ -39,6 +39,7 @@ class GuestFacts:
     tries: int = 0  # failed attempts and crashes in a row
     volumes: tuple[VolumeId, ...] = ()  # what its running self holds, whatever is wished by now
     nics: tuple[NicId, ...] = ()
+    left: tuple[NicId, ...] = ()  # what it has let go of, and whose ports are not unplugged yet
 
 
 NO_FACTS = GuestFacts()

@@ -172,6 +172,9 @@ class Mover:
         ):
             log.info("moves: %s is called off after %.1f s", machine, passage.seconds)
             self._moves.go_on(machine)
+        elif passage and passage.state is PassageState.FAILED and passage.still:
+            log.info("moves: %s goes on here: %s", machine, passage.told)
+            self._moves.go_on(machine)
         if move is None:
             return None
         if passage and wanted:

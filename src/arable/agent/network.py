@@ -6,8 +6,8 @@ can come from it any more. Appliances plug their own ends in (`drivers/appliance
 `VETH` are left alone here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 
 from arable.agent.sight import Ground, Sight
 from arable.domain.ids import NicId
@@ -91,7 +91,7 @@ class Ports:
 
 
 class Unplugs:
-    """Removes ports of guests that do not run."""
+    """Removes ports of guests that do not run, and those of which running guests have let go."""
 
     name = "unplugs"
 
@@ -106,6 +106,7 @@ class Unplugs:
     def plan(self, seen: Sight, /) -> Sequence[Unplug]:
         if seen.ports is None or seen.guests is None:
             return []
+        self._forget(seen.ports)
         kept = self._ground.wishes.kept
         needed = {port.nic for wish in (*seen.on, *kept.values()) for port in wish.ports}
         spare = seen.ports.keys() - needed
@@ -132,6 +133,15 @@ class Unplugs:
         self._ports.forget(action.nic)
         if seen.ports is not None:
             seen.ports.pop(action.nic, None)
+            self._forget(seen.ports)
+
+    def _forget(self, there: Container[NicId]) -> None:
+        """What guests have let go of, and is not there any more, nobody has to wait for."""
+        facts = self._ground.facts
+        for machine, known in list(facts.items()):
+            if known.left and not all(nic in there for nic in known.left):
+                left = tuple(nic for nic in known.left if nic in there)
+                facts[machine] = replace(known, left=left)
 
 
 def _port(wish: PortWish) -> Port:

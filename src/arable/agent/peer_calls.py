@@ -18,6 +18,8 @@ from arable.runtime.entropy import Entropy
 log = logging.getLogger(__name__)
 
 WITHIN_SECONDS = 2.0
+_AGAIN = 0.25
+"""Of the usual time between questions, after one that was not answered."""
 
 
 class PeerCalls:
@@ -61,11 +63,13 @@ class PeerCalls:
         line = _Line(peer, self._context)
         try:
             while True:
+                pause = self._every * self._chance.uniform(0.8, 1.2)
                 if await line.ask(self._within):
                     self._witness.reached(peer.host)
                 else:
                     self._witness.failed(peer.host)
-                await asyncio.sleep(self._every * self._chance.uniform(0.8, 1.2))
+                    pause *= _AGAIN
+                await asyncio.sleep(pause)
         finally:
             line.close()
 

@@ -4,11 +4,14 @@ The reporter remembers what it said on this connection. A new connection starts 
 lost with the old one is said again.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from arable.agent.balancers import BalancerNews
 from arable.agent.patience import Patience
-from arable.agent.sight import HYPERVISOR, NETWORK, Drivers, Sight, ask
-from arable.domain.ids import HostId, MachineId, NetworkId, VolumeId
+from arable.agent.sight import APPLIANCES, HYPERVISOR, NETWORK, Drivers, Sight, ask
+from arable.domain.balancer import Calm
+from arable.domain.ids import BalancerId, HostId, MachineId, NetworkId, OperationId, VolumeId, VpnId
 from arable.domain.manifest import (
     ApplianceSeen,
     ExportSeen,
@@ -19,6 +22,10 @@ from arable.domain.manifest import (
     PeerLost,
     PoolSeen,
 )
+from arable.domain.pool import ImageEvicted
+from arable.domain.snapshot import SnapshotSeen
+from arable.domain.vpn import VpnSeen
+from arable.drivers.appliance.protocol import Tunnels
 from arable.drivers.hypervisor.protocol import HasStats
 
 
@@ -31,6 +38,8 @@ class Findings:
     appliances: dict[NetworkId, ApplianceSeen]
     exports: dict[MachineId, ExportSeen]
     scrapped: frozenset[VolumeId]
+    snapshots: dict[OperationId, SnapshotSeen]
+    evicted: list[ImageEvicted]  # told once
     departed: set[MachineId]  # no longer wished for; told gone once they are
     withdrawn: set[NetworkId]  # the same for appliances
     inventory: Inventory | None
@@ -45,6 +54,7 @@ class Reporter:
         self._host = host
         self._drivers = drivers
         self._patience = patience
+        self._balancers = BalancerNews(drivers, patience)
         self._inventory: Inventory | None = None
         self.reset()
 
@@ -55,7 +65,10 @@ class Reporter:
         self._guests: dict[MachineId, GuestSeen] = {}
         self._appliances: dict[NetworkId, ApplianceSeen] = {}
         self._exports: dict[MachineId, ExportSeen] = {}
+        self._balancers.reset()
+        self._vpns: dict[VpnId, VpnSeen] = {}
         self._scrapped: frozenset[VolumeId] = frozenset()
+        self._snapshots: dict[OperationId, SnapshotSeen] = {}
         self._vlans: tuple[int, ...] | None = None
         self._lost: frozenset[HostId] = frozenset()
         self._renewing: tuple[HostId, ...] = ()
@@ -69,22 +82,36 @@ class Reporter:
         """What the greeting said."""
         self._inventory = inventory
 
-    def report(self, seen: Sight, now: Findings, *, heartbeat: bool) -> HostReport | None:
-        """What is worth saying, or None. What it names counts as said."""
+    def report(
+        self,
+        seen: Sight,
+        now: Findings,
+        calms: dict[BalancerId, Calm],
+        *,
+        heartbeat: bool,
+        alive: bool = False,
+    ) -> HostReport | None:
+        """What is worth saying, or None. What it names counts as said. `alive`: at least that this host is there."""
         full = self._full and now.guests is not None  # a full report without guests would be a lie
         guests, gone = self._new_guests(now, full=full)
         appliances, withdrawn = self._new_appliances(now, full=full)
         exports, unexported = self._new_exports(now, full=full)
         scrapped = now.scrapped if full else now.scrapped - self._scrapped
+        said = {} if full else self._snapshots
+        snapshots = [one for key, one in now.snapshots.items() if said.get(key) != one]
         vlans = None
         if full or heartbeat or seen.replugged:
             vlans = self._new_vlans(always=full or heartbeat)
         inventory = now.inventory if now.inventory != self._inventory else None
         lost = now.lost if full or _hosts(now.lost) != self._lost else None
         renewing = now.renewing if full or now.renewing != self._renewing else None
-        news = guests or gone or appliances or withdrawn or scrapped or exports
-        new = full or heartbeat or vlans is not None or now.generation != self._generation
-        if not (new or news or unexported or inventory) and lost is None and renewing is None:
+        news = guests or gone or appliances or withdrawn or scrapped or snapshots or exports
+        new = full or heartbeat or alive or vlans is not None or now.generation != self._generation
+        if (
+            not (new or news or unexported or now.evicted or inventory)
+            and lost is None
+            and renewing is None
+        ):
             return None
         report = HostReport(
             host=self._host,
@@ -95,17 +122,32 @@ class Reporter:
             appliances=tuple(appliances),
             appliances_gone=tuple(withdrawn),
             scrapped=tuple(sorted(scrapped)),
+            snapshots=tuple(snapshots),
             vlans=vlans,
+            evicted=tuple(now.evicted),
             exports=tuple(exports),
             exports_gone=tuple(unexported),
             pools=self._pools() if full or heartbeat else (),
             stats=self._stats() if heartbeat else (),
+            balancers=self._balancers.all(calms) if heartbeat else (),
+            vpns=self._new_vpns() if heartbeat else (),
             lost=lost,
             renewing=renewing,
             inventory=inventory,
         )
         self._said(now, vlans, full=full)
         return report
+
+    def glance(
+        self, networks: Collection[NetworkId], calms: dict[BalancerId, Calm]
+    ) -> HostReport | None:
+        """What is worth saying at once of balancers that are watched, and of nothing else; or None."""
+        if self._full:
+            return None  # first all that there is
+        told = self._balancers.stirred(networks, calms)
+        if not told:
+            return None
+        return HostReport(host=self._host, generation=self._generation, balancers=told)
 
     def _new_guests(self, now: Findings, *, full: bool) -> tuple[list[GuestSeen], list[MachineId]]:
         if now.guests is None:
@@ -150,11 +192,23 @@ class Reporter:
             return ()
         return tuple(ask(hypervisor.stats, HYPERVISOR, self._patience) or ())
 
+    def _new_vpns(self) -> tuple[VpnSeen, ...]:
+        """Those of which something is new: one that nobody uses costs nothing."""
+        appliances = self._drivers.appliances
+        if not isinstance(appliances, Tunnels):
+            return ()
+        found = {each.id: each for each in ask(appliances.vpns, APPLIANCES, self._patience) or ()}
+        new = tuple(each for each in found.values() if self._vpns.get(each.id) != each)
+        self._vpns = found
+        return new
+
     def _said(self, now: Findings, vlans: tuple[int, ...] | None, *, full: bool) -> None:
         self._full = self._full and not full
         self._generation = now.generation
         self._inventory = now.inventory
         self._scrapped = now.scrapped
+        self._snapshots = now.snapshots
+        now.evicted.clear()
         if now.guests is not None:
             self._guests = now.guests
             now.departed.clear()

@@ -105,6 +105,8 @@ class Ground:
     judged: dict[MachineId, Judged] = field(
         default_factory=dict
     )  # what was judged is not judged again
+    busy: Callable[[], set[VolumeId]] = set
+    """Volumes with which something is done aside: nothing else is to be done with them, nor to begin using them."""
 
     def facts_of(self, machine: MachineId) -> GuestFacts:
         """What is known of a guest beyond what can be seen."""
@@ -198,7 +200,7 @@ def note(wish: GuestWish, found: GuestFound | None, facts: GuestFacts) -> GuestF
         halted = None
     if running and not asked and satisfied(wish, found) and wish.power is Power.ON:
         if ran != turn:
-            ran, held = turn, holding(held, wish)
+            ran, held = turn, _as_wished(held, wish)
     elif found and found.power is GuestPower.OFF and ran == turn and wish.power is Power.ON:
         halted, ran = (None if asked else turn), None
     elif not running and ran is not None:
@@ -214,7 +216,16 @@ def note(wish: GuestWish, found: GuestFound | None, facts: GuestFacts) -> GuestF
         tries=facts.tries,
         volumes=held.volumes,
         nics=held.nics,
+        left=held.left if running else (),
     )
+
+
+def _as_wished(facts: GuestFacts, wish: GuestWish) -> GuestFacts:
+    """It runs just as wished, so it uses the disks and ports that are wished for and no other."""
+    nics = {port.nic for port in wish.ports}
+    left = {*facts.left, *facts.nics} - nics
+    held = holding(replace(facts, volumes=()), wish)
+    return replace(held, nics=tuple(sorted(nics)), left=tuple(sorted(left)))
 
 
 def holding(facts: GuestFacts, wish: GuestWish) -> GuestFacts:

@@ -8,13 +8,16 @@ when no guest that is here can still hold the volume.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from arable.agent.sight import Ground, Shelf, Sight
-from arable.domain.errors import NotFound
+from arable.domain.errors import NoRoom, NotFound
 from arable.domain.ids import PoolId, VolumeId
 from arable.domain.manifest import DiskWish, GuestWish, ImagePart, ScrapWish, Seed
 from arable.drivers.hypervisor.protocol import GuestPower
-from arable.drivers.storage.protocol import Fetch, Storage
+from arable.drivers.storage.protocol import Fetch, Promised, Storage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,21 @@ class Erase:
         return f"erase {self.scrap.volume}"
 
 
+def _as_it_is(_pool: PoolId) -> bool:
+    return False
+
+
 class Disks:
     """What guests need of the pools. Keeps paths, which drivers tell only when asked to have the thing."""
 
     name = "storage"
 
-    def __init__(self, ground: Ground, fetch: Fetch) -> None:
+    def __init__(
+        self, ground: Ground, fetch: Fetch, make_room: Callable[[PoolId], bool] = _as_it_is
+    ) -> None:
         self._ground = ground
         self._fetch = fetch
+        self._make_room = make_room  # whether there is more of it in a pool now
         self._parts: dict[tuple[PoolId, str], Path] = {}
         self._seeds: dict[VolumeId, tuple[Seed, Path]] = {}
 
@@ -85,19 +95,29 @@ class Disks:
         with self._ground.patience.attempt(_key(action)):
             match action:
                 case Admit(pool, part):
-                    path = self._storage(pool).admit(part, self._fetch)
+                    path = self._roomy(pool, lambda: self._storage(pool).admit(part, self._fetch))
                     self._parts[pool, part.sha256] = path
                     self._shelf(pool).images.add(part.sha256)
                 case MakeDisk(disk):
                     shelf = self._shelf(disk.pool)
                     if _source(disk, shelf) - shelf.images:
                         return  # its image failed in this very step; that is the reason told
-                    shelf.volumes[disk.volume] = self._storage(disk.pool).ensure(
-                        disk.volume, disk.bytes, disk.source
+                    storage = self._storage(disk.pool)
+                    shelf.volumes[disk.volume] = self._roomy(
+                        disk.pool, lambda: storage.ensure(disk.volume, disk.bytes, disk.source)
                     )
                 case MakeSeed(pool, volume, seed):
                     path = self._storage(pool).seed(volume, seed.meta_data, seed.user_data)
                     self._seeds[volume] = (seed, path)
+
+    def _roomy(self, pool: PoolId, work: Callable[[], T]) -> T:
+        """Do it, again and again while there is no room for it and some can be made."""
+        while True:
+            try:
+                return work()
+            except NoRoom as error:
+                if isinstance(error, Promised) or not self._make_room(pool):
+                    raise
 
     def part(self, wish: GuestWish, part: ImagePart) -> Path | None:
         """Where an admitted part is, once this agent asked for it."""
@@ -136,7 +156,8 @@ class Disks:
                 and disk.source.sha256 not in self._images(seen, disk.pool)
             ):
                 yield Admit(disk.pool, disk.source)
-            if volume is None or (volume.bytes < disk.bytes and not _runs(wish, seen)):
+            grows = volume is not None and volume.bytes < disk.bytes and not _runs(wish, seen)
+            if volume is None or (grows and disk.volume not in self._ground.busy()):
                 yield MakeDisk(disk)
         if wish.seed and wish.disks and self.seed(wish) is None:
             yield MakeSeed(home, wish.disks[0].volume, wish.seed)
@@ -186,9 +207,10 @@ class Scraps:
         waiting = scraps.keys() - self._done
         if not waiting or (seen.guests is None and self._ground.drivers.hypervisor):
             return []
-        held = self._held(seen)
-        if held is None:
+        by_guests = held_by_guests(self._ground, seen)
+        if by_guests is None:
             return []
+        held = by_guests | self._shared() | self._ground.busy()
         return [
             Erase(scraps[volume])
             for volume in sorted(waiting - held)
@@ -206,25 +228,31 @@ class Scraps:
         self._disks.forget(scrap.volume)
         self._ground.seen.shelves[scrap.pool].volumes.pop(scrap.volume, None)
 
-    def _held(self, seen: Sight) -> set[VolumeId] | None:
-        """Volumes that a guest may be using or is about to; None when that can't be known yet."""
-        wishes = self._ground.wishes
-        held = {
-            disk.volume
-            for wish in (*wishes.manifest.guests.values(), *wishes.kept.values())
-            for disk in wish.disks
-        }
-        for machine, found in (seen.guests or {}).items():
-            facts = self._ground.facts_of(machine)
-            if (
-                found.power is GuestPower.RUNNING
-                and not facts.volumes
-                and machine in seen.strangers
-                and machine not in wishes.kept
-            ):
-                return None  # nothing is known of it; it will be removed first
-            held.update(facts.volumes)
-        return held | self._shared()
+
+def held_by_guests(ground: Ground, seen: Sight) -> set[VolumeId] | None:
+    """Volumes that a guest may be using or is about to; None when that can't be known yet."""
+    wishes = ground.wishes
+    held = {
+        disk.volume
+        for wish in (*wishes.manifest.guests.values(), *wishes.kept.values())
+        for disk in wish.disks
+    }
+    for machine, found in (seen.guests or {}).items():
+        facts = ground.facts_of(machine)
+        if (
+            found.power is GuestPower.RUNNING
+            and not facts.volumes
+            and machine in seen.strangers
+            and machine not in wishes.kept
+        ):
+            return None  # nothing is known of it; it will be removed first
+        held.update(facts.volumes)
+    return held
+
+
+def serial(volume: VolumeId) -> str:
+    """What a guest sees of a volume's id, and by which a hypervisor knows the disk."""
+    return volume.partition("-")[2][:20]
 
 
 def _runs(wish: GuestWish, seen: Sight) -> bool:

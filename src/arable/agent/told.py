@@ -1,11 +1,19 @@
 """What is said of a guest: its state as its owner would see it, and why it is not yet what it should be."""
 
+from dataclasses import replace
+
 from arable.agent.guests import Guests
 from arable.agent.ledger import GuestFacts
+from arable.agent.passwords import Passwords
 from arable.agent.sight import Ground, Sight, satisfied
 from arable.domain.ids import MachineId
 from arable.domain.manifest import GuestSeen, GuestState, GuestWish, MoveSeen, Power
 from arable.drivers.hypervisor.protocol import GuestFound, GuestPower
+
+_CALM_SECONDS = 5.0
+"""For which a guest that stood still has to go on before that is said: one that tries again runs for a moment."""
+_SHORT = "there is no room where a disk of it is"
+_MUTE = "a disk of it does not answer"
 
 _Basis = tuple[GuestWish, GuestFound | None, GuestFacts]
 
@@ -13,10 +21,12 @@ _Basis = tuple[GuestWish, GuestFound | None, GuestFacts]
 class Telling:
     """Guests as reported. The same object is told again while nothing is new, which makes finding changes cheap."""
 
-    def __init__(self, ground: Ground, guests: Guests) -> None:
+    def __init__(self, ground: Ground, guests: Guests, passwords: Passwords) -> None:
         self._ground = ground
+        self._passwords = passwords
         self._guests = guests
         self._told: dict[MachineId, tuple[_Basis, GuestSeen]] = {}
+        self._stood: dict[MachineId, tuple[float, str]] = {}  # seen to stand still: when last, why
 
     def tell(self, seen: Sight) -> dict[MachineId, GuestSeen] | None:
         """Every guest that is here or should be; None when the hypervisor can't be asked."""
@@ -30,13 +40,22 @@ class Telling:
             facts = self._ground.facts_of(machine)
             before = held.get(machine)
             # Why a lease is not there changes without anything else changing.
-            calm_too = wish.move is None and (not wish.epoch or satisfied(wish, there))
+            stalled = self._stalled(machine, there, seen.now)
+            calm_too = (
+                wish.move is None
+                and not stalled
+                and not (before and before[1].stalled)
+                and wish.password is None
+                and (not wish.epoch or satisfied(wish, there))
+            )
             if before is not None and calm and calm_too:
                 basis = before[0]
                 if basis[0] is wish and basis[1] is there and basis[2] is facts:
                     told[machine] = before[1]
                     continue
-            said = self._say(wish, there, facts, seen)
+            said = self._passwords.tell(self._say(wish, there, facts, seen))
+            if stalled:
+                said = replace(said, stalled=stalled)
             if before is not None and before[1] == said:
                 said = before[1]
             told[machine] = said
@@ -45,7 +64,21 @@ class Telling:
             told[machine] = self._stranger(found[machine])
         for machine in held.keys() - told.keys():
             del held[machine]
+            self._stood.pop(machine, None)
         return told
+
+    def _stalled(self, machine: MachineId, found: GuestFound | None, now: float) -> str:
+        """Why it stands still, or did a moment ago; empty if it goes on."""
+        if found is None or found.power is not GuestPower.RUNNING:
+            self._stood.pop(machine, None)
+            return ""
+        if found.stalled:
+            self._stood[machine] = (now, _SHORT if found.short else _MUTE)
+        last, why = self._stood.get(machine, (now, ""))
+        if now < last + _CALM_SECONDS:
+            return why
+        self._stood.pop(machine, None)
+        return ""
 
     def _say(
         self, wish: GuestWish, found: GuestFound | None, facts: GuestFacts, seen: Sight
@@ -63,12 +96,14 @@ class Telling:
             state, generation, why = GuestState.STOPPED, wish.generation, "it shut itself down"
         elif satisfied(wish, found):
             state = GuestState.RUNNING
+            if facts.left:  # its earlier ports are still here, so all is not yet as wished
+                generation = wish.generation - 1
             if self._ground.patience:
                 _, why = self._why(wish, seen, "")
         else:
             otherwise = "" if running else "it is about to start"
             if found and found.stalled:
-                otherwise = "it stands still until a disk answers again"
+                otherwise = f"it stands still: {_SHORT if found.short else _MUTE}"
             more, why = self._why(wish, seen, otherwise)
             tries = max(tries, more)
             state = GuestState.FAILED if more else GuestState.PREPARING

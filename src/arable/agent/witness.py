@@ -21,8 +21,11 @@ EVERY_SECONDS = 2.0
 LOST_SECONDS, LOST_QUESTIONS = 6.0, 3
 """Not reached for so long, and by so many questions in a row, a peer is lost. Time alone proves nothing: it may have
 passed while this process was stopped, and had asked nobody."""
-RENEWED_SECONDS = 15.0
-"""Who has not asked about leases for so long renews none, where leases are as long as usual (30 s)."""
+RENEWED_SECONDS = 12.5
+"""Who has not asked about leases for so long renews none, where leases are as long as usual (30 s): it is asked for them
+every ten."""
+DOUBT_SECONDS = 20.0
+"""For so long after a peer was reached last, somebody may be about to decide whether it is down."""
 
 
 class Witness:
@@ -30,7 +33,7 @@ class Witness:
 
     def __init__(self, clock: Clock, lease_seconds: float = 0.0) -> None:
         self._clock = clock
-        self._renewed_within = max(RENEWED_SECONDS, lease_seconds / 2)
+        self._renewed_within = max(RENEWED_SECONDS, lease_seconds * 5 / 12)
         self._lock = threading.Lock()
         self._peers: dict[HostId, PeerWish] = {}
         self._reached: dict[HostId, float] = {}
@@ -86,6 +89,10 @@ class Witness:
             for host, span in sorted(spans.items())
             if span >= LOST_SECONDS
         )
+
+    def in_doubt(self) -> bool:
+        """Whether a peer was lost just now: its loss counts only when this host is heard itself a while after it."""
+        return any(each.seconds < DOUBT_SECONDS for each in self.lost())
 
     def renewing(self) -> tuple[HostId, ...]:
         """Hosts whose leases here are being renewed."""

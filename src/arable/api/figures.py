@@ -123,6 +123,18 @@ class StoreFigures(Collector):
             "arable_zone_reserved", "What is reserved", zoned, found.reserved if found else empty
         )
         yield _gauges(
+            "arable_pool_mib",
+            "Storage pools: what they have, what of it is in use, what is and may be promised",
+            ("zone", "pool", "kind", "what"),
+            found.pool_mib if found else empty,
+        )
+        yield _gauges(
+            "arable_pools_full",
+            "Storage pools that get no further disks",
+            ("zone", "kind"),
+            found.pools_full if found else empty,
+        )
+        yield _gauges(
             "arable_machines", "Machines", ("zone", "state"), found.machines if found else empty
         )
         yield _gauges(
@@ -136,6 +148,12 @@ class StoreFigures(Collector):
             "What controllers have not looked after yet",
             ("what",),
             _single(found.backlog if found else {}),
+        )
+        yield _gauges(
+            "arable_moves",
+            "Machines on their way to other hosts while they run",
+            ("stage",),
+            _single(found.moves if found else {}),
         )
         yield _gauges(
             "arable_alerts", "Open alerts", ("kind", "severity"), found.alerts if found else empty

@@ -14,6 +14,7 @@ DHCP_HOSTS, HOSTS = "dhcp-hosts", "hosts"
 LEASES, PID, LOG = "leases", "dnsmasq.pid", "dnsmasq.log"
 
 _LEASE_TIME = "12h"
+_INNER = "inner"  # tag of those whose way out is by another network
 
 
 def configuration(router: Router, folder: PurePosixPath, user: str, device: str = "eth0") -> str:
@@ -37,8 +38,7 @@ def configuration(router: Router, folder: PurePosixPath, user: str, device: str 
         "dhcp-ignore-names",
         "dhcp-authoritative",
         f"dhcp-lease-max={router.cidr.num_addresses}",
-        f"dhcp-option=option:router,{router.gateway}",
-        f"dhcp-option=option:dns-server,{router.gateway}",
+        *_options(router),
         f"dhcp-option=option:mtu,{router.mtu}",
         f"dhcp-leasefile={folder / LEASES}",
         f"pid-file={folder / PID}",
@@ -50,13 +50,38 @@ def configuration(router: Router, folder: PurePosixPath, user: str, device: str 
     return "\n".join([*lines, ""])
 
 
+def _options(router: Router) -> list[str]:
+    """Router and resolver, for those who find their way out here. Without a value an option is not sent at all.
+
+    Left unsaid, dnsmasq would name itself.
+    """
+    gateway = router.gateway
+    return [
+        f"dhcp-option=tag:{_INNER},option:router",
+        f"dhcp-option=tag:{_INNER},option:dns-server",
+        f"dhcp-option=tag:!{_INNER},option:router" + (f",{gateway}" if router.names_itself else ""),
+        f"dhcp-option=tag:!{_INNER},option:dns-server,{gateway}",
+    ]
+
+
 def dhcp_hosts(leases: Iterable[Lease]) -> str:
-    """Who gets which address: MAC, address, name."""
-    return "".join(f"{lease.mac},{lease.address},{lease.name}\n" for lease in leases)
+    """Who gets which address: MAC, address, name; and who is told of no way out."""
+    return "".join(
+        f"{lease.mac},{f'set:{_INNER},' if lease.inner else ''}{lease.address},{lease.name}\n"
+        for lease in leases
+    )
+
+
+def has_tags(dhcp_hosts: str) -> bool:
+    """Whether somebody in there is told of no way out."""
+    return f",set:{_INNER}," in dhcp_hosts
 
 
 def hosts(router: Router, leases: Iterable[Lease]) -> str:
-    """The names that DNS knows, each in full and by itself."""
-    return "".join(
-        f"{lease.address} {lease.name}.{router.domain} {lease.name}\n" for lease in leases
-    )
+    """The names that DNS knows: of machines in full and by themselves, others in full.
+
+    Those have dots in them, and might be somebody's own as they stand.
+    """
+    own = (f"{lease.address} {lease.name}.{router.domain} {lease.name}\n" for lease in leases)
+    further = (f"{each.address} {each.name}.{router.domain}\n" for each in router.names)
+    return "".join((*own, *further))

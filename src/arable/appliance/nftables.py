@@ -10,11 +10,16 @@ about. A guest that calls its own network's public address goes through the same
 
 from collections.abc import Iterator
 
-from arable.appliance.router import Forward, Opening, Ports, Router
+from arable.appliance.balancing import Balanced
+from arable.appliance.between import Passing
+from arable.appliance.metadata import ADDRESS as METADATA
+from arable.appliance.router import Forward, Opening, Router
+from arable.appliance.tunnels import Admitted, Tunnel
+from arable.appliance.values import Ports
 from arable.domain.manifest import Protocol
 
 TABLE = "router"
-GUESTS, MANAGEMENT, PUBLIC = "eth0", "eth1", "eth2"
+GUESTS, MANAGEMENT, PUBLIC, LINK = "eth0", "eth1", "eth2", "eth3"
 
 _NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"
 
@@ -25,6 +30,8 @@ def ruleset(router: Router) -> str:
         _chain("forwarding", "filter hook forward priority filter; policy drop;", _forward(router)),
         _chain("outward", "", _outward(router)),
         _chain("inward", "", (_inward(opening) for opening in router.inbound)),
+        _chain("between", "", map(_passing, router.passings)),
+        *(_chain(each.interface, "", map(_admitted, each.admitted)) for each in router.tunnels),
         _chain("to_router", "filter hook input priority filter; policy drop;", _input(router)),
         _chain("from_router", "filter hook output priority filter; policy accept;", _output()),
         _chain("arriving", "nat hook prerouting priority dstnat; policy accept;", _dnat(router)),
@@ -44,8 +51,15 @@ def _forward(router: Router) -> Iterator[str]:
     yield "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
     yield "ct state established,related accept"
     yield "ct state invalid drop"
+    yield f'iifname "{GUESTS}" oifname "{LINK}" ip saddr {router.cidr} jump between'
+    yield f'iifname "{LINK}" oifname "{GUESTS}" ip daddr {router.cidr} jump between'
     yield f'iifname "{GUESTS}" oifname "{PUBLIC}" ip saddr {router.cidr} jump outward'
     yield f'iifname {{ "{GUESTS}", "{PUBLIC}" }} oifname "{GUESTS}" ct status dnat jump inward'
+    for each in router.tunnels:
+        if each.behind:
+            there, far = each.interface, _any_of(each)
+            yield f'iifname "{GUESTS}" oifname "{there}" ip saddr {router.cidr} ip daddr {far} jump outward'
+            yield f'iifname "{there}" oifname "{GUESTS}" ip saddr {far} ip daddr {router.cidr} jump {there}'
 
 
 def _outward(router: Router) -> Iterator[str]:
@@ -62,7 +76,19 @@ def _inward(opening: Opening) -> str:
     )
 
 
-def _to_ports(opening: Opening, what: str) -> str:
+def _passing(each: Passing) -> str:
+    return f"ip saddr {each.source} ip daddr {each.target} {_to_ports(each, 'th dport')}accept"
+
+
+def _admitted(each: Admitted) -> str:
+    return f"ip saddr {each.source} {_to_ports(each, 'th dport')}accept"
+
+
+def _any_of(tunnel: Tunnel) -> str:
+    return f"{{ {', '.join(map(str, tunnel.behind))} }}"
+
+
+def _to_ports(opening: Opening | Passing | Admitted, what: str) -> str:
     """Matches of protocol and port; nothing when all are meant."""
     kind = "" if opening.protocol is Protocol.ALL else f"meta l4proto {opening.protocol} "
     ports = f"{what} {_range(opening.ports)} " if opening.ports.last else ""
@@ -78,17 +104,43 @@ def _input(router: Router) -> Iterator[str]:
     yield "ct state established,related accept"
     yield "ct state invalid drop"
     yield f'iifname "{GUESTS}" udp sport 68 udp dport 67 accept'
-    asked = f'iifname "{GUESTS}" ip saddr {router.cidr} ip daddr {router.gateway}'
+    here = f'iifname "{GUESTS}" ip saddr {router.cidr}'
+    yield f"{here} ip daddr {METADATA} tcp dport 80 accept"
+    asked = f"{here} ip daddr {router.gateway}"
     yield f"{asked} meta l4proto {{ tcp, udp }} th dport 53 accept"
     yield f"{asked} icmp type echo-request accept"
     yield f'iifname "{MANAGEMENT}" icmpv6 type echo-request accept'
     yield f'iifname "{MANAGEMENT}" {_NEIGHBOURS} accept'
+    for each in router.balancers:
+        if each.port:
+            yield from _called(router, each)
+    for tunnel in router.tunnels:
+        yield f'iifname "{PUBLIC}" ip daddr {tunnel.public} udp dport {tunnel.port} accept'
+        if tunnel.behind:
+            there = (
+                f'iifname "{tunnel.interface}" ip saddr {_any_of(tunnel)} ip daddr {router.gateway}'
+            )
+            yield f"{there} icmp type echo-request accept"
+            if tunnel.clients:
+                yield f"{there} meta l4proto {{ tcp, udp }} th dport 53 accept"
     for opening in router.inbound:
         if opening.protocol in (Protocol.ICMP, Protocol.ALL):
             yield (
                 f'iifname "{PUBLIC}" ip daddr {opening.public} ip saddr {opening.outside} '
                 "icmp type echo-request accept"
             )
+
+
+def _called(router: Router, each: Balanced) -> Iterator[str]:
+    """Who may call a balancer. One at the gateway is called by its network, and from where a passage leads to its port."""
+    rest = f"ip daddr {each.at} ip saddr {each.clients} tcp dport {each.port} accept"
+    if not each.inner:
+        yield f'iifname {{ "{GUESTS}", "{PUBLIC}" }} {rest}'
+        return
+    yield f'iifname "{GUESTS}" ip saddr {router.cidr} {rest}'
+    for passing in router.passings:
+        if passing.leads_to(Protocol.TCP, each.at, each.port):
+            yield f'iifname "{LINK}" ip saddr {passing.source} {rest}'
 
 
 def _output() -> Iterator[str]:
@@ -99,6 +151,9 @@ def _output() -> Iterator[str]:
 
 
 def _dnat(router: Router) -> Iterator[str]:
+    for static in router.statics:
+        arrived = f'iifname {{ "{GUESTS}", "{PUBLIC}" }} ip daddr {static.public}'
+        yield f"{arrived} dnat ip to {static.to}"
     for forward in router.forwards:
         protocol, ports = forward.protocol, forward.ports
         arrived = f'iifname {{ "{GUESTS}", "{PUBLIC}" }} ip daddr {forward.public} '
@@ -118,6 +173,14 @@ def _shifted(forward: Forward) -> str:
 
 
 def _snat(router: Router) -> Iterator[str]:
+    for static in router.statics:
+        yield f'oifname "{PUBLIC}" ip saddr {static.to} snat ip to {static.public}'
     if router.out:
+        for tunnel in router.tunnels:
+            if (
+                tunnel.public != router.out.address
+            ):  # where it calls first, it is known by its own address
+                ours = f'oifname "{PUBLIC}" ip saddr {router.out.address} udp sport {tunnel.port}'
+                yield f"{ours} snat ip to {tunnel.public}"
         yield f'oifname "{PUBLIC}" ip saddr {router.cidr} snat ip to {router.out.address}'
     yield f'oifname "{GUESTS}" ip saddr {router.cidr} ct status dnat masquerade'

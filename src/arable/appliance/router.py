@@ -12,6 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from arable.appliance.balancing import Balanced, balanced
+from arable.appliance.between import Link, Passing, link, passing
+from arable.appliance.names import LABEL, Named, named
+from arable.appliance.tunnels import Tunnel, tunnels
+from arable.appliance.values import (
+    LAST_PORT,
+    Ports,
+    host_in,
+    own_public,
+    ports_of,
+    to_address,
+    to_network,
+)
 from arable.domain.errors import BadInput
 from arable.domain.ids import NetworkId, check
 from arable.domain.manifest import (
@@ -22,24 +35,13 @@ from arable.domain.manifest import (
     PortForward,
     Protocol,
     PublicPort,
+    Seed,
+    StaticNat,
 )
 
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 _LONGEST_DOMAIN = 190  # leaves room for a label of 63 before it
-_LAST_PORT = 65_535
 _HAVE_PORTS = (Protocol.TCP, Protocol.UDP)
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """From `first` to `last`; all of them when both are 0."""
-
-    first: int = 0
-    last: int = 0
-
-    def __contains__(self, port: int) -> bool:
-        return not self.last or self.first <= port <= self.last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,14 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Static:
+    """`public` is the machine `to`, both ways."""
+
+    public: IPv4Address
+    to: IPv4Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """Traffic of `protocol` with `outside` may pass; inbound, to `public`. Only TCP and UDP have ports."""
 
@@ -102,28 +112,54 @@ class Router:
     mtu: int
     out: WayOut | None
     forwards: tuple[Forward, ...]
+    statics: tuple[Static, ...]
+    balancers: tuple[Balanced, ...]
     inbound: tuple[Opening, ...]
     outbound: tuple[Opening, ...]  # none: everything may leave
     resolvers: tuple[IPv4Address, ...]
+    epoch: int = 0  # of the host that runs it: a lower one gives way to a higher
+    isolated: bool = False  # no way out, so DHCP names no router
+    restarts: int = 0  # how often it was to be made anew
+    link: Link | None = None
+    passings: tuple[Passing, ...] = ()  # those that are not in here do not begin
+    tunnels: tuple[Tunnel, ...] = ()
+    names: tuple[Named, ...] = ()  # beside those of leases
+
+    def seen_as(self, machine: IPv4Address) -> IPv4Address | None:
+        """The public address that a machine has outside: its own, or else that of all."""
+        own = (each.public for each in self.statics if each.to == machine)
+        return next(own, self.out.address if self.out else None)
+
+    @property
+    def names_itself(self) -> bool:
+        """Whether it leads anywhere, so that DHCP names it as the way."""
+        return not self.isolated or self.link is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A machine's MAC, address and name."""
+    """A machine's MAC, address and name. An `inner` one leads to this network alone: its way out is elsewhere.
+
+    Cloud-init data (`seed`) is for the machine's own eyes, and reaches no configuration.
+    """
 
     mac: str
     address: IPv4Address
     name: str
+    inner: bool = False
+    seed: Seed | None = None
 
 
 def router(wish: ApplianceWish) -> Router:
     """The wish as typed values. Raises `BadInput` naming the field that can't be."""
-    cidr = _network(wish.cidr, "cidr")
+    cidr = to_network(wish.cidr, "cidr")
     if not 8 <= cidr.prefixlen <= 30:
         raise BadInput(f"{cidr} is too large or too small for a guest network", field="cidr")
-    gateway = _host_of(cidr, wish.gateway, "gateway")
+    gateway = host_in(cidr, wish.gateway, "gateway")
     if not 576 <= wish.mtu <= 9216:
         raise BadInput(f"{wish.mtu} is no MTU", field="mtu")
+    if wish.isolated and wish.public:
+        raise BadInput("an isolated network has no way out", field="public")
     out = _way_out(wish.public, cidr) if wish.public else None
     publics = out.addresses if out else ()
     forwards = tuple(
@@ -132,13 +168,24 @@ def router(wish: ApplianceWish) -> Router:
         for forward in _forwards(asked, publics, cidr, gateway, f"forwards.{index}")
     )
     _apart(forwards)
+    statics = tuple(
+        _static(asked, publics, cidr, gateway, f"statics.{index}")
+        for index, asked in enumerate(wish.statics)
+    )
+    balancers = balanced(wish.balancers, wish.inners, publics, cidr, gateway)
+    joined = link(wish.link, cidr) if wish.link else None
+    led = tunnels(
+        wish.vpns, publics, [cidr, *(each.cidr for each in (joined.near if joined else ()))]
+    )
+    _whole(statics, forwards, balancers, out)
+    _ports_of_tunnels(led, forwards, statics)
     inbound: list[Opening] = []
     outbound: list[Opening] = []
     for index, rule in enumerate(wish.firewall):
         field = f"firewall.{index}"
         if rule.direction is Direction.IN:
-            public = _address(rule.public, f"{field}.public")
-            inbound += _openings(rule, field, _ours(public, publics, f"{field}.public"))
+            public = to_address(rule.public, f"{field}.public")
+            inbound += _openings(rule, field, own_public(public, publics, f"{field}.public"))
         else:
             outbound += _openings(rule, field, None)
     return Router(
@@ -150,11 +197,20 @@ def router(wish: ApplianceWish) -> Router:
         mtu=wish.mtu,
         out=out,
         forwards=forwards,
+        statics=statics,
+        balancers=balancers,
         inbound=tuple(inbound),
         outbound=tuple(outbound),
         resolvers=tuple(
-            _address(text, f"resolvers.{index}") for index, text in enumerate(wish.resolvers)
+            to_address(text, f"resolvers.{index}") for index, text in enumerate(wish.resolvers)
         ),
+        epoch=wish.epoch,
+        isolated=wish.isolated,
+        restarts=wish.restarts,
+        link=joined,
+        passings=passing(wish.passages, cidr, joined),
+        tunnels=led,
+        names=named(wish.names, cidr, joined),
     )
 
 
@@ -165,13 +221,14 @@ def leases(of: Router, wishes: Iterable[LeaseWish]) -> tuple[Lease, ...]:
         field = f"leases.{wish.nic}"
         if wish.network != of.network:
             raise BadInput(f"{wish.nic} is not on {of.network}", field=f"{field}.network")
-        address = _host_of(of.cidr, wish.address, f"{field}.address")
+        address = host_in(of.cidr, wish.address, f"{field}.address")
         if address == of.gateway:
             raise BadInput(f"{address} is the router's", field=f"{field}.address")
         mac = wish.mac.lower()
         if not _MAC.fullmatch(mac):
             raise BadInput(f"{wish.mac!r} is no MAC of a device", field=f"{field}.mac")
-        made.append(Lease(mac=mac, address=address, name=_label(wish.name, f"{field}.name")))
+        name = _label(wish.name, f"{field}.name")
+        made.append(Lease(mac=mac, address=address, name=name, inner=wish.inner, seed=wish.seed))
     for what, values in (
         ("mac", [lease.mac for lease in made]),
         ("address", [str(lease.address) for lease in made]),
@@ -186,13 +243,13 @@ def _way_out(asked: PublicPort, cidr: IPv4Network) -> WayOut:
     if not 1 <= asked.prefix <= 32:
         raise BadInput(f"{asked.prefix} is no prefix length", field="public.prefix")
     further = [
-        _address(text, f"public.further.{index}") for index, text in enumerate(asked.further)
+        to_address(text, f"public.further.{index}") for index, text in enumerate(asked.further)
     ]
     out = WayOut(
         vlan=asked.vlan,
-        address=_address(asked.address, "public.address"),
+        address=to_address(asked.address, "public.address"),
         prefix=asked.prefix,
-        gateway=_address(asked.gateway, "public.gateway"),
+        gateway=to_address(asked.gateway, "public.gateway"),
         further=tuple(further),
     )
     if len(set(out.addresses)) < len(out.addresses):
@@ -214,12 +271,12 @@ def _forwards(
     if asked.protocol is Protocol.ICMP:
         raise BadInput("ICMP has no ports to forward", field=f"{field}.protocol")
     protocols = _HAVE_PORTS if asked.protocol is Protocol.ALL else (asked.protocol,)
-    ports = _ports(asked.first_port, asked.last_port, field)
+    ports = ports_of(asked.first_port, asked.last_port, field)
     last = asked.to_port + asked.last_port - asked.first_port
-    if not ports.last or not 1 <= asked.to_port <= last <= _LAST_PORT:
+    if not ports.last or not 1 <= asked.to_port <= last <= LAST_PORT:
         raise BadInput("the ports do not lead to ports", field=f"{field}.to_port")
-    public = _ours(_address(asked.public, f"{field}.public"), publics, f"{field}.public")
-    to = _host_of(cidr, asked.to, f"{field}.to")
+    public = own_public(to_address(asked.public, f"{field}.public"), publics, f"{field}.public")
+    to = host_in(cidr, asked.to, f"{field}.to")
     if to == gateway:
         raise BadInput("nothing is forwarded to the router itself", field=f"{field}.to")
     return [
@@ -239,49 +296,71 @@ def _apart(forwards: Sequence[Forward]) -> None:
             )
 
 
+def _static(
+    asked: StaticNat,
+    publics: Sequence[IPv4Address],
+    cidr: IPv4Network,
+    gateway: IPv4Address,
+    field: str,
+) -> Static:
+    to = host_in(cidr, asked.to, f"{field}.to")
+    if to == gateway:
+        raise BadInput("no address is the router's alone", field=f"{field}.to")
+    public = own_public(to_address(asked.public, f"{field}.public"), publics, f"{field}.public")
+    return Static(public=public, to=to)
+
+
+def _whole(
+    statics: Sequence[Static],
+    forwards: Sequence[Forward],
+    balancers: Sequence[Balanced],
+    out: WayOut | None,
+) -> None:
+    """An address that is one machine's leads nowhere else, a machine goes out by one address, and a port has one use."""
+    for values in ([each.public for each in statics], [each.to for each in statics]):
+        if len(set(values)) < len(values):
+            raise BadInput("static NAT leads one address to one machine", field="statics")
+    for led in balancers:
+        if any(
+            forward.public == led.at
+            and forward.protocol is Protocol.TCP
+            and led.port in forward.ports
+            for forward in forwards
+        ):
+            raise BadInput(f"port {led.port} of {led.at} is forwarded", field="balancers")
+    taken = {forward.public for forward in forwards} | {led.at for led in balancers}
+    taken |= {out.address} if out else set()
+    for each in statics:
+        if each.public in taken:
+            raise BadInput(f"{each.public} has other uses", field="statics")
+
+
+def _ports_of_tunnels(
+    led: Sequence[Tunnel], forwards: Sequence[Forward], statics: Sequence[Static]
+) -> None:
+    """What comes to a tunnel's port leads nowhere else."""
+    for each in led:
+        if any(
+            forward.public == each.public
+            and forward.protocol is Protocol.UDP
+            and each.port in forward.ports
+            for forward in forwards
+        ):
+            raise BadInput(f"port {each.port} of {each.public} is forwarded", field="vpns")
+        if any(static.public == each.public for static in statics):
+            raise BadInput(f"{each.public} is one machine's", field="vpns")
+
+
 def _openings(rule: FirewallRule, field: str, public: IPv4Address | None) -> list[Opening]:
-    ports = _ports(rule.first_port, rule.last_port, field)
+    ports = ports_of(rule.first_port, rule.last_port, field)
     if rule.protocol is Protocol.ICMP and ports.last:
         raise BadInput("ICMP has no ports", field=f"{field}.first_port")
-    outside = _network(rule.cidr, f"{field}.cidr")
+    outside = to_network(rule.cidr, f"{field}.cidr")
     both = rule.protocol is Protocol.ALL and ports.last
     return [
         Opening(protocol=protocol, outside=outside, ports=ports, public=public)
         for protocol in (_HAVE_PORTS if both else (rule.protocol,))
     ]
-
-
-def _ports(first: int, last: int, field: str) -> Ports:
-    if (first, last) != (0, 0) and not 1 <= first <= last <= _LAST_PORT:
-        raise BadInput(f"{first} to {last} is no range of ports", field=f"{field}.first_port")
-    return Ports(first, last)
-
-
-def _ours(address: IPv4Address, publics: Sequence[IPv4Address], field: str) -> IPv4Address:
-    if address not in publics:
-        raise BadInput(f"{address} is no public address of this network", field=field)
-    return address
-
-
-def _address(text: str, field: str) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise BadInput(f"{text!r} is no IPv4 address", field=field) from None
-
-
-def _network(text: str, field: str) -> IPv4Network:
-    try:
-        return IPv4Network(text)
-    except ValueError:
-        raise BadInput(f"{text!r} is no IPv4 network", field=field) from None
-
-
-def _host_of(cidr: IPv4Network, text: str, field: str) -> IPv4Address:
-    address = _address(text, field)
-    if address not in cidr or address in (cidr.network_address, cidr.broadcast_address):
-        raise BadInput(f"{address} is no address for a machine in {cidr}", field=field)
-    return address
 
 
 def _ordinary(address: IPv4Address) -> bool:
@@ -296,12 +375,12 @@ def _ordinary(address: IPv4Address) -> bool:
 
 def _domain(text: str) -> str:
     labels = text.lower().split(".")
-    if len(text) > _LONGEST_DOMAIN or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(text) > _LONGEST_DOMAIN or not all(LABEL.fullmatch(label) for label in labels):
         raise BadInput(f"{text!r} is no DNS domain", field="domain")
     return text.lower()
 
 
 def _label(text: str, field: str) -> str:
-    if not _LABEL.fullmatch(text.lower()):
+    if not LABEL.fullmatch(text.lower()):
         raise BadInput(f"{text!r} is no host name", field=field)
     return text.lower()

@@ -1,9 +1,11 @@
-"""Names in the place of ids, in tables for people: a call for each noun that a table refers to, and none is needed.
+"""Names in the place of ids in tables for people, and before them in what is shown of one thing.
+
+It takes a call for each noun that is referred to.
 
 What can't be looked up (it is gone, or not for one's eyes) stays the id that it was.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,6 +31,50 @@ def by_names(cli: "Cli", rows: Iterable[Any], columns: Sequence[str]) -> list[di
             if row.get(column) in names:
                 row[column] = names[row[column]]
     return plain
+
+
+def one_by_names(cli: "Cli", value: Any) -> Any:
+    """One thing as JSON knows it, with `name (id)` in all fields that refer to something else by its id."""
+    plain = msgspec.to_builtins(value)
+    references: dict[str, set[str]] = {}
+    for name, text in _references(plain):
+        references.setdefault(name, set()).add(text)
+    names: dict[str, str] = {}
+    for name, ids in references.items():
+        names |= _names(cli, NOUNS[name], ids)
+    return _named(plain, names)
+
+
+def _references(value: Any) -> Iterator[tuple[str, str]]:
+    """Nouns and ids."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _references(each)
+    if not isinstance(value, dict):
+        return
+    for field, each in value.items():
+        noun = NOUNS[BY_FIELD[field]] if field in BY_FIELD else None
+        if noun and isinstance(each, str) and each.startswith(f"{noun.kind}-"):
+            yield noun.name, each
+        else:
+            yield from _references(each)
+
+
+def _named(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_named(each, names) for each in value]
+    if not isinstance(value, dict):
+        return value
+    known = {
+        field: f"{names[each]} ({each})"
+        for field, each in value.items()
+        if field in BY_FIELD and isinstance(each, str) and each in names
+    }
+    return {
+        field: known.get(field) or _named(each, names)
+        for field, each in value.items()
+        if field.removesuffix("_name") not in known.keys() - {field}  # its name was said already
+    }
 
 
 def _names(cli: "Cli", noun: Noun, ids: set[str]) -> dict[str, str]:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from arable.cli import farm_files
 from arable.cli.documents import Document
-from arable.cli.steps import DEFAULT_NETWORK, Difference, Pending, network_of
+from arable.cli.steps import DEFAULT_NETWORK, MEMBERS, Difference, Pending, network_of
 
 if TYPE_CHECKING:
     from arable.cli.plans import Planner
@@ -22,9 +23,21 @@ def differences(planner: "Planner", document: Document, found: Any) -> list[Diff
             return _machine(planner, document, found)
         case "address":
             return _address(planner, document, found)
+        case "volume":
+            return _volume(planner, document, found)
         case "forward":
             return _forward(planner, document, found)
-        case "firewall":
+        case "balancer":
+            return _balancer(planner, document, found)
+        case "vpn" | "remote-access":
+            return _vpn(planner, document, found)
+        case "static-nat":
+            return _leads(planner, document, found)
+        case "farm":
+            return farm_files.differences(planner, document, found)
+        case "blueprint":
+            return _blueprint(planner, document, found)
+        case "firewall" | "between":
             return []
         case _:
             return _plain(planner, document, found)
@@ -95,7 +108,7 @@ def _machine(planner: "Planner", document: Document, found: Any) -> list[Differe
             except Pending:
                 known = False
             if not known:
-                made.append(Difference("networks", sorted(has), text, "machines get their ports when they are deployed"))  # fmt: skip
+                made.append(Difference("networks", sorted(has), text, "attach it with `arable nic attach`"))  # fmt: skip
     return made
 
 
@@ -115,9 +128,25 @@ def _address(planner: "Planner", document: Document, found: Any) -> list[Differe
     return made
 
 
+def _volume(planner: "Planner", document: Document, found: Any) -> list[Difference]:
+    made = _plain(planner, document, found, frozenset({"mib"}))
+    mib = document.ask.mib
+    if mib is not None and found.mib != mib:
+        made.append(Difference("mib", found.mib, mib, "volumes only grow" if mib < found.mib else ""))  # fmt: skip
+    if (said := document.fields.get("machine")) is not None:
+        try:
+            machine: str | None = planner.reference(document, "machine")
+        except Pending:
+            machine = None
+        if machine is None or found.machine != machine:
+            why = "another machine has it; detach it first" if found.machine else ""
+            made.append(Difference("machine", found.machine, said, why))
+    return made
+
+
 def _forward(planner: "Planner", document: Document, found: Any) -> list[Difference]:
     """A rule can't be changed, only replaced by another."""
-    ask, said = document.ask, document.fields
+    ask = document.ask
     wanted = {
         "last_port": ask.last_port or ask.first_port,
         "to_port": ask.to_port or ask.first_port,
@@ -130,9 +159,66 @@ def _forward(planner: "Planner", document: Document, found: Any) -> list[Differe
         for name, value in wanted.items()
         if getattr(found, name) != value
     ]
-    if found.nic not in _nics(planner, document):
-        made.append(Difference("machine", found.nic, said["machine"]))
+    return made + _leads(planner, document, found)
+
+
+def _balancer(planner: "Planner", document: Document, found: Any) -> list[Difference]:
+    """Members are those that are said, if any are: no others."""
+    made = _plain(planner, document, found, frozenset({MEMBERS}))
+    if MEMBERS in document.fields:
+        wanted = {one.machine: (one.port, one.weight) for one in document.ask.members}
+        has = {
+            (one.machine if one.machine in wanted else one.machine_name): (one.port, one.weight)
+            for one in found.members
+        }
+        if has != wanted:
+            said = [f"{name}:{port}" for name, (port, _) in wanted.items()]
+            is_ = [f"{name}:{port}" for name, (port, _) in has.items()]
+            made.append(Difference(MEMBERS, is_, said))
     return made
+
+
+def _vpn(planner: "Planner", document: Document, found: Any) -> list[Difference]:
+    """One port may be said in two ways."""
+    made = _plain(planner, document, found, frozenset({_ALLOW}))
+    if _ALLOW in document.fields:
+        wanted = [
+            {**each, "last_port": None} if each["last_port"] == each["first_port"] else each
+            for each in msgspec.to_builtins(document.ask.allow)
+        ]
+        has = msgspec.to_builtins(found.allow)
+        if has != wanted:
+            made.append(Difference(_ALLOW, has, wanted))
+    return made
+
+
+_ALLOW = "allow"
+
+
+def _blueprint(planner: "Planner", document: Document, found: Any) -> list[Difference]:
+    """Its newest version is compared; another one is made where that differs."""
+    newest = found.versions[0]
+    made = _plain(
+        planner, document, newest, frozenset({"disks", "update", "check", "keeps", "ports"})
+    )
+    has = msgspec.to_builtins(newest)
+    wanted = msgspec.json.decode(msgspec.json.encode(document.ask))
+    for disk in wanted["disks"]:
+        disk["offering"] = planner.id_of("disk-offering", disk["offering"], document)
+    made += [
+        Difference(name, has[name], wanted[name])
+        for name in ("disks", "update", "check", "keeps", "ports")
+        if name in document.fields and wanted[name] is not None and has[name] != wanted[name]
+    ]
+    if document.fields.get("public", found.public) != found.public:
+        made.append(Difference("public", found.public, document.ask.public, "it can't be changed"))
+    return made
+
+
+def _leads(planner: "Planner", document: Document, found: Any) -> list[Difference]:
+    if found.nic in _nics(planner, document):
+        return []
+    return [Difference("machine", found.nic, document.fields["machine"])]
 
 
 def _nics(planner: "Planner", document: Document) -> set[str]:
@@ -156,8 +242,13 @@ def _settings(document: Document, found: Any) -> list[Difference]:
 
 
 def _limits(document: Document, found: Any) -> list[Difference]:
+    limits = {
+        name: getattr(each := getattr(found, name), "limit", each)
+        for name in document.fields
+        if name != "account"
+    }
     return [
-        Difference(name, getattr(found, name).limit, value)
-        for name, value in document.fields.items()
-        if name != "account" and getattr(found, name).limit != value
+        Difference(name, limit, document.fields[name])
+        for name, limit in limits.items()
+        if limit != document.fields[name]
     ]

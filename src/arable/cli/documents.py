@@ -16,8 +16,8 @@
     machine: web
     open: true
 
-Kinds: network, group, machine, address, forward, firewall; for those who may, also zone, pod, public-range, offering,
-disk-offering, image, domain, account, user, limits, settings. References are by name, to things in the files or in
+Kinds: farm, blueprint, network, group, machine, address, forward, static-nat, balancer, vpn, remote-access, firewall, between; for those who may,
+also zone, pod, public-range, offering, disk-offering, image, domain, account, user, limits, settings. References are by name, to things in the files or in
 the cloud, in any order; an id is as good. Only what is written is compared: what a document leaves out is nobody's
 wish. Secrets do not belong into files, so passwords are refused.
 
@@ -188,7 +188,7 @@ def _ask(kind: Kind, said: dict[str, Any], where: str) -> Any:
             raise Misused(
                 f"{where}: secrets do not belong into files",
                 field=".".join(secret),
-                todo="leave it out, and set it with `arable user change-password`",
+                todo=f"leave it out, and set it with `{kind.instead}`",
             )
     for field in kind.extra:
         if field == "name" and not isinstance(said.get(field), str):

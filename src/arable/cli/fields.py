@@ -21,7 +21,7 @@ from msgspec import inspect as shapes
 from arable.cli.faults import Misused
 from arable.cli.nouns import BY_FIELD, NOUNS
 from arable.wire.common import NAME_IN_WORDS, NAME_PATTERN, Id, Name, NameOrId
-from arable.wire.zones import VlanRange
+from arable.wire.zones import VlanRange, VniRange
 
 
 class Form(StrEnum):
@@ -75,8 +75,10 @@ class Field:
 _SECRETS = {"password", "old", "new"}
 _PREFIXES = {"limits": "limit"}
 _ALIASES = {"first_port": "port", "addresses": "addresses"}
-_FILES = {"user_data", "ssh_keys"}
+_FILES = {"user_data", "ssh_keys", "public_key", "certificate", "private_key", "preshared_key"}
 """Texts that are usually in a file: `@FILE` reads it, `@-` reads standard input."""
+_ONE_LINE = {"preshared_key", "public_key"}
+_ONLY_FILES = {"private_key", "preshared_key"}
 _NOTHING = "none"
 _FEW = 12  # words that fit into a line of help
 _ID_PATTERN, _NAME_PATTERN = (
@@ -193,9 +195,10 @@ def _sentence(path: tuple[str, ...]) -> str:
 
 
 _ABOUT = {
-    "maintenance": "Whether it is in maintenance: nothing new is placed there.",
+    "maintenance": "Whether it is in maintenance: nothing new is placed there, and what can leaves it.",
     "memory_mib": "Memory in MiB.",
     "storage_mib": "Storage in MiB.",
+    "snapshot_mib": "What snapshots count, in MiB: each as much as its volume had.",
     "cpus": "How many CPUs.",
     "disks": "A further, blank disk.",
     "files": "A file in the server's image directory.",
@@ -263,7 +266,7 @@ def _spoken(field: Field) -> str:
     return about[0].upper() + about[1:]
 
 
-_METAVARS = {"user_data": "TEXT|@FILE", "ssh_keys": "KEY|@FILE", "cidr": "CIDR"}
+_METAVARS = {"user_data": "TEXT|@FILE", "ssh_keys": "NAME|KEY|@FILE", "public_key": "KEY|@FILE", "cidr": "CIDR", "certificate": "PEM|@FILE", "private_key": "@FILE", "preshared_key": "@FILE"}  # fmt: skip
 
 
 def metavar(struct: type[msgspec.Struct]) -> str:
@@ -281,6 +284,7 @@ def _vlans(text: str) -> dict[str, Any]:
 
 _TEXTS: dict[type[msgspec.Struct], tuple[str, Callable[[str], dict[str, Any]]]] = {
     VlanRange: ("FIRST-LAST", _vlans),
+    VniRange: ("FIRST-LAST", _vlans),
 }
 
 
@@ -316,8 +320,14 @@ def _value(field: Field, said: Any, resolve: Callable[[str, str], str]) -> Any:
         return said
     if field.nullable and said == _NOTHING:
         return None
+    if field.path[-1] in _ONLY_FILES and not said.startswith("@"):
+        raise Misused(
+            "say @FILE: what stands on the command line can be read by everybody on the machine",
+            field=field.option,
+        )
     if field.path[-1] in _FILES and said.startswith("@"):
-        return read_file(said[1:], field.option)
+        text = read_file(said[1:], field.option)
+        return text.strip() if field.path[-1] in _ONE_LINE else text
     if field.struct is not None:
         return _parts(field, field.struct, said)
     if field.by_id:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from arable.cli import documents, waiting
+from arable.cli import documents, farm_files, waiting
+from arable.cli.documents import Document
 from arable.cli.doing import Doer
 from arable.cli.faults import Failed, harmless, say
 from arable.cli.output import Format, cell
@@ -48,6 +49,7 @@ class Row(msgspec.Struct, kw_only=True):
     id: str | None = None
     about: str = ""
     differences: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    steps: list[dict[str, Any]] = msgspec.field(default_factory=list)  # of a farm
     problem: str = ""
 
 
@@ -62,7 +64,12 @@ def _diff(
 
     + is created, ~ changed, ± replaced, = left as it is, ! can't be made so.
     """
-    rows, differs = _tried(cli, file)
+    show_differences(cli, documents.read(file), exit_code=exit_code)
+
+
+def show_differences(cli: Cli, read: list[Document], *, exit_code: bool = False) -> None:
+    """What there would be to do for these documents."""
+    rows, differs = _tried(cli, read)
     _show_differences(cli, rows)
     wrong = [row for row in rows if row.problem]
     if wrong:
@@ -77,13 +84,18 @@ def _apply(cli: Cli, file: Files) -> None:
     May be repeated. Nothing is changed if anything can't be. `arable diff` shows beforehand what would happen; the
     files' format is described in docs/files.md, and examples/first-machine.yaml is one.
     """
+    make(cli, documents.read(file))
+
+
+def make(cli: Cli, read: list[Document]) -> None:
+    """Make the cloud as these documents say."""
     if cli.dry_run:
-        rows, _ = _tried(cli, file)
+        rows, _ = _tried(cli, read)
         _show_differences(cli, rows)
         if any(row.problem for row in rows):
             raise Failed("some documents can't be made so")
         return
-    planner = Planner(cli, documents.read(file))
+    planner = Planner(cli, read)
     steps = planner.plan()
     _refuse_impossible(steps)
     doer = Doer(cli, planner, tries=False)
@@ -109,10 +121,10 @@ def _apply(cli: Cli, file: Files) -> None:
             say(f"password of {name}, told this once: {password}")
 
 
-def _tried(cli: Cli, files: list[Path]) -> tuple[list[Row], bool]:
+def _tried(cli: Cli, read: list[Document]) -> tuple[list[Row], bool]:
     from arable.client.errors import Refused
 
-    planner = Planner(cli, documents.read(files))
+    planner = Planner(cli, read)
     doer = Doer(cli, planner, tries=True)
     rows = []
     for step in planner.plan():
@@ -124,11 +136,19 @@ def _tried(cli: Cli, files: list[Path]) -> tuple[list[Row], bool]:
         else:
             try:
                 doer.do(step)
+                _plan(row, doer)
             except Refused as refused:
                 fields = "; ".join(f"{name}: {why}" for name, why in refused.fields.items() if name)
                 row.problem = fields or str(refused)
         rows.append(row)
     return rows, any(row.did != Deed.NOTHING for row in rows)
+
+
+def _plan(row: Row, doer: Doer) -> None:
+    """A farm's own steps say more than that its document differs."""
+    if row.document in doer.steps:
+        row.steps = msgspec.to_builtins(doer.steps[row.document])
+        row.differences = []
 
 
 def _would(step: Step) -> str:
@@ -157,6 +177,9 @@ def _show_differences(cli: Cli, rows: list[Row]) -> None:
         for each in row.differences:
             plain = msgspec.to_builtins(each)
             typer.echo(f"    {each['field']}: {cell(plain['has'])} -> {cell(plain['wanted'])}")
+        for each in row.steps:
+            about = f": {each['about']}" if each["about"] else ""
+            typer.echo(harmless(f"    {each['sign']} {each['what']} {each['name']}{about}"))
         if row.problem:
             typer.echo(harmless(f"    can't be: {row.problem}"))
     count = {deed: sum(row.did == deed for row in rows) for deed in Deed}
@@ -209,8 +232,19 @@ def _about(cli: Cli, planner: Planner, step: Step, made: Any) -> str:
             address = cloud.addresses.get(planner.reference(document, "address") or "").address
             ask = document.ask
             return f"{address}:{ask.first_port} -> {document.fields['machine']}:{ask.to_port or ask.first_port}"  # fmt: skip
+        case "static-nat":
+            address = cloud.addresses.get(planner.reference(document, "address") or "").address
+            return f"{address} <-> {document.fields['machine']}"
+        case "balancer" if made is not None:
+            return f"{made.called_at}:{made.port}" if made.port else ""
+        case "remote-access" if made is not None:
+            return f"{made.public}:{made.port}"
+        case "vpn" if made is not None:
+            return f"{made.public}:{made.port}, public key {made.public_key}"
         case "network" if made is not None:
             return str(made.cidr)
+        case "farm" if made is not None:
+            return farm_files.ways_in(cli, made.id)
         case _:
             return ""
 

@@ -19,7 +19,10 @@ def _maintenance(
     host: Annotated[list[str], typer.Argument(metavar="NAME", help="Name or id of the host.")],
     off: Annotated[bool, typer.Option("--off", help="Out of maintenance again.")] = False,
 ) -> None:
-    """Put a host into maintenance: nothing new is placed there. `--off` takes it out again."""
+    """Put a host into maintenance: nothing new is placed there, and what can move while it runs leaves it.
+
+    `arable host show` says what is still there. `--off` takes it out again.
+    """
     from arable.wire.hosts import HostChange
 
     ids = [names.id_of(cli, NOUNS["host"], each) for each in host]
@@ -42,13 +45,33 @@ def _declare_down(
 ) -> None:
     """Say that a silent host is down, having made sure: its highly available machines then start elsewhere."""
     id_ = names.id_of(cli, NOUNS["host"], host)
-    if not (yes or cli.dry_run):
-        if not sys.stdin.isatty():
-            raise Misused(
-                "this has to be confirmed, and there is no terminal to ask at", todo="give --yes"
-            )
-        typer.confirm(f"Does nothing run on {host} any more, for sure?", abort=True, err=True)
+    _confirm(cli, f"Does nothing run on {host} any more, for sure?", yes=yes)
     cli.show([cli.cloud.hosts.declare_down(id_, **cli.how)], NOUNS["host"].columns)
+
+
+def _remove_lost(
+    cli: Cli,
+    host: _Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Remove a host that will never come back. Disks in its own pool are lost, and their machines say so."""
+    id_ = names.id_of(cli, NOUNS["host"], host)
+    _confirm(
+        cli,
+        f"Is {host} off for good, and may all disks in its own pool be given up?",
+        yes=yes,
+    )
+    cli.show([cli.cloud.hosts.remove_lost(id_, **cli.how)], NOUNS["host"].columns)
+
+
+def _confirm(cli: Cli, question: str, *, yes: bool) -> None:
+    if yes or cli.dry_run:
+        return
+    if not sys.stdin.isatty():
+        raise Misused(
+            "this has to be confirmed, and there is no terminal to ask at", todo="give --yes"
+        )
+    typer.confirm(question, abort=True, err=True)
 
 
 def _power(
@@ -115,6 +138,7 @@ def _text(path: Path) -> str:
 
 
 declare_down = command(_declare_down, tries=True, repeats=True)
+remove_lost = command(_remove_lost, tries=True, repeats=True)
 power = command(_power, tries=True, repeats=True)
 
 

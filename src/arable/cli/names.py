@@ -31,7 +31,11 @@ def id_of(cli: "Cli", noun: Noun, text: str, *, gone: bool = False) -> str:
             f"{text!r} is not an id; a {noun.name} has no name",
             todo=f"`arable {noun.name} list` shows the ids",
         )
-    found = [each for each in _called(cli, noun, text) if (_is_gone(each)) == gone]
+    outer, _, name = text.rpartition("/") if noun.within else ("", "", text)
+    found = [each for each in _called(cli, noun, name) if (_is_gone(each)) == gone]
+    if outer:
+        where = id_of(cli, NOUNS[noun.within], outer)
+        found = [each for each in found if getattr(each, noun.within) == where]
     if len(found) > 1:
         found = _own(cli, found)
     if not found:
@@ -42,7 +46,8 @@ def id_of(cli: "Cli", noun: Noun, text: str, *, gone: bool = False) -> str:
         )
     if len(found) > 1:
         some = ", ".join(each.id for each in found[:_MANY])
-        raise Failed(f"{len(found)} of them are called {text!r}: {some}", todo="say the id")
+        or_ = f", or {noun.within.upper()}/{name}" if noun.within else ""
+        raise Failed(f"{len(found)} of them are called {text!r}: {some}", todo=f"say the id{or_}")
     return str(found[0].id)
 
 

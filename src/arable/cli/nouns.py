@@ -29,6 +29,7 @@ class Noun:
     named: str = "name"  # by which field people know it; empty: by its id alone
     other: str = ""  # another field by which people know it
     own: str = ""  # the noun whose ids its calls take, if not its own
+    within: str = ""  # the noun in which alone its names are unique: OUTER/NAME
     recent: bool = False  # its list has no end: only its newest are shown unless asked
     special: dict[str, str] = field(default_factory=dict)  # verb: module:function
     instead: tuple[str, ...] = ()  # calls that the special verbs make
@@ -45,14 +46,30 @@ _ROWS = (
           special={"console": "console:console"}, instead=("console",)),
     _noun("network", "networks", "networks:Networks", "Guest networks: layer 2 of one's own, each with its router.",
           "name id cidr appliance source_nat/way_out state"),
+    _noun("nic", "nics", "nics:Nics", "Machines' ports on networks: attach and detach them, also while a machine runs.",
+          "id machine network address mac default leaving", named=""),
     _noun("address", "addresses", "addresses:Addresses", "Public addresses.",
           "address name id network source_nat taken_at", named="address", other="name"),
-    _noun("rule", "rules", "rules:Rules", "What passes from outside: port forwardings and firewall rules.",
-          "id kind direction public/address protocol first_port/port last_port/to machine_name/machine to_port open cidr",
+    _noun("rule", "rules", "rules:Rules", "What passes from outside, and between networks.",
+          "id kind direction public/address protocol first_port/port last_port/to machine_name/machine to_port open cidr "
+          "source_name/source network_name/network",
           named=""),
+    _noun("balancer", "balancers", "balancers:Balancers", "Load balancers: an address's port, spread over machines.",
+          "name id kind called_at/address port protocol algorithm members.*.machine_name/members tls"),
+    _noun("vpn", "vpns", "vpns:Vpns", "VPNs: a network joined to one elsewhere, by WireGuard.",
+          "name id public port public_key peer_endpoint peer_cidrs status.up/up"),
+    _noun("remote-access", "remote_accesses", "remote_accesses:RemoteAccesses",
+          "Remote access: a network open to people's own computers, by WireGuard.",
+          "name id public port cidr clients up", kind="access"),
+    _noun("vpn-client", "vpn_clients", "remote_accesses:VpnClients", "Computers that have remote access.",
+          "name id access_name/access address status.up/up status.heard_at/heard_at"),
     _noun("group", "groups", "groups:Groups", "Placement groups: machines kept apart, or together.",
           "name id rule strict members"),
+    _noun("ssh-key", "ssh_keys", "ssh_keys:SshKeys", "SSH keys, by which machines let their owners in.",
+          "name id kind bits fingerprint created_at"),
     _noun("volume", "volumes", "volumes:Volumes", "Disks of machines.", "name id machine position mib placed"),
+    _noun("snapshot", "snapshots", "snapshots:Snapshots", "Snapshots of volumes: take them, set volumes back to them.",
+          "name id volume mib state created_at"),
     _noun("image", "images", "images:Images", "Boot images and their versions.",
           "name id public versions.*.number/versions minimum_memory_mib/memory",
           special={"upload": "uploads:upload"}, instead=("upload_version",)),
@@ -63,7 +80,12 @@ _ROWS = (
     _noun("disk-offering", "disk_offerings", "offerings:DiskOfferings", "Kinds of further disks.",
           "name id mib iops bytes_per_second enabled"),
     _noun("farm", "farms", "farms:Farms", "Farms: one's private data centres, one by default in each zone.",
-          "name id zone created_at"),
+          "name id zone state tiers.*.name/tiers by_hand told",
+          special={"apply": "farm_files:apply", "plan": "farm_files:plan"}, instead=("create", "update")),
+    _noun("tier", "tiers", "tiers:Tiers", "Tiers of farms: elements that are alike; grow and shrink them.",
+          "name farm id blueprint blueprint_version/version image_version least most count serving told", within="farm"),
+    _noun("blueprint", "blueprints", "blueprints:Blueprints", "Blueprints: what the elements of tiers are made of.",
+          "name id public versions.*.number/versions created_at"),
     _noun("operation", "operations", "operations:Operations", "What is on its way, and what became of it.",
           "id kind target state pending created_at error.detail/error", named="", recent=True,
           special={"wait": "watching:wait"}),
@@ -81,7 +103,7 @@ _ROWS = (
     _noun("session", "sessions", "users:Sessions", "Where one is signed in.", "id user created_at expires_at", named="",
           special={"login": "signing:login", "logout": "signing:logout"}, instead=("create", "end")),
     _noun("zone", "zones", "zones:Zones", "Zones: isolated sets of pods, with guest VLANs and public addresses.",
-          "name id region enabled guest_cidr"),
+          "name id region enabled isolation guest_cidr"),
     _noun("pod", "pods", "pods:Pods", "Pods: hosts behind one switch.", "name id zone cidr gateway enabled"),
     _noun("public-range", "public_ranges", "public_ranges:PublicRanges", "Ranges of public addresses of zones.",
           "cidr id zone first last addresses.free/free addresses.total/total", kind="range", named="cidr"),
@@ -89,11 +111,11 @@ _ROWS = (
           "name id state maintenance roles machines cpu_mhz.reserved/mhz_used cpu_mhz.total/mhz "
           "memory_mib.reserved/mib_used memory_mib.total/mib pod",
           special={"maintenance": "hosts:maintenance", "invite": "hosts:invite", "power": "hosts:power",
-                   "declare-down": "hosts:declare_down"},
-          instead=("power", "set_bmc", "remove_bmc", "declare_down")),
+                   "declare-down": "hosts:declare_down", "remove-lost": "hosts:remove_lost"},
+          instead=("power", "set_bmc", "remove_bmc", "declare_down", "remove_lost")),
     _noun("join-token", "join_tokens", "hosts:JoinTokens", "One-time tokens that let hosts join.",
           "id pod roles expires_at used_at host", named=""),
-    _noun("pool", "pools", "pools:Pools", "Storage pools.", "name id kind host used_mib total_mib"),
+    _noun("pool", "pools", "pools:Pools", "Storage pools.", "name id kind host fill used_mib total_mib allocated_mib reservable_mib percent"),
     _noun("alert", "alerts", "alerts:Alerts", "Alerts: what an operator should look at.",
           "severity kind name state since until acknowledged_by/by text id", named="", recent=True),
     _noun("alert-route", "alert_routes", "alerts:AlertRoutes", "Whom to tell of alerts: by mail, or by webhook.",
@@ -112,6 +134,8 @@ NOUNS = {row.name: row for row in _ROWS}
 
 BY_FIELD = {row.name.replace("-", "_"): row.name for row in _ROWS if row.named} | {
     "parent": "domain",
+    "source": "network",
+    "access": "remote-access",
 }
 """What a field of that name is about, where it takes an id."""
 

@@ -74,7 +74,7 @@ def _card(value: dict[str, Any], indent: str) -> Iterable[str]:
         if isinstance(field, dict) and field and not _is_small(field):
             yield f"{indent}{name}:"
             yield from _card(field, indent + "  ")
-        elif isinstance(field, list) and field and isinstance(field[0], dict):
+        elif isinstance(field, list | tuple) and field and isinstance(field[0], dict):
             yield f"{indent}{name}:"
             for each in field:
                 yield f"{indent}  - {_inline(each)}"

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from arable.cli import names
+from arable.cli import farm_files, names
 from arable.cli.differences import differences
 from arable.cli.documents import Document
 from arable.cli.faults import Failed
 from arable.cli.kinds import RANK
 from arable.cli.nouns import NOUNS, group_class, query_of
-from arable.cli.steps import DEFAULT_NETWORK, Deed, Pending, Step, network_of
+from arable.cli.steps import DEFAULT_NETWORK, MEMBERS, Deed, Pending, Step, network_of
 
 if TYPE_CHECKING:
     from arable.cli.speaking import Cli
+    from arable.client.arable import Arable
+
+
+_ON_THE_WAY_OUT = ("destroyed", "expunging", "leaving", "erasing")
 
 
 class Planner:
@@ -70,7 +74,7 @@ class Planner:
                 )
             case "address":
                 return self._address(document)
-            case "forward" | "firewall":
+            case "forward" | "firewall" | "static-nat" | "between":
                 return self._rule(document)
             case _:
                 return self._named(document)
@@ -81,6 +85,11 @@ class Planner:
         if not self._account:
             self._account = self._cli.cloud.users.whoami().account
         return self._account
+
+    @property
+    def cloud(self) -> "Arable":
+        """The API."""
+        return self._cli.cloud
 
     def machine(self, id_: str) -> Any:
         """A machine as it is."""
@@ -127,6 +136,12 @@ class Planner:
         if document.kind.name == "machine":
             nics = [nic.get("network") for nic in document.fields.get("networks") or ()]
             wanted += [("network", name) for name in nics if name != DEFAULT_NETWORK]
+        if document.kind.name == "farm":
+            wanted += farm_files.references(document)
+        if document.kind.name == "balancer":
+            wanted += [
+                ("machine", each.get("machine")) for each in document.fields.get(MEMBERS) or ()
+            ]
         for noun, text in wanted:
             if text is None:
                 continue
@@ -155,7 +170,8 @@ class Planner:
             each
             for each in group.all(msgspec.convert(asked, type=query))
             if getattr(each, noun.named) == document.name
-            and getattr(each, "state", "") not in ("destroyed", "expunging", "leaving")
+            and getattr(each, "state", "") not in _ON_THE_WAY_OUT
+            and getattr(each, "stays", True)  # a disk that came with a machine is the machine's
         ]
         if len(found) > 1:
             some = ", ".join(each.id for each in found[:5])
@@ -228,16 +244,28 @@ class Planner:
 
         name = document.kind.name
         address = self.reference(document, "address")
-        network = self.reference(document, "network") if name == "firewall" else None
-        asked: dict[str, Any] = {"kind": name, "address": address, "network": network}
+        to_network = name in ("firewall", "between")
+        asked: dict[str, Any] = {
+            "kind": name,
+            "address": address,
+            "network": self.reference(document, "network") if to_network else None,
+            "source": self.reference(document, "source"),
+        }
         query = msgspec.convert({k: v for k, v in asked.items() if v}, type=RuleQuery)
         ask = document.ask
         for each in self._cli.cloud.rules.all(query):
+            if name == "static-nat":
+                return each
             if (each.protocol, each.first_port) != (ask.protocol, ask.first_port):
                 continue
             if name == "forward":
                 return each
             last = ask.last_port or ask.first_port
+            if name == "between":
+                cidr = ask.cidr or self._cli.cloud.networks.get(str(each.source)).cidr
+                if (each.cidr, each.last_port) == (cidr, last):
+                    return each
+                continue
             if (each.direction, each.cidr, each.last_port) == (ask.direction, ask.cidr, last):
                 return each
         return None

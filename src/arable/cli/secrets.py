@@ -11,7 +11,19 @@ import typer
 
 from arable.cli.faults import Misused
 
-_HIDDEN = {"password", "old", "new", "token", "secret", "ticket", "passwords", "user_data"}
+_HIDDEN = {
+    "password",
+    "old",
+    "new",
+    "token",
+    "secret",
+    "ticket",
+    "passwords",
+    "user_data",
+    "private_key",
+    "preshared_key",
+    "configuration",
+}
 
 
 def asked(prompt: str, *, stdin: bool, confirm: bool = False) -> str:

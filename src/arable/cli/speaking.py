@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from arable.cli import output, profiles
@@ -99,6 +100,10 @@ class Cli:
             from arable.cli.called import by_names
 
             value = by_names(self, value, columns)
+        elif self.form is Format.TABLE and isinstance(value, msgspec.Struct):
+            from arable.cli.called import one_by_names
+
+            value = one_by_names(self, value)
         output.write(value, self.form, columns)
 
     def note(self, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from arable.cli.documents import Document
 
 DEFAULT_NETWORK = "default"
+MEMBERS = "members"
 
 
 class Deed(StrEnum):

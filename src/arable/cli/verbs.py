@@ -24,7 +24,7 @@ from arable.cli.speaking import Cli, command
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_VERBS = {"page": "list", "get": "show"}
+_VERBS = {"page": "list", "get": "show", "import_key": "import"}
 _MORE = {
     "machine deploy": "One machine, or many alike, accepted all or none. The first one of an account in a zone makes "
     "its default network. If no host can take one, it is removed again, and why is said; the others stay.",
@@ -33,11 +33,42 @@ _MORE = {
     "machine recover": "Before its disks are erased. A name that is taken by now is changed with --name.",
     "machine expunge": "Its disks are erased now: nothing can be recovered.",
     "machine resize": "To another offering. Its disks stay as they are.",
+    "machine reset-password": "Through the guest agent that its image must run; nothing is rebooted. A stopped machine gets it "
+    "once it runs. Without --password-stdin or --ask-password one is generated, and shown this once.",
+    "machine move": "For operators. To any host that can take it, or to that of --to. Its disks have to be shared.",
+    "machine cancel-move": "For operators. Unless it has arrived by then.",
     "machine explain": "What it waits for, and why it was placed or refused: per rule, how many hosts fell to it.",
     "network create": "It has its own router, and a public address as its way out if there is one to spare.",
+    "network restart": "Machines keep their addresses. Connections through the router end.",
+    "nic attach": "Also while it runs: its guest sees a new network card, and asks DHCP if it is set up to.",
+    "nic detach": "Also while it runs, if its guest lets go of it. Not the port of its way out, nor one to which rules lead.",
+    "nic update": "A guest that runs hears of it when it asks DHCP again: after hours, or when it is rebooted.",
     "address associate": "The network's routing appliance answers for it from then on.",
     "address release": "Anybody can have it then. Its rules must be deleted before.",
+    "vpn create": "Its router makes a key, and shows the public one: the peer has to know it. Without --peer-key nobody is "
+    "there yet. From the other end nothing may begin but what --allow says: tcp,first_port=22, for example.",
+    "remote-access create": "Clients are made by `arable vpn-client create`. They may reach all machines of the network, "
+    "unless --allow says less: tcp,first_port=22, for example.",
+    "vpn-client create": "Prints the file that its WireGuard takes, this once: `> laptop.conf`, then `wg-quick up`, or the "
+    "app's import. With --public-key the private one stays where it is.",
+    "vpn-client delete": "Cut off at once; what it has open ends.",
+    "vpn rotate": "The peer has to be told the new public key; until then the tunnel rests.",
+    "volume create": "Of a snapshot it is a copy, where the snapshot's volume is; others are placed with their first machine.",
+    "image create": "Without a version: `arable image upload` brings one. With --snapshot its first version is made of that: a disk "
+    "with what the snapshot keeps, and the kernel beside it that the snapshot's machine boots, if that has one.",
+    "image delete": "One that is being made of a snapshot is given up.",
+    "volume resize": "Whether a machine has it or not, and whether that runs or not. The guest then grows what is on it. It "
+    "never shrinks.",
+    "volume limit": "To that of another disk offering, also while it is used. Only operators say figures, or limit root disks.",
+    "snapshot create": "Whether a machine has the volume or not, and whether that runs or not. It is as if the machine had lost its "
+    "power at that moment.",
+    "snapshot restore": "What was written to its volume since is lost. Its machine has to be stopped. Other snapshots stay.",
+    "snapshot delete": "Any of a volume's, in any order. One that is still being taken is given up.",
+    "farm delete": "With all that it made: elements are drained and go, then the ways to them, networks, and the farm.",
+    "tier update": "Its farm's document says the same from then on. FARM/TIER names one of several that are called alike.",
     "join-token create": "Its text is shown this once: it goes to `arable agent join` on the host, on standard input.",
+    "ssh-key create": "Its private key is shown this once: it goes into a file of yours, and is kept nowhere else.",
+    "ssh-key import": "The private key stays with you. `--public-key @FILE` reads it from a file.",
     "key create": "Its text is shown this once. `arable login --key-stdin` keeps it in a profile.",
 }
 """What is to be known besides, where the name and the options do not say it."""
@@ -86,10 +117,17 @@ class Verb:
     @cached_property
     def subject(self) -> str | None:
         """The name of the path's parameter."""
-        for each in list(self._signature.parameters.values())[1:]:
-            if each.annotation is str:
-                return each.name
-        return None
+        return next(iter(self._path), None)
+
+    @cached_property
+    def within(self) -> str | None:
+        """The noun of the path's second parameter, if it has one: what is meant of the subject."""
+        return self._path[1].replace("_", "-") if len(self._path) > 1 else None
+
+    @cached_property
+    def _path(self) -> list[str]:
+        given = list(self._signature.parameters.values())[1:]
+        return [each.name for each in given if each.annotation is str]
 
     @cached_property
     def structs(self) -> dict[str, type[msgspec.Struct]]:
@@ -112,8 +150,15 @@ class Verb:
         """Whether something is on its way when it returns."""
         gives = self._signature.return_annotation
         return self.writes and (
-            getattr(gives, "__name__", "") in ("OperationOut", "DeployOut", "RuleMadeOut")
+            getattr(gives, "__name__", "")
+            in ("OperationOut", "DeployOut", "PasswordResetOut", "VpnClientMadeOut", *_MADE)
+            or self._perhaps_later
         )
+
+    @property
+    def _perhaps_later(self) -> bool:
+        """Whether what it makes may have an operation, until which it is not there."""
+        return (self.noun.name, self.call) in (("volume", "create"), ("image", "create"))
 
     @property
     def many(self) -> bool:
@@ -121,7 +166,10 @@ class Verb:
         gives = self._signature.return_annotation
         name = getattr(gives, "__name__", "")
         return (
-            self.writes and self.subject is not None and (gives is None or name == "OperationOut")
+            self.writes
+            and self.subject is not None
+            and self.within is None
+            and (gives is None or name == "OperationOut")
         )
 
     @cached_property
@@ -160,6 +208,8 @@ class Verb:
     def _parameters(self) -> Iterator[Parameter]:
         if self.subject is not None:
             yield self._subject_parameter()
+        if self.within is not None:
+            yield self._within_parameter(NOUNS[self.within])
         for name, group in self.fields.items():
             for each in group:
                 if not each.secret:
@@ -186,6 +236,12 @@ class Verb:
             text += " [default: one's own]"
         given = typer.Argument(metavar=metavar, help=text, show_default=False, autocompletion=names.completion(noun))  # fmt: skip
         return Parameter("subject_", Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, given])  # fmt: skip
+
+    @staticmethod
+    def _within_parameter(noun: Noun) -> Parameter:
+        text = f"{noun.named.capitalize()} or id of the {noun.name}."
+        given = typer.Argument(metavar=noun.name.upper(), help=text, show_default=False, autocompletion=names.completion(noun))  # fmt: skip
+        return Parameter("within_", Parameter.KEYWORD_ONLY, annotation=Annotated[str, given])
 
     def _is_new_name(self, field: Field) -> bool:
         """The new thing's own name is the argument of what makes it."""
@@ -219,6 +275,9 @@ class Verb:
             gone = self.call == "recover"
             texts = subjects if self.many else [subjects]
             ids = [(names.id_of(cli, noun, text, gone=gone),) for text in texts]
+            if self.within is not None:
+                other = names.id_of(cli, NOUNS[self.within], given["within_"])
+                ids = [(*each, other) for each in ids]
         how = cli.how if self.writes else {}
         if cli.key is not None and len(ids) > 1:
             raise Misused("a key is for one request; say one thing", field="--idempotency-key")
@@ -269,16 +328,24 @@ class Verb:
             if self.waits
             else []
         )
+        ids = [id_ for id_ in ids if id_ is not None]
         settled: list[Any] = []
         try:
-            if waits:
+            if waits and ids:
                 settled = waiting.until_done(cli, ids, f"{self.noun.name} {self.name}")
         finally:
             if gives == "DeployOut":
                 _deployed(cli, answers[0], waited=waits)
-            elif gives == "RuleMadeOut":
-                cli.show(answers[0].rule if cli.form == "table" else answers[0])
-        if gives in ("DeployOut", "RuleMadeOut"):
+            elif gives == "PasswordResetOut":
+                _password(cli, answers[0])
+            elif gives == "VpnClientMadeOut":
+                _client(cli, answers[0])
+            elif gives in _MADE:
+                made = getattr(answers[0], _MADE[gives])
+                if settled and cli.form == "table":
+                    made = getattr(cli.cloud, self.noun.group).get(made.id)
+                cli.show(made if cli.form == "table" else answers[0])
+        if gives in ("DeployOut", "PasswordResetOut", "VpnClientMadeOut") or gives in _MADE:
             return
         if self._signature.return_annotation is None:
             if cli.form == "table" and not cli.dry_run:
@@ -288,6 +355,8 @@ class Verb:
             shown = settled or answers
             cli.show(shown[0] if len(shown) == 1 and cli.form != "table" else shown, NOUNS["operation"].columns)  # fmt: skip
             return
+        if self._perhaps_later and settled:
+            answers = [getattr(cli.cloud, self.noun.group).get(answers[0].id)]
         self._show_one(cli, answers[0])
 
     def _show_one(self, cli: Cli, answer: Any) -> None:
@@ -299,6 +368,17 @@ class Verb:
         else:
             cli.show(answer)
 
+
+_MADE = {
+    "RuleMadeOut": "rule",
+    "BalancerMadeOut": "balancer",
+    "NicMadeOut": "nic",
+    "VpnMadeOut": "vpn",
+    "RemoteAccessMadeOut": "access",
+    "SnapshotMadeOut": "snapshot",
+    "TierMadeOut": "tier",
+}
+"""Answers that have what was made, beside the operation by which it comes into effect."""
 
 _SECRET = (
     Parameter(
@@ -334,6 +414,32 @@ def _deployed(cli: Cli, answer: Any, *, waited: bool) -> None:
         cli.note(f"password of {called.get(id_, id_)}, told this once: {password}")
 
 
+def _password(cli: Cli, answer: Any) -> None:
+    if cli.form != "table":
+        cli.show(answer)
+        return
+    cli.note(f"operation: {answer.operation}")
+    if answer.password:
+        cli.note(f"password, told this once: {answer.password}")
+
+
+def _client(cli: Cli, answer: Any) -> None:
+    """Its configuration is all that is printed, so that it can be led into a file; it is not told again."""
+    if cli.form != "table":
+        cli.show(answer)
+        return
+    if not answer.configuration:
+        cli.note(
+            f"{answer.client.name} is {answer.client.id}; its configuration was told before, and is not kept:"
+            " delete it and make another"
+        )
+        raise typer.Exit(1)
+    typer.echo(harmless(answer.configuration), nl=False)
+    cli.note(
+        f"{answer.client.name} is {answer.client.id}; this is its configuration, told this once"
+    )
+
+
 def _still_there(cli: Cli, id_: str) -> Any:
     """What could not be placed is not there any more."""
     from arable.client.errors import NotFound
@@ -345,11 +451,9 @@ def _still_there(cli: Cli, id_: str) -> Any:
 
 
 def _explained(cli: Cli, answer: Any) -> None:
-    """In sentences, then the facts."""
-    cli.note(f"{answer.name} is {answer.state}, and should be {answer.wish}:")
+    """In sentences; the facts that they were made of are in the other formats."""
+    cli.note(f"{answer.name}:")
     for says in answer.says:
         typer.echo(f"- {harmless(says)}")
-    if answer.why:
-        cli.show({"why": answer.why})
     if answer.operation is not None:
         cli.show({"operation": msgspec.to_builtins(answer.operation)})

@@ -10,6 +10,8 @@ import httpx
 from arable.client.accounts import Accounts, Domains, Limits
 from arable.client.addresses import Addresses
 from arable.client.alerts import AlertRoutes, Alerts
+from arable.client.balancers import Balancers
+from arable.client.blueprints import Blueprints
 from arable.client.connection import Connection, Exchange
 from arable.client.control import Control
 from arable.client.farms import Farms
@@ -18,16 +20,22 @@ from arable.client.hosts import Hosts, JoinTokens
 from arable.client.images import ImageParts, Images
 from arable.client.machines import Machines
 from arable.client.networks import Networks
+from arable.client.nics import Nics
 from arable.client.offerings import DiskOfferings, Offerings
 from arable.client.operations import Audit, Events, Operations
 from arable.client.patience import Patience
 from arable.client.pods import Pods
 from arable.client.pools import Pools
 from arable.client.public_ranges import PublicRanges
+from arable.client.remote_accesses import RemoteAccesses, VpnClients
 from arable.client.rules import Rules
 from arable.client.settings import Settings
+from arable.client.snapshots import Snapshots
+from arable.client.ssh_keys import SshKeys
+from arable.client.tiers import Tiers
 from arable.client.users import Keys, Sessions, Users
 from arable.client.volumes import Volumes
+from arable.client.vpns import Vpns
 from arable.client.zones import Zones
 from arable.wire.users import NewSessionOut, SessionIn
 
@@ -73,11 +81,20 @@ class Arable:
         self.image_parts = ImageParts(to)
         self.machines = Machines(to)
         self.networks = Networks(to)
+        self.nics = Nics(to)
         self.addresses = Addresses(to)
         self.rules = Rules(to)
+        self.balancers = Balancers(to)
+        self.vpns = Vpns(to)
+        self.remote_accesses = RemoteAccesses(to)
+        self.vpn_clients = VpnClients(to)
         self.groups = Groups(to)
+        self.ssh_keys = SshKeys(to)
         self.volumes = Volumes(to)
+        self.snapshots = Snapshots(to)
         self.farms = Farms(to)
+        self.tiers = Tiers(to)
+        self.blueprints = Blueprints(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:
         """Sign in, and be that user from now on."""

@@ -21,6 +21,9 @@ _PART = re.compile(r"[0-9A-Za-z_-]+")
 _DOWN = 30.0  # seconds without any byte, beyond what the call itself waits
 _CONNECT = 10.0
 _STREAM_SILENCE = 60.0  # four heartbeats
+REUSED = (
+    5.0  # seconds that a connection may have been idle: the server must not hang up while we ask
+)
 
 
 class How(TypedDict):
@@ -62,6 +65,7 @@ class Connection:
             verify=_trust(url, ca),
             transport=transport,
             timeout=httpx.Timeout(_DOWN, connect=_CONNECT),
+            limits=httpx.Limits(keepalive_expiry=REUSED),
             follow_redirects=False,
             trust_env=False,  # no proxy of the environment sees a credential
         )

@@ -47,6 +47,10 @@ class Hosts(Group):
         """Say that a silent host is down."""
         return self._to.write("POST", f"/v1/hosts/{part(host)}/declare-down", HostOut, how=how)
 
+    def remove_lost(self, host: str, **how: Unpack[How]) -> HostOut:
+        """Remove a host that will never come back."""
+        return self._to.write("POST", f"/v1/hosts/{part(host)}/remove-lost", HostOut, how=how)
+
     def set_bmc(self, host: str, ask: BmcIn, **how: Unpack[How]) -> BmcOut:
         """Say by what a host's power is switched."""
         return self._to.write("PUT", f"/v1/hosts/{part(host)}/bmc", BmcOut, ask, how=how)
@@ -58,6 +62,14 @@ class Hosts(Group):
     def power(self, host: str, ask: PowerIn, **how: Unpack[How]) -> BmcOut:
         """Power a host on or off."""
         return self._to.write("POST", f"/v1/hosts/{part(host)}/power", BmcOut, ask, how=how)
+
+    def sleep(self, host: str, **how: Unpack[How]) -> HostOut:
+        """Power an idle host down until it is needed."""
+        return self._to.write("POST", f"/v1/hosts/{part(host)}/sleep", HostOut, how=how)
+
+    def wake(self, host: str, **how: Unpack[How]) -> HostOut:
+        """Power a sleeping host on."""
+        return self._to.write("POST", f"/v1/hosts/{part(host)}/wake", HostOut, how=how)
 
 
 class JoinTokens(Group):

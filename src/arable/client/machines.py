@@ -14,6 +14,9 @@ from arable.wire.machines import (
     MachineChange,
     MachineOut,
     MachineQuery,
+    MoveIn,
+    PasswordResetIn,
+    PasswordResetOut,
     RecoverIn,
     ResizeIn,
     StopIn,
@@ -54,7 +57,7 @@ class Machines(Group):
         return self._to.read(f"/v1/machines/{part(machine)}/usage", UsageOut)
 
     def update(self, machine: str, ask: MachineChange, **how: Unpack[How]) -> MachineOut:
-        """Rename a machine, or change its tags."""
+        """Rename a machine, or change its tags or user-data."""
         return self._to.write("PATCH", f"/v1/machines/{part(machine)}", MachineOut, ask, how=how)
 
     def start(self, machine: str, **how: Unpack[How]) -> OperationOut:
@@ -97,4 +100,23 @@ class Machines(Group):
         """Resize a stopped machine."""
         return self._to.write(
             "POST", f"/v1/machines/{part(machine)}/resize", MachineOut, ask, how=how
+        )
+
+    def reset_password(
+        self, machine: str, ask: PasswordResetIn | None = None, **how: Unpack[How]
+    ) -> PasswordResetOut:
+        """Reset a password within a machine."""
+        path = f"/v1/machines/{part(machine)}/reset-password"
+        return self._to.write("POST", path, PasswordResetOut, ask or PasswordResetIn(), how=how)
+
+    def move(self, machine: str, ask: MoveIn | None = None, **how: Unpack[How]) -> OperationOut:
+        """Move a machine to another host while it runs."""
+        return self._to.write(
+            "POST", f"/v1/machines/{part(machine)}/move", OperationOut, ask, how=how
+        )
+
+    def cancel_move(self, machine: str, **how: Unpack[How]) -> OperationOut:
+        """Have a machine stay where it is."""
+        return self._to.write(
+            "POST", f"/v1/machines/{part(machine)}/cancel-move", OperationOut, how=how
         )

@@ -29,8 +29,14 @@ class Networks(Group):
         return self._to.read(f"/v1/networks/{part(network)}", NetworkOut)
 
     def update(self, network: str, ask: NetworkChange, **how: Unpack[How]) -> NetworkOut:
-        """Rename a network."""
+        """Change a network."""
         return self._to.write("PATCH", f"/v1/networks/{part(network)}", NetworkOut, ask, how=how)
+
+    def restart(self, network: str, **how: Unpack[How]) -> OperationOut:
+        """Make a network's router anew."""
+        return self._to.write(
+            "POST", f"/v1/networks/{part(network)}/restart", OperationOut, how=how
+        )
 
     def delete(self, network: str, **how: Unpack[How]) -> OperationOut:
         """Delete a network without machines."""

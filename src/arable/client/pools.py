@@ -1,10 +1,11 @@
 """Pools, as the API offers them."""
 
 from collections.abc import Iterator
+from typing import Unpack
 
-from arable.client.connection import Group, part
+from arable.client.connection import Group, How, part
 from arable.wire.common import Page
-from arable.wire.pools import PoolOut, PoolQuery
+from arable.wire.pools import PoolChange, PoolOut, PoolQuery
 
 
 class Pools(Group):
@@ -21,3 +22,7 @@ class Pools(Group):
     def get(self, pool: str) -> PoolOut:
         """Show a storage pool."""
         return self._to.read(f"/v1/pools/{part(pool)}", PoolOut)
+
+    def update(self, pool: str, ask: PoolChange, **how: Unpack[How]) -> PoolOut:
+        """Change how much of a storage pool may be promised."""
+        return self._to.write("PATCH", f"/v1/pools/{part(pool)}", PoolOut, ask, how=how)

@@ -6,7 +6,15 @@ from typing import Unpack
 from arable.client.connection import Group, How, part
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
-from arable.wire.rules import FirewallIn, ForwardIn, RuleMadeOut, RuleOut, RuleQuery
+from arable.wire.rules import (
+    BetweenIn,
+    FirewallIn,
+    ForwardIn,
+    RuleMadeOut,
+    RuleOut,
+    RuleQuery,
+    StaticNatIn,
+)
 
 
 class Rules(Group):
@@ -27,6 +35,14 @@ class Rules(Group):
     def firewall(self, ask: FirewallIn | None = None, **how: Unpack[How]) -> RuleMadeOut:
         """Let traffic pass the firewall."""
         return self._to.write("POST", "/v1/rules/firewall", RuleMadeOut, ask, how=how)
+
+    def static_nat(self, ask: StaticNatIn, **how: Unpack[How]) -> RuleMadeOut:
+        """Make a public address a machine's own."""
+        return self._to.write("POST", "/v1/rules/static-nat", RuleMadeOut, ask, how=how)
+
+    def between(self, ask: BetweenIn, **how: Unpack[How]) -> RuleMadeOut:
+        """Let machines of one network call those of another."""
+        return self._to.write("POST", "/v1/rules/between", RuleMadeOut, ask, how=how)
 
     def get(self, rule: str) -> RuleOut:
         """Show a rule."""

@@ -5,7 +5,15 @@ from typing import Unpack
 
 from arable.client.connection import Group, How, part
 from arable.wire.common import Page
-from arable.wire.zones import CapacityOut, VlanRange, ZoneChange, ZoneIn, ZoneOut, ZoneQuery
+from arable.wire.zones import (
+    CapacityOut,
+    VlanRange,
+    VniRange,
+    ZoneChange,
+    ZoneIn,
+    ZoneOut,
+    ZoneQuery,
+)
 
 
 class Zones(Group):
@@ -38,6 +46,10 @@ class Zones(Group):
     def add_vlans(self, zone: str, ask: VlanRange, **how: Unpack[How]) -> ZoneOut:
         """Add guest VLANs to a zone."""
         return self._to.write("POST", f"/v1/zones/{part(zone)}/vlans", ZoneOut, ask, how=how)
+
+    def add_vnis(self, zone: str, ask: VniRange, **how: Unpack[How]) -> ZoneOut:
+        """Add VNIs to a zone whose guest networks are in VXLAN."""
+        return self._to.write("POST", f"/v1/zones/{part(zone)}/vnis", ZoneOut, ask, how=how)
 
     def capacity(self, zone: str) -> CapacityOut:
         """Sum up a zone's capacity."""

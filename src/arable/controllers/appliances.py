@@ -2,28 +2,37 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_network
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
-from arable.controllers import endings, wishes
+from arable.controllers import balancers, endings, vpns, wishes
+from arable.domain.balancer import BalancerWish, NameWish
 from arable.domain.errors import NoRoom, Unavailable
 from arable.domain.event import Event
-from arable.domain.ids import FarmId, HostId, NetworkId, SegmentId
+from arable.domain.guest_cidr import link_address
+from arable.domain.ids import FarmId, HostId, NetworkId, SegmentId, ZoneId
 from arable.domain.manifest import (
     ApplianceWish,
     Direction,
     FirewallRule,
     ItemKind,
+    LinkPort,
+    Neighbour,
+    Passage,
     PortForward,
     Protocol,
     PublicPort,
+    StaticNat,
 )
 from arable.domain.network import ApplianceState, NetworkState
 from arable.domain.settings import APPLIANCE_IDLE_SECONDS
+from arable.domain.vpn import VpnWish
+from arable.domain.zone import guest_mtu
 from arable.store import (
     addresses,
     attention,
@@ -38,13 +47,13 @@ from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.store.placing import HostSeen
-from arable.store.routing import AddressRow, NetworkRow, RuleRow
+from arable.store.routing import AddressRow, LinkedRow, NetworkRow, RuleRow
 
 log = logging.getLogger(__name__)
 
 MOST = 500
 
-R = TypeVar("R", AddressRow, RuleRow)
+R = TypeVar("R", AddressRow, RuleRow, LinkedRow)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -58,20 +67,23 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
     """
     refused: dict[NetworkId, NoRoom] = {}
     starting: list[NetworkRow] = []
+    by_zone: dict[ZoneId, Routers] = {}
     for row in routing.networks_by_id(tx, networks):
         if row.appliance_state != ApplianceState.ABSENT:
             continue
-        failed = _failed(row)
-        routers = [h for h in placing.hosts(tx, row.zone) if "routing" in h.roles]
-        host = _choose(tx, [h.id for h in routers if not h.refuses and h.id not in failed])
+        tried = failed(row)
+        routers = by_zone.get(row.zone)
+        if routers is None:
+            routers = by_zone[row.zone] = Routers.of(tx, row.zone)
+        host = routers.take(tried)
         if host is None:
-            refused[row.id] = _refusal(row, routers, failed)
-            if failed:  # whoever asks next has all of them tried
+            refused[row.id] = _refusal(row, routers.hosts, tried)
+            if tried:  # whoever asks next has all of them tried
                 routing.note_failed(tx, row.id, {})
             continue
         starting.append(row._replace(appliance_host=host, appliance_state=ApplianceState.STARTING))
         routing.set_appliance(tx, row.id, ApplianceState.STARTING, host, "")
-    _tell(tx, starting, with_leases=True)
+    tell(tx, starting, with_leases=True)
     routing.note_busy(tx, [row.id for row in starting])
     return refused
 
@@ -90,7 +102,7 @@ def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
     if not rows:
         return 0
     kept = [r for r in rows if r.state == "ready" and r.appliance_state in _PRESENT]
-    _tell(tx, kept)
+    tell(tx, kept)
     for row in rows:
         if row.state != "ready" and row.appliance_state in _PRESENT:
             _take_down(tx, row, at)
@@ -102,7 +114,10 @@ def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
 
 
 def collect(tx: Tx, at: datetime) -> int:
-    """Take down appliances whose networks have had no machine that runs or wants to for long enough."""
+    """Take down appliances whose networks have had no machine that runs or wants to for long enough.
+
+    And start those that are missed: where machines run, nobody waits who would ask for it.
+    """
     limit = at - timedelta(seconds=settings.get(tx, APPLIANCE_IDLE_SECONDS))
     if incarnations.taking_stock(tx):
         return 0
@@ -111,6 +126,8 @@ def collect(tx: Tx, at: datetime) -> int:
     idle = routing.idle_since_before(tx, limit, MOST)
     for row in idle:
         _take_down(tx, row, at)
+    for network, error in want(tx, routing.missed(tx, MOST)).items():
+        routing.note_told(tx, [network], error.public)
     return len(idle)
 
 
@@ -126,7 +143,7 @@ def give_up(tx: Tx, row: NetworkRow, told: str, at: datetime) -> None:
     kind = "network.appliance-failed"
     events.add_many(tx, [Event(at=at, account=row.account, kind=kind, subject=row.id, text=text)])
     _take_down(tx, row, at, told)
-    routing.note_failed(tx, row.id, {**_failed(row), row.appliance_host: told})
+    routing.note_failed(tx, row.id, {**failed(row), row.appliance_host: told})
 
 
 def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
@@ -136,8 +153,12 @@ def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
         manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
         manifests.take_back(tx, ItemKind.LEASE, leases)
     routing.set_appliance(tx, row.id, ApplianceState.RUNNING, host, "")
-    here = row._replace(appliance_host=host, appliance_state=ApplianceState.RUNNING)
-    _tell(tx, [here], with_leases=True)
+    here = row._replace(
+        appliance_host=host,
+        appliance_state=ApplianceState.RUNNING,
+        appliance_epoch=routing.next_epoch(tx, row.id),  # the copy may be behind what it has
+    )
+    tell(tx, [here], with_leases=True)
     attention.wake_machines(tx, row.id)  # the copy may know of some that wait for it to start
     nudge(tx, "machines")
 
@@ -150,15 +171,30 @@ def gone(tx: Tx, row: NetworkRow) -> None:
     nudge(tx, "machines")
 
 
-def _choose(tx: Tx, able: Sequence[HostId]) -> HostId | None:
-    """The host with the fewest appliances; ties by id."""
-    if not able:
-        return None
-    load = routing.appliances_by_host(tx, able)
-    return min(able, key=lambda host: (load.get(host, 0), host))
+@dataclass(slots=True)
+class Routers:
+    """A zone's routing hosts, read once for all networks of a round, with how many appliances each has by now."""
+
+    hosts: list[HostSeen]
+    load: dict[HostId, int]
+
+    @classmethod
+    def of(cls, tx: Tx, zone: ZoneId) -> Self:
+        hosts = placing.routers(tx, zone)
+        return cls(hosts, routing.appliances_by_host(tx, [host.id for host in hosts]))
+
+    def take(self, tried: Collection[HostId]) -> HostId | None:
+        """The one with the fewest appliances, ties by id; it has one more from now on."""
+        able = [host.id for host in self.hosts if not host.refuses and host.id not in tried]
+        if not able:
+            return None
+        chosen = min(able, key=lambda host: (self.load.get(host, 0), host))
+        self.load[chosen] = self.load.get(chosen, 0) + 1
+        return chosen
 
 
-def _failed(row: NetworkRow) -> dict[HostId, str]:
+def failed(row: NetworkRow) -> dict[HostId, str]:
+    """Hosts that could not start it since it ran last, and why."""
     return msgspec.json.decode(row.appliance_failed, type=dict[HostId, str])
 
 
@@ -195,14 +231,28 @@ def _in_effect(tx: Tx, networks: Sequence[NetworkId], at: datetime) -> None:
     endings.settle(tx, [(op, None) for op in routing.operations_on(tx, networks)], at)
 
 
-def _tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> None:
+def tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> None:
+    """Write the appliances of these networks anew for their hosts."""
     if not rows:
         return
     ids = [row.id for row in rows]
     public = _by_network(routing.addresses(tx, ids))
     rules = _by_network(routing.rules(tx, ids))
+    linked = _by_network(routing.linked(tx, ids))
+    balanced = balancers.wished(tx, ids)
+    tunnelled = vpns.wished(tx, ids)
+    named = balancers.names(tx, ids)
     items = [
-        item(row, row.appliance_host, public.get(row.id, []), rules.get(row.id, []))
+        item(
+            row,
+            row.appliance_host,
+            public.get(row.id, []),
+            rules.get(row.id, []),
+            balanced.get(row.id, ()),
+            linked.get(row.id, ()),
+            tunnelled.get(row.id, ()),
+            named.get(row.id, ()),
+        )
         for row in rows
         if row.appliance_host
     ]
@@ -210,14 +260,23 @@ def _tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> N
         hosts = {row.id: row.appliance_host for row in rows}
         for nic in routing.nics(tx, ids):
             host = hosts[nic.network]
-            if host:
-                items.append(wishes.lease(nic.name, nic, host))
-    manifests.note_presence(tx, [(r.id, r.appliance_host) for r in rows if r.appliance_host])
+            if host and not nic.leaving:
+                items.append(wishes.lease(nic.name, nic, host, nic.seed))
+    there = [(r.id, r.appliance_host) for r in rows if r.appliance_host]
+    links = [(r.farm, r.appliance_host) for r in rows if r.appliance_host and r.id in linked]
+    manifests.note_presence(tx, [*there, *links])
     manifests.put(tx, items)
 
 
 def item(
-    row: NetworkRow, host: HostId, addresses: Sequence[AddressRow], rules: Sequence[RuleRow]
+    row: NetworkRow,
+    host: HostId,
+    addresses: Sequence[AddressRow],
+    rules: Sequence[RuleRow],
+    balanced: tuple[BalancerWish, ...] = (),
+    linked: Sequence[LinkedRow] = (),
+    tunnelled: tuple[VpnWish, ...] = (),
+    named: tuple[NameWish, ...] = (),
 ) -> manifests.Item:
     """The appliance of a network as its host is told; a pure function of rows."""
     wish = ApplianceWish(
@@ -227,6 +286,7 @@ def item(
         cidr=row.cidr,
         gateway=row.gateway,
         domain=row.dns_domain,
+        mtu=guest_mtu(row.underlay_mtu, row.vlan),
         public=_public(addresses),
         forwards=tuple(
             PortForward(
@@ -240,6 +300,12 @@ def item(
             for rule in rules
             if rule.kind == "forward" and rule.public and rule.to
         ),
+        statics=tuple(
+            StaticNat(public=rule.public, to=rule.to)
+            for rule in rules
+            if rule.kind == "static-nat" and rule.public and rule.to
+        ),
+        balancers=tuple(each for each in balanced if each.public),
         firewall=tuple(
             FirewallRule(
                 direction=Direction(rule.direction),
@@ -252,9 +318,34 @@ def item(
             for rule in rules
             if rule.kind == "firewall" or rule.cidr
         ),
-        resolvers=tuple(msgspec.json.decode(row.resolvers, type=list[str])),
+        resolvers=_resolvers(row),
+        epoch=row.appliance_epoch,
+        isolated=row.isolated,
+        restarts=row.restarts,
+        link=_link(row, linked),
+        passages=tuple(
+            Passage(
+                source=each.source,
+                target=each.target,
+                protocol=Protocol(each.protocol),
+                first_port=each.first_port,
+                last_port=each.last_port,
+            )
+            for each in linked
+        ),
+        vpns=tunnelled,
+        inners=tuple(each for each in balanced if not each.public),
+        names=named,
     )
     return manifests.Item(host, ItemKind.APPLIANCE, row.id, _encode(wish).decode())
+
+
+def _resolvers(row: NetworkRow) -> tuple[str, ...]:
+    """Its own, or else its zone's. Where there is no way out, nobody outside is asked for a name either."""
+    if row.isolated:
+        return ()
+    own = msgspec.json.decode(row.own_resolvers, type=list[str] | None)
+    return tuple(msgspec.json.decode(row.resolvers, type=list[str]) if own is None else own)
 
 
 def _public(addresses: Sequence[AddressRow]) -> PublicPort | None:
@@ -268,6 +359,18 @@ def _public(addresses: Sequence[AddressRow]) -> PublicPort | None:
         prefix=ip_network(first.cidr).prefixlen,
         gateway=first.gateway,
         further=tuple(a.address for a in addresses if a is not first),
+    )
+
+
+def _link(row: NetworkRow, linked: Sequence[LinkedRow]) -> LinkPort | None:
+    """Its port to the networks that there are rules with, once each."""
+    if not linked:
+        return None
+    near = dict.fromkeys((each.near_cidr, each.near_number) for each in linked)
+    return LinkPort(
+        vlan=linked[0].link_vlan,
+        address=link_address(row.number),
+        neighbours=tuple(Neighbour(cidr=cidr, via=link_address(number)) for cidr, number in near),
     )
 
 

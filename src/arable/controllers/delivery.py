@@ -6,7 +6,6 @@ and holds up no other one.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy
 from arable.runtime.log import milliseconds, tell, units
 from arable.runtime.metrics import DeliveryFigures
+from arable.runtime.rounds import Rounds
 from arable.runtime.secret import Secret
 from arable.runtime.sending import Sender
 from arable.store import alert_routes, events
@@ -55,32 +55,27 @@ class Deliverer:
     acts: Callable[[], Fence | None]
     figures: DeliveryFigures = field(default_factory=DeliveryFigures)
     _busy: set[AlertRouteId] = field(default_factory=set)
-    _wake: threading.Condition = field(default_factory=threading.Condition)
-    _nudged: bool = False
-    _closing: bool = False
-    _thread: threading.Thread | None = None
+    _rounds: Rounds = field(init=False)
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_ROUTES_AT_ONCE, thread_name_prefix="alerts")
     )
 
+    def __post_init__(self) -> None:
+        self._rounds = Rounds(
+            "alert-delivery", self.begin, lambda: _TICK, "alerts have to wait", log
+        )
+
     def nudge(self) -> None:
         """There is something new to send; from any thread."""
-        with self._wake:
-            self._nudged = True
-            self._wake.notify()
+        self._rounds.nudge()
 
     def start(self) -> None:
         """Run until `stop`."""
-        self._thread = threading.Thread(target=self._run, name="alert-delivery", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Finish what is being sent, then end; the rest is kept."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        if self._thread:
-            self._thread.join()
+        self._rounds.stop()
         self._pool.shutdown()
 
     def step(self) -> None:
@@ -103,7 +98,7 @@ class Deliverer:
         try:
             most = self.senders[route.kind].most
             for begin in range(0, len(waiting), most):
-                if self._closing:
+                if self._rounds.closing:
                     return
                 if not self._send(fence, route, waiting[begin : begin + most], waiting[begin:]):
                     return
@@ -168,21 +163,6 @@ class Deliverer:
             work(tx)
 
         self.writer.submit(fenced).result()
-
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                if not self._nudged and not self._closing:
-                    self._wake.wait(_TICK)
-                if self._closing:
-                    return
-                self._nudged = False
-            try:
-                self.begin()
-            except CloudError as error:
-                log.warning("alerts have to wait: %s", error.public)
-            except Exception:
-                log.exception("alerts could not be delivered")
 
 
 def pause(tries: int) -> timedelta:

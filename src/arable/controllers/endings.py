@@ -14,7 +14,7 @@ from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWi
 from arable.domain.manifest import ItemKind
 from arable.domain.operation import placed as placed_step
 from arable.placement.choose import Placed
-from arable.store import attention, events, operations, quotas
+from arable.store import attachments, attention, events, operations, quotas
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
@@ -146,6 +146,7 @@ def forget(tx: Tx, rows: Sequence[MachineRow]) -> None:
     if not rows:
         return
     ids = [row.id for row in rows]
+    attachments.alone(tx, [volume.id for volume in attachments.staying(tx, ids)])
     held: dict[AccountId, dict[str, int]] = {}
     volumes = attention.volumes(tx, ids)
     for row in rows:

@@ -1,14 +1,17 @@
 """What can be the matter with hosts that is more than silence: watches for `watches.py`."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from arable.domain.alert import AlertKind, Finding, Severity
-from arable.store import alerts, bmcs
+from arable.store import alerts, bmcs, moves
 from arable.store.database import Tx
 
 _TRIES = 2
 """Failures in a row before anybody is woken: BMCs are slow and moody."""
+_MOVES = 3
+"""Failures in a row; each of them took a while, and the machine runs on."""
+_LATELY = timedelta(hours=1)
 
 
 def hosts_down(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001 - a watch takes the time
@@ -35,8 +38,16 @@ def power_failing(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
         yield Finding(AlertKind.HOST_POWER_FAILING, each.host, each.name, Severity.CRITICAL, text)
 
 
+def moves_failing(tx: Tx, at: datetime) -> Iterator[Finding]:
+    """Machines that were to move to other hosts while they ran, and could not. They run on."""
+    for machine, name, tries, told in moves.failing(tx, _MOVES, at - _LATELY):
+        text = f"machine {name} could not be moved {tries} times in a row: {told}"
+        yield Finding(AlertKind.MOVE_FAILING, machine, name, Severity.WARNING, text)
+
+
 HOST_WATCHES: tuple[Callable[[Tx, datetime], Iterable[Finding]], ...] = (
     hosts_down,
     lost_at_once,
     power_failing,
+    moves_failing,
 )

@@ -5,29 +5,32 @@ just written. It is a short cut of `machines.py` and nothing depends on it: what
 appliance has yet to start, a placement group, no room, a host that somebody else holds at this moment, a farm that
 another server acts for) is left waiting, and the next round there places it or says why not.
 
-Hosts are looked at anew every second or so and remembered between: ten thousand rows for each batch would cost more
-than all else. What is remembered decides nothing: the statement that reserves takes room only on a host that is up, has
-it, and is what it was when it was looked at (its generation). And nothing here waits for a host's row, since the
-accounts' rows are held already, which others take after the hosts'.
+Hosts are looked at anew every second or so (`zone_views.py`) and remembered between: thousands of rows that changed, for
+each batch, would cost more than all else. What is remembered decides nothing: the statement that reserves takes room
+only on a host that is up, has it, and is what it was when it was looked at (its generation). And nothing here waits for
+a host's row, since the accounts' rows are held already, which others take after the hosts'; where somebody holds the
+chosen one, another is chosen.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple, Self
 
 import msgspec
 
-from arable.controllers import wishes
+from arable.controllers import wishes, zone_views
 from arable.domain.group import Placement
-from arable.domain.ids import FarmId, HostId, MachineId, NetworkId, PoolId, ZoneId
+from arable.domain.ids import FarmId, HostId, MachineId, NetworkId, ZoneId
 from arable.domain.network import ApplianceState
 from arable.domain.units import Size
-from arable.placement.choose import PlacementAsk, several
-from arable.placement.view import HostView, ZoneView
-from arable.store import placing, reservations
+from arable.placement.choose import PlacementAsk, Places
+from arable.placement.view import ZoneView
+from arable.store import reservations
 from arable.store import wishes as manifests
 from arable.store.attention import Fresh, Landed
 from arable.store.database import Tx
+from arable.store.placing import HostSeen
 
 Holds = Callable[[Tx, Collection[FarmId]], Collection[FarmId]]
 """Those of these farms that this server may act for, which stays so until the end of the transaction (rule 5)."""
@@ -37,6 +40,18 @@ AGAIN = timedelta(seconds=1)
 
 _placement = msgspec.json.Decoder(Placement).decode
 _Way = tuple[int, int, int, int, str]
+_TRIES = 3
+_NOTHING = (Size(), 0, 0)
+
+
+class _Found(NamedTuple):
+    """A machine with its host, by index and by id, and why it is there."""
+
+    fresh: Fresh
+    at: int
+    host: HostId
+    why: str
+    size: Size
 
 
 @dataclass(slots=True)
@@ -45,12 +60,27 @@ class _Look:
 
     at: datetime
     view: ZoneView
-    pools: dict[HostId, tuple[PoolId, int]]  # and the host's generation
+    seen: dict[HostId, HostSeen]
+    wrong: bool = False  # a host had less room than it seemed
+    places: dict[_Way, tuple[Places, str]] = field(default_factory=dict)  # and why they are chosen
+
+    @classmethod
+    def of(cls, tx: Tx, zone: ZoneId, at: datetime) -> Self:
+        """As they are in this transaction. What has no disks of its own is left to the placer."""
+        view, seen = zone_views.look(tx, zone)
+        diskless = [index for index, host in enumerate(view.hosts) if not seen[host.id].pool]
+        view.accepting[diskless] = False
+        return cls(at, view, seen)
+
+    def close(self, host: int, until: set[int]) -> None:
+        """Choose it no more, until it is taken from these."""
+        self.view.accepting[host] = False
+        until.add(host)
 
     def fresh(self, at: datetime) -> bool:
         """Whether it is young enough: about 1 % of the time is spent on looking."""
         age = at - self.at
-        return timedelta(0) <= age < AGAIN * max(1, len(self.view.hosts) // 1000)
+        return not self.wrong and timedelta(0) <= age < AGAIN * max(1, len(self.view.hosts) // 1000)
 
 
 @dataclass(slots=True)
@@ -82,22 +112,26 @@ class Landing:
         landed: dict[MachineId, Landed],
     ) -> None:
         look = self._look(tx, zone, at)
-        ways: dict[_Way, list[Fresh]] = {}
-        for each in fresh:
-            ways.setdefault(_way(each), []).append(each)
-        placed: list[tuple[Fresh, HostId, str, Size]] = []
-        for way, those in ways.items():
-            placed += _choose(look.view, way, those)
-        taken = _reserve(tx, look, placed)
-        if len(placed) < len(fresh) or len(taken) < len({host for _, host, _, _ in placed}):
-            del self._looks[zone]  # it may be wrong, and was of no use
+        found: list[_Found] = []
+        generations: dict[HostId, int] = {}
+        closed: set[int] = set()
+        left = fresh
+        for _ in range(_TRIES):
+            more = _try(tx, look, left, generations, closed)
+            found += more
+            here = {one.fresh.machine.id for one in more}
+            left = [each for each in left if each.machine.id not in here]
+            if not left or not closed:
+                break
+        look.view.accepting[list(closed)] = True
+        look.wrong |= not found  # it was of no use
         items: list[manifests.Item] = []
         presence: set[tuple[NetworkId, HostId]] = set()
-        for each, host, why, _size in placed:
-            if host not in taken:
-                continue
-            pool, machine = look.pools[host][0], each.machine
-            landed[machine.id] = Landed(host, pool, why)
+        for one in found:
+            each, host, machine = one.fresh, one.host, one.fresh.machine
+            pool = look.seen[host].pool
+            assert pool, "a host that was chosen has one"
+            landed[machine.id] = Landed(host, pool, one.why)
             items.append(
                 wishes.guest(
                     machine, machine.generation + 1, each.boot, host, each.nics, each.volumes, pool
@@ -106,24 +140,16 @@ class Landing:
             for nic in each.nics:
                 presence.add((nic.network, host))
                 if nic.appliance_host:
-                    items.append(wishes.lease(machine.name, nic, nic.appliance_host))
+                    there = nic.appliance_host
+                    items.append(wishes.lease(machine.name, nic, there, each.boot.seed))
         manifests.note_presence(tx, presence)
-        manifests.put(tx, items, taken)
+        manifests.put(tx, items, generations)
 
     def _look(self, tx: Tx, zone: ZoneId, at: datetime) -> _Look:
         found = self._looks.get(zone)
         if found is None or not found.fresh(at):
-            found = self._looks[zone] = look(tx, zone, at)
+            found = self._looks[zone] = _Look.of(tx, zone, at)
         return found
-
-
-def look(tx: Tx, zone: ZoneId, at: datetime) -> _Look:
-    """The zone's hosts for machines as they are in this transaction."""
-    hosts = [host for host in placing.hosts(tx, zone) if "compute" in host.roles and host.pool]
-    view = ZoneView(
-        [HostView(h.id, h.name, h.pod, h.free, h.limit, h.tags, h.refuses) for h in hosts]
-    )
-    return _Look(at, view, {h.id: (h.pool, h.generation) for h in hosts if h.pool})
 
 
 def _routed(each: Fresh) -> bool:
@@ -144,34 +170,52 @@ def _way(each: Fresh) -> _Way:
     return (machine.cpus, machine.cpu_mhz, machine.memory_mib, disk, machine.placement)
 
 
-def _choose(
-    view: ZoneView, way: _Way, those: Sequence[Fresh]
-) -> list[tuple[Fresh, HostId, str, Size]]:
-    cpus, mhz, memory, disk, text = way
-    size, wish = Size(cpus, mhz, memory, disk), _placement(text)
-    ask = PlacementAsk(those[0].machine.id, size, wish.all_tags, wish.strategy)
-    places, refused = several(view, ask, len(those))
-    why = wishes.why_placed(wish.strategy, len(view.hosts), refused)
-    return [(each, view.hosts[at].id, why, size) for each, at in zip(those, places, strict=False)]
-
-
-def _reserve(
-    tx: Tx, look: _Look, placed: Sequence[tuple[Fresh, HostId, str, Size]]
-) -> dict[HostId, int]:
-    """The hosts on which all that was placed there has its room now, and their next manifests' generations."""
-    routers = {nic.appliance_host for each, *_ in placed for nic in each.nics if nic.appliance_host}
-    free = reservations.hold_free(tx, {host for _, host, _, _ in placed} | routers)
-    sums: dict[HostId, list[int]] = {}
-    for each, host, _why, size in placed:
-        if host not in free or any(nic.appliance_host not in free for nic in each.nics):
-            sums[host] = []  # and nothing else is put there
+def _try(
+    tx: Tx, look: _Look, left: Sequence[Fresh], generations: dict[HostId, int], closed: set[int]
+) -> list[_Found]:
+    """Choose for all, and reserve on the hosts that nobody else holds. On the others nothing is put in this batch."""
+    ways: dict[_Way, list[Fresh]] = {}
+    for each in left:
+        ways.setdefault(_way(each), []).append(each)
+    chosen = [one for way, those in ways.items() for one in _choose(look, way, those)]
+    look.wrong |= len(chosen) < len(left)
+    routers = {nic.appliance_host for one in chosen for nic in one.fresh.nics if nic.appliance_host}
+    free = reservations.hold_free(tx, {one.host for one in chosen} | routers)
+    wanted: dict[HostId, tuple[Size, int, int]] = {}
+    for one in chosen:
+        if one.host in free and _held(one.fresh, free):
+            size, count, _ = wanted.get(one.host, _NOTHING)
+            wanted[one.host] = (size + one.size, count + 1, look.seen[one.host].generation)
+    taken = reservations.take_as_seen(tx, wanted)
+    generations |= taken
+    found = []
+    for one in chosen:
+        if one.host in taken and _held(one.fresh, free):
+            found.append(one)
             continue
-        of = sums.setdefault(host, [0, 0, 0, 0, 0])
-        if of:
-            of[0] += size.cpus
-            of[1] += size.cpu_mhz
-            of[2] += size.memory_mib
-            of[3] += size.disk_mib
-            of[4] += 1
-    wanted = {host: (Size(*of[:4]), of[4], look.pools[host][1]) for host, of in sums.items() if of}
-    return reservations.take_as_seen(tx, wanted)
+        look.view.take(one.at, one.size.times(-1))
+        if one.host not in taken and (one.host in wanted or one.host not in free):
+            look.close(one.at, closed)
+        look.wrong |= one.host in wanted and one.host not in taken
+    return found
+
+
+def _held(each: Fresh, free: Collection[HostId]) -> bool:
+    """Whether its networks' routers are free to be told."""
+    return all(nic.appliance_host in free for nic in each.nics)
+
+
+def _choose(look: _Look, way: _Way, those: Sequence[Fresh]) -> list[_Found]:
+    size, hosts = Size(*way[:4]), look.view.hosts
+    found = look.places.get(way)
+    if found is None:
+        wish = _placement(way[4])
+        ask = PlacementAsk(those[0].machine.id, size, wish.all_tags, wish.strategy)
+        places = Places(look.view, ask)
+        why = wishes.why_placed(wish.strategy, len(hosts), places.refused)
+        found = look.places[way] = (places, why)
+    places, why = found
+    taken = places.take(len(those))
+    return [
+        _Found(each, at, hosts[at].id, why, size) for each, at in zip(those, taken, strict=False)
+    ]

@@ -34,8 +34,11 @@ SECONDS = 2
 TOPIC = "hosts"
 """Nudged when a host's state has changed."""
 
-CONFIRMED = timedelta(seconds=8)
-"""A peer's word that it can't reach a host counts when it was heard itself so long after it last did."""
+CONFIRMED = timedelta(seconds=10)
+"""A peer's word that it can't reach a host counts when it was heard itself so long after it last did. By then the peers
+of all hosts that went in the same moment have said so, and they are known to be lost together."""
+SINCE = timedelta(seconds=5)
+"""A host that was heard so long after a peer last reached it is one that this peer alone can't reach."""
 
 
 def watch(tx: Tx, at: datetime) -> int:
@@ -60,8 +63,9 @@ def watch(tx: Tx, at: datetime) -> int:
 def _limits(tx: Tx) -> Limits:
     silent = timedelta(seconds=settings.get(tx, HOST_SILENT_SECONDS))
     report = min(timedelta(seconds=settings.get(tx, REPORT_SECONDS)), silent / 3)
-    down = max(timedelta(seconds=settings.get(tx, HOST_DOWN_SECONDS)), report * 2)
-    return Limits(missing=report * 1.5, silent=silent, down=down)
+    missing = report * 1.5
+    down = max(timedelta(seconds=settings.get(tx, HOST_DOWN_SECONDS)), missing)
+    return Limits(missing=missing, silent=silent, down=down)
 
 
 def _seen(
@@ -76,9 +80,9 @@ def _seen(
     heard = {row.id for row in rows if row.state is HostState.UP and row.id not in missing}
     asked: dict[HostId, list[HostRow]] = {}
     for asker, host in circles(rows):
-        if host.id in missing and asker.id in heard:
+        if asker.id in heard:
             asked.setdefault(host.id, []).append(asker)
-    said = sightings.of(tx, missing)
+    said = sightings.of(tx, unheard)
     # Storage hosts may stand in other pods, in which all is well.
     others = sightings.some(tx, {one.by for one in said} - unheard.keys())
     heard |= {
@@ -99,6 +103,7 @@ def _seen(
             unheard=unheard[row.id],
             witnesses=len(asked.get(row.id, ())),
             lost=_lost(row.id, asked.get(row.id, ()), said),
+            doubted=_doubted(row, said),
             storage=sum(one.kind is SightingKind.LEASES and one.host == row.id for one in said),
         )
         for row in rows
@@ -120,6 +125,16 @@ def _lost(host: HostId, asked: Sequence[HostRow], said: Sequence[Sighting]) -> i
         and asker.seen_at is not None
         and asker.seen_at - since[asker.id] >= CONFIRMED
         for asker in asked
+    )
+
+
+def _doubted(row: HostRow, said: Sequence[Sighting]) -> bool:
+    """Whether somebody has lost it, and nobody has heard it since."""
+    return any(
+        one.kind is SightingKind.LOST
+        and one.host == row.id
+        and (row.seen_at is None or row.seen_at <= one.since + SINCE)
+        for one in said
     )
 
 

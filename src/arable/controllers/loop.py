@@ -22,6 +22,7 @@ from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy
 from arable.runtime.log import milliseconds, tell, units
 from arable.runtime.metrics import ControllerFigures, Figures
+from arable.runtime.rounds import Rounds
 from arable.store import leases
 from arable.store.database import Tx
 from arable.store.writer import Writer
@@ -56,13 +57,12 @@ class Loop:
     _epoch: int = 0
     _due: dict[str, float] = field(default_factory=dict)
     _nudged: set[str] = field(default_factory=set)
-    _wake: threading.Condition = field(default_factory=threading.Condition)
-    _thread: threading.Thread | None = None
-    _closing: bool = False
-    _woken: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _rounds: Rounds = field(init=False)
     _held: bool = False
 
     def __post_init__(self) -> None:
+        self._rounds = Rounds("controllers", self.step, self._pause, "the controllers' loop", log)
         self._underway = Underway(self.writer, self.clock)
         self.managers = FarmManagers(
             self._underway,
@@ -80,24 +80,19 @@ class Loop:
         ours = self._topics.intersection(topics)
         if not ours:
             return
-        with self._wake:
-            before = len(self._nudged)
+        with self._lock:
+            known = ours <= self._nudged
             self._nudged |= ours
-            if len(self._nudged) > before:
-                self._wake.notify()
+        if not known:
+            self._rounds.nudge()
 
     def start(self) -> None:
         """Run until `stop`."""
-        self._thread = threading.Thread(target=self._run, name="controllers", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Finish the round that runs, then end."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        if self._thread:
-            self._thread.join()
+        self._rounds.stop()
 
     def step(self) -> None:
         """One look at what is due. The writer must run in a thread of its own, or be run by `finish`."""
@@ -115,7 +110,7 @@ class Loop:
 
     def begin(self) -> list[Callable[[], None]]:
         """Submit what is due now, the master's work first; how to end each, in this order."""
-        with self._wake:
+        with self._lock:
             nudged, self._nudged = self._nudged, set()
             held, self._held = self._held, False
         if held:
@@ -136,10 +131,9 @@ class Loop:
 
     def wake(self, *, held: bool = False) -> None:
         """Look now: this server has become master, or (`held`) there is something new about its farms. From any thread."""
-        with self._wake:
-            self._woken = True
+        with self._lock:
             self._held |= held
-            self._wake.notify()
+        self._rounds.nudge()
 
     def lag(self) -> float:
         """For how many seconds the oldest round has not ended."""
@@ -161,18 +155,8 @@ class Loop:
         future = self._underway.submit(work)
         return lambda: _told(controller.name, future, figures)
 
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                if not (self._nudged or self._woken or self._closing):
-                    self._wake.wait(self.managers.wait(TICK.total_seconds()) or _AT_LEAST)
-                if self._closing:
-                    return
-                self._woken = False
-            try:
-                self.step()
-            except Exception:
-                log.exception("the controllers' loop failed")
+    def _pause(self) -> float:
+        return self.managers.wait(TICK.total_seconds()) or _AT_LEAST
 
 
 def _told(name: str, future: Future[int], figures: ControllerFigures) -> None:

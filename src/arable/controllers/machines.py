@@ -4,23 +4,25 @@ One round takes all machines that want attention, in one transaction. Nothing is
 a round could not do it leaves to a nudge (the appliance came up, the host reported) or to the next round.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
 
-from arable.controllers import appliances, endings, wishes
+from arable.controllers import appliances, attachments, endings, resting, wishes, zone_views
+from arable.controllers import nics as ports
 from arable.controllers.shelves import Shelves, next_epochs
 from arable.domain.errors import CloudError, NoRoom
-from arable.domain.group import GroupRule, Placement
+from arable.domain.group import GroupRule, Placement, Strategy
 from arable.domain.ids import FarmId, HostId, MachineId, NetworkId, PoolId, SegmentId, ZoneId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState
 from arable.domain.network import ApplianceState
 from arable.domain.units import Size
 from arable.placement.choose import GroupAsk, Placed, PlacementAsk, Refused, choose
 from arable.placement.view import HostView, ZoneView, groups_of
-from arable.store import attention, holdings, incarnations, placing, reservations
+from arable.store import attention, holdings, incarnations, moves, placing, reservations, routing
 from arable.store import wishes as manifests
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
 from arable.store.database import Tx
@@ -29,6 +31,7 @@ from arable.store.nudges import nudge
 MOST = 2000
 """Machines in one round: what one transaction should hold up others for."""
 
+_AT_REST = (MachineState.STOPPED, MachineState.ERROR)
 _placement = msgspec.json.Decoder(Placement)
 _why = msgspec.json.Decoder(dict[str, object])
 _CHANGED = (
@@ -78,10 +81,8 @@ class _Round:
             wishes.guest(machine, machine.generation, boot, host, nics, volumes, pool)
         )
         self.items += wishes.export(machine._replace(host=host), machine.generation, volumes)
-        for nic in nics:
-            self.presence.add((nic.network, host))
-            if nic.appliance_host:
-                self.items.append(wishes.lease(machine.name, nic, nic.appliance_host))
+        self.presence |= {(nic.network, host) for nic in nics if not nic.leaving}
+        self.items += ports.leases(machine, nics, boot.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class _Chosen:
     answers: list[Placed | Refused]
     placed: dict[MachineId, Placed]
     shelves: Shelves
+    awaited: dict[MachineId, HostId]  # for those for which there is room only on a host that sleeps
+    sleepers: dict[HostId, str]  # by name
 
 
 def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:  # noqa: ARG001
@@ -105,11 +108,19 @@ def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
     rows = attention.machines(tx, MOST, farms)
     if not rows or incarnations.taking_stock(tx):
         return 0
+    looked = len(rows)
+    rows = _at_rest(tx, rows)
     ids = [row.id for row in rows]
     this = _Round(at, attention.nics(tx, ids), attention.volumes(tx, ids), attention.boots(tx, ids))
+    off = [row for row in rows if not row.host]
+    _forget_ports(tx, this, off)
+    _route(tx, this, rows)
     waiting = [row for row in rows if row.state == MachineState.WAITING]
+    waiting = _accounted(tx, this, waiting) if waiting else []
     chosen = _choose(tx, this, _routed(tx, this, waiting)) if waiting else []
-    reservations.hold(tx, _touched(this, rows, chosen))
+    needed = Counter(host for each in chosen for host in each.awaited.values())
+    reservations.hold(tx, _touched(this, rows, chosen) | needed.keys())
+    resting.wake_for(tx, needed, at)
     for each in chosen:
         _place(tx, this, each)
     pools = attention.local_pools(tx, {row.host for row in rows if row.host})
@@ -120,13 +131,79 @@ def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
             this.tell(row, row.host, pools[row.host])
             this.change(row, state=row.state, host=row.host, why=row.why)
         elif row.state != MachineState.EXPUNGING:
+            this.items += ports.leases(row, this.nics.get(row.id, ()), this.boots[row.id].seed)
             this.change(row, state=row.state, host=None, why=row.why)
     leaving = [row for row in rows if row.state == MachineState.EXPUNGING and not row.host]
     attention.change_machines(tx, _CHANGED, this.changes)
     manifests.note_presence(tx, this.presence)
     manifests.put(tx, this.items)
+    attachments.release(tx, [row.id for row in leaving], at)
     _expunge(tx, this, leaving)
-    return len(rows)
+    _end_changes(tx, off, at)
+    return looked
+
+
+def _forget_ports(tx: Tx, this: _Round, off: list[MachineRow]) -> None:
+    """Where no host has the machine, what was detached from it is gone; only the networks' routers are still told."""
+    leaving = [row.id for row in off if any(nic.leaving for nic in this.nics.get(row.id, ()))]
+    if leaving:
+        ports.let_go(tx, leaving)
+
+
+def _route(tx: Tx, this: _Round, rows: list[MachineRow]) -> None:
+    """A network to which a machine that runs was attached may have no router yet."""
+    absent = {
+        nic.network
+        for row in rows
+        if row.host
+        for nic in this.nics.get(row.id, ())
+        if nic.appliance_state == ApplianceState.ABSENT and not nic.leaving
+    }
+    for network, error in appliances.want(tx, absent).items() if absent else ():
+        routing.note_told(tx, [network], error.public)
+
+
+def _end_changes(tx: Tx, off: list[MachineRow], at: datetime) -> None:
+    """What was asked of a machine that is off is done: there is no host to wait for."""
+    done = [row for row in off if row.operation and row.state in _AT_REST]
+    if done:
+        changed = [{"id": row.id, "operation": None} for row in done]
+        attention.change_machines(tx, ("operation",), changed)
+        endings.settle(tx, [(row.operation, None) for row in done], at)
+
+
+def _at_rest(tx: Tx, rows: list[MachineRow]) -> list[MachineRow]:
+    """Without those on their way to another host: that is taken back first, or over, and wakes them (`moving.py`)."""
+    shared = [row.id for row in rows if row.epoch and row.host]
+    under_way = moves.bound(tx, shared) if shared else {}
+    if under_way:
+        nudge(tx, moves.TOPIC)
+    return [row for row in rows if row.id not in under_way]
+
+
+def _accounted(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]:
+    """Without those that may be on a host that is without power, and was not heard since a copy was restored.
+
+    What was accepted since then can't be there; what the copy knows can, with disks that nobody else has.
+    """
+    unheard = incarnations.unheard(tx)
+    if unheard is None:
+        return waiting
+    since, names = unheard
+    doubtful = attention.older(tx, [row.id for row in waiting], since)
+    why = {
+        "waiting": "may be on a host that has not said what it runs since an older copy of the database was restored",
+        "avoid": [],
+        "hosts": dict.fromkeys(
+            names, "was not heard since; if it is off for good, put it in maintenance"
+        ),
+    }
+    told = msgspec.json.encode(why).decode()
+    for row in waiting:
+        if row.id in doubtful:
+            this.change(row, state=row.state, host=None, why=told)
+            this.changes[-1]["attention"] = True
+    return [row for row in waiting if row.id not in doubtful]
 
 
 def _routed(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]:
@@ -166,8 +243,31 @@ def _choose(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[_Chosen]:
         answers = choose(view, asked)
         placed = {a.machine: a for a in answers if isinstance(a, Placed)}
         shelves.assign(placed.values(), this.volumes, view)
-        chosen.append(_Chosen(rows, sizes, answers, placed, shelves))
+        asleep = _asleep(tx, zone, asked, answers) if len(placed) < len(rows) else {}
+        names = {host.id: host.name for host in view.hosts if host.id in asleep.values()}
+        chosen.append(_Chosen(rows, sizes, answers, placed, shelves, asleep, names))
     return chosen
+
+
+def _asleep(
+    tx: Tx, zone: ZoneId, asked: Iterable[PlacementAsk], answers: Iterable[Placed | Refused]
+) -> dict[MachineId, HostId]:
+    """Hosts that sleep or are being woken for those for which no other has room: as few hosts as will do."""
+    left = [
+        replace(ask, strategy=Strategy.PACK)
+        for ask, answer in zip(asked, answers, strict=True)
+        if isinstance(answer, Refused)
+    ]
+    hosts = [
+        HostView(host.id, host.name, host.pod, host.free, host.limit, host.tags)
+        for host in zone_views.look(tx, zone)[1].values()
+        if host.refuses in placing.WAKABLE and "compute" in host.roles
+    ]
+    if not hosts:
+        return {}
+    view = ZoneView(sorted(hosts, key=lambda host: host.id))
+    groups_of(view, placing.group_hosts(tx, {g.group for ask in left for g in ask.groups}))
+    return {a.machine: a.host for a in choose(view, left) if isinstance(a, Placed)}
 
 
 def _touched(this: _Round, rows: Iterable[MachineRow], chosen: Iterable[_Chosen]) -> set[HostId]:
@@ -202,6 +302,12 @@ def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, Refused):
             why = {"reasons": answer.reasons, "hosts": answer.by_host}
+            if row.id in chosen.awaited:
+                waits = "waits for a host that is being woken"
+                why = {"waiting": waits, "wakes": chosen.sleepers[chosen.awaited[row.id]], **why}
+                this.change(row, state=row.state, host=None, why=msgspec.json.encode(why).decode())
+                this.changes[-1]["attention"] = True
+                continue
             if row.recovery:  # its host was lost; nobody waits for an answer, it waits for room
                 waits = msgspec.json.encode({"waiting": answer.told(), **why}).decode()
                 this.change(row, state=row.state, host=None, why=waits)
@@ -287,12 +393,7 @@ def _avoid(row: MachineRow) -> frozenset[HostId]:
 
 def snapshot(tx: Tx, zone: ZoneId, asks: Iterable[PlacementAsk]) -> ZoneView:
     """The zone's compute hosts as they are in this transaction, and where the asks' groups have members."""
-    hosts = [
-        HostView(host.id, host.name, host.pod, host.free, host.limit, host.tags, host.refuses)
-        for host in placing.hosts(tx, zone)
-        if "compute" in host.roles
-    ]
-    view = ZoneView(hosts)
+    view, _ = zone_views.look(tx, zone)
     named = {group.group for ask in asks for group in ask.groups}
     if named:
         placing.hold_groups(tx, named)
@@ -312,7 +413,8 @@ def _expunge(tx: Tx, this: _Round, rows: list[MachineRow]) -> None:
     """Have their disks erased; those that have none anywhere are gone now."""
     items, erasing, gone = [], [], []
     for row in rows:
-        held = [v for v in this.volumes.get(row.id, ()) if v.pool and v.host]
+        disks = [v for v in this.volumes.get(row.id, ()) if not v.stays]
+        held = [v for v in disks if v.pool and v.host]
         items += [wishes.scrap(v, v.host, v.pool) for v in held if v.pool and v.host]
         erasing += [v.id for v in held]
         if not held:

@@ -1,17 +1,21 @@
-"""Deleted networks go when nothing of them is left on any host, and their VLANs may be taken again (rule 3)."""
+"""Deleted networks go when nothing of them is left on any host, and their VLANs may be taken again (rule 3).
+
+So do VLANs on which routers of a farm met that have nothing to do with each other any more.
+"""
 
 from datetime import datetime
 
 from arable.controllers import endings
 from arable.domain.ids import AccountId
-from arable.store import quotas, routing
+from arable.store import quotas, routing, vlans
 from arable.store.database import Tx
 
 MOST = 200
 
 
 def collect(tx: Tx, at: datetime) -> int:
-    """One round; how many networks went."""
+    """One round; how many networks and links went."""
+    links = vlans.free_links(tx)
     rows = routing.leaving_networks(tx, MOST)
     held: dict[AccountId, int] = {}
     for row in rows:
@@ -22,4 +26,4 @@ def collect(tx: Tx, at: datetime) -> int:
     quotas.give_many(
         tx, [(account, {"networks": count}) for account, count in sorted(held.items())]
     )
-    return len(rows)
+    return len(rows) + links

@@ -14,7 +14,7 @@ from arable.domain.event import Event
 from arable.domain.host import HOST, Host, HostEvent, HostState
 from arable.domain.power import Bmc, PowerState
 from arable.domain.settings import HOST_BOOT_SECONDS
-from arable.store import alerts, bmcs, events, hosts, settings
+from arable.store import alerts, bmcs, events, hosts, resting, settings
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 
@@ -95,12 +95,17 @@ def _not_yet(after: Bmc, at: datetime) -> Bmc:
 def _off(tx: Tx, host: Host) -> None:
     if host.powered_off or not HOST.allows(host.state, HostEvent.SEE_OFF):
         return
+    if host.rests:
+        state, told = HOST.next(host.state, HostEvent.FALL_ASLEEP), resting.ASLEEP
+    else:
+        state = HOST.next(host.state, HostEvent.SEE_OFF)
+        told = f"{host.told}; it is powered off" if host.told else "it is powered off"
     bmcs.switched(
         tx,
         host.id,
         powered_off=True,
-        state=HOST.next(host.state, HostEvent.SEE_OFF),
-        told=f"{host.told}; it is powered off" if host.told else "it is powered off",
+        state=state,
+        told=told,
         excused_until=None,
     )
     nudge(tx, HOSTS)
@@ -119,10 +124,13 @@ def _on(tx: Tx, host: Host, at: datetime) -> None:
         host.id,
         powered_off=False,
         state=state,
-        told="" if state is HostState.UP else "it was powered on, and has not been heard yet",
+        told=_COMING.get(state, "it was powered on, and has not been heard yet"),
         excused_until=at + boots,
     )
     nudge(tx, HOSTS)
+
+
+_COMING = {HostState.UP: "", HostState.ASLEEP: resting.WAKING}
 
 
 def _tell(tx: Tx, host: Host, kind: str, text: str, at: datetime) -> None:

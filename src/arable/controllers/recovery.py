@@ -4,10 +4,13 @@ Fence and start are one act, written in one transaction: the next epoch for anot
 one's disks off as soon as it reads that, and lets the new one start when nobody else can be running the machine any
 more (docs/decisions/0007). So nothing here waits for anything, and a machine for which there is no place stays with its
 host: if that comes back before, nothing was moved. What became of the machines is seen by their new hosts' reports.
+
+Of a host that is merely silent those machines are lost whose lease has run out at their storage host, or was never
+taken: its watchdog has stopped them, whatever else works there. The others run, and stay.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -33,7 +36,8 @@ from arable.domain.ids import (
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
 from arable.domain.operation import Operation, Step
 from arable.domain.units import Size
-from arable.placement.choose import Placed, Refused, choose
+from arable.placement.choose import Placed, PlacementAsk, Refused, choose
+from arable.placement.view import ZoneView
 from arable.store import attention, events, incarnations, operations, recoveries, reservations
 from arable.store import wishes as manifests
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
@@ -57,6 +61,26 @@ _COLUMNS = (
     *("state", "host", "attention", "told", "why", "giving_up", "epoch", "fenced", "recovery"),
     *("tries", "generation", "changed_at"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """What is lost: all that is on hosts that are down, and of those that are merely silent what can't run there."""
+
+    down: Mapping[HostId, LostHost]
+    run_out: Mapping[MachineId, tuple[HostId, int]]
+
+    def has(self, row: MachineRow) -> bool:
+        """Whether this machine has to be brought back."""
+        able = row.highly_available and row.wish == MachineWish.RUNNING
+        if not able or row.state not in (_S.RUNNING, _S.STARTING):
+            return False
+        return row.host in self.down or self.run_out.get(row.id) == (row.host, row.epoch)
+
+    def still(self, row: MachineRow, held: Mapping[HostId, LostHost]) -> bool:
+        """Whether that is so of it with what is certain of the hosts."""
+        host = held.get(row.host) if row.host else None
+        return host is not None and (host.state == HostState.DOWN or row.id in self.run_out)
 
 
 @dataclass(slots=True)
@@ -84,17 +108,19 @@ def watch(tx: Tx, at: datetime) -> int:
     if incarnations.taking_stock(tx):
         return 0
     coming = _follow(tx, at)
-    lost = recoveries.lost_hosts(tx)
     free = TOGETHER - coming
-    if not lost or free <= 0:
+    if free <= 0:
         return 0
-    return _begin(tx, lost, recoveries.machines(tx, lost, _LOOKED_AT), free, at)
+    down = recoveries.lost_hosts(tx)
+    ids = recoveries.machines(tx, down, _LOOKED_AT) if down else []
+    run_out = recoveries.run_out(tx, _LOOKED_AT)
+    if not ids and not run_out:
+        return 0
+    return _begin(tx, _Lost(down, run_out), [*ids, *run_out], free, at)
 
 
-def _begin(
-    tx: Tx, lost: Mapping[HostId, LostHost], ids: Sequence[MachineId], most: int, at: datetime
-) -> int:
-    rows = [row for row in attention.machines_by_id(tx, ids).values() if _is_lost(row, lost)]
+def _begin(tx: Tx, lost: _Lost, ids: Sequence[MachineId], most: int, at: datetime) -> int:
+    rows = [row for row in attention.machines_by_id(tx, ids).values() if lost.has(row)]
     if not rows:
         return 0
     ids = [row.id for row in rows]
@@ -109,15 +135,10 @@ def _begin(
     reservations.hold(tx, _touched(this, chosen))
     # Only now it is certain: a host that was heard meanwhile keeps what it has.
     this.lost = recoveries.hold(tx, {row.host for row, _ in chosen if row.host})
-    chosen = [each for each in chosen if each[0].host in this.lost]
+    chosen = [each for each in chosen if lost.still(each[0], this.lost)]
     done = _move(tx, this, chosen)
     _write(tx, this)
     return done
-
-
-def _is_lost(row: MachineRow, lost: Mapping[HostId, LostHost]) -> bool:
-    able = row.highly_available and row.wish == MachineWish.RUNNING
-    return bool(able and row.host in lost and row.state in (_S.RUNNING, _S.STARTING))
 
 
 def _with_storage(tx: Tx, this: _Round, rows: Sequence[MachineRow]) -> list[MachineRow]:
@@ -143,15 +164,18 @@ def _choose(
     this: _Round,
     zone: ZoneId,
     rows: Sequence[MachineRow],
-    lost: Iterable[HostId],
+    lost: _Lost,
 ) -> list[tuple[MachineRow, Placed]]:
     """Hosts for them; those for which there is none stay where they are."""
     shelves = Shelves.of(tx, zone, [v for row in rows for v in this.volumes[row.id]])
     asked, _sizes = asks(tx, this.volumes, rows, shelves)
     view = snapshot(tx, zone, asked)
     for members in view.groups.values():  # whoever is on a lost host will be elsewhere
-        for host in lost:
+        for host in lost.down:
             members.pop(view.index.get(host, -1), None)
+    for row, wanted in zip(rows, asked, strict=True):
+        if row.host and row.host not in lost.down:
+            _leaves(view, row.host, wanted)
     found = []
     for row, answer in zip(rows, choose(view, asked), strict=True):
         if isinstance(answer, Refused):
@@ -159,6 +183,16 @@ def _choose(
         else:
             found.append((row, answer))
     return found
+
+
+def _leaves(view: ZoneView, host: HostId, ask: PlacementAsk) -> None:
+    """A machine does not count any more as a member of its groups on a host where others may stay."""
+    at = view.index.get(host, -1)
+    for group in ask.groups:
+        members = view.groups.get(group.group, {})
+        left = members.pop(at, 0) - 1
+        if left > 0:
+            members[at] = left
 
 
 def _touched(this: _Round, chosen: Sequence[tuple[MachineRow, Placed]]) -> set[HostId]:
@@ -254,12 +288,14 @@ def _show(tx: Tx, this: _Round, lost: LostHost, to: Sequence[HostId]) -> None:
     named = recoveries.names(tx, to)
     counts = Counter(named[host][0] for host in to)
     where = ", ".join(f"{count} on {name}" for name, count in sorted(counts.items()))
-    fenced = (
-        "fenced by power: the host is off"
-        if lost.powered_off
-        else "fenced by lease: cut off from its disks, started when its time is over"
-    )
-    steps = (f"{lost.name} is down", fenced, f"placed: {where}")
+    if lost.powered_off:
+        fenced = "fenced by power: the host is off"
+    elif lost.state == HostState.DOWN:
+        fenced = "fenced by lease: cut off from its disks, started when its time is over"
+    else:
+        leases = "1 lease" if len(to) == 1 else f"{len(to)} leases"
+        fenced = f"fenced by lease: {leases} ran out at the storage"
+    steps = (f"{lost.name} is {lost.state}", fenced, f"placed: {where}")
     running = this.under_way.get(lost.id)
     if running:
         recoveries.more(tx, running[0], len(to))
@@ -280,7 +316,8 @@ def _show(tx: Tx, this: _Round, lost: LostHost, to: Sequence[HostId]) -> None:
             changed_at=this.at,
         ),
     )
-    text = f"{lost.name} is lost: {len(to)} highly available machines start on other hosts"
+    what = "lost" if lost.state == HostState.DOWN else "silent, and does not renew their leases"
+    text = f"{lost.name} is {what}: {len(to)} highly available machines start on other hosts"
     this.events.append(
         Event(at=this.at, account=None, kind="host.recovering", subject=lost.id, text=text)
     )
@@ -289,10 +326,13 @@ def _show(tx: Tx, this: _Round, lost: LostHost, to: Sequence[HostId]) -> None:
 def _follow(tx: Tx, at: datetime) -> int:
     """Note who has arrived, wake those that wait for room; how many are still on their way."""
     rows = recoveries.recovering(tx)
+    if not rows:
+        _settle(tx, (), at)
+        return 0
     over = [row for row in rows if not _on_its_way(row)]
     recoveries.arrived(tx, [row.id for row in over])
     _without_power(tx, [row for row in rows if row.state == _S.STARTING], at)
-    late = attention.stamp(at - AGAIN)
+    late = at - AGAIN
     waiting = [
         row.id
         for row in rows

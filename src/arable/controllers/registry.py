@@ -3,23 +3,39 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Protocol
 
 from arable.controllers import (
     alerts,
     appliances,
+    attachments,
+    balancing,
+    draining,
     expunge,
+    farm_documents,
     farms,
     liveness,
     machines,
+    moving,
     networks,
+    nics,
     peers,
     power,
     recovery,
+    removals,
     repair,
+    resting,
+    scaling,
+    stranded,
+    tiers,
+    tunnels,
 )
 from arable.domain.ids import FarmId, SegmentId
-from arable.store import holdings
+from arable.store import holdings, moves
+from arable.store import tunnels as tunnel_rows
 from arable.store.database import Tx
+from arable.store.tiers import TOPIC as TIERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +75,48 @@ FARM_CONTROLLERS = (
     FarmController("destroyed machines", expunge.wanting, expunge.collect, 5, most=expunge.MOST),
 )
 
+
+class Hands(tiers.Hands, farm_documents.Hands, Protocol):
+    """What can be asked for farms without anybody at a keyboard."""
+
+
+def farm_controllers(hands: Hands) -> tuple[FarmController, ...]:
+    """All that each server does for its farms; what has to be asked for them is asked by these hands."""
+    of_tiers, documents = partial(tiers.attend, hands), partial(farm_documents.attend, hands)
+    return (
+        *FARM_CONTROLLERS,
+        FarmController(
+            "scaling", scaling.wanting, scaling.attend, scaling.SECONDS, scaling.TOPIC, scaling.MOST
+        ),
+        FarmController("tiers", tiers.wanting, of_tiers, tiers.SECONDS, TIERS, tiers.MOST),
+        FarmController(
+            "farms' documents",
+            farm_documents.wanting,
+            documents,
+            farm_documents.SECONDS,
+            most=farm_documents.MOST,
+        ),
+    )
+
+
 CONTROLLERS = (
     Controller("farms", farms.attend, 2, holdings.TOPIC, farms.MOST),
     Controller("idle appliances", appliances.collect, 5),
     Controller("leaving networks", networks.collect, 5, "networks", networks.MOST),
+    Controller("tunnels", tunnels.attend, tunnels.SECONDS, tunnel_rows.TOPIC, tunnels.MOST),
+    Controller("leaving ports", nics.collect, 15, most=nics.MOST),
     Controller("silent hosts", liveness.watch, liveness.SECONDS),
     Controller("peers", peers.attend, peers.SECONDS, liveness.TOPIC),
     Controller("fencing", power.attend, power.SECONDS, liveness.TOPIC),
     Controller("recovery", recovery.watch, recovery.SECONDS, liveness.TOPIC, recovery.TOGETHER),
+    Controller("stranded routers", stranded.watch, stranded.SECONDS, liveness.TOPIC, stranded.MOST),
+    Controller("resting hosts", resting.attend, resting.SECONDS, liveness.TOPIC),
+    Controller("removed hosts", removals.attend, removals.SECONDS, liveness.TOPIC),
+    Controller("draining", draining.watch, draining.SECONDS, liveness.TOPIC),
+    Controller("moves", moving.watch, moving.SECONDS, moves.TOPIC, moving.MOST),
+    Controller("balance", balancing.watch, balancing.SECONDS),
+    Controller("volumes", attachments.watch, attachments.SECONDS),
+    Controller("failing elements", tiers.sweep, tiers.SWEEP_SECONDS),
     Controller("alerts", alerts.watch, alerts.SECONDS, "alerts"),
     Controller("repair", repair.check, repair.SECONDS),
 )

@@ -17,7 +17,7 @@ from arable.domain.ids import HostId, MachineId, OperationId, PoolId
 from arable.domain.machine import MachineState, MachineWish
 from arable.domain.manifest import GuestSeen, GuestState, HostReport
 from arable.domain.units import Size
-from arable.store import attention, events, incarnations, reservations, routing, told
+from arable.store import attention, events, incarnations, reservations, routing, snapshots, told
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow, VolumeRow
 from arable.store.database import Tx
@@ -81,7 +81,7 @@ def take_stock(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
 
 
 def _of_host(tx: Tx, host: Awaited, report: HostReport, at: datetime) -> None:
-    here = {g.machine: g for g in report.guests if g.state in _AS_SEEN}
+    here = {g.machine: g for g in report.guests if g.state in _AS_SEEN and not _comes(g)}
     rows = attention.machines_by_id(tx, {*here, *told.machines_on(tx, host.id)})
     this = _Stock(host, at, attention.volumes(tx, rows))
     for row in rows.values():
@@ -101,13 +101,23 @@ def _of_host(tx: Tx, host: Awaited, report: HostReport, at: datetime) -> None:
     manifests.put(tx, this.items)
     endings.settle(tx, this.ended, at)
     _appliances(tx, host, report)
-    barred = incarnations.bar_vlans(tx, host.zone, report.vlans or ())
+    vlans = report.vlans or ()
+    # Made there since the copy was: until the host says that it is gone, it is there (rule 3).
+    manifests.note_presence(
+        tx, [(owner, host.id) for owner in incarnations.owners_of(tx, host.zone, vlans)]
+    )
+    barred = incarnations.bar_vlans(tx, host.zone, vlans)
     if barred:
         this.tell(
             "host.stranger",
             f"{host.name} uses VLANs {barred}, which no network has; nobody gets them",
         )
     events.add_many(tx, this.events)
+
+
+def _comes(guest: GuestSeen) -> bool:
+    """It is on its way to that host, and runs on another one."""
+    return guest.move is not None and guest.state is GuestState.PREPARING
 
 
 def _off(this: _Stock, row: MachineRow) -> None:
@@ -125,15 +135,19 @@ def _here(tx: Tx, this: _Stock, row: MachineRow, guest: GuestSeen) -> bool:
     """It is on this host, whatever the copy says; False when it can't be noted so, and is left alone."""
     host, pool = this.host.id, this.host.pool
     away = [] if row.host == host else _away(tx, this, row)
-    size = Size(row.cpus, row.cpu_mhz, row.memory_mib, sum(v.mib for v in away))
+    # With their snapshots, which are where they are.
+    kept = snapshots.mib_of(tx, [v.id for v in away])
+    room = {v.id: v.mib + kept.get(v.id, 0) for v in away}
+    size = Size(row.cpus, row.cpu_mhz, row.memory_mib, sum(room.values()))
     if row.host != host:
-        if told.name_is_taken(tx, row.id) or reservations.take(tx, {host: (size, 1)}):
+        there = {host: (size, 1)}
+        if told.name_is_taken(tx, row.id) or reservations.take(tx, there, there=True):
             return False
         if row.host is not None:
             this.items.append(wishes.guest_gone(row.host, row.id))
             without_disks = Size(row.cpus, row.cpu_mhz, row.memory_mib, 0)
             reservations.give(tx, [(row.host, without_disks, 1)])
-        reservations.give(tx, [(v.host, Size(disk_mib=v.mib), 0) for v in away if v.host])
+        reservations.give(tx, [(v.host, Size(disk_mib=room[v.id]), 0) for v in away if v.host])
         attention.adopt_volumes(tx, [(PoolId(pool), v) for v in away if pool])
     state, wish = _AS_SEEN[guest.state]
     this.change(

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from arable.controllers import wishes
+from arable.controllers import attachments, wishes
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import ExportSeen, ExportState, HostReport
-from arable.store import attention, exports, incarnations
+from arable.store import attention, exports, incarnations, moves
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
@@ -20,13 +20,34 @@ _COLUMNS = ("epoch", "fenced", "attention", "generation", "changed_at")
 
 def keep(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     """What storage hosts say; and where this database is behind them, since it is an older copy, it follows."""
-    seen = [(report.host, export) for report in reports for export in report.exports]
-    gone = [(report.host, machine) for report in reports for machine in report.exports_gone]
+    words = _words(tx, reports)
+    seen = [(host, export) for (host, _), export in words.items() if export is not None]
+    gone = [key for key, export in words.items() if export is None]
     if seen:
         exports.keep(tx, seen)
+        if moves.bound(tx, {export.machine for _, export in seen}):
+            nudge(tx, moves.TOPIC)
         _follow(tx, {export.machine: export for _, export in seen}, at)
+        attachments.cut_off(tx, {export.machine: export.generation for _, export in seen}, at)
     if gone:
         exports.forget(tx, gone)
+
+
+def _words(
+    tx: Tx, reports: Sequence[HostReport]
+) -> dict[tuple[HostId, MachineId], ExportSeen | None]:
+    """The last that each host said of each machine; None: nothing more. A full report names all there is: what was
+    said before it may be lost, that a lease is nobody's any more among it.
+    """
+    words: dict[tuple[HostId, MachineId], ExportSeen | None] = {}
+    known = exports.named_by(tx, {report.host for report in reports if report.full})
+    for report in reports:
+        if report.full:
+            before = known.get(report.host, set()) | {m for h, m in words if h == report.host}
+            words |= dict.fromkeys((report.host, machine) for machine in sorted(before))
+        words |= {(report.host, export.machine): export for export in report.exports}
+        words |= dict.fromkeys((report.host, machine) for machine in report.exports_gone)
+    return words
 
 
 def leave(tx: Tx, left: Mapping[MachineId, HostId]) -> list[manifests.Item]:
@@ -48,6 +69,15 @@ def _follow(tx: Tx, seen: Mapping[MachineId, ExportSeen], at: datetime) -> None:
         if max(seen[id_].epoch, seen[id_].highest) > epoch
     ]
     if not behind:  # as ever, but after a restored copy: then nobody's row is locked
+        return
+    # Who moves is ahead of us until the move is seen to be over (`moving.py`).
+    under_way = moves.bound(tx, behind)
+    behind = [
+        id_
+        for id_ in behind
+        if id_ not in under_way or max(seen[id_].epoch, seen[id_].highest) > under_way[id_].epoch
+    ]
+    if not behind:
         return
     stock = incarnations.taking_stock(tx)
     changed = []

@@ -11,17 +11,38 @@ from datetime import datetime
 
 import msgspec
 
-from arable.controllers import appliances, endings, restored, rights, wishes
+from arable.controllers import (
+    appliances,
+    attachments,
+    endings,
+    image_caches,
+    passwords,
+    restored,
+    rights,
+    snapshots,
+    vpns,
+    wishes,
+)
+from arable.controllers import nics as ports
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId, MachineId, OperationId, VolumeId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
-from arable.domain.manifest import ApplianceSeen, GuestSeen, GuestState, HostReport, ItemKind
+from arable.domain.manifest import (
+    GIVE_UP,
+    ApplianceSeen,
+    GuestSeen,
+    GuestState,
+    HostReport,
+    ItemKind,
+)
 from arable.domain.network import ApplianceState
-from arable.domain.settings import START_TRIES
+from arable.domain.settings import POOL_FULL_PERCENT, START_TRIES
 from arable.domain.units import Size
 from arable.store import (
     addresses,
     attention,
+    balancers,
+    moves,
     reservations,
     routing,
     settings,
@@ -33,12 +54,10 @@ from arable.store import (
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
-from arable.store.nudges import nudge
+from arable.store.nudges import nudge, nudge_all
 from arable.store.routing import NetworkRow
 
-GIVE_UP = 3
-"""Failures in a row, on one host, after which it is told to stop trying."""
-
+_STALLED = "stalled"  # in `why`: a guest that runs stands still, and because of what
 _S, _E, _W = MachineState, MachineEvent, MachineWish
 _COLUMNS = (
     *("state", "wish", "host", "attention", "tries", "ran", "giving_up"),
@@ -59,6 +78,12 @@ class _Settling:
     ended: list[tuple[OperationId | None, CloudError | None]] = field(default_factory=list)
     told: list[tuple[MachineRow, str, str]] = field(default_factory=list)
     left: dict[MachineId, HostId] = field(default_factory=dict)  # of shared disks; and which host
+    off: list[MachineId] = field(default_factory=list)  # while they were about to move
+    as_told: list[MachineId] = field(default_factory=list)  # what was asked of them while they run
+    alike: set[MachineId] = field(default_factory=set)  # they run as they were last told to
+    freed: set[MachineId] = field(default_factory=set)  # nothing of them runs
+    waits: dict[MachineId, str] = field(default_factory=dict)  # those that run otherwise, and why
+    in_vain: set[MachineId] = field(default_factory=set)  # of those, where it was tried often
 
     def change(self, row: MachineRow) -> None:
         self.changed[row.id] = row
@@ -93,8 +118,10 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
         for report in reports
         for guest in report.guests
         if not (report.full and guest.state is GuestState.RUNNING and guest.machine in known)
+        or guest.stalled
     ]
     gone = [(report.host, machine) for report in reports for machine in report.gone]
+    moving = [(r.host, guest) for r in reports for guest in r.guests if guest.move is not None]
     ids = {guest.machine for _host, guest in seen} | {machine for _host, machine in gone}
     if ids:
         _guests(tx, seen, gone, attention.machines_by_id(tx, ids), at)
@@ -103,6 +130,10 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     }
     if scrapped:
         _scrapped(tx, scrapped, at)
+    if moving and moves.note(tx, moving):
+        nudge(tx, moves.TOPIC)
+    snapshots.settle(tx, reports, at)
+    passwords.settle(tx, reports, at)
     rights.keep(tx, reports, at)
     _appliances(tx, reports, at)
     sightings.note(tx, reports, at)
@@ -112,7 +143,13 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
         if report.vlans is not None
     }
     sights.forget_presence(tx, present)
-    sights.pools(tx, ((report.host, pool) for report in reports for pool in report.pools))
+    pools = [(report.host, pool) for report in reports for pool in report.pools]
+    if pools:
+        sights.pools(tx, pools, settings.get(tx, POOL_FULL_PERCENT))
+    image_caches.settle(tx, reports, at)
+    if balancers.keep_seen(tx, ((r.host, one) for r in reports for one in r.balancers), at):
+        nudge_all(tx, balancers.TOPICS)
+    vpns.settle(tx, reports, at)
     usage.keep(tx, ((report.host, one) for report in reports for one in report.stats), at)
 
 
@@ -139,26 +176,66 @@ def _guests(
     at: datetime,
 ) -> None:
     this = _Settling(at, settings.get(tx, START_TRIES))
+    leaving = _leaving(tx, seen, gone, rows)
     for host, guest in seen:
         row = this.known(rows, guest.machine)
-        if row is not None and row.host == host:
+        if row is None or row.host != host:
+            continue
+        if guest.machine not in leaving:
             _sight(this, row, guest)
+        elif guest.state is GuestState.STOPPED and row.wish == _W.RUNNING:
+            this.off.append(row.id)
     for host, machine in gone:
         row = this.known(rows, machine)
-        if row is not None and row.host == host and row.state == _S.STOPPING:
+        if row is None or machine in leaving:
+            continue
+        if row.host == host and row.state == _S.STOPPING:
             _stopped(this, row)
     _write(tx, this)
+    attachments.settle(tx, this.alike, this.freed, this.waits, at, this.in_vain)
+
+
+def _leaving(
+    tx: Tx,
+    seen: Iterable[tuple[HostId, GuestSeen]],
+    gone: Iterable[tuple[HostId, MachineId]],
+    rows: Mapping[MachineId, MachineRow],
+) -> frozenset[MachineId]:
+    """Those that seem off, and may only have left for another host: nothing is made of that until their move is over."""
+    off = {guest.machine for _host, guest in seen if guest.state is GuestState.STOPPED}
+    off |= {machine for _host, machine in gone}
+    shared = [id_ for id_ in off if id_ in rows and rows[id_].epoch]
+    return frozenset(moves.bound(tx, shared)) if shared else frozenset()
+
+
+def shut_down(tx: Tx, row: MachineRow, at: datetime) -> None:
+    """Its host had said that it shut itself down while it was about to leave, and it did not leave."""
+    this = _Settling(at, 0)
+    _stopped_by_itself(this, row)
+    _write(tx, this)
+    attachments.settle(tx, (), this.freed, {}, at)
 
 
 def _sight(this: _Settling, row: MachineRow, guest: GuestSeen) -> None:
     """One guest as its present host sees it."""
     fresh = guest.generation >= row.told and not row.attention
+    if guest.state is GuestState.RUNNING and row.state == _S.RUNNING:
+        row = _stalled(this, row, guest.stalled)
     match guest.state:
-        case GuestState.RUNNING if fresh and row.wish == _W.RUNNING and guest.boots >= row.boots:
+        case GuestState.RUNNING if (
+            (fresh or _as_newest(row, guest))
+            and row.wish == _W.RUNNING
+            and guest.boots >= row.boots
+        ):
+            this.alike.add(row.id)
             _running(this, row)
+        case GuestState.RUNNING if guest.told and row.state == _S.RUNNING:
+            this.waits[row.id] = guest.told
+            if guest.tries >= attachments.TRIES:
+                this.in_vain.add(row.id)
         case GuestState.STOPPED if row.state == _S.RUNNING and row.wish == _W.RUNNING:
             _stopped_by_itself(this, row)
-        case GuestState.STOPPED if fresh and row.giving_up:
+        case GuestState.STOPPED if fresh and row.giving_up and row.state == _S.STARTING:
             _given_up(this, row)
         case GuestState.STOPPED if fresh and row.state == _S.STOPPING:
             _stopped(this, row)
@@ -174,11 +251,34 @@ def _sight(this: _Settling, row: MachineRow, guest: GuestSeen) -> None:
             pass
 
 
+def _as_newest(row: MachineRow, guest: GuestSeen) -> bool:
+    """Whether one that starts runs by the newest wish already, though somebody still wants to look at it.
+
+    It may have been told just now, by who placed it: then nothing is told again, and its host does not say so again.
+    """
+    return row.state == _S.STARTING and guest.generation >= max(row.told, row.generation)
+
+
+def _stalled(this: _Settling, row: MachineRow, why: str) -> MachineRow:
+    """It stands still because of a disk, or goes on."""
+    if why == _known(row).get(_STALLED, ""):
+        return row
+    if why:
+        this.told.append((row, "machine.stalled", f"stands still: {why}"))
+        row = row._replace(why=_why(row, stalled=why))
+    else:
+        this.told.append((row, "machine.goes-on", "goes on"))
+        row = row._replace(why=_without(row, _STALLED))
+    this.change(row)
+    return row
+
+
 def _running(this: _Settling, row: MachineRow) -> None:
     if row.state == _S.STARTING:
         this.told.append((row, "machine.running", "running"))
         this.arrive(this.end(row))
     elif row.operation:
+        this.as_told.append(row.id)
         this.change(this.end(row))
 
 
@@ -243,11 +343,13 @@ def _released(this: _Settling, row: MachineRow) -> MachineRow:
     """Nothing of it runs on its host any more; CPU and memory are given back, its disks stay."""
     if row.host is None:
         return row
+    this.freed.add(row.id)
     this.items.append(wishes.guest_gone(row.host, row.id))
     this.back.append((row.host, Size(row.cpus, row.cpu_mhz, row.memory_mib, 0), 1))
     if row.epoch:
         this.left[row.id] = row.host
-    return row._replace(host=None, giving_up=False, generation=row.generation + 1)
+    why = _without(row, _STALLED)
+    return row._replace(host=None, giving_up=False, why=why, generation=row.generation + 1)
 
 
 def _write(tx: Tx, this: _Settling) -> None:
@@ -285,6 +387,11 @@ def _write(tx: Tx, this: _Settling) -> None:
     _leave_disks(tx, this)
     endings.settle(tx, this.ended, this.at)
     endings.tell(tx, this.told, this.at)
+    if this.as_told:
+        ports.let_go(tx, this.as_told)
+    if this.off:
+        moves.note_off(tx, this.off)
+        nudge(tx, moves.TOPIC)
     if any(row.attention for row in this.changed.values()):
         nudge(tx, "machines")
 
@@ -295,9 +402,11 @@ def _leave_disks(tx: Tx, this: _Settling) -> None:
     if not moving:
         return
     volumes = (v for disks in attention.volumes(tx, moving).values() for v in disks)
-    held = [v for v in volumes if v.pool and not v.shared]
+    # What stays when its machine goes may be older than the machine.
+    held = [v for v in volumes if v.pool and not v.shared and not v.stays]
     manifests.put(tx, [wishes.scrap(v, v.host, v.pool) for v in held if v.host and v.pool])
     reservations.give(tx, [(v.host, Size(disk_mib=v.mib), 0) for v in held if v.host])
+    snapshots.lost(tx, [v.id for v in held], this.at)
     sights.unpool(tx, [v.id for v in held])
 
 
@@ -310,6 +419,8 @@ def _scrapped(tx: Tx, reported: Mapping[tuple[HostId, VolumeId], int], at: datet
     gone = {(v.host, v.id) for v in found if v.host}
     manifests.take_back(tx, ItemKind.SCRAP, gone | told.read_scraps(tx, reported))
     reservations.give(tx, [(v.host, Size(disk_mib=v.mib), 0) for v in found if v.host])
+    snapshots.lost(tx, [v.id for v in found], at)
+    attachments.erased(tx, [v.id for v in found if v.machine is None], at)
     sights.unpool(tx, [v.id for v in found])
     machines = {v.machine for v in found if v.machine}
     held = attention.volumes(tx, machines)
@@ -324,21 +435,25 @@ def _scrapped(tx: Tx, reported: Mapping[tuple[HostId, VolumeId], int], at: datet
 
 def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     """Appliances that came up wake the machines that wait for them; those that are gone may start elsewhere."""
-    seen = {a.network: (r.host, a) for r in reports for a in r.appliances}
-    gone = {network: r.host for r in reports for network in r.appliances_gone}
+    # Two hosts may speak of one: it was started elsewhere, and what is left of the old one is leaving.
+    seen = {(a.network, r.host): a for r in reports for a in r.appliances}
+    gone = {(network, r.host) for r in reports for network in r.appliances_gone}
     full = [report for report in reports if report.full]
     left = routing.left_by_appliances(tx, [report.host for report in full]) if full else ()
     for report in full:
         if report.host in left:  # what it said before may be lost, so what it does not name is gone
             named = {appliance.network for appliance in report.appliances}
             leaving = routing.leaving_appliances(tx, report.host, report.generation)
-            gone |= dict.fromkeys(set(leaving) - named, report.host)
+            gone |= {(network, report.host) for network in set(leaving) - named}
     if not seen and not gone:
         return
-    for row in routing.networks_by_id(tx, sorted({*seen, *gone})):
-        if row.id in seen and row.appliance_host == seen[row.id][0]:
-            _appliance_seen(tx, row, seen[row.id][1], at)
-        if gone.get(row.id) == row.appliance_host and row.appliance_state == ApplianceState.LEAVING:
+    for row in routing.networks_by_id(tx, sorted({network for network, _host in (*seen, *gone)})):
+        if row.appliance_host is None:
+            continue
+        here = (row.id, row.appliance_host)
+        if here in seen:
+            _appliance_seen(tx, row, seen[here], at)
+        if here in gone and row.appliance_state == ApplianceState.LEAVING:
             appliances.gone(tx, row)
 
 
@@ -387,9 +502,14 @@ def _arrived(row: MachineRow) -> MachineRow:
 
 def _waits_no_more(row: MachineRow) -> str:
     """What it waited for is here."""
-    if '"waiting"' not in row.why:
+    return _without(row, "waiting", _STALLED)
+
+
+def _without(row: MachineRow, *keys: str) -> str:
+    """What is known of it but for this."""
+    if not any(f'"{key}"' in row.why for key in keys):
         return row.why
-    return msgspec.json.encode({k: v for k, v in _known(row).items() if k != "waiting"}).decode()
+    return msgspec.json.encode({k: v for k, v in _known(row).items() if k not in keys}).decode()
 
 
 def _why(row: MachineRow, **more: object) -> str:

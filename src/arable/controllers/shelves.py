@@ -11,7 +11,7 @@ from arable.domain.ids import HostId, MachineId, PodId, PoolId, ZoneId
 from arable.domain.units import Size
 from arable.placement.choose import Placed
 from arable.placement.view import ZoneView
-from arable.store import exports, pools
+from arable.store import exports, moves, pools
 from arable.store.attention import VolumeRow
 from arable.store.database import Tx
 from arable.store.pools import SharedPool
@@ -56,23 +56,27 @@ class Shelves:
         homeless = set()
         for each in placed:
             disks = volumes.get(each.machine, [])
-            if not any(disk.shared and not disk.pool for disk in disks):
+            new = [disk for disk in disks if disk.shared and not disk.pool]
+            if not new:
                 continue
-            need = sum(disk.mib for disk in disks)
+            held = {disk.pool for disk in disks if disk.shared and disk.pool}
+            need = sum(disk.mib for disk in new)
             pod = view.hosts[view.index[each.host]].pod
             able = [
                 id_
                 for id_, pool in self._pools.items()
-                if pool.pod == pod and self.free[id_] >= need
+                if pool.pod == pod and self.free[id_] >= need and (not held or id_ in held)
             ]
             if not able:
                 homeless.add(each.machine)
                 continue
             chosen = self._pools[min(able, key=lambda id_: (-self.free[id_], id_))]
             self.free[chosen.id] -= need
-            self._new[each.machine] = (chosen.id, list(disks))
+            self._new[each.machine] = (chosen.id, new)
             volumes[each.machine] = [
                 disk._replace(pool=chosen.id, host=chosen.host, address=chosen.address)
+                if disk in new
+                else disk
                 for disk in disks
             ]
         self.homeless = frozenset(homeless)
@@ -91,9 +95,16 @@ class Shelves:
 
 
 def next_epochs(tx: Tx, machines: Mapping[MachineId, int]) -> dict[MachineId, int]:
-    """An epoch for the next holder of each, above the one that is kept here and above all that storage hosts know of."""
-    known = exports.some(tx, machines)
+    """An epoch for the next holder of each, above the one that is kept here, all that it was to move by, and all
+    that storage hosts know of.
+    """
+    known, offered = exports.some(tx, machines), moves.epochs(tx, machines)
     return {
-        machine: max(epoch, known[machine].highest if machine in known else 0) + 1
+        machine: max(
+            epoch,
+            known[machine].highest if machine in known else 0,
+            offered.get(machine, 0),
+        )
+        + 1
         for machine, epoch in machines.items()
     }

@@ -6,9 +6,8 @@ seen, not what was answered.
 """
 
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -18,6 +17,7 @@ from arable.domain.ids import HostId
 from arable.domain.power import Bmc, PowerState, PowerSwitch
 from arable.runtime.clock import Clock
 from arable.runtime.log import milliseconds, tell, units
+from arable.runtime.rounds import Rounds
 from arable.store import bmcs, hearing
 from arable.store.database import Database, Tx
 from arable.store.writer import Writer
@@ -48,34 +48,29 @@ class Switcher:
     clock: Clock
     switch: Callable[[Bmc], PowerSwitch]
     acts: Callable[[], Fence | None]
-    _busy: set[HostId] = field(default_factory=set)
-    _wake: threading.Condition = field(default_factory=threading.Condition)
-    _nudged: bool = False
-    _closing: bool = False
-    _thread: threading.Thread | None = None
-    _pool: ThreadPoolExecutor = field(
+    threads: Executor = field(
         default_factory=lambda: ThreadPoolExecutor(_HOSTS_AT_ONCE, thread_name_prefix="power")
     )
+    _busy: set[HostId] = field(default_factory=set)
+    _rounds: Rounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rounds = Rounds(
+            "power-switching", self.begin, lambda: _TICK, "hosts' power has to wait", log
+        )
 
     def nudge(self) -> None:
         """There is something to switch; from any thread."""
-        with self._wake:
-            self._nudged = True
-            self._wake.notify()
+        self._rounds.nudge()
 
     def start(self) -> None:
         """Run until `stop`."""
-        self._thread = threading.Thread(target=self._run, name="power-switching", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Finish what is being switched, then end; the rest is kept."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        if self._thread:
-            self._thread.join()
-        self._pool.shutdown()
+        self._rounds.stop()
+        self.threads.shutdown()
 
     def step(self) -> None:
         """Switch what is due, and return when that is done. The writer must run in a thread of its own."""
@@ -93,7 +88,7 @@ class Switcher:
             due = bmcs.due(tx, now, now - LOOK_AGAIN, _AT_ONCE, fencing=fencing)
         free = [bmc for bmc in due if bmc.host not in self._busy]
         self._busy |= {bmc.host for bmc in free}
-        return [self._pool.submit(self._serve, fence, bmc) for bmc in free]
+        return [self.threads.submit(self._serve, fence, bmc) for bmc in free]
 
     def _serve(self, fence: Fence, bmc: Bmc) -> None:
         try:
@@ -148,18 +143,3 @@ class Switcher:
             work(tx, self.clock.now())
 
         self.writer.submit(fenced).result()
-
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                if not self._nudged and not self._closing:
-                    self._wake.wait(_TICK)
-                if self._closing:
-                    return
-                self._nudged = False
-            try:
-                self.begin()
-            except CloudError as error:
-                log.warning("hosts' power has to wait: %s", error.public)
-            except Exception:
-                log.exception("hosts' power could not be switched")

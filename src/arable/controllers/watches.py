@@ -9,12 +9,16 @@ from datetime import datetime, timedelta
 
 from arable.controllers.host_watches import HOST_WATCHES
 from arable.domain.alert import AlertKind, Finding, Severity
+from arable.domain.pool import LOCAL, Fill, Thresholds, fill
 from arable.domain.settings import (
     ALERT_CAPACITY_CRITICAL_PERCENT,
     ALERT_CAPACITY_PERCENT,
     ALERT_HOST_SECONDS,
+    ALERT_POOL_CRITICAL_PERCENT,
+    ALERT_POOL_PERCENT,
+    POOL_FULL_PERCENT,
 )
-from arable.store import alerts, settings, troubles
+from arable.store import alerts, pools, settings, troubles
 from arable.store.database import Tx
 
 Watch = Callable[[Tx, datetime], Iterable[Finding]]
@@ -51,6 +55,24 @@ def full_zones(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001 - a w
         yield Finding(AlertKind.ZONE_CAPACITY, zone, name, severity, told)
 
 
+def filling_pools(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
+    """Before guests stand still: disks are thin, and what is promised of a pool may be more than it has."""
+    levels = Thresholds(
+        warning=settings.get(tx, ALERT_POOL_PERCENT),
+        critical=settings.get(tx, ALERT_POOL_CRITICAL_PERCENT),
+        full=settings.get(tx, POOL_FULL_PERCENT),
+    )
+    least = min(levels.warning, levels.critical, levels.full)
+    for pool, name, kind, total, used in pools.filling(tx, least):
+        reached = fill(total, used, levels)
+        severity = Severity.WARNING if reached is Fill.WARNING else Severity.CRITICAL
+        what = "pool" if kind == LOCAL else "shared pool"
+        told = f"{what} {name}: {used * 100 // total} % of {total} MiB are in use"
+        if reached is Fill.FULL:
+            told += "; it gets no further disks, and guests that need more room there stand still"
+        yield Finding(AlertKind.POOL_FILLING, pool, name, severity, told)
+
+
 def failing_farms(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
     """One for each farm, however many of its machines are in error."""
     for farm, name, count, machines in alerts.failing_farms(tx):
@@ -80,6 +102,7 @@ def changing_masters(tx: Tx, at: datetime) -> Iterator[Finding]:
 WATCHES: tuple[Watch, ...] = (
     silent_hosts,
     full_zones,
+    filling_pools,
     failing_farms,
     stuck_farms,
     changing_masters,

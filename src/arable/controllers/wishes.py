@@ -14,8 +14,11 @@ from arable.domain.group import Strategy
 from arable.domain.ids import HostId, MachineId, PoolId
 from arable.domain.machine import Boot, MachineWish
 from arable.domain.manifest import ItemKind, Power, ScrapWish
+from arable.domain.move import MoveStage
 from arable.domain.units import MIB
+from arable.domain.volume import LEAVING, Change
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
+from arable.store.moves import MoveRow
 from arable.store.routing import LeaseRow
 from arable.store.wishes import Item
 
@@ -31,6 +34,7 @@ def guest(
     nics: Sequence[NicRow],
     volumes: Sequence[VolumeRow],
     pool: PoolId,
+    move: MoveRow | None = None,
 ) -> Item:
     """The machine on its host, a `GuestWish` of that generation. `pool` is for local volumes that have none yet.
 
@@ -51,7 +55,7 @@ def guest(
         "memory_mib": machine.memory_mib,
         "parts": parts,
         "command_line": command_line,
-        "disks": [_disk(volume, pool, shared=True) for volume in volumes],
+        "disks": [_disk(v, pool, shared=True) for v in volumes if v.change not in LEAVING],
         "ports": [
             {
                 "nic": nic.id,
@@ -60,19 +64,71 @@ def guest(
                 "mac": nic.mac,
                 "address": nic.address,
                 "rate_kbps": nic.rate_kbps,
+                "position": nic.position,
             }
             for nic in nics
+            if not nic.leaving
         ],
         "seed": Raw(boot.seed),
     }
     if machine.epoch:
         wish["epoch"] = machine.epoch
+    if boot.password:
+        wish["password"] = Raw(boot.password)
+    if move is not None:
+        wish["move"] = {
+            "source": move.source,
+            "target": move.target,
+            "epoch": move.epoch,
+            "address": move.address,
+            "bytes_per_second": move.bytes_per_second,
+            "downtime_ms": move.downtime_ms,
+            "seconds": move.seconds,
+        }
     return Item(host, ItemKind.GUEST, machine.id, _encode(wish).decode())
 
 
-def export(machine: MachineRow, generation: int, volumes: Sequence[VolumeRow]) -> list[Item]:
-    """Who may have the lease of a machine with shared disks, an `ExportWish` on their storage host; none without any."""
-    shared = [volume for volume in volumes if volume.address]
+def moving(
+    machine: MachineRow,
+    boot: BootRow,
+    nics: Sequence[NicRow],
+    volumes: Sequence[VolumeRow],
+    move: MoveRow,
+) -> list[Item]:
+    """All that hosts are told of a machine that is on its way (docs/decisions/0008), as far as its move is.
+
+    Its target never is told that the machine should be off: whoever wants that has the move taken back first.
+    """
+    assert machine.host is not None
+    assert move.target is not None
+    told, pool = machine.told, PoolId("")
+    sent = move if move.address else None
+    there = machine._replace(epoch=move.epoch)
+    return [
+        guest(machine, told, boot, machine.host, nics, volumes, pool, sent),
+        guest(there, told, boot, move.target, nics, volumes, pool, move),
+        *moving_export(machine, volumes, move),
+    ]
+
+
+def moving_export(machine: MachineRow, volumes: Sequence[VolumeRow], move: MoveRow) -> list[Item]:
+    """The part of that which is its storage host's. While the move is taken back, nobody is to have it but its source."""
+    if move.stage == MoveStage.RETURNING:
+        return export(machine, move.generation, volumes)
+    return export(machine, machine.told, volumes, move)
+
+
+def export(
+    machine: MachineRow,
+    generation: int,
+    volumes: Sequence[VolumeRow],
+    move: MoveRow | None = None,
+) -> list[Item]:
+    """Who may have the lease of a machine with shared disks, an `ExportWish` on their storage host; none without any.
+
+    With a `move`, its target may be handed it.
+    """
+    shared = [volume for volume in volumes if volume.address and volume.change != Change.CUT]
     if not shared or shared[0].host is None or machine.host is None:
         return []
     wish = {
@@ -83,6 +139,8 @@ def export(machine: MachineRow, generation: int, volumes: Sequence[VolumeRow]) -
         "disks": [_disk(volume, PoolId(""), shared=False) for volume in shared],
         "fenced": machine.fenced,
     }
+    if move is not None:
+        wish["heir"] = {"host": move.target, "epoch": move.epoch}
     return [Item(shared[0].host, ItemKind.EXPORT, machine.id, _encode(wish).decode())]
 
 
@@ -96,6 +154,8 @@ def _disk(volume: VolumeRow, pool: PoolId, *, shared: bool) -> dict[str, object]
         "iops": volume.iops,
         "bytes_per_second": volume.bytes_per_second,
     }
+    if volume.position:
+        wish["position"] = volume.position
     if shared and volume.address:
         wish["shared"] = {"host": volume.host, "address": volume.address}
     return wish
@@ -114,14 +174,16 @@ def why_placed(strategy: Strategy, considered: int, refused: Mapping[str, int]) 
     return _encode(told).decode()
 
 
-def lease(machine_name: str, nic: NicRow | LeaseRow, host: HostId) -> Item:
-    """A NIC's address and name, for the host of its network's appliance: a `LeaseWish`."""
+def lease(machine_name: str, nic: NicRow | LeaseRow, host: HostId, seed: str) -> Item:
+    """A NIC's address and name, for the host of its network's appliance: a `LeaseWish`. `seed` is JSON."""
     wish = {
         "nic": nic.id,
         "network": nic.network,
         "mac": nic.mac,
         "address": nic.address,
         "name": machine_name,
+        "inner": not nic.is_default,
+        "seed": Raw(seed),
     }
     return Item(host, ItemKind.LEASE, nic.id, _encode(wish).decode())
 
@@ -146,6 +208,14 @@ def leaves(
     if pool is not None and pool != first.pool:  # there the volume itself would be erased
         items.append(scrap(first, host, pool))
     return items
+
+
+def seed_left(host: HostId, pool: PoolId | None, volumes: Sequence[VolumeRow]) -> list[Item]:
+    """Cloud-init data of a machine with shared disks that runs elsewhere is erased where it was."""
+    first = next((volume for volume in volumes if volume.shared), None)
+    if first is None or pool is None or pool == first.pool:
+        return []
+    return [scrap(first, host, pool)]
 
 
 def arrives(host: HostId, pool: PoolId, volumes: Sequence[VolumeRow]) -> list[Item]:

@@ -23,6 +23,9 @@ class Permission(StrEnum):
     NETWORK_WRITE = "network:write"
     VOLUME_READ = "volume:read"
     VOLUME_WRITE = "volume:write"
+    FARM_READ = "farm:read"
+    FARM_WRITE = "farm:write"
+    FARM_CONTROL = "farm:control"  # of one's own farm, for programs in it
     IMAGE_READ = "image:read"
     IMAGE_WRITE = "image:write"
     CATALOGUE_READ = "catalogue:read"
@@ -53,6 +56,7 @@ _OWN = {
     _P.MACHINE_CONSOLE,
     _P.NETWORK_WRITE,
     _P.VOLUME_WRITE,
+    _P.FARM_WRITE,
     _P.IMAGE_WRITE,
     _P.KEY_WRITE,
 }

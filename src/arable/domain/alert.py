@@ -32,7 +32,9 @@ class AlertKind(StrEnum):
     HOST_DOWN = "host-down"
     HOSTS_LOST_AT_ONCE = "hosts-lost-at-once"
     HOST_POWER_FAILING = "host-power-failing"
+    MOVE_FAILING = "move-failing"
     ZONE_CAPACITY = "zone-capacity"
+    POOL_FILLING = "pool-filling"
     FARM_FAILING = "farm-failing"
     FARM_STUCK = "farm-stuck"
     MASTER_CHANGING = "master-changing"
@@ -58,7 +60,9 @@ DAMPING: dict[AlertKind, Damping] = {
     AlertKind.HOST_DOWN: Damping(_NOW, _SOON),
     AlertKind.HOSTS_LOST_AT_ONCE: Damping(_NOW, _SOON),
     AlertKind.HOST_POWER_FAILING: Damping(_NOW, _SOON),
+    AlertKind.MOVE_FAILING: Damping(_NOW, _SOON),  # it was tried more than once
     AlertKind.ZONE_CAPACITY: Damping(_SOON, _WHILE),
+    AlertKind.POOL_FILLING: Damping(_SOON, _WHILE),
     AlertKind.FARM_FAILING: Damping(_NOW, _SOON),
     AlertKind.FARM_STUCK: Damping(_NOW, _SOON),  # it was tried more than once
     AlertKind.MASTER_CHANGING: Damping(_NOW, _WHILE),

@@ -16,6 +16,10 @@ from arable.domain.subnet import inside, network
 
 WIDEST, NARROWEST = 16, 29
 _PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+LINKS = IPv4Network("169.254.64.0/20")
+"""Where routers of one farm meet. No guest and nobody outside has an address of these."""
+NUMBERS = range(1, LINKS.num_addresses - 1)
+"""Of networks in their farm: each has an address among those."""
 FIRST_OFFSET = 2
 """Of machines: 0 names the network itself, 1 is the gateway."""
 
@@ -82,3 +86,8 @@ def check_beside(asked: IPv4Network, there: Iterable[Network], field: str = "cid
 def gateway_of(subnet: IPv4Network) -> str:
     """The appliance's address: the first."""
     return str(subnet.network_address + 1)
+
+
+def link_address(number: int) -> str:
+    """Of the router of the network that has this number in its farm, wherever it runs."""
+    return str(LINKS[number])

@@ -19,6 +19,9 @@ class HostState(StrEnum):
     DOWN = (
         "down"  # nobody sees it any more (`host_health.py`), or an operator said so: it is given up
     )
+    ASLEEP = (
+        "asleep"  # without power, as nothing is to be done there; or being woken, and not heard yet
+    )
 
 
 class HostEvent(StrEnum):
@@ -30,6 +33,7 @@ class HostEvent(StrEnum):
     DECLARE = "declare"  # an operator says that it is down
     SEE_OFF = "see off"  # it is without power
     POWER_ON = "power on"  # it has power again, and is given time to come up
+    FALL_ASLEEP = "fall asleep"  # it is without power, as it should be
 
 
 _S, _E = HostState, HostEvent
@@ -49,6 +53,14 @@ HOST = table(
     (_S.DOWN, _E.HEAR, _S.UP),
     (_S.DOWN, _E.SEE_OFF, _S.DOWN),
     (_S.DOWN, _E.POWER_ON, _S.SILENT),
+    (_S.UP, _E.FALL_ASLEEP, _S.ASLEEP),
+    (_S.SILENT, _E.FALL_ASLEEP, _S.ASLEEP),
+    (_S.DOWN, _E.FALL_ASLEEP, _S.ASLEEP),
+    (_S.ASLEEP, _E.FALL_ASLEEP, _S.ASLEEP),
+    (_S.ASLEEP, _E.SEE_OFF, _S.ASLEEP),
+    (_S.ASLEEP, _E.POWER_ON, _S.ASLEEP),
+    (_S.ASLEEP, _E.HEAR, _S.UP),
+    (_S.ASLEEP, _E.MISS, _S.SILENT),
 )
 
 
@@ -86,6 +98,7 @@ class Host:
     acked_generation: int = 0
     server: str = ""
     seen_at: datetime | None = None
+    disk_full: bool = False  # its pool gets no further disks
     powered_off: bool = False  # seen without power, and kept so until somebody powers it on
     told: str = ""  # why it is silent or down
     held_back: bool = False  # would be down, had not most others been lost with it
@@ -93,6 +106,11 @@ class Host:
         None  # it has just been powered on: until then nobody misses it
     )
     peer_address: str = ""  # where other hosts may ask whether it is there
+    tunnel_address: str = ""  # where its tunnels to other hosts end; empty: it has none
+    rests: bool = False  # it is to be without power until it is needed
+    rests_since: datetime | None = None  # when that was last changed
+    idle_since: datetime | None = None  # noted only while idle hosts may sleep
+    removing: bool = False  # it will never come back: what it had is given up, then it is forgotten
     epoch: int = 1  # grows when it is let in anew; certificates of earlier ones are refused
     generation: int = 1
     created_at: datetime
@@ -135,9 +153,12 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
         "storage": told.storage,
         "version": told.version,
     }
+    if told.moves:
+        facts["moves"] = told.moves
     if short:
         facts["short"] = short
-    now = {**capacity, "facts": facts, "peer_address": told.peer_address}
+    addresses = {"peer_address": told.peer_address, "tunnel_address": told.tunnel_address}
+    now = {**capacity, "facts": facts, **addresses}
     return {name: value for name, value in now.items() if getattr(host, name) != value}
 
 

@@ -70,6 +70,7 @@ class HostSeen:
     witnesses: int = 0  # peers that were to ask for it
     lost: int = 0  # of those, how many say for long enough that they can't reach it
     storage: int = 0  # storage hosts where it renews leases
+    doubted: bool = False  # a peer can't reach it, and nobody has heard it since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ def judge(
     missing: dict[PodId | ZoneId, list[timedelta]] = {}
     for host in counted:
         for place in (host.pod, host.zone):
-            if host.unheard > limits.missing:
+            if host.unheard > limits.missing or host.doubted:
                 missing.setdefault(place, []).append(host.unheard)
             else:
                 heard[place] += 1

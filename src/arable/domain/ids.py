@@ -27,17 +27,26 @@ ImageId = NewType("ImageId", str)
 FarmId = NewType("FarmId", str)
 MachineId = NewType("MachineId", str)
 VolumeId = NewType("VolumeId", str)
+SnapshotId = NewType("SnapshotId", str)
 NetworkId = NewType("NetworkId", str)
 NicId = NewType("NicId", str)
 AddressId = NewType("AddressId", str)  # a public IP
 RangeId = NewType("RangeId", str)  # a range of public IPs
 RuleId = NewType("RuleId", str)
+BalancerId = NewType("BalancerId", str)
+VpnId = NewType("VpnId", str)  # of a site, or of remote access: these begin with `access`
+VpnPeerId = NewType("VpnPeerId", str)  # of a site, the id of its VPN; or a client's
 OperationId = NewType("OperationId", str)
 GroupId = NewType("GroupId", str)  # a placement group
 JoinTokenId = NewType("JoinTokenId", str)
 SegmentId = NewType("SegmentId", str)  # a management server's own name
 AlertId = NewType("AlertId", str)
 AlertRouteId = NewType("AlertRouteId", str)
+SshKeyId = NewType("SshKeyId", str)
+BlueprintId = NewType("BlueprintId", str)
+TierId = NewType("TierId", str)
+ElementId = NewType("ElementId", str)
+RolloutId = NewType("RolloutId", str)
 
 KINDS = frozenset(
     [
@@ -56,16 +65,26 @@ KINDS = frozenset(
         "farm",
         "machine",
         "volume",
+        "snapshot",
         "network",
         "nic",
         "address",
         "range",
         "rule",
+        "balancer",
+        "vpn",
+        "access",
+        "vpnclient",
         "operation",
         "jointoken",
         "group",
         "alert",
         "alertroute",
+        "sshkey",
+        "blueprint",
+        "tier",
+        "element",
+        "rollout",
     ]
 )
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from arable.domain.errors import BadInput
-from arable.domain.ids import AccountId, ImageId
+from arable.domain.ids import AccountId, ImageId, OperationId, SnapshotId
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 
 FORMATS: dict[PartRole, tuple[PartFormat, ...]] = {
@@ -29,6 +29,10 @@ class Image:
     command_line: str = ""
     minimum_memory_mib: int = 0
     newest: int = 0  # the highest version number that was ever given: none is given twice
+    snapshot: SnapshotId | None = None  # that its first version is, or was, made of
+    beside: tuple[ImagePart, ...] = ()  # what that version has besides the disk: a kernel
+    operation: OperationId | None = None  # that waits for that version
+    told: str = ""  # why it is not there yet
     generation: int = 1
     created_at: datetime
 

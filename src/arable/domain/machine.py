@@ -61,6 +61,7 @@ class MachineEvent(StrEnum):
     FAIL = "fail"
     RETRY = "retry"
     LOSE_HOST = "lose host"  # its host is lost, and it was given to another one
+    LOSE_DISKS = "lose disks"  # their host will never come back
     START = "start"
     STOP = "stop"
     DESTROY = "destroy"
@@ -100,6 +101,14 @@ MACHINE = table(
     (_S.ERROR, _E.STOP, _S.STOPPED),
     (_S.ERROR, _E.DESTROY, _S.DESTROYED),
     (_S.ERROR, _E.EXPUNGE, _S.EXPUNGING),
+    (_S.WAITING, _E.LOSE_DISKS, _S.ERROR),
+    (_S.STARTING, _E.LOSE_DISKS, _S.ERROR),
+    (_S.RUNNING, _E.LOSE_DISKS, _S.ERROR),
+    (_S.STOPPING, _E.LOSE_DISKS, _S.ERROR),
+    (_S.STOPPED, _E.LOSE_DISKS, _S.ERROR),
+    (_S.ERROR, _E.LOSE_DISKS, _S.ERROR),
+    (_S.DESTROYED, _E.LOSE_DISKS, _S.DESTROYED),
+    (_S.EXPUNGING, _E.LOSE_DISKS, _S.EXPUNGING),
     (_S.DESTROYED, _E.RECOVER, _S.STOPPED),
     (_S.DESTROYED, _E.EXPUNGE, _S.EXPUNGING),
     (_S.EXPUNGING, _E.SEE_GONE, _S.GONE),

@@ -10,7 +10,21 @@ an empty manifest may stop machines, it can't erase a disk.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from arable.domain.ids import HostId, MachineId, NetworkId, NicId, PoolId, VolumeId
+from arable.domain.balancer import BalancerSeen, BalancerWish, NameWish
+from arable.domain.ids import (
+    FarmId,
+    HostId,
+    MachineId,
+    NetworkId,
+    NicId,
+    OperationId,
+    PoolId,
+    VolumeId,
+)
+from arable.domain.pool import ImageEvicted
+from arable.domain.protocols import Protocol as Protocol  # noqa: PLC0414 - found here, too
+from arable.domain.snapshot import SnapshotSeen, SnapshotWish
+from arable.domain.vpn import VpnSeen, VpnWish
 
 
 class ItemKind(StrEnum):
@@ -20,8 +34,10 @@ class ItemKind(StrEnum):
     APPLIANCE = "appliance"  # id: NetworkId, body: ApplianceWish
     LEASE = "lease"  # id: NicId, body: LeaseWish; on the host of the network's appliance
     SCRAP = "scrap"  # id: VolumeId, body: ScrapWish
+    SNAPSHOT = "snapshot"  # id: OperationId, body: SnapshotWish
     EXPORT = "export"  # id: MachineId, body: ExportWish; on the storage host of the machine's shared disks
     PEER = "peer"  # id: HostId, body: PeerWish
+    TUNNEL = "tunnel"  # id: NetworkId, or FarmId of a link, body: TunnelWish
 
 
 class Power(StrEnum):
@@ -71,7 +87,8 @@ class DiskWish:
     """A disk of a guest, first one first. Made on first use: an overlay over `source`, or blank without one.
 
     Limits of 0 mean none. One that is `shared` is made, limited and kept by its storage host (`ExportWish`); the
-    guest's host reaches it there while it has the machine's lease.
+    guest's host reaches it there while it has the machine's lease. Further disks (`position` above 0) come and go while
+    the guest runs, and keep their place in it.
     """
 
     volume: VolumeId
@@ -81,11 +98,15 @@ class DiskWish:
     iops: int = 0
     bytes_per_second: int = 0
     shared: SharedFrom | None = None
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortWish:
-    """A guest's port on a network. Frames with any other source MAC or IP are dropped at the port."""
+    """A guest's port on a network. Frames with any other source MAC or IP are dropped at the port.
+
+    `vlan`, here and wherever there is one, is a VLAN or a VNI (`layer2.py`). `position` is its place in the guest, which it keeps while others come and go.
+    """
 
     nic: NicId
     network: NetworkId
@@ -93,6 +114,7 @@ class PortWish:
     mac: str
     address: str
     rate_kbps: int = 0  # in each direction; 0: no limit
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +146,18 @@ class MoveWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordWish:
+    """A password that a running guest is to be given through its guest agent, as `/etc/shadow` has it: a hash.
+
+    It is in the wish until it was reported to be set (`GuestSeen.password`), or that it can't be.
+    """
+
+    number: int  # another one for each that is asked for
+    user: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestWish:
     """A machine on this host. `boots` grows by one with each reboot that is asked for.
 
@@ -146,6 +180,7 @@ class GuestWish:
     seed: Seed | None = None
     epoch: int = 0  # of the right to run; 0: all disks are this host's own, no lease is needed
     move: MoveWish | None = None  # this host is its source or its target
+    password: PasswordWish | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,15 +194,6 @@ class PublicPort:
     further: tuple[str, ...] = ()  # other public addresses this appliance answers for
 
 
-class Protocol(StrEnum):
-    """What a rule is about."""
-
-    TCP = "tcp"
-    UDP = "udp"
-    ICMP = "icmp"
-    ALL = "all"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortForward:
     """Traffic to `public`:`ports` goes to `to`, the ports shifted so that the first becomes `to_port`."""
@@ -178,6 +204,14 @@ class PortForward:
     last_port: int
     to: str
     to_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticNat:
+    """Traffic to `public` goes to `to`, and what `to` sends outwards leaves as `public`."""
+
+    public: str
+    to: str
 
 
 class Direction(StrEnum):
@@ -203,8 +237,43 @@ class FirewallRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another network of the farm, whose router is at `via` on the farm's link."""
+
+    cidr: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkPort:
+    """The appliance's port on the VLAN where routers of one farm meet (docs/decisions/0016)."""
+
+    vlan: int
+    address: str
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """Connections from `source` to `target` may begin; one is of this network, the other of a neighbour. No others may.
+
+    Both are CIDRs. Ports 0-0 mean all.
+    """
+
+    source: str
+    target: str
+    protocol: Protocol
+    first_port: int = 0
+    last_port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApplianceWish:
-    """The routing appliance of one network: eth0 gateway, eth1 management (host only), eth2 public."""
+    """The routing appliance of one network: eth0 gateway, eth1 management (host only), eth2 public, eth3 link.
+
+    When it is given to another host while the one before may still run it, its `epoch` is a higher one: wherever both
+    are seen, the one of the lower epoch gives way (docs/decisions/0011).
+    """
 
     network: NetworkId
     generation: int
@@ -215,19 +284,34 @@ class ApplianceWish:
     mtu: int = 1500
     public: PublicPort | None = None
     forwards: tuple[PortForward, ...] = ()
+    statics: tuple[StaticNat, ...] = ()
+    balancers: tuple[BalancerWish, ...] = ()
     firewall: tuple[FirewallRule, ...] = ()
     resolvers: tuple[str, ...] = ()  # where other names are asked; none: not at all
+    epoch: int = 0
+    isolated: bool = False  # DHCP names no router: there is no way out
+    restarts: int = 0  # one more than when it was made: it is made anew, with its leases
+    link: LinkPort | None = None
+    passages: tuple[Passage, ...] = ()
+    vpns: tuple[VpnWish, ...] = ()
+    inners: tuple[BalancerWish, ...] = ()  # without a public address; older agents know them not
+    names: tuple[NameWish, ...] = ()  # beside those of its machines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseWish:
-    """A machine's address and name, as its network's DHCP and DNS tell them."""
+    """A machine's address and name, as its network's DHCP and DNS tell them, and what its metadata service tells it.
+
+    `inner`: the machine finds its way out by another port, so this one is told neither a router nor a resolver.
+    """
 
     nic: NicId
     network: NetworkId
     mac: str
     address: str
     name: str
+    inner: bool = False
+    seed: Seed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +361,29 @@ class PeerWish:
     address: str
 
 
-Wish = GuestWish | ApplianceWish | LeaseWish | ScrapWish | ExportWish | PeerWish
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelWish:
+    """Where else a network (or a farm's link) with a VNI is: the addresses of the other hosts that may have ports of it.
+
+    Of use while this host has ports of it, too; told as long as it may.
+    """
+
+    network: NetworkId | FarmId
+    vni: int
+    mtu: int  # of guests
+    hosts: tuple[str, ...] = ()
+
+
+Wish = (
+    GuestWish
+    | ApplianceWish
+    | LeaseWish
+    | ScrapWish
+    | SnapshotWish
+    | ExportWish
+    | PeerWish
+    | TunnelWish
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +399,10 @@ class HostManifest:
     appliances: dict[NetworkId, ApplianceWish] = field(default_factory=dict)
     leases: dict[NicId, LeaseWish] = field(default_factory=dict)
     scraps: dict[VolumeId, ScrapWish] = field(default_factory=dict)
+    snapshots: dict[OperationId, SnapshotWish] = field(default_factory=dict)
     exports: dict[MachineId, ExportWish] = field(default_factory=dict)
     peers: dict[HostId, PeerWish] = field(default_factory=dict)
+    tunnels: dict[NetworkId | FarmId, TunnelWish] = field(default_factory=dict)
 
 
 class GuestState(StrEnum):
@@ -345,6 +453,11 @@ class GuestSeen:
     told: str = ""
     tries: int = 0  # failed attempts in a row
     move: MoveSeen | None = None
+    password: int = 0  # the number of the wished one, once it is set, or given up
+    password_told: str = ""  # why it was given up
+    stalled: str = (
+        ""  # why it stands still, although it runs; it goes on by itself when that is over
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,7 +500,8 @@ class ExportSeen:
     """A machine's lease as its storage host knows it. `generation` is that of the wish in force here.
 
     `epoch` and `holder` are of the lease given last, 0 and None for none; `highest` is the highest epoch that was
-    ever wished for or given here: a wish for a lower one is refused.
+    ever wished for or given here: a wish for a lower one is refused. One that is held has `lapsed` when its holder did
+    not renew it in its time: its watchdog has stopped the machine, and it may have it again if it asks before another.
     """
 
     machine: MachineId
@@ -397,15 +511,22 @@ class ExportSeen:
     holder: HostId | None = None
     told: str = ""
     highest: int = 0
+    lapsed: bool = False
+
+
+GIVE_UP = 3
+"""Failures of one host in a row after which it is told to stop trying."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSeen:
-    """A storage pool this host serves: bytes in all and in use."""
+    """A storage pool this host serves: bytes in all and in use, and how many of these are image parts."""
 
     pool: PoolId
     total_bytes: int
     used_bytes: int
+    images: int = 0  # parts
+    image_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -425,10 +546,12 @@ class Inventory:
     shares: str = (
         ""  # HOST:PORT where leases of its shared pool are asked for; empty: its pool is its own
     )
+    shares_by: str = ""  # the kind of its shared pool; empty: "nbd"
     moves: str = (
         ""  # machines move while they run between hosts that say the same here; empty: none does
     )
     peer_address: str = ""  # HOST:PORT on the management network, where it answers other hosts
+    tunnel_address: str = ""  # where its tunnels (VXLAN) to other hosts end; empty: it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -446,7 +569,8 @@ class HostReport:
     `generation` is that of the newest manifest this agent holds durably: the server may forget tombstones up to it.
     `vlans`, when not None, are all VLANs that have a port here (rule 3). `lost`, when not None, are all peers that
     this host was wished to ask and can't reach; `renewing`, when not None, all hosts whose leases here are being
-    renewed. Both are said when they changed, and in full reports.
+    renewed. Both are said when they changed, and in full reports. `balancers` and `vpns` are told with the heartbeat, those
+    of which something is new; balancers that are watched also when they are not calm.
     """
 
     host: HostId
@@ -457,11 +581,15 @@ class HostReport:
     appliances: tuple[ApplianceSeen, ...] = ()
     appliances_gone: tuple[NetworkId, ...] = ()
     scrapped: tuple[VolumeId, ...] = ()
+    snapshots: tuple[SnapshotSeen, ...] = ()
     vlans: tuple[int, ...] | None = None
     pools: tuple[PoolSeen, ...] = ()
+    evicted: tuple[ImageEvicted, ...] = ()
     exports: tuple[ExportSeen, ...] = ()
     exports_gone: tuple[MachineId, ...] = ()
     stats: tuple[GuestStats, ...] = ()
+    balancers: tuple[BalancerSeen, ...] = ()
+    vpns: tuple[VpnSeen, ...] = ()
     lost: tuple[PeerLost, ...] | None = None
     renewing: tuple[HostId, ...] | None = None
     inventory: Inventory | None = None

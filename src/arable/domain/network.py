@@ -38,7 +38,10 @@ class ApplianceState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A guest network as it is kept. `generation` is also the generation of its appliance's wish."""
+    """A guest network as it is kept. `generation` is also the generation of its appliance's wish.
+
+    `vlan` is a VLAN or a VNI (`layer2.py`). No other network of its farm has its `number`.
+    """
 
     id: NetworkId
     account: AccountId
@@ -49,6 +52,10 @@ class Network:
     gateway: str
     dns_domain: str
     vlan: int
+    number: int
+    isolated: bool = False  # no way out, and none offered
+    resolvers: tuple[str, ...] | None = None  # where other names are asked; None: as its zone says
+    restarts: int = 0  # how often its appliance was to be made anew
     state: NetworkState = NetworkState.READY
     next_offset: int = 2  # moved by `store.networks.take_offsets` alone
     appliance_host: HostId | None = None
@@ -66,7 +73,12 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """A machine's port on a network. `offset` is its address's distance from the network's first."""
+    """A machine's port on a network. `offset` is its address's distance from the network's first.
+
+    `position` is its place in the machine, which never changes. One that is `leaving` was detached, and keeps MAC and
+    address to itself until its machine's host has nothing of it any more (rule 3). One in a place below 0 is no port:
+    it keeps an address that its machine has given up until the host has learned of it.
+    """
 
     id: NicId
     machine: MachineId
@@ -77,6 +89,8 @@ class Nic:
     address: str
     offset: int
     rate_kbps: int = 0
+    is_default: bool = False  # by which the machine finds its way out
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +126,8 @@ class RuleKind(StrEnum):
 
     FORWARD = "forward"  # a public address's ports lead to a machine's port
     FIREWALL = "firewall"  # traffic may pass
+    STATIC_NAT = "static-nat"  # a public address is a machine's port, both ways
+    BETWEEN = "between"  # connections from another network of the farm may begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +135,8 @@ class Rule:
     """A rule of a network's appliance.
 
     A forward's `cidr` is who may use it without a further firewall rule: `0.0.0.0/0` for everybody, empty for
-    nobody. So a forward and its opening are one row, and go together.
+    nobody. So a forward and its opening are one row, and go together. Between networks, `source` is where connections
+    come from, and `cidr` the part of it that may begin them.
     """
 
     id: RuleId
@@ -134,5 +151,6 @@ class Rule:
     last_port: int = 0
     nic: NicId | None = None
     to_port: int = 0
+    source: NetworkId | None = None
     generation: int = 1
     created_at: datetime

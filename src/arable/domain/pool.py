@@ -2,16 +2,38 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from arable.domain.ids import HostId, PoolId, ZoneId
 
 LOCAL = "local"
-NBD = "nbd"  # shared: a host that runs machines reaches it at `address`, by the leases of docs/decisions/0007
+NBD = "nbd"
+ISCSI = "iscsi"
+SHARED = frozenset({NBD, ISCSI})
+"""Hosts that run machines reach these at `address`, by the leases of docs/decisions/0007."""
+
+
+class Fill(StrEnum):
+    """How much of a pool is in use, for whoever has to see to it. Disks are thin: it fills as guests write."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    FULL = "full"  # it gets no further disks; those that are there stay in use
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """From how many percent on. The more severe one counts, whatever their order."""
+
+    warning: int
+    critical: int
+    full: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """As it is kept; `used_mib` is what its host last said."""
+    """As it is kept; `used_mib`, `images` and `image_mib` are what its host last said."""
 
     id: PoolId
     zone: ZoneId
@@ -21,5 +43,32 @@ class Pool:
     address: str = ""
     total_mib: int = 0
     used_mib: int = 0
+    images: int = 0
+    image_mib: int = 0
     generation: int = 1
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageEvicted:
+    """An image part that nothing needed any more, and that went out of a pool."""
+
+    pool: PoolId
+    sha256: str
+    bytes: int
+    why: str
+
+
+def fill(total_mib: int, used_mib: int, at: Thresholds) -> Fill:
+    """Of a pool. One of which nothing is known yet is not full."""
+    used, reached = used_mib * 100, Fill.OK
+    if total_mib <= 0:
+        return reached
+    for percent, state in (
+        (at.warning, Fill.WARNING),
+        (at.critical, Fill.CRITICAL),
+        (at.full, Fill.FULL),
+    ):
+        if used >= total_mib * percent:
+            reached = state
+    return reached

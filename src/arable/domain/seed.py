@@ -7,8 +7,10 @@ how cloud-init takes several.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from arable.domain.errors import BadInput
 from arable.domain.ids import MachineId
 from arable.domain.manifest import Seed
 
@@ -16,7 +18,18 @@ USER_DATA_BYTES = 16 * 1024
 """The limit that EC2 and the tools made for it expect."""
 
 _HOSTNAME = "local-hostname: "
+_ZONE, _OFFERING = "availability-zone: ", "service-offering: "
+_KEY = "  - "
 _KINDS = {"#cloud-config": "text/cloud-config", "#!": "text/x-shellscript"}
+
+
+def check_size(user_data: str) -> None:
+    """Raises `BadInput` for more than fits."""
+    if len(user_data) > USER_DATA_BYTES // 4 and len(user_data.encode()) > USER_DATA_BYTES:
+        raise BadInput(
+            f"more than {USER_DATA_BYTES} bytes; have it fetch the rest (#include, or a script)",
+            field="user_data",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,8 @@ class SeedAsk:
     keys: tuple[str, ...] = ()
     password: str = ""
     user_data: str = ""
+    zone: str = ""
+    offering: str = ""
 
 
 def takes_password(user_data: str) -> bool:
@@ -36,6 +51,10 @@ def takes_password(user_data: str) -> bool:
 def seed(machine: MachineId, name: str, ask: SeedAsk) -> Seed:
     """The two documents. `instance-id` never changes, so that a guest does its first-boot work once."""
     meta = [f"instance-id: {machine}", f"{_HOSTNAME}{name}"]
+    if ask.zone:
+        meta.append(f"{_ZONE}{ask.zone}")
+    if ask.offering:
+        meta.append(f"{_OFFERING}{ask.offering}")
     if ask.keys:
         meta += ["public-keys:", *map(_quoted, ask.keys)]
     return Seed(meta_data="\n".join(meta) + "\n", user_data=_user_data(machine, ask))
@@ -43,8 +62,44 @@ def seed(machine: MachineId, name: str, ask: SeedAsk) -> Seed:
 
 def renamed(old: Seed, name: str) -> Seed:
     """The same data for a machine with another name."""
+    return _changed(old, _HOSTNAME, name)
+
+
+def resized(old: Seed, offering: str) -> Seed:
+    """The same data for a machine of another offering."""
+    return _changed(old, _OFFERING, offering)
+
+
+def taught(old: Seed, machine: MachineId, user_data: str) -> Seed:
+    """The same machine with other user-data; without any, its keys are in a document of ours as at first."""
+    ask = SeedAsk(keys=facts(old).keys, user_data=user_data)
+    return Seed(meta_data=old.meta_data, user_data=_user_data(machine, ask))
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What stands in meta-data that was made here: single values by their name, and keys."""
+
+    values: Mapping[str, str]
+    keys: tuple[str, ...]
+
+
+def facts(told: Seed) -> Facts:
+    """Meta-data read again."""
+    values, keys = {}, []
+    for line in told.meta_data.split("\n"):
+        if line.startswith(_KEY):
+            keys.append(str(json.loads(line.removeprefix(_KEY))))
+        else:
+            name, colon, value = line.partition(": ")
+            if colon:
+                values[name] = value
+    return Facts(values, tuple(keys))
+
+
+def _changed(old: Seed, head: str, value: str) -> Seed:
     lines = old.meta_data.split("\n")
-    told = [f"{_HOSTNAME}{name}" if line.startswith(_HOSTNAME) else line for line in lines]
+    told = [f"{head}{value}" if line.startswith(head) else line for line in lines]
     return Seed(meta_data="\n".join(told), user_data=old.user_data)
 
 
@@ -58,7 +113,7 @@ def _user_data(machine: MachineId, ask: SeedAsk) -> str:
 
 
 def _quoted(key: str) -> str:
-    return f"  - {json.dumps(key, ensure_ascii=False)}"
+    return f"{_KEY}{json.dumps(key, ensure_ascii=False)}"
 
 
 def _config(*lines: str) -> str:

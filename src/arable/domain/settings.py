@@ -69,13 +69,29 @@ HOST_SILENT_SECONDS = Setting(
 )
 HOST_DOWN_SECONDS = Setting(
     "host_down_seconds",
-    20,
+    15,
     "How long a host may be unheard, and unseen by all others, before it is taken for down",
     10,
     3600,
 )
 HOST_BOOT_SECONDS = Setting(
     "host_boot_seconds", 600, "How long a host that was powered on may take to be heard", 30, 7200
+)
+IDLE_HOSTS = Setting(
+    "idle_hosts",
+    "awake",
+    "Whether hosts with nothing to do are powered down until they are needed",
+    choices=("awake", "sleep"),
+)
+IDLE_HOST_SECONDS = Setting(
+    "idle_host_seconds",
+    1800,
+    "How long a host has nothing to do before it sleeps, and stays awake once it was woken",
+    60,
+    30 * _DAY,
+)
+IDLE_HOST_RESERVE = Setting(
+    "idle_host_reserve", 1, "How many hosts with nothing to do stay awake in each pod", 0, 1000
 )
 REPORT_SECONDS = Setting(
     "report_seconds", 10, "How often a host reports even when nothing changed", 1, 300
@@ -92,6 +108,13 @@ IMAGE_UPLOAD_MIB = Setting(
 ACCOUNT_IMAGE_MIB = Setting(
     "account_image_mib", 524_288, "All image files of an account together", 1, _MOST
 )
+IMAGE_CACHE_SECONDS = Setting(
+    "image_cache_seconds",
+    7 * _DAY,
+    "How long an image that nothing uses is kept in a storage pool. Hosts learn of it when they connect",
+    60,
+    365 * _DAY,
+)
 CPU_PERCENT = Setting("cpu_percent", 400, "CPU over-commit of a new host; 100: none", 100, 3200)
 MEMORY_PERCENT = Setting(
     "memory_percent", 100, "Memory over-commit of a new host; 100: none", 50, 400
@@ -106,6 +129,19 @@ ALERT_CAPACITY_PERCENT = Setting(
 ALERT_CAPACITY_CRITICAL_PERCENT = Setting(
     "alert_capacity_critical_percent", 95, "So much of it reserved is a critical alert", 1, 100
 )
+ALERT_POOL_PERCENT = Setting(
+    "alert_pool_percent", 80, "So much of a storage pool in use is an alert", 1, 100
+)
+ALERT_POOL_CRITICAL_PERCENT = Setting(
+    "alert_pool_critical_percent", 90, "So much of it in use is a critical alert", 1, 100
+)
+POOL_FULL_PERCENT = Setting(
+    "pool_full_percent",
+    95,
+    "A storage pool with so much of it in use is full: it gets no further disks",
+    50,
+    100,
+)
 ALERT_CERTIFICATE_DAYS = Setting(
     "alert_certificate_days", 14, "So long before a certificate's end is an alert", 1, 365
 )
@@ -117,8 +153,95 @@ NEW_ACCOUNT_CPUS = _limit("cpus", 200, "CPUs")
 NEW_ACCOUNT_MEMORY_MIB = _limit("memory_mib", 409_600, "MiB of memory")
 NEW_ACCOUNT_VOLUMES = _limit("volumes", 200, "volumes")
 NEW_ACCOUNT_STORAGE_MIB = _limit("storage_mib", 10_485_760, "MiB of volumes")
+NEW_ACCOUNT_SNAPSHOTS = _limit("snapshots", 200, "snapshots")
+NEW_ACCOUNT_SNAPSHOT_MIB = _limit("snapshot_mib", 10_485_760, "MiB that snapshots count")
 NEW_ACCOUNT_NETWORKS = _limit("networks", 20, "networks")
 NEW_ACCOUNT_ADDRESSES = _limit("addresses", 20, "public addresses")
+MACHINE_KBPS = Setting(
+    "machine_kbps",
+    0,
+    "What any port of a machine may send, and receive, at most in kbit/s; 0: no limit but others'",
+    0,
+    400_000_000,
+)
+MACHINE_NICS = Setting("machine_nics", 8, "How many ports a machine may have", 1, 8)
+MOVES_PER_HOST = Setting(
+    "moves_per_host", 2, "Machines that move to or from one host at a time, while they run", 1, 64
+)
+MOVES_PER_POD = Setting("moves_per_pod", 8, "The same, within one pod", 1, 1000)
+MOVES_PER_ZONE = Setting("moves_per_zone", 32, "The same, within one zone", 1, 10_000)
+MOVE_MIB_PER_SECOND = Setting(
+    "move_mib_per_second", 0, "What one move may take of the network; 0: no limit", 0, 100_000
+)
+MOVE_DOWNTIME_MS = Setting(
+    "move_downtime_ms",
+    300,
+    "How long a machine may stand still while the last of its memory goes over",
+    10,
+    60_000,
+)
+MOVE_SECONDS = Setting("move_seconds", 600, "After which a move is given up", 10, _DAY)
+BALANCE = Setting(
+    "balance",
+    "on",
+    "Whether machines with shared disks move from hosts that have most to do to those with least",
+    choices=("on", "off"),
+)
+BALANCE_PERCENT = Setting(
+    "balance_percent",
+    30,
+    "How much more loaded one host must be than another one of its pod, for machines to move",
+    5,
+    100,
+)
+BALANCE_REST_SECONDS = Setting(
+    "balance_rest_seconds",
+    3600,
+    "How long a machine that moved, or could not, is left where it is",
+    60,
+    30 * _DAY,
+)
+FARM_READY_SECONDS = Setting(
+    "farm_ready_seconds",
+    600,
+    "How long an element of a farm may take until it serves, where its blueprint does not say",
+    10,
+    _DAY,
+)
+FARM_DRAIN_SECONDS = Setting(
+    "farm_drain_seconds",
+    60,
+    "How long the sessions of an element that leaves are waited for, where its blueprint does not say",
+    0,
+    _DAY,
+)
+FARM_STOP_SECONDS = Setting(
+    "farm_stop_seconds",
+    60,
+    "How long an element that leaves may take to shut down, before its plug is pulled",
+    1,
+    3600,
+)
+FARM_HEAL_SECONDS = Setting(
+    "farm_heal_seconds", 30, "How long an element may be ill before it is replaced", 1, _DAY
+)
+FARM_RETRY_SECONDS = Setting(
+    "farm_retry_seconds",
+    300,
+    "The longest pause after something that a farm needs was refused",
+    5,
+    _DAY,
+)
+LOAD_STALE_SECONDS = Setting(
+    "load_stale_seconds", 30, "Figures of a farm's load that are older decide nothing", 5, 3600
+)
+POOL_TARGET_PERMILLE = Setting(
+    "pool_target_permille",
+    10,
+    "The chance of an empty pool that a plan of its size aims at, in thousandths",
+    1,
+    500,
+)
 MANAGEMENT_SERVERS_MIN = Setting(
     "management_servers_min", 1, "Management servers there should be at least", 1, 100
 )
@@ -139,17 +262,24 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         HOST_SILENT_SECONDS,
         HOST_DOWN_SECONDS,
         HOST_BOOT_SECONDS,
+        IDLE_HOSTS,
+        IDLE_HOST_SECONDS,
+        IDLE_HOST_RESERVE,
         REPORT_SECONDS,
         JOIN_TOKEN_SECONDS,
         START_TRIES,
         IMAGE_UPLOAD_MIB,
         ACCOUNT_IMAGE_MIB,
+        IMAGE_CACHE_SECONDS,
         CPU_PERCENT,
         MEMORY_PERCENT,
         DISK_PERCENT,
         ALERT_HOST_SECONDS,
         ALERT_CAPACITY_PERCENT,
         ALERT_CAPACITY_CRITICAL_PERCENT,
+        ALERT_POOL_PERCENT,
+        ALERT_POOL_CRITICAL_PERCENT,
+        POOL_FULL_PERCENT,
         ALERT_CERTIFICATE_DAYS,
         ALERT_IMAGES_PERCENT,
         NEW_ACCOUNT_MACHINES,
@@ -157,8 +287,28 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         NEW_ACCOUNT_MEMORY_MIB,
         NEW_ACCOUNT_VOLUMES,
         NEW_ACCOUNT_STORAGE_MIB,
+        NEW_ACCOUNT_SNAPSHOTS,
+        NEW_ACCOUNT_SNAPSHOT_MIB,
         NEW_ACCOUNT_NETWORKS,
         NEW_ACCOUNT_ADDRESSES,
+        MACHINE_KBPS,
+        MACHINE_NICS,
+        MOVES_PER_HOST,
+        MOVES_PER_POD,
+        MOVES_PER_ZONE,
+        MOVE_MIB_PER_SECOND,
+        MOVE_DOWNTIME_MS,
+        MOVE_SECONDS,
+        BALANCE,
+        BALANCE_PERCENT,
+        BALANCE_REST_SECONDS,
+        FARM_READY_SECONDS,
+        FARM_DRAIN_SECONDS,
+        FARM_STOP_SECONDS,
+        FARM_HEAL_SECONDS,
+        FARM_RETRY_SECONDS,
+        LOAD_STALE_SECONDS,
+        POOL_TARGET_PERMILLE,
         MANAGEMENT_SERVERS_MIN,
         MANAGEMENT_SERVERS_MAX,
     )

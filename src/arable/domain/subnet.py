@@ -1,5 +1,6 @@
 """IPv4 subnets as text: strict, because a subnet with host bits is a typing error and not a wish."""
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, ip_address
 
 from arable.domain.errors import BadInput
@@ -33,6 +34,11 @@ def inside(subnet: IPv4Network, text: str, field: str) -> IPv4Address:
     if found not in subnet or found in (subnet.network_address, subnet.broadcast_address):
         raise BadInput(f"not an address of a machine in {subnet}", field=field)
     return found
+
+
+def resolvers(said: Iterable[str], field: str = "resolvers") -> tuple[str, ...]:
+    """Addresses of DNS servers; raises `BadInput` naming the one that is none."""
+    return tuple(resolver(text, f"{field}.{at}") for at, text in enumerate(said))
 
 
 def resolver(text: str, field: str) -> str:

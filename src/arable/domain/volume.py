@@ -1,15 +1,67 @@
-"""A volume: one virtual disk."""
+"""A volume: one virtual disk. With a machine from its making to its end, or made by itself and lent to machines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
-from arable.domain.ids import AccountId, MachineId, PoolId, VolumeId, ZoneId
+from arable.domain.ids import (
+    AccountId,
+    MachineId,
+    OperationId,
+    PoolId,
+    SnapshotId,
+    VolumeId,
+    ZoneId,
+)
+from arable.domain.machine import MachineState
 from arable.domain.manifest import ImagePart
+
+MOST_OF_A_MACHINE = 7
+"""Disks: a hypervisor gives a guest eight places, and one is for its cloud-init data."""
+
+
+class Change(StrEnum):
+    """What is under way between a volume and its machine, which stays the volume's machine until it is over."""
+
+    NONE = ""
+    ATTACH = "attach"  # plugged into the guest that runs
+    DETACH = "detach"  # the guest is to let go of it
+    CUT = "cut"  # the guest has let go; its storage host is to serve it to that host no more
+    RESIZE = "resize"  # the guest that runs is to see that it has grown
+    LIMIT = "limit"  # it is to be as fast as is wished now, where that is seen to
+    COPY = "copy"  # it is being made of a snapshot
+    RESTORE = "restore"  # it is set back to one of its snapshots; nothing runs with it
+
+
+LEAVING = (Change.DETACH, Change.CUT)
+"""Changes of volumes that their machines' guests are not to have."""
+
+
+class VolumeState(StrEnum):
+    """How a volume stands, as its owner sees it."""
+
+    AVAILABLE = "available"
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    RESIZING = "resizing"
+    LIMITING = "limiting"
+    DETACHING = "detaching"
+    RESTORING = "restoring"
+    COPYING = "copying"
+    ERASING = "erasing"
+
+
+OFF = (MachineState.STOPPED, MachineState.ERROR, MachineState.DESTROYED)
+"""States of machines of which nothing runs anywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """A disk of a machine (`position` 0: its root disk). `pool` is set when it is first placed; limits of 0 mean none."""
+    """A disk (`position` 0: a machine's root disk). `pool` is set when it is first placed; limits of 0 mean none.
+
+    One that `stays` is not erased with its machine: it was made by itself, or its owner detached it once.
+    """
 
     id: VolumeId
     account: AccountId
@@ -23,6 +75,41 @@ class Volume:
     bytes_per_second: int = 0
     source: ImagePart | None = None
     shared: bool = False  # wants a pool that several hosts reach
+    stays: bool = False
+    tags: tuple[str, ...] = ()  # that the host on which it is first placed must have
+    change: Change = Change.NONE
+    operation: OperationId | None = None  # that waits for the change, or for its being erased
+    told: str = ""  # why the change is not over yet
     erasing: bool = False
+    copied_from: SnapshotId | None = None
     generation: int = 1
     created_at: datetime
+
+    @property
+    def state(self) -> VolumeState:
+        """In one word."""
+        if self.erasing:
+            return VolumeState.ERASING
+        if self.change is Change.ATTACH:
+            return VolumeState.ATTACHING
+        if self.change is Change.RESIZE:
+            return VolumeState.RESIZING
+        if self.change is Change.LIMIT:
+            return VolumeState.LIMITING
+        if self.change is Change.RESTORE:
+            return VolumeState.RESTORING
+        if self.change is Change.COPY:
+            return VolumeState.COPYING
+        if self.change is not Change.NONE:
+            return VolumeState.DETACHING
+        return VolumeState.AVAILABLE if self.machine is None else VolumeState.ATTACHED
+
+    def changed(self, **but: Any) -> "Volume":
+        """The same volume with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, **but)
+
+    def alone(self) -> "Volume":
+        """Of no machine any more; what is on it stays."""
+        return self.changed(
+            machine=None, position=0, stays=True, change=Change.NONE, operation=None, told=""
+        )

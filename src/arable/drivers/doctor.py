@@ -203,12 +203,17 @@ def _jail(patient: Patient) -> Finding:
 
 
 def _program(
-    name: str, command: str, package: str, means: str, health: Health = Health.MISSING
+    name: str,
+    command: str,
+    package: str,
+    means: str,
+    health: Health = Health.MISSING,
+    version: str = "--version",
 ) -> Callable[[Patient], Finding]:
     """A probe for what works wherever it is installed."""
 
     def probe(patient: Patient) -> Finding:
-        asked = patient.ask.run(command, "--version")
+        asked = patient.ask.run(command, version)
         if asked.ok:
             return Finding(name=name, health=Health.OK, found=asked.first_line)
         return Finding(
@@ -265,17 +270,16 @@ def _vlan_devices(patient: Patient) -> Finding:
 
 
 def _wireguard(patient: Patient) -> Finding:
-    if _in_namespace(patient, "link add w0 type wireguard\n"):
-        return Finding(name="WireGuard", health=Health.OK, found="in the kernel")
-    installed = patient.ask.finds("wireguard-go")
+    """Routers run it in user space, whatever the kernel can."""
+    missing = not patient.ask.finds("wireguard-go")
+    if not missing and patient.ask.exists("/dev/net/tun"):
+        return Finding(name="WireGuard", health=Health.OK, found="wireguard-go, in user space")
     return Finding(
         name="WireGuard",
         health=Health.LIMITED,
-        found="wireguard-go, in user space" if installed else "neither kernel nor wireguard-go",
-        means="remote access to networks is slower"
-        if installed
-        else "no remote access to networks",
-        todo="modprobe wireguard" if installed else "modprobe wireguard, or package wireguard-go",
+        found="not installed" if missing else "no /dev/net/tun",
+        means="networks with VPNs have no router here",
+        todo="package wireguard-go" if missing else "modprobe tun",
     )
 
 
@@ -349,6 +353,14 @@ PROBES: tuple[Callable[[Patient], Finding], ...] = (
     _nftables,
     _switch,
     _program("DHCP and DNS", "dnsmasq", "dnsmasq-base", "no addresses and names in guest networks"),
+    _program(
+        "load balancers",
+        "haproxy",
+        "haproxy",
+        "networks with load balancers have no router here",
+        Health.LIMITED,
+        "-v",
+    ),
     _hypervisor,
     _kvm,
     _jail,
@@ -360,6 +372,7 @@ PROBES: tuple[Callable[[Patient], Finding], ...] = (
         "no disks for other hosts",
         Health.LIMITED,
     ),
+    _program("iSCSI targets", "tgtd", "tgt", "no pools of iSCSI", Health.LIMITED),
     _cgroups,
     _memory,
     _cores,

@@ -29,10 +29,14 @@ class Running:
         """Whether it is gone, with all its threads."""
         return bool(select.select([self.handle], [], [], 0)[0])
 
-    def kill(self, seconds: float) -> None:
-        """It is gone when this returns. Raises `Unavailable` when it is not, as one whose disk does not answer."""
+    def strike(self) -> None:
+        """It is told to end, and will."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+
+    def kill(self, seconds: float) -> None:
+        """It is gone when this returns. Raises `Unavailable` when it is not, as one whose disk does not answer."""
+        self.strike()
         if not select.select([self.handle], [], [], seconds)[0]:
             raise Unavailable(f"process {self.pid} was killed and does not end")
 

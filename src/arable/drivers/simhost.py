@@ -9,15 +9,34 @@ in use), so that a test can demand an empty list.
 A thousand of them with dozens of guests each live in one process, so counters are kept and nothing is scanned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
-from arable.domain.ids import MachineId, NetworkId, NicId, PoolId, VolumeId
+from arable.domain.balancer import BalancerSeen
+from arable.domain.errors import Unavailable
+from arable.domain.ids import (
+    BalancerId,
+    MachineId,
+    NetworkId,
+    NicId,
+    OperationId,
+    PoolId,
+    SnapshotId,
+    VolumeId,
+)
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.domain.units import GIB
-from arable.drivers.hypervisor.protocol import Guest, GuestFound, GuestPower, NbdSource, Passage
-from arable.drivers.network.protocol import Port
+from arable.drivers.hypervisor.protocol import (
+    Guest,
+    GuestDisk,
+    GuestFound,
+    GuestPower,
+    NbdSource,
+    Passage,
+)
+from arable.drivers.network.protocol import Port, Reach
 from arable.drivers.storage.protocol import VolumeFound
 from arable.runtime.clock import Clock, VirtualClock
 
@@ -32,15 +51,20 @@ class SimGuest:
     starts: int = 0
     since: float = 0.0
     obeys: bool = True  # shuts down when asked to
+    clings: bool = False  # lets go of no port or disk while it runs
     asked: bool = False  # was asked to shut down and did not
     still: bool = False  # runs, and stands still: all of it was sent away
+    short: bool = False  # runs, and stands still: there was no room for what it wrote
     passage: Passage | None = None  # by which it was sent away or is received
+    has_agent: bool = True  # answers when its host asks something of it
+    passwords: dict[str, str] = field(default_factory=dict)  # hashes by user, as it was given them
     memory: object = None  # whatever a test puts there; it goes along when the guest does
 
     @property
     def awake(self) -> bool:
         """Whether it really runs: not one that stands still, nor a copy that waits to be let run."""
-        return self.runs is not None and self.found.power is GuestPower.RUNNING and not self.still
+        runs = self.runs is not None and self.found.power is GuestPower.RUNNING
+        return runs and not self.still
 
 
 @dataclass(slots=True)
@@ -50,6 +74,7 @@ class SimAppliance:
     wish: ApplianceWish
     leases: dict[NicId, LeaseWish]
     seen: ApplianceSeen
+    made: int = 1  # how often
 
 
 @dataclass(slots=True)
@@ -59,9 +84,58 @@ class SimPool:
     pool: PoolId
     total_bytes: int = 500 * GIB
     used_bytes: int = 0
+    others_bytes: int = 0  # of those, what is none of ours
     images: dict[str, int] = field(default_factory=dict)
+    used_at: dict[str, datetime] = field(default_factory=dict)  # of images
+    bases: dict[VolumeId, str] = field(
+        default_factory=dict
+    )  # the image that each stands on, if any
+    begins: dict[str, bytes] = field(
+        default_factory=dict
+    )  # what is on a disk over an image at first
     volumes: dict[VolumeId, VolumeFound] = field(default_factory=dict)
     seeds: dict[VolumeId, tuple[str, str]] = field(default_factory=dict)
+    erased: set[VolumeId] = field(default_factory=set)
+    contents: dict[VolumeId, object] = field(default_factory=dict)  # whatever a guest or test wrote
+    kept: dict[VolumeId, dict[SnapshotId, object]] = field(default_factory=dict)  # by its snapshots
+    restored: dict[VolumeId, OperationId] = field(default_factory=dict)
+    hangs: bool = False  # whoever has a file open answers nobody, and does later what it was asked
+    late: list[tuple[VolumeId, SnapshotId]] = field(default_factory=list)  # to be taken then
+
+    def take(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        """A snapshot of what is on it now, unless there is one."""
+        if self.hangs:
+            self.late.append((volume, snapshot))
+        self._catch_up()
+        self.kept.setdefault(volume, {}).setdefault(snapshot, self.contents.get(volume))
+
+    def drop(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        """No such snapshot."""
+        self._catch_up()
+        self.kept.get(volume, {}).pop(snapshot, None)
+
+    def _catch_up(self) -> None:
+        """One thing is done after the other, by a server that answers."""
+        if self.hangs:
+            raise Unavailable("the server of the disk does not answer")
+        late, self.late = self.late, []
+        for volume, snapshot in late:
+            self.take(volume, snapshot)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another byte."""
+        return self.used_bytes >= self.total_bytes
+
+    def clutter(self) -> None:
+        """Others' files take all the room that is left."""
+        self.others_bytes += max(0, self.total_bytes - self.used_bytes)
+        self.used_bytes = max(self.used_bytes, self.total_bytes)
+
+    def clear(self) -> None:
+        """Others' files are gone."""
+        self.used_bytes -= self.others_bytes
+        self.others_bytes = 0
 
 
 @dataclass(slots=True)
@@ -78,7 +152,11 @@ class SimHost:
     ports: dict[NicId, Port] = field(default_factory=dict)
     devices: dict[str, NicId] = field(default_factory=dict)
     vlans: dict[int, int] = field(default_factory=dict)  # how many ports each has
+    tunnels: dict[int, Reach] = field(default_factory=dict)  # by VNI
     appliances: dict[NetworkId, SimAppliance] = field(default_factory=dict)
+    answers: Callable[[NicId], bool] = field(default=lambda _nic: True)  # a balancer's checks
+    sessions: dict[NicId, int] = field(default_factory=dict)  # of members of balancers, now
+    figures: dict[BalancerId, BalancerSeen] = field(default_factory=dict)  # but for the members
     unroutable: str = ""  # why no appliance starts here, if none does
     pools: dict[PoolId, SimPool] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
@@ -87,6 +165,9 @@ class SimHost:
     started: int = 0  # starts of guests in all
     mishaps: list[str] = field(default_factory=list)
     reaches: Callable[[NbdSource], bool] = field(default=lambda _source: False)  # a shared disk
+    size: Callable[[NbdSource], int] = field(default=lambda _source: 0)  # of it, in bytes
+    full: Callable[[NbdSource], bool] = field(default=lambda _source: False)  # where it is
+    deaf: set[MachineId] = field(default_factory=set)  # guests that run and answer nobody
 
     # What happens to hosts.
 
@@ -105,6 +186,21 @@ class SimHost:
         if obeys and guest.asked:
             self._end(machine, GuestPower.OFF)
 
+    def write(self, machine: MachineId) -> bool:
+        """Its guest writes to all of its disks what takes more room than they had; whether there was any."""
+        kept = self.guests[machine]
+        if not kept.awake:
+            return False
+        assert kept.runs is not None
+        kept.short = any(map(self._full, kept.runs.disks))
+        self._tell(kept, kept.found.power)
+        return not kept.short
+
+    def try_again(self, machine: MachineId) -> None:
+        """A guest that stands still writes once more what there was no room for."""
+        if self.guests[machine].short:
+            self.write(machine)
+
     def break_appliance(self, network: NetworkId, told: str = "dhcp is not running") -> None:
         """A part of a router fails."""
         appliance = self.appliances[network]
@@ -119,6 +215,7 @@ class SimHost:
         self.ports.clear()
         self.devices.clear()
         self.vlans.clear()
+        self.tunnels.clear()
         self.appliances.clear()
 
     # What the drivers do.
@@ -126,7 +223,8 @@ class SimHost:
     def start(self, machine: MachineId) -> None:
         """Run the guest as it is defined now."""
         kept = self.guests[machine]
-        guest = kept.runs = kept.guest
+        disks = tuple(map(self._opened, kept.guest.disks))
+        guest = kept.runs = replace(kept.guest, disks=disks)
         kept.starts += 1
         kept.since = self.clock.monotonic()
         kept.asked = False
@@ -180,6 +278,57 @@ class SimHost:
         self._tell(kept, kept.found.power)
         return kept
 
+    def replug(self, guest: Guest) -> None:
+        """The guest runs on, with these ports and further disks, and its disks as large and as fast as these."""
+        machine = guest.machine
+        kept = self.guests[machine]
+        assert kept.runs is not None
+        for port in kept.runs.ports:
+            self.used_devices.pop(port.device, None)
+        for port in guest.ports:
+            if self.used_devices.setdefault(port.device, machine) != machine:
+                self.mishaps.append(f"{machine} was given a port in use: {port.device}")
+        before = {disk.serial: disk.bytes for disk in kept.runs.disks}
+        sizes = before | {d.serial: max(d.bytes, before.get(d.serial, 0)) for d in guest.disks}
+        wanted = {disk.serial: disk for disk in guest.disks}
+        fixed = tuple(
+            replace(disk, iops=like.iops, bytes_per_second=like.bytes_per_second)
+            for disk in kept.runs.disks
+            if not disk.position
+            for like in (wanted.get(disk.serial, disk),)
+        )
+        further = tuple(disk for disk in guest.disks if disk.position)
+        disks = tuple(replace(disk, bytes=sizes[disk.serial]) for disk in (*fixed, *further))
+        self._grow(disk for disk in disks if disk.bytes > before.get(disk.serial, disk.bytes))
+        for disk in kept.runs.disks:
+            if disk.position and disk.nbd is None:
+                self.used_files.pop(disk.path, None)
+        for disk in further:
+            if disk.nbd is None and self.used_files.setdefault(disk.path, machine) != machine:
+                self.mishaps.append(f"{machine} was given a disk in use: {disk.path}")
+        kept.runs = replace(kept.runs, ports=guest.ports, disks=disks)
+
+    def _opened(self, disk: GuestDisk) -> GuestDisk:
+        """As large as it is when it is opened."""
+        return replace(disk, bytes=min(disk.bytes, self.size(disk.nbd))) if disk.nbd else disk
+
+    def _grow(self, disks: Iterable[GuestDisk]) -> None:
+        """Files that a guest has open grow by its hand."""
+        for disk in disks:
+            for pool in self.pools.values() if disk.nbd is None else ():
+                for found in pool.volumes.values():
+                    if found.path == disk.path and found.bytes < disk.bytes:
+                        pool.volumes[found.volume] = replace(found, bytes=disk.bytes)
+
+    def _full(self, disk: GuestDisk) -> bool:
+        if disk.nbd is not None:
+            return self.full(disk.nbd)
+        return any(
+            pool.full
+            for pool in self.pools.values()
+            if any(found.path == disk.path for found in pool.volumes.values())
+        )
+
     def forget(self, machine: MachineId) -> None:
         """The guest is neither running nor defined."""
         self._end(machine, GuestPower.OFF)
@@ -226,7 +375,7 @@ class SimHost:
             self.used_devices.pop(port.device, None)
         kept.runs, kept.asked = None, False
         arriving = kept.found.power is GuestPower.ARRIVING
-        kept.still, kept.passage = False, None
+        kept.still, kept.short, kept.passage = False, False, None
         self._tell(kept, power)
         if arriving:  # nothing of it is kept but in its process
             del self.guests[machine], self.found[machine]
@@ -235,6 +384,8 @@ class SimHost:
         kept.found = _found(kept.guest, power)
         if kept.still:
             kept.found = replace(kept.found, still=True)
+        if kept.short and power is GuestPower.RUNNING:
+            kept.found = replace(kept.found, stalled=True, short=True)
         self.found[kept.guest.machine] = kept.found
 
 

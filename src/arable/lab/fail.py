@@ -16,7 +16,6 @@ from arable.lab import devices, living, power, servers, wires
 from arable.lab.plan import Device, Kind, Wire
 from arable.lab.power import AGENT, Site
 from arable.lab.record import DeviceRecord, Record, with_device
-from arable.lab.topology import Region
 
 Thing = TypeVar("Thing")
 
@@ -63,7 +62,13 @@ def start_agent(site: Site, name: str) -> None:
 
 
 def freeze(site: Site, name: str) -> None:
-    """Every process of the host stands still, guests too, as under a hypervisor that stalls. Links stay up."""
+    """Every process of the host stands still, guests too, as under a hypervisor that stalls. Links stay up.
+
+    A management server of that name stands still likewise.
+    """
+    if name in site.place.read().servers:
+        servers.freeze(site, name)
+        return
     _awake(site, name)
     _note(site, name, frozen=True)
     _signal_all(site, name, signal.SIGSTOP)
@@ -71,6 +76,9 @@ def freeze(site: Site, name: str) -> None:
 
 def thaw(site: Site, name: str) -> None:
     """They go on as if nothing had been; to them, nothing has."""
+    if name in site.place.read().servers:
+        servers.thaw(site, name)
+        return
     if _record(site, name).init is None:
         raise Conflict(f"{name} has no power")
     _note(site, name, frozen=False)
@@ -100,18 +108,13 @@ def power_on(site: Site, name: str) -> None:
 
 
 def kill_server(site: Site, name: str) -> None:
-    """The region's management server is gone between two instructions."""
-    servers.stop(site, _region(site, name))
+    """The management server of that name is gone between two instructions; a region's only one has the region's."""
+    servers.stop(site, servers.known(site, name))
 
 
 def start_server(site: Site, name: str) -> None:
-    """The region's management server runs (again)."""
-    servers.restart(site, _region(site, name))
-
-
-def _region(site: Site, name: str) -> Region:
-    regions = site.place.read().topology.regions
-    return _known({region.name: region for region in regions}, name, "region")
+    """The management server runs (again)."""
+    servers.restart(site, servers.known(site, name))
 
 
 def _unwire(site: Site, name: str) -> None:

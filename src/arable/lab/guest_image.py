@@ -32,7 +32,9 @@ _PLACES = {  # of `guest/` in the image, and whether it is started as a program
     "cloud-config.awk": ("lib/arable/cloud-config.awk", False),
     "multipart.awk": ("lib/arable/multipart.awk", False),
     "dhcp": ("lib/arable/dhcp", True),
+    "plugged": ("lib/arable/plugged", True),
     "index.cgi": ("www/cgi-bin/index.cgi", True),
+    "chpasswd": ("sbin/chpasswd", True),
     "power-button": ("sbin/shutdown", True),
 }
 _PROGRAMS = {  # and the packages they come from
@@ -43,6 +45,8 @@ _PROGRAMS = {  # and the packages they come from
 _MODULES = [
     "virtio_pci",
     "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
     "virtio_net",
     "virtio_rng",
     "virtio_console",

@@ -10,7 +10,7 @@ from arable.drivers.namespaces import inside
 from arable.lab import devices
 from arable.lab.plan import Kind
 from arable.lab.power import AGENT, Site
-from arable.lab.record import DeviceRecord
+from arable.lab.record import DeviceRecord, ServerRecord
 
 _PATIENCE = 15.0
 _LARGEST = 1 << 20
@@ -49,8 +49,9 @@ class LinkSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSeen:
-    """A region's management server."""
+    """A management server; a region's only one has the region's name."""
 
+    name: str
     region: str
     address: str
     state: State
@@ -79,7 +80,11 @@ class Page:
 def lab(site: Site) -> LabSeen:
     """The lab as it is now."""
     record = site.place.read()
-    regions = {region.name: region for region in record.topology.regions}
+    places = {
+        server.name: (region.name, str(server.address))
+        for region in record.topology.regions
+        for server in region.management
+    }
     return LabSeen(
         id=record.id,
         directory=str(site.place.root),
@@ -97,14 +102,21 @@ def lab(site: Site) -> LabSeen:
         ),
         servers=tuple(
             ServerSeen(
-                region=name,
-                address=regions[name].server,
-                state=State.ON if server.process and server.process.alive else State.OFF,
+                name=name,
+                region=places[name][0],
+                address=places[name][1],
+                state=_server_state(server),
                 pid=server.process.pid if server.process and server.process.alive else None,
             )
             for name, server in record.servers.items()
         ),
     )
+
+
+def _server_state(server: ServerRecord) -> State:
+    if server.process is None or not server.process.alive:
+        return State.OFF
+    return State.FROZEN if server.frozen else State.ON
 
 
 def _device(site: Site, name: str, record: DeviceRecord) -> DeviceSeen:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from arable.lab.topology import GATEWAY_PORT, NATIVE_VLAN, Host, Pod, Region, Topology, Zone
+from arable.lab.topology import GATEWAY_PORT, NATIVE_VLAN, Host, Pod, Region, Server, Topology, Zone
 
 UPLINK = "up0"
 MANAGEMENT = "mgmt0"
@@ -25,7 +25,10 @@ class Kind(StrEnum):
     HOST = "host"
     POD = "pod switch"
     ZONE = "zone router"
-    MANAGEMENT = "management"  # where the management servers' sockets are
+    MANAGEMENT = (
+        "management"  # where the management server's socket is, or several servers' cables meet
+    )
+    SERVER = "management server"  # one of several
     INTERNET = "internet"
 
 
@@ -131,22 +134,37 @@ def _internet(zones: list[Zone]) -> Device:
 
 
 def _region(region: Region) -> Iterator[Device]:
-    # The router answers for all its own addresses on every wire, so its first pod's serves as next hop.
+    # A device answers for all its own addresses on every wire, so a router's first pod's serves as next hop.
+    several = region.servers > 1
     yield Device(
         name=region.name,
         kind=Kind.MANAGEMENT,
-        addresses=(("lo", f"{region.server}/32"),),
-        routes=tuple(
-            Route(str(zone.supernet), zone.name, str(zone.pods[0].gateway)) for zone in region.zones
+        addresses=(("lo", f"{region.hub if several else region.server}/32"),),
+        routes=(
+            *(Route(str(z.supernet), z.name, str(z.pods[0].gateway)) for z in region.zones),
+            *(Route(f"{s.address}/32", s.name) for s in region.management if several),
         ),
+        forwards=several,
         region=region.name,
     )
+    for server in region.management if several else ():
+        yield _server(region, server)
     for zone in region.zones:
         yield _zone(region, zone)
         for pod in zone.pods:
             yield _pod(region, zone, pod)
             for host in pod.hosts:
                 yield _host(region, zone, pod, host)
+
+
+def _server(region: Region, server: Server) -> Device:
+    return Device(
+        name=server.name,
+        kind=Kind.SERVER,
+        addresses=(("lo", f"{server.address}/32"),),
+        routes=(Route("0.0.0.0/0", UPLINK, str(region.hub)),),
+        region=region.name,
+    )
 
 
 def _zone(region: Region, zone: Zone) -> Device:
@@ -160,12 +178,20 @@ def _zone(region: Region, zone: Zone) -> Device:
         name=zone.name,
         kind=Kind.ZONE,
         switch=Switch("br-zone", (*trunks, *legs, Port("public", zone.public.vlan))),
-        routes=(Route(f"{region.server}/32", "server"),),
+        routes=_to_servers(region),
         forwards=True,
         firewall=firewall(region, zone),
         zone=zone.name,
         region=region.name,
     )
+
+
+def _to_servers(region: Region) -> tuple[Route, ...]:
+    """A zone's ways. It has one to the hub itself, too: it answers no question (ARP) from where it has no way to."""
+    if region.servers == 1:
+        return (Route(f"{region.server}/32", "server"),)
+    ways = (Route(f"{s.address}/32", "server", str(region.hub)) for s in region.management)
+    return (Route(f"{region.hub}/32", "server"), *ways)
 
 
 def _inner_vlans(zone: Zone) -> list[int]:
@@ -188,13 +214,16 @@ def _pod(region: Region, zone: Zone, pod: Pod) -> Device:
 
 
 def _host(region: Region, zone: Zone, pod: Pod, host: Host) -> Device:
-    leg = Port(MANAGEMENT, NATIVE_VLAN, address=f"{pod.address(host)}/{pod.subnet.prefixlen}")
+    address = f"{pod.address(host)}/{pod.subnet.prefixlen}"
+    leg = Port(MANAGEMENT, NATIVE_VLAN, address=address)
+    way = UPLINK if host.simulated else MANAGEMENT
     return Device(
         name=host.name,
         kind=Kind.HOST,
         # The agent opens the uplink for a VLAN with the first port in it, and closes it with the last.
-        switch=Switch("br-int", (Port(UPLINK, NATIVE_VLAN), leg)),
-        routes=(Route("0.0.0.0/0", MANAGEMENT, str(pod.gateway)),),
+        switch=None if host.simulated else Switch("br-int", (Port(UPLINK, NATIVE_VLAN), leg)),
+        addresses=((UPLINK, address),) if host.simulated else (),
+        routes=(Route("0.0.0.0/0", way, str(pod.gateway)),),
         host=host,
         pod=pod.name,
         zone=zone.name,
@@ -203,6 +232,8 @@ def _host(region: Region, zone: Zone, pod: Pod, host: Host) -> Device:
 
 
 def _wires(region: Region) -> Iterator[Wire]:
+    for server in region.management if region.servers > 1 else ():
+        yield Wire(server.name, End(region.name, server.name), End(server.name, UPLINK))
     for zone in region.zones:
         yield Wire(zone.name, End(region.name, zone.name), End(zone.name, "server"))
         yield Wire(f"{zone.name}.public", End(zone.name, "public"), End("internet", zone.name))
@@ -220,6 +251,7 @@ def firewall(region: Region, zone: Zone) -> str:
     """
     legs = ", ".join(f'"gw-{pod.name}"' for pod in zone.pods)
     own = ", ".join(f"{pod.gateway}" for pod in zone.pods)
+    servers = ", ".join(str(server.address) for server in region.management)
     guarded = "\n".join(
         f'    iifname "gw-{pod.name}" ip saddr != {pod.subnet} counter drop' for pod in zone.pods
     )
@@ -230,7 +262,7 @@ table inet zone {{
 {guarded}
     ct state invalid counter drop
     ct state established,related counter accept
-    iifname {{ {legs} }} oifname "server" ip daddr {region.server} tcp dport {GATEWAY_PORT} counter accept
+    iifname {{ {legs} }} oifname "server" ip daddr {{ {servers} }} tcp dport {GATEWAY_PORT} counter accept
     iifname {{ {legs} }} oifname {{ {legs} }} ip daddr {zone.supernet} counter accept
     counter comment "refused"
   }}

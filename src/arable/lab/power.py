@@ -27,6 +27,7 @@ from arable.lab.record import DeviceRecord, Place, with_device
 from arable.runtime.clock import Clock
 
 AGENT = "agent"
+PROGRAM = (sys.executable, "-m", "arable.processes.main")
 AGENT_HOME = "/run/arable"  # as the host sees it: short, as sockets are kept there; a real host's is elsewhere
 CAPABILITIES = Path(
     "/var/cache/arable/qemu"
@@ -158,8 +159,7 @@ def agent_config(place: Place, host: str) -> Path:
 
 def start_agent(site: Site, host: str) -> None:
     """The host's agent runs: the very `arable agent` of production."""
-    program = [sys.executable, "-m", "arable.processes.main"]
-    argv = [*program, "agent", "run", "--config", f"{AGENT_HOME}/agent.yaml"]
+    argv = [*PROGRAM, "agent", "run", "--config", f"{AGENT_HOME}/agent.yaml"]
     service = Service(AGENT, argv, site.place.log(f"agent-{host}"))
     devices.start(site.place.id, site.place.namespace(host), service)
 

@@ -27,14 +27,15 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A region's management server. `argv` starts it again; without a process it was stopped on purpose."""
+    """A management server. `argv` starts it again; without a process it was stopped on purpose."""
 
     argv: tuple[str, ...]
     process: Process | None = None
+    frozen: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A lab. `id` begins the name of all its namespaces; `cut` are names of wires; `servers` are by region."""
+    """A lab. `id` begins the name of all its namespaces; `cut` are names of wires; `servers` are by name."""
 
     id: str
     topology: Topology

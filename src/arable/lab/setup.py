@@ -9,7 +9,23 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from arable.agent.config import AgentConfig, Given, Libvirt, Local, Namespace, Nbd, Ovs, written
+from msgspec import structs
+
+from arable.agent.config import (
+    AgentConfig,
+    Given,
+    Iscsi,
+    Libvirt,
+    Local,
+    Namespace,
+    Nbd,
+    Ovs,
+    SimAppliancesChoice,
+    SimHypervisorChoice,
+    SimNetworkChoice,
+    SimStorageChoice,
+    written,
+)
 from arable.agent.join import Identity
 from arable.client.arable import Arable
 from arable.domain.errors import NotFound, Unavailable
@@ -25,7 +41,7 @@ from arable.wire.images import FromPartsIn, ImageIn, ImageOut, ImageQuery, Uploa
 from arable.wire.offerings import OfferingIn, OfferingQuery
 from arable.wire.pods import PodIn, PodQuery
 from arable.wire.public_ranges import PublicRangeIn, PublicRangeQuery
-from arable.wire.zones import VlanRange, ZoneIn, ZoneQuery
+from arable.wire.zones import VlanRange, VniRange, ZoneIn, ZoneQuery
 
 IMAGE = "tiny"
 INVITATION = "join-token"  # a file's name
@@ -45,14 +61,23 @@ def describe(cloud: Arable, region: Region) -> None:
     for zone in region.zones:
         found = next(cloud.zones.all(ZoneQuery(name=zone.name)), None)
         if found is None:
-            vlans = VlanRange(first=zone.guest_vlans.first, last=zone.guest_vlans.last)
-            found = cloud.zones.create(ZoneIn(name=zone.name, vlans=vlans, region=region.name))
+            found = cloud.zones.create(_zone(region, zone))
         known = {pod.name for pod in cloud.pods.all(PodQuery(zone=found.id))}
         for pod in zone.pods:
             if pod.name not in known:
                 cloud.pods.create(_pod(zone, pod))
         if not any(True for _ in cloud.public_ranges.all(PublicRangeQuery(zone=found.id))):
             cloud.public_ranges.create(_public(zone))
+
+
+def _zone(region: Region, zone: Zone) -> ZoneIn:
+    vlans, vnis = zone.guest_vlans, zone.guest_vnis
+    return ZoneIn(
+        name=zone.name,
+        vlans=VlanRange(first=vlans.first, last=vlans.last) if vlans else None,
+        vnis=VniRange(first=vnis.first, last=vnis.last) if vnis else None,
+        region=region.name,
+    )
 
 
 def _pod(zone: Zone, pod: Pod) -> PodIn:
@@ -119,7 +144,7 @@ def invite(cloud: Arable, site: Site, region: Region) -> None:
         for pod, host in zone.hosts():
             disk = power.agent_disk(site.place, host.name)
             disk.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(power.agent_config(site.place, host.name), _config(region, pod, host))
+            _write(power.agent_config(site.place, host.name), _config(region, zone, pod, host))
             admit(cloud, pod, host, disk, site.clock)
 
 
@@ -162,27 +187,36 @@ def inventory(host: Host) -> Given:
     )
 
 
-def _config(region: Region, pod: Pod, host: Host) -> bytes:
+def _config(region: Region, zone: Zone, pod: Pod, host: Host) -> bytes:
     """What an operator would write on a host. Paths are those on the device."""
+    tunnel = str(pod.address(host)) if zone.guest_vnis else ""
+    kind = Iscsi if host.shares == "iscsi" else Nbd
+    shared = kind(address=str(pod.address(host)))
     config = AgentConfig(
         directory=Path(power.AGENT_HOME),
-        servers=[f"{region.server}:{GATEWAY_PORT}"],
+        servers=[f"{server.address}:{GATEWAY_PORT}" for server in region.management],
         name=host.name,
         join_token=Path(power.AGENT_HOME, INVITATION),
         roles=list(host.roles),
         tags=list(host.tags),
         hypervisor=Libvirt(),
-        network=Ovs(uplink=UPLINK),
-        storage=Nbd(address=str(pod.address(host))) if "storage" in host.roles else Local(),
+        network=Ovs(uplink=UPLINK, tunnel=tunnel),
+        storage=shared if "storage" in host.roles else Local(),
         appliances=Namespace(),
-        inventory=Given(
-            cpus=host.cpus,
-            cpu_mhz=host.cpus * host.mhz,
-            memory_mib=host.memory_mib,
-            disk_mib=host.disk_mib,
-        ),
+        inventory=inventory(host),
     )
-    return written(config)
+    return written(simulated(config) if host.simulated else config)
+
+
+def simulated(config: AgentConfig) -> AgentConfig:
+    """The same host with hardware that is made up."""
+    return structs.replace(
+        config,
+        hypervisor=SimHypervisorChoice(),
+        network=SimNetworkChoice(tunnel=config.network.tunnel),
+        storage=SimStorageChoice(),
+        appliances=SimAppliancesChoice(),
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -8,12 +8,13 @@ time than one that does not come up.
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import yaml
 
 from arable.domain.errors import BadInput
+from arable.domain.layer2 import FIRST_VNI, LAST_VNI
 
 NATIVE_VLAN = 1  # untagged on every uplink: management
 FIRST_HOST = 11  # the last number of a pod's first host's address; lower ones are for its router
@@ -24,6 +25,7 @@ RESERVED = frozenset({"internet", "management", "server", "sim"})
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?\Z")]
 Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:=-]{0,62}\Z")]
 Vlan = Annotated[int, msgspec.Meta(ge=2, le=4094)]
+Vni = Annotated[int, msgspec.Meta(ge=FIRST_VNI, le=LAST_VNI)]
 Role = Literal["compute", "storage", "routing"]
 
 
@@ -32,7 +34,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Host(Part, frozen=True, kw_only=True):
-    """One emulated server. The sizes are what Arable is told; the machine below may have less. MHz are of one CPU."""
+    """One emulated server. The sizes are what Arable is told; the machine below may have less. MHz are of one CPU.
+
+    A `simulated` one is real as far as management goes (its namespace, its cable, its agent's process), but its
+    hypervisor, switch and disks are made up and end with its agent. It costs this machine an agent and nothing else.
+
+    One with the role `storage` shares its disks over NBD, or over iSCSI.
+    """
 
     name: Name
     roles: Annotated[tuple[Role, ...], msgspec.Meta(min_length=1)]
@@ -41,6 +49,8 @@ class Host(Part, frozen=True, kw_only=True):
     memory_mib: Annotated[int, msgspec.Meta(ge=256, le=1 << 24)]
     disk_mib: Annotated[int, msgspec.Meta(ge=256, le=1 << 30)]
     tags: tuple[Tag, ...] = ()
+    simulated: bool = False
+    shares: Literal["nbd", "iscsi"] = "nbd"
 
 
 class Pod(Part, frozen=True, kw_only=True):
@@ -77,6 +87,13 @@ class VlanRange(Part, frozen=True, kw_only=True):
         return iter(range(self.first, self.last + 1))
 
 
+class VniRange(Part, frozen=True, kw_only=True):
+    """Both ends belong to it."""
+
+    first: Vni
+    last: Vni
+
+
 class Public(Part, frozen=True, kw_only=True):
     """The zone's public segment, and the range of it that Arable may give out."""
 
@@ -92,11 +109,15 @@ class Public(Part, frozen=True, kw_only=True):
 
 
 class Zone(Part, frozen=True, kw_only=True):
-    """Pods with layer 3 between them, a firewall, and guest VLANs that reach all of them at layer 2."""
+    """Pods with layer 3 between them, a firewall, and guest VLANs that reach all of them at layer 2.
+
+    Or VNIs: then no guest network is on any switch, and their frames go over the management network, wrapped.
+    """
 
     name: Name
     management: str
-    guest_vlans: VlanRange
+    guest_vlans: VlanRange | None = None
+    guest_vnis: VniRange | None = None
     public: Public
     pods: Annotated[tuple[Pod, ...], msgspec.Meta(min_length=1)]
 
@@ -107,7 +128,7 @@ class Zone(Part, frozen=True, kw_only=True):
     @property
     def tagged(self) -> tuple[int, ...]:
         """Every VLAN that trunks carry with a tag."""
-        return (*self.guest_vlans, self.public.vlan)
+        return (*(self.guest_vlans or ()), self.public.vlan)
 
     def hosts(self) -> Iterator[tuple[Pod, Host]]:
         for pod in self.pods:
@@ -115,16 +136,38 @@ class Zone(Part, frozen=True, kw_only=True):
                 yield pod, host
 
 
+class Server(NamedTuple):
+    """A management server's name, and the address where hosts find it."""
+
+    name: str
+    address: IPv4Address
+
+
 class Region(Part, frozen=True, kw_only=True):
     """What one control plane manages. `server` is the address where hosts find it, in every zone.
 
+    Several `servers` have the addresses from that one on, each with a cable of its own, named like it: NAME-1, NAME-2 …
     With `bmc` its hosts have management controllers, and the cloud knows them.
     """
 
     name: Name
     server: str
+    servers: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
     bmc: bool = False
     zones: Annotated[tuple[Zone, ...], msgspec.Meta(min_length=1)]
+
+    @property
+    def management(self) -> tuple[Server, ...]:
+        """Its management servers; a single one is called like the region."""
+        first = IPv4Address(self.server)
+        if self.servers == 1:
+            return (Server(self.name, first),)
+        return tuple(Server(f"{self.name}-{at + 1}", first + at) for at in range(self.servers))
+
+    @property
+    def hub(self) -> IPv4Address:
+        """Where several servers' cables meet: the address after the last of theirs."""
+        return IPv4Address(self.server) + self.servers
 
 
 class Topology(Part, frozen=True, kw_only=True):
@@ -203,8 +246,12 @@ def _check(topology: Topology) -> None:
         at = f"regions.{r}"
         _claim(names, region.name, f"{at}.name")
         server = _address(region.server, f"{at}.server")
-        _apart(private | public, IPv4Network(server), f"{at}.server")
-        private[f"{at}.server"] = IPv4Network(server)
+        for number in range(region.servers + (region.servers > 1)):
+            one = IPv4Network(server + number)
+            _apart(private | public, one, f"{at}.server")
+            private[f"{at}.server" + (f" + {number}" if number else "")] = one
+        for place in region.management if region.servers > 1 else ():
+            _claim(names, place.name, f"{at}.servers")
         for z, zone in enumerate(region.zones):
             _check_zone(zone, f"{at}.zones.{z}", names, private, public)
 
@@ -220,10 +267,13 @@ def _check_zone(
     supernet = _network(zone.management, f"{at}.management")
     _apart(private | public, supernet, f"{at}.management")
     private[f"{at}.management"] = supernet
-    vlans = zone.guest_vlans
-    if vlans.first > vlans.last:
-        raise BadInput("the range is empty: first is above last", field=f"{at}.guest_vlans")
-    if zone.public.vlan in vlans:
+    vlans, vnis = zone.guest_vlans, zone.guest_vnis
+    if (vlans is None) == (vnis is None):
+        raise BadInput("a zone has guest_vlans or guest_vnis", field=f"{at}.guest_vlans")
+    for name, run in (("guest_vlans", vlans), ("guest_vnis", vnis)):
+        if run and run.first > run.last:
+            raise BadInput("the range is empty: first is above last", field=f"{at}.{name}")
+    if vlans and zone.public.vlan in vlans:
         raise BadInput("is in the guest VLAN range", field=f"{at}.public.vlan")
     _check_public(zone.public, f"{at}.public", private, public)
     pods: dict[str, IPv4Network] = {}

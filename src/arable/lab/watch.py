@@ -79,14 +79,14 @@ class _Device:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    region: str
+    name: str
     process: Process
 
     def accident(self, site: Site) -> Accident | None:
-        now = site.place.read().servers.get(self.region)
+        now = site.place.read().servers.get(self.name)
         if now is None or now.process != self.process:
             return None
-        return Accident(f"the management server of {self.region}", f"server-{self.region}")
+        return Accident(f"the management server of {self.name}", f"server-{self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,9 @@ def _watched(site: Site, record: Record, stack: ExitStack) -> dict[int, _Watched
                 with suppress(CloudError):  # it may just have lost its power
                     line = stack.enter_context(devices.watch(site.place.namespace(name)))
                     found[line.fileno()] = _Services(name, line)
-    for region, server in record.servers.items():
+    for name, server in record.servers.items():
         if server.process:
-            found |= _ends(server.process, _Server(region, server.process), stack)
+            found |= _ends(server.process, _Server(name, server.process), stack)
     return found
 
 

@@ -7,7 +7,7 @@ heaps: the filters run once for the class, and each further machine costs two he
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -30,6 +30,21 @@ class GroupAsk:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveAsk:
+    """It goes to another host while it runs: from where, to which one if not to any, to which of the same kind, and
+    which of them have enough to do with other moves.
+    """
+
+    source: HostId
+    kin: frozenset[HostId]
+    to: HostId | None = None
+    busy: frozenset[HostId] = frozenset()
+
+
+BUSY = "have as many moves as they may"
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementAsk:
     """What a machine needs. `only` is the host that holds its disks already, when they can't move; `reach` are the
     pods whose hosts get at its shared disks, or at room for them; `avoid` are hosts that could not start it.
@@ -43,13 +58,14 @@ class PlacementAsk:
     only: HostId | None = None
     reach: frozenset[PodId] | None = None
     avoid: frozenset[HostId] = frozenset()
+    move: MoveAsk | None = None
 
     @property
     def alike(self) -> tuple[object, ...] | None:
         """Asks with the same value here are placed together; None: alone."""
         return (
             None
-            if self.groups or self.only or self.avoid
+            if self.groups or self.only or self.avoid or self.move
             else (self.size, self.tags, self.strategy, self.reach)
         )
 
@@ -107,29 +123,61 @@ def _alike(view: ZoneView, asks: list[PlacementAsk]) -> list[Placed | Refused]:
 
 
 def several(view: ZoneView, ask: PlacementAsk, count: int) -> tuple[list[int], dict[str, int]]:
-    """Hosts, by index, for so many asks alike; fewer where there is no room for more. And how many fell to each rule.
+    """Hosts, by index, for so many asks alike; fewer where there is no room for more. And how many fell to each rule."""
+    places = Places(view, ask)
+    return places.take(count), places.refused
+
+
+class Places:
+    """Hosts of a view for asks that are all alike, best first, as many as are asked for each time.
 
     A host that got one waits in a heap of its pod for the next; those that got none are taken in order, and nothing is
-    done with the others. So the cost is that of the asks, and a few steps of numpy over the hosts.
+    done with the others. So the cost is that of the asks, and once a few steps of numpy over the hosts.
+
+    Between two times others may be placed on the view, or hosts closed there (`accepting`): each host is looked at again
+    when its turn comes. What got *more* room since is not noticed before its turn, and what takes machines again only
+    if it did when this was made.
     """
-    mask, reasons = passing(view, ask)
-    queues = _queues(view, ask, mask)
-    pods = [(view.pod_load(pod), pod) for pod in queues]
-    heapq.heapify(pods)
-    places: list[int] = []
-    while pods and len(places) < count:
-        pod = pods[0][1]
-        queue = queues[pod]
-        at = queue.pop()
-        if at is None:
-            heapq.heappop(pods)
-            continue
-        view.take(at, ask.size)
-        places.append(at)
-        if _fits(view, at, ask.size):
+
+    def __init__(self, view: ZoneView, ask: PlacementAsk) -> None:
+        self._view = view
+        self._ask = ask
+        mask, reasons = passing(view, ask)
+        self.refused = {reason: int(lost) for reason, lost in reasons}
+        """How many hosts fell to each rule at first."""
+        self._queues = _queues(view, ask, mask)
+
+    def take(self, count: int) -> list[int]:
+        """So many, by index, with what they take taken from the view; fewer where there is no room for more."""
+        view, ask, queues = self._view, self._ask, self._queues
+        pods = [(view.pod_load(pod), pod) for pod in queues]
+        heapq.heapify(pods)
+        places: list[int] = []
+        closed: list[tuple[float, int]] = []
+        while pods and len(places) < count:
+            pod = pods[0][1]
+            queue = queues[pod]
+            found = queue.pop()
+            if found is None:
+                heapq.heappop(pods)
+                continue
+            at = found[1]
+            if not view.accepting[at]:
+                closed.append(found)
+                continue
+            if not _fits(view, at, ask.size):
+                continue
+            rank = _rank(view, at, ask)
+            if rank > found[0]:  # it was used meanwhile
+                heapq.heappush(queue.again, (rank, at))
+                continue
+            view.take(at, ask.size)
+            places.append(at)
             heapq.heappush(queue.again, (_rank(view, at, ask), at))
-        heapq.heapreplace(pods, (view.pod_load(pod), pod))
-    return places, {reason: int(lost) for reason, lost in reasons}
+            heapq.heapreplace(pods, (view.pod_load(pod), pod))
+        for found in closed:
+            heapq.heappush(queues[int(view.pod[found[1]])].again, found)
+        return places
 
 
 def _one(view: ZoneView, ask: PlacementAsk) -> Placed | Refused:
@@ -140,7 +188,7 @@ def _one(view: ZoneView, ask: PlacementAsk) -> Placed | Refused:
     wanted = _preferred(view, ask, mask)
     queues = _queues(view, ask, wanted)
     pod = min(queues, key=lambda pod: (view.pod_load(pod), pod))
-    at = queues[pod].fresh[0][1]
+    at = int(queues[pod].hosts[0])
     view.take(at, ask.size)
     for group in ask.groups:
         view.joined(group.group, at)
@@ -179,6 +227,8 @@ def why_not(view: ZoneView, ask: PlacementAsk) -> dict[str, str]:
                     f"needs {size.memory_mib} MiB of memory, "
                     f"{max(0, int(view.free_memory[at]))} free"
                 )
+            case "have a full pool":
+                reason = "its pool is full: its disks are thin, and what is written there fills it"
             case "lack disk":
                 reason = (
                     f"needs {size.disk_mib} MiB of disk, {max(0, int(view.free_disk[at]))} free"
@@ -202,7 +252,9 @@ def _rules(view: ZoneView, ask: PlacementAsk) -> list[tuple[str, Flags]]:
         rules.append(("don't hold its disks", here))
     if ask.reach is not None:
         reached = [pod in ask.reach for pod in view.pods]
-        rules.append(("reach no pool for its shared disks", _of_pods(view, reached)))
+        rules.append(("reach no pool with room for its shared disks", _of_pods(view, reached)))
+    if ask.move is not None:
+        rules += _move_rules(view, ask.move)
     rules.append(("take no machines now", view.accepting))
     if ask.avoid:
         untried = np.fromiter((host.id not in ask.avoid for host in hosts), np.bool_, len(hosts))
@@ -211,10 +263,28 @@ def _rules(view: ZoneView, ask: PlacementAsk) -> list[tuple[str, Flags]]:
     rules += [
         ("lack CPU", view.free_mhz >= ask.size.cpu_mhz),
         ("lack memory", view.free_memory >= ask.size.memory_mib),
+        ("have a full pool", ~view.full | (ask.size.disk_mib <= 0)),
         ("lack disk", view.free_disk >= ask.size.disk_mib),
     ]
     rules += [_group_rule(view, group) for group in ask.groups if group.strict]
+    move = ask.move
+    if move is not None:  # last: it is only for a while
+        busy = move.busy
+        rules.append((BUSY, _hosts(view, lambda host: host not in busy)))
     return rules
+
+
+def _move_rules(view: ZoneView, move: MoveAsk) -> Iterator[tuple[str, Flags]]:
+    if move.to is not None:
+        yield "are not the host that was asked for", _hosts(view, lambda host: host == move.to)
+    yield "have it now", _hosts(view, lambda host: host != move.source)
+    reason = "can't take it while it runs: their hypervisor or processor is another one"
+    yield reason, _hosts(view, lambda host: host in move.kin)
+
+
+def _hosts(view: ZoneView, may: Callable[[HostId], bool]) -> Flags:
+    """Which hosts may, by their ids."""
+    return np.fromiter((may(host.id) for host in view.hosts), np.bool_, len(view.hosts))
 
 
 def _of_pods(view: ZoneView, chosen: Sequence[bool]) -> Flags:
@@ -245,20 +315,22 @@ def _preferred(view: ZoneView, ask: PlacementAsk, mask: Flags) -> Flags:
 
 @dataclass(slots=True)
 class _Queue:
-    """Hosts of a pod, as (rank, index): `fresh` ones in order, and a heap of those that are to be used `again`."""
+    """Hosts of a pod: those that were not used yet, in order, and a heap of (rank, index) of those to be used `again`."""
 
-    fresh: list[tuple[float, int]]
+    ranks: NDArray[np.float64]
+    hosts: Ints
     again: list[tuple[float, int]] = field(default_factory=list)
     _next: int = 0
 
-    def pop(self) -> int | None:
-        """The best; None when there is none."""
-        if self._next < len(self.fresh):
-            first = self.fresh[self._next]
+    def pop(self) -> tuple[float, int] | None:
+        """The best as (rank, index); None when there is none."""
+        at = self._next
+        if at < len(self.hosts):
+            first = (float(self.ranks[at]), int(self.hosts[at]))
             if not self.again or first < self.again[0]:
                 self._next += 1
-                return first[1]
-        return heapq.heappop(self.again)[1] if self.again else None
+                return first
+        return heapq.heappop(self.again) if self.again else None
 
 
 def _queues(view: ZoneView, ask: PlacementAsk, mask: Flags) -> dict[int, _Queue]:
@@ -270,10 +342,10 @@ def _queues(view: ZoneView, ask: PlacementAsk, mask: Flags) -> dict[int, _Queue]
     pods = view.pod[passed]
     order = np.lexsort((ranks, pods))  # stable, and the indexes ascend: ties stay in order
     where, first = np.unique(pods[order], return_index=True)
-    ordered = list(zip(ranks[order].tolist(), passed[order].tolist(), strict=True))
-    ends = [*first[1:].tolist(), len(ordered)]
+    ranks, passed = ranks[order], passed[order]
+    ends = [*first[1:].tolist(), len(passed)]
     return {
-        pod: _Queue(ordered[begin:end])
+        pod: _Queue(ranks[begin:end], passed[begin:end])
         for pod, begin, end in zip(where.tolist(), first.tolist(), ends, strict=True)
     }
 

@@ -4,7 +4,8 @@
 cost a heap operation each (`choose.py`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +20,10 @@ Flags = NDArray[np.bool_]
 
 
 class HostView(Struct, frozen=True, gc=False):
-    """One host. `free` and `limit` include over-commit; `refuses` is why it takes no machines now, or empty."""
+    """One host. `free` and `limit` include over-commit; `refuses` is why it takes no machines now, or empty.
+
+    One that is `full` takes those that need no disk of it: what is in use of its pool can't be seen in `free`.
+    """
 
     id: HostId
     name: str
@@ -28,6 +32,7 @@ class HostView(Struct, frozen=True, gc=False):
     limit: Size
     tags: frozenset[str] = frozenset()
     refuses: str = ""
+    full: bool = False
 
 
 @dataclass(slots=True)
@@ -35,9 +40,12 @@ class ZoneView:
     """All hosts of a zone. Free amounts shrink as `choose` places; everything else stays as it was read.
 
     `groups` tells for each placement group how many of its members each host (by index) already has.
+
+    Ten thousand hosts are not made into columns for each look: who remembers a view has what changed put in (`change`),
+    and gives `choose` a `copy`.
     """
 
-    hosts: Sequence[HostView]
+    hosts: list[HostView]
     groups: dict[str, dict[int, int]] = field(default_factory=dict)
     free_mhz: Ints = field(init=False)
     free_memory: Ints = field(init=False)
@@ -46,6 +54,7 @@ class ZoneView:
     limit_memory: Ints = field(init=False)
     pod: Ints = field(init=False)
     accepting: Flags = field(init=False)
+    full: Flags = field(init=False)
     pods: list[PodId] = field(init=False)
     index: dict[HostId, int] = field(init=False)
     _tags: dict[str, Flags] = field(default_factory=dict)
@@ -60,6 +69,7 @@ class ZoneView:
         self.limit_mhz = _column(host.limit.cpu_mhz for host in hosts)
         self.limit_memory = _column(host.limit.memory_mib for host in hosts)
         self.accepting = np.fromiter((not host.refuses for host in hosts), np.bool_, len(hosts))
+        self.full = np.fromiter((host.full for host in hosts), np.bool_, len(hosts))
         self.pods = sorted({host.pod for host in hosts})
         order = {pod: at for at, pod in enumerate(self.pods)}
         self.pod = _column(order[host.pod] for host in hosts)
@@ -73,6 +83,35 @@ class ZoneView:
             np.add.at(sums[:, which], self.pod, column)
         found: list[list[int]] = sums.tolist()
         return found
+
+    def copy(self) -> "ZoneView":
+        """To be placed on, while this one stays as it was read. Without groups."""
+        made = copy.copy(self)
+        made.hosts = self.hosts.copy()
+        made.groups = {}
+        for name in _COLUMNS:
+            setattr(made, name, getattr(self, name).copy())
+        for name in ("_pod_free", "_pod_limit"):
+            setattr(made, name, [each.copy() for each in getattr(self, name)])
+        return made
+
+    def change(self, host: HostView) -> None:
+        """A host, one of these and in the same pod, as it is now."""
+        at = self.index[host.id]
+        before, self.hosts[at] = self.hosts[at], host
+        self.free_mhz[at] = host.free.cpu_mhz
+        self.free_memory[at] = host.free.memory_mib
+        self.free_disk[at] = host.free.disk_mib
+        pod = int(self.pod[at])
+        _move(self._pod_free[pod], before.free, host.free)
+        if host.limit != before.limit:
+            self.limit_mhz[at] = host.limit.cpu_mhz
+            self.limit_memory[at] = host.limit.memory_mib
+            _move(self._pod_limit[pod], before.limit, host.limit)
+        self.accepting[at] = not host.refuses
+        self.full[at] = host.full
+        if host.tags != before.tags:
+            self._tags = {}
 
     def pod_load(self, pod: int) -> float:
         """The share of a pod's CPU and memory that is taken, the larger one."""
@@ -99,6 +138,23 @@ class ZoneView:
         """One more member of a placement group is on a host."""
         members = self.groups.setdefault(group, {})
         members[at] = members.get(at, 0) + 1
+
+
+_COLUMNS = (
+    "free_mhz",
+    "free_memory",
+    "free_disk",
+    "limit_mhz",
+    "limit_memory",
+    "accepting",
+    "full",
+)
+"""What changes in the course of time."""
+
+
+def _move(sums: list[int], before: Size, after: Size) -> None:
+    sums[0] += after.cpu_mhz - before.cpu_mhz
+    sums[1] += after.memory_mib - before.memory_mib
 
 
 def groups_of(view: ZoneView, members: Mapping[str, Iterable[HostId]]) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,7 +18,8 @@ from pathlib import Path
 from arable.agent import join as joining
 from arable.agent.agent import Agent
 from arable.agent.channel import Channel
-from arable.agent.config import AgentConfig, Libvirt, Local, Namespace, Nbd, Ovs, read
+from arable.agent.config import AgentConfig, Iscsi, Libvirt, Local, Namespace, Ovs, Shared, read
+from arable.agent.delivery import Deliveries
 from arable.agent.download import Downloads
 from arable.agent.inventory import InventoryOfHost
 from arable.agent.join import Identity
@@ -26,6 +28,7 @@ from arable.agent.sight import Drivers
 from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.ids import PoolId
 from arable.domain.manifest import Inventory
+from arable.domain.pool import ISCSI
 from arable.domain.units import MIB
 from arable.drivers.appliance.protocol import Appliances
 from arable.drivers.hypervisor.protocol import Hypervisor, Moves
@@ -88,7 +91,7 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         hardware = simulated(config, clock)
         drivers = await asyncio.to_thread(build, config, hardware, clock, stack)
         passport = Passport(await _identity(config, drivers, entropy))
-        pools = _pools(config, passport.identity.pool, hardware, clock)
+        pools = _pools(config, passport.identity.pool, hardware, clock, entropy)
         nudge = Later()
         leases = agent_leases.keeper(config, passport.context, entropy, nudge, stack)
         moves = agent_leases.mover(drivers.hypervisor, leases, clock, nudge, stack)
@@ -98,6 +101,23 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             config.directory / "downloads", config.servers, passport.current, nudge
         )
         stack.callback(downloads.close)
+        deliveries = Deliveries(config.servers, passport.current)
+        stack.callback(deliveries.close)
+        helper = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="aside"))
+
+        def aside(what: Callable[[], None]) -> None:
+            """What may take seconds is done beside the agent, which then looks again."""
+            helper.submit(what).add_done_callback(lambda _done: nudge())
+
+        def copying(what: Callable[[], None]) -> None:
+            """What may take minutes is nothing that an agent's end waits for."""
+
+            def go() -> None:
+                what()
+                nudge()
+
+            threading.Thread(target=go, name="copying", daemon=True).start()
+
         agent = Agent(
             passport.identity.host,
             FileLedger(config.directory / "ledger.json"),
@@ -106,6 +126,9 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             downloads.fetch,
             inventory=peering.told(inventory(config, drivers)),
             witness=peering.witness,
+            aside=aside,
+            copying=copying,
+            deliver=deliveries.deliver,
         )
         worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="agent"))
         channel = Channel(agent, config.servers, passport.context, clock, entropy, worker=worker)
@@ -115,10 +138,10 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             group.create_task(_keep_fresh(passport, config, drivers, clock, entropy))
             if peering.wanted:
                 group.create_task(peering.run(passport.current, entropy, nudge))
-            if leases or isinstance(config.storage, Nbd) or peering.wanted:
+            if leases or isinstance(config.storage, Shared) or peering.wanted:
                 group.create_task(agent_leases.certified(config, passport.current, clock, entropy))
             for pool in pools:
-                if isinstance(pool, Shares) and isinstance(config.storage, Nbd):
+                if isinstance(pool, Shares) and isinstance(config.storage, Shared):
                     group.create_task(
                         agent_leases.served(
                             config,
@@ -274,7 +297,9 @@ def inventory(config: AgentConfig, drivers: Drivers) -> Callable[[], Inventory]:
         names,
         roles=config.roles,
         tags=config.tags,
-        shares=f"{storage.address}:{storage.port}" if isinstance(storage, Nbd) else "",
+        shares=f"{storage.address}:{storage.port}" if isinstance(storage, Shared) else "",
+        shares_by=ISCSI if isinstance(storage, Iscsi) else "",
+        tunnel=config.network.tunnel,
     )
 
 
@@ -338,6 +363,7 @@ def _network(config: AgentConfig, hardware: SimHost, clock: Clock) -> Network:
             clock,
             netns=chosen.netns,
             native=NATIVE if chosen.native is None else chosen.native,
+            tunnel=chosen.tunnel,
         )
     from arable.drivers.network.sim import SimNetwork
 
@@ -366,7 +392,7 @@ def _appliances(
 
 
 def _pools(
-    config: AgentConfig, pool: PoolId, hardware: SimHost, clock: Clock
+    config: AgentConfig, pool: PoolId, hardware: SimHost, clock: Clock, entropy: Entropy
 ) -> tuple[Storage, ...]:
     chosen = config.storage
     if chosen is None or not pool:
@@ -383,8 +409,8 @@ def _pools(
                 reserve_bytes=chosen.reserve_bytes,
             ),
         )
-    if isinstance(chosen, Nbd):
-        return (agent_leases.shared_pool(config, chosen, pool, clock),)
+    if isinstance(chosen, Shared):
+        return (agent_leases.shared_pool(config, chosen, pool, clock, entropy),)
     from arable.drivers.simhost import SimPool
     from arable.drivers.storage.sim import SimStorage
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from arable.agent import disk_identity, watch
-from arable.agent.config import AgentConfig, Libvirt, Nbd
+from arable.agent.config import AgentConfig, Iscsi, Libvirt, Shared
 from arable.agent.deadlines import FOLDER, DeadlineFiles
 from arable.agent.join import Identity
 from arable.agent.lease_desk import LeaseDesk
@@ -24,8 +24,10 @@ from arable.agent.peer_port import own_address
 from arable.agent.watch import Watch
 from arable.domain.ids import HostId, PoolId
 from arable.drivers.hypervisor.protocol import Gate, Hypervisor, Moves
+from arable.drivers.storage.iscsi.pool import IscsiStorage
 from arable.drivers.storage.nbd.pool import NbdStorage
 from arable.drivers.storage.protocol import Shares
+from arable.drivers.storage.served import ServedStorage
 from arable.processes import watchdog
 from arable.runtime.boottime import KernelBootTime
 from arable.runtime.clock import Clock
@@ -97,10 +99,26 @@ def watchdog_command(hardware: Path | None = None) -> list[str]:
     return [sys.executable, "-I", "-S", watchdog.__file__, *device]
 
 
-def shared_pool(config: AgentConfig, chosen: Nbd, pool: PoolId, clock: Clock) -> NbdStorage:
+def shared_pool(
+    config: AgentConfig, chosen: Shared, pool: PoolId, clock: Clock, entropy: Entropy
+) -> ServedStorage:
     """The pool that this storage host shares."""
+    home = chosen.directory or config.directory / "volumes"
+    if isinstance(chosen, Iscsi):
+        return IscsiStorage(
+            home,
+            pool,
+            clock,
+            KernelBootTime(),
+            entropy,
+            address=chosen.address,
+            lease_seconds=chosen.lease_seconds,
+            ports=range(chosen.first_port, chosen.last_port + 1),
+            capacity_bytes=chosen.capacity_bytes,
+            reserve_bytes=chosen.reserve_bytes,
+        )
     return NbdStorage(
-        chosen.directory or config.directory / "volumes",
+        home,
         pool,
         clock,
         KernelBootTime(),
@@ -130,7 +148,7 @@ async def certified(
 
 async def served(
     config: AgentConfig,
-    chosen: Nbd,
+    chosen: Shared,
     pool: Shares,
     identity: Callable[[], Identity],
     clock: Clock,
@@ -162,7 +180,7 @@ async def served(
 
 
 async def _opened(
-    chosen: Nbd,
+    chosen: Shared,
     desk: LeaseDesk,
     authority: str,
     credentials: Path,

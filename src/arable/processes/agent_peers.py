@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from arable.agent import disk_identity
-from arable.agent.config import AgentConfig, Nbd
+from arable.agent.config import AgentConfig, Shared
 from arable.agent.join import Identity
 from arable.agent.peer_calls import PeerCalls
 from arable.agent.peer_port import PeerPort, own_address
@@ -33,7 +33,7 @@ class Peering:
     @classmethod
     def of(cls, config: AgentConfig, clock: Clock) -> "Peering":
         """Of a host with that configuration."""
-        shared = config.storage if isinstance(config.storage, Nbd) else None
+        shared = config.storage if isinstance(config.storage, Shared) else None
         return cls(config, Witness(clock, shared.lease_seconds if shared else 0.0))
 
     @property

@@ -13,6 +13,9 @@ from arable.api import console
 from arable.domain.errors import Conflict
 
 _FINISH_WITHIN = 10  # seconds, for calls that are under way when we leave
+# Seconds without a request, then we hang up. Far longer than clients reuse a connection (5 s is usual, ours do too): a
+# call and a hang-up that cross are a call of which nobody knows whether it was heard.
+IDLE = 75
 
 
 @contextlib.asynccontextmanager
@@ -35,6 +38,7 @@ async def serving_http(
         server_header=False,
         proxy_headers=False,  # who asks is the other end of the socket, whatever headers say
         timeout_graceful_shutdown=_FINISH_WITHIN,
+        timeout_keep_alive=IDLE,
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )

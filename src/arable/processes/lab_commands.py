@@ -45,11 +45,23 @@ app.add_typer(mend_app, name="mend")
 
 # word: what breaks, what mends, what is broken
 FAULTS: dict[str, tuple[Callable[[Site, str], None], Callable[[Site, str], None], str]] = {
-    "link": (fail.cut, fail.mend, "A cable: a host's or pod's name, ZONE or ZONE.public."),
+    "link": (
+        fail.cut,
+        fail.mend,
+        "A cable: a host's or pod's name, ZONE or ZONE.public, one of several servers' name.",
+    ),
     "agent": (fail.kill_agent, fail.start_agent, "A host's agent, killed."),
-    "freeze": (fail.freeze, fail.thaw, "A host, every process of it stopped."),
+    "freeze": (
+        fail.freeze,
+        fail.thaw,
+        "A host, every process of it stopped, or a management server.",
+    ),
     "power": (fail.power_off, fail.power_on, "A host's power."),
-    "server": (fail.kill_server, fail.start_server, "A region's management server, killed."),
+    "server": (
+        fail.kill_server,
+        fail.start_server,
+        "A management server, killed: a region's name, or one of several servers'.",
+    ),
 }
 
 
@@ -79,8 +91,8 @@ def status(data: Data, output: Format = Output.TABLE) -> None:
     )
     _table(
         console,
-        ("server of", "address", "state", "process"),
-        [(s.region, s.address, s.state, str(s.pid or "")) for s in seen.servers],
+        ("server", "region", "address", "state", "process"),
+        [(s.name, s.region, s.address, s.state, str(s.pid or "")) for s in seen.servers],
     )
     console.print(f"lab {seen.id}, logs and disks in {seen.directory}", highlight=False)
 

@@ -10,6 +10,7 @@ import gc
 import ipaddress
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -31,6 +32,7 @@ from arable.api.routes import OPERATIONS
 from arable.cluster.times import Times
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
+from arable.controllers.registry import farm_controllers
 from arable.controllers.settle import settle
 from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.ids import HostId, UserId
@@ -57,6 +59,7 @@ from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
+from arable.services.hands import FarmHands
 from arable.store import hosts, migrate
 from arable.store.database import Database
 from arable.store.notices import Listener
@@ -70,6 +73,7 @@ OPERATOR = "operator.json"
 _PEER = "peer.pem"  # certificate and key by which this server is known to others
 _CERTIFICATE_HOURS = 7 * 24
 _RENEW_SECONDS = 12 * 3600.0
+_CALLED = re.compile(r"server-[a-z0-9][a-z0-9-]{0,40}")
 _ALONE = 5  # times longer between heartbeats that nobody else waits for
 
 
@@ -81,7 +85,8 @@ class ServerConfig:
     database: str = ""  # a URL; empty: SQLite in the data directory
     api: str = "127.0.0.1:8480"
     gateway: str = "127.0.0.1:8443"
-    gateway_fd: int | None = None  # a listening socket that was handed to us, instead of `gateway`
+    api_fd: int | None = None  # a listening socket that was handed to us, instead of `api`
+    gateway_fd: int | None = None  # the same, instead of `gateway`
     names: Sequence[
         str
     ] = ()  # by which agents reach the gateway, besides the address it listens on
@@ -92,6 +97,7 @@ class ServerConfig:
     segment_address: str = (
         ""  # where other servers reach this one's gateway, HOST:PORT; empty: where it listens
     )
+    called: str = ""  # this server's own name, at its first start; empty: drawn
     site: str = ""  # told to others, and to operators
     platform: str = "none"  # what the master restarts servers with: `membership.chosen`
     ping: float = 1.0  # seconds between pings; all spans of the cluster scale with it
@@ -174,7 +180,7 @@ async def _our_turn(config: ServerConfig, told: asyncio.Event) -> bool:
     _check_doors(config)
     database = Database(config.url())
     try:
-        listen = partial(listening, config.api, "api")
+        listen = partial(_door, config.api, _again(config.api_fd), "api")
         return await standby.our_turn(database, listen, config.certificate, config.key, told)
     finally:
         database.close()
@@ -202,7 +208,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
     """Constructors, top to bottom. The data directory is there, and ours alone."""
     data = config.data
     _check_doors(config)
-    name = _name(data, entropy)
+    name = _name(data, entropy, config.called)
     database = Database(config.url(), name)
     migrate.upgrade(database)
     ids = Ids(clock, entropy)
@@ -242,6 +248,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         figures=figures,
         serving=member.manager.serving,
         entropy=entropy,
+        farm_controllers=farm_controllers(FarmHands(lambda: around)),
     )
     around = replace(around, land=Landing(loop.holds))
     serve_loop(member, loop, writer, clock)
@@ -268,7 +275,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
 
     def nudged(nudges: Nudges) -> None:
         api.nudged(nudges.topics)
-        channels.nudge({HostId(host) for host in nudges.hosts})
+        channels.nudge({HostId(host) for host in nudges.hosts}, desk.news(nudges))
         loop.nudge(nudges.topics)
 
     def committed(nudges: Nudges) -> None:
@@ -301,7 +308,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
 async def serving(server: Server) -> AsyncIterator[Server]:
     """Take work on both ports until the end of the block, then finish what was accepted."""
     config = server.config
-    bound = listening(config.api, "api")
+    bound = _door(config.api, config.api_fd, "api")
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(server.database.close)
         server.writer.start()
@@ -316,7 +323,7 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         stack.callback(server.calls.close)
         stack.push_async_callback(server.gateway.stop)
         stack.push_async_callback(server.channels.stop)
-        door = _gateway_socket(config)
+        door = _door(config.gateway, config.gateway_fd, "gateway")
         host, port = await server.gateway.start(door)
         server.member.begin(_segment_address(config, host, port))
         stack.push_async_callback(_off_loop, server.member.end)
@@ -374,6 +381,9 @@ def _check_doors(config: ServerConfig) -> None:
             "a certificate needs its key, and a key its certificate", field="certificate"
         )
     host, _ = _split(config.api, "api")
+    if config.api_fd is not None:
+        with _door(config.api, _again(config.api_fd), "api") as handed:
+            host = str(handed.getsockname()[0])
     if config.certificate is None and not _loopback(host):
         raise BadInput(
             f"{host} can be reached from elsewhere: give --certificate and --key, or listen on 127.0.0.1"
@@ -399,23 +409,36 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _name(directory: Path, entropy: Entropy) -> str:
-    """The server's own name, drawn on its first start: leases are held by it."""
+def _name(directory: Path, entropy: Entropy, called: str = "") -> str:
+    """The server's own name, said or drawn on its first start: leases are held by it."""
     path = directory / "name"
+    if called and not _CALLED.fullmatch(called):
+        told = f"{called!r}: `server-`, then small letters, digits and hyphens"
+        raise BadInput(told, field="called")
     if not path.exists():
-        keep(path, f"server-{entropy.letters(12)}", entropy)
-    return path.read_text().strip()
+        keep(path, called or f"server-{entropy.letters(12)}", entropy)
+    name = path.read_text().strip()
+    if called and called != name:
+        raise BadInput(f"the server of this data directory is called {name}", field="called")
+    return name
 
 
-def _gateway_socket(config: ServerConfig) -> socket.socket:
-    if config.gateway_fd is None:
-        return listening(config.gateway, "gateway")
+def _door(where: str, handed: int | None, what: str) -> socket.socket:
+    """The socket that was handed over, or one on HOST:PORT."""
+    if handed is None:
+        return listening(where, what)
     try:
-        return socket.socket(fileno=config.gateway_fd)
+        return socket.socket(fileno=handed)
     except OSError as error:
-        raise BadInput(
-            f"descriptor {config.gateway_fd} is no socket", field="gateway-fd"
-        ) from error
+        raise BadInput(f"descriptor {handed} is no socket", field=f"{what}-fd") from error
+
+
+def _again(handed: int | None) -> int | None:
+    """The same socket once more, to be closed without closing it."""
+    try:
+        return None if handed is None else os.dup(handed)
+    except OSError:
+        return handed  # which is no socket, as will be told
 
 
 def _names(config: ServerConfig) -> list[str]:

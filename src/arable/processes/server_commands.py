@@ -28,6 +28,10 @@ def command(
     gateway: Annotated[
         str, typer.Option(help="HOST:PORT where agents find their server (mutual TLS).")
     ] = "127.0.0.1:8443",
+    api_fd: Annotated[
+        int | None,
+        typer.Option(help="A listening socket that was handed over, instead of --api."),
+    ] = None,
     gateway_fd: Annotated[
         int | None,
         typer.Option(help="A listening socket that was handed over, instead of --gateway."),
@@ -50,6 +54,12 @@ def command(
         typer.Option(
             help="HOST:PORT where other management servers reach this one's gateway."
             " Left out: where it listens."
+        ),
+    ] = "",
+    called: Annotated[
+        str,
+        typer.Option(
+            help="This server's own name, `server-…`, at its first start; kept in its data directory. Left out: drawn."
         ),
     ] = "",
     site: Annotated[str, typer.Option(help="Where this server stands, for operators.")] = "",
@@ -86,12 +96,14 @@ def command(
         database=database,
         api=api,
         gateway=gateway,
+        api_fd=api_fd,
         gateway_fd=gateway_fd,
         names=tuple(name or ()),
         certificate=certificate,
         key=key,
         inbox=inbox,
         segment_address=segment_address,
+        called=called,
         site=site,
         platform=platform,
         ping=ping,

@@ -4,6 +4,7 @@ With a lab (the default) the hosts are emulated ones that run real machines; wit
 up, which any machine can do. The management server, the agents and the API are those of production in both.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,14 +14,7 @@ from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
-from arable.agent.config import (
-    AgentConfig,
-    SimAppliancesChoice,
-    SimHypervisorChoice,
-    SimNetworkChoice,
-    SimStorageChoice,
-    written,
-)
+from arable.agent.config import AgentConfig, written
 from arable.client.arable import Arable
 from arable.domain.errors import BadInput, Unavailable
 from arable.drivers import doctor
@@ -28,7 +22,7 @@ from arable.lab import bmc, build, cache, guest_image, power, servers, setup
 from arable.lab.guest_image import GuestImage
 from arable.lab.plan import Kind
 from arable.lab.power import Site
-from arable.lab.topology import Host, Region, Topology, load
+from arable.lab.topology import Host, Region, Server, Topology, load
 from arable.processes import children, fleet
 from arable.processes.server import OPERATOR, Ready, credentials
 from arable.runtime.ca import keep
@@ -39,7 +33,10 @@ from arable.wire.users import KeyIn
 Say = Callable[[str], None]
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+REGION = "{region}"
+"""In the URL of a database: the name of the region."""
 LOOK = timedelta(milliseconds=500)
+AUTHORITY, IMAGES = "authority", "images"
 _KEY = "setup.key"
 
 
@@ -56,7 +53,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Cloud:
-    """A cloud that is up. `site` is its lab, None where hosts are simulated."""
+    """A cloud that is up. `site` is its lab, None where hosts are simulated. `ready` is by management server."""
 
     wanted: Wanted
     ready: dict[str, Ready] = field(default_factory=dict)
@@ -71,7 +68,7 @@ class Cloud:
     @property
     def url(self) -> str:
         """Of the first region's API."""
-        return self.ready[self.wanted.topology.regions[0].name].api
+        return self.ready[self.wanted.topology.regions[0].management[0].name].api
 
     @property
     def operator_file(self) -> Path:
@@ -80,17 +77,27 @@ class Cloud:
 
     def operator(self) -> Arable:
         """A client that may do everything in the first region."""
-        return _operator(self.wanted, self.wanted.topology.regions[0], self.url)
+        return self.operator_of(self.wanted.topology.regions[0])
+
+    def operator_of(self, region: Region) -> Arable:
+        """The same of any region: each has operators of its own."""
+        return _operator(self.wanted, region, self.ready[region.management[0].name].api)
 
 
 def server_data(wanted: Wanted, region: Region) -> Path:
-    """The data directory of a region's management server."""
-    return wanted.data / region.name
+    """The data directory of a region's management server, the first if there are several."""
+    return wanted.data / region.management[0].name
 
 
 @contextmanager
-def cloud(wanted: Wanted, clock: Clock, say: Say) -> Iterator[Cloud]:
-    """The cloud is up inside the block; nothing of it runs after it. Its data stays."""
+def cloud(
+    wanted: Wanted, clock: Clock, say: Say, first: Callable[[Site], None] | None = None
+) -> Iterator[Cloud]:
+    """The cloud is up inside the block; nothing of it runs after it. Its data stays.
+
+    `first` is done in a lab that has its cables, before its management servers start.
+    """
+    _check(wanted)
     wanted.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = Cloud(wanted)
     made.is_new = not made.operator_file.exists()
@@ -98,8 +105,30 @@ def cloud(wanted: Wanted, clock: Clock, say: Say) -> Iterator[Cloud]:
         if wanted.simulated:
             _simulated(made, clock, say, stack)
         else:
-            _emulated(made, clock, say, stack)
+            _emulated(made, clock, say, stack, first)
         yield made
+
+
+def _check(wanted: Wanted) -> None:
+    """Each region has a database of its own, and several servers share one."""
+    regions = wanted.topology.regions
+    if wanted.database and len(regions) > 1 and REGION not in wanted.database:
+        raise BadInput(
+            f"{len(regions)} regions can't have the same database: put {REGION} into the URL for the region's name",
+            field="database",
+        )
+    for region in regions:
+        if region.servers > 1 and wanted.simulated:
+            raise BadInput(
+                f"{region.name} has {region.servers} management servers, which takes the lab's network:"
+                " make its hosts simulated in the topology instead",
+                field="lab",
+            )
+        if region.servers > 1 and not wanted.database.startswith("postgresql"):
+            raise BadInput(
+                f"{region.name} has {region.servers} management servers, which share a PostgreSQL: give its URL",
+                field="database",
+            )
 
 
 def topology_of(path: Path | None) -> Topology:
@@ -124,28 +153,42 @@ def check_machine(data: Path) -> None:
 # --- emulated hosts, real machines -------------------------------------------------------------------------------
 
 
-def _emulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
+def _emulated(
+    made: Cloud,
+    clock: Clock,
+    say: Say,
+    stack: ExitStack,
+    before: Callable[[Site], None] | None,
+) -> None:
     wanted = made.wanted
-    guest = guest_image.build(cache.folder("guest"), say)
     regions = wanted.topology.regions
     for region in regions:
-        server_data(wanted, region).mkdir(parents=True, exist_ok=True, mode=0o700)
+        for server in region.management:
+            (wanted.data / server.name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    guest = _guest(wanted, say)
 
     def prepare(site: Site) -> None:
+        if before:
+            before(site)
         for at, region in enumerate(regions):
-            made.ready[region.name] = _serve(site, wanted, region, first=at == 0)
-            with _operator(wanted, region, made.ready[region.name].api) as operator:
+            first, *others = region.management
+            made.ready[first.name] = _serve(site, wanted, region, first, chief=at == 0)
+            with made.operator_of(region) as operator:
                 describe(operator, region, guest)
                 setup.invite(operator, site, region)
+            for server in others:
+                _share(wanted, region, server)
+                made.ready[server.name] = _serve(site, wanted, region, server, chief=False)
 
     say("building the lab, and the cloud's management server meanwhile")
     site = stack.enter_context(build.lab(wanted.topology, wanted.data, clock, [prepare]))
     made.site = site
     for host in site.plan.of(Kind.HOST):
         power.start_agent(site, host.name)
+    switched = bmc.start(site, Entropy.system()) if any(r.bmc for r in regions) else None
     for region in regions:
         names = {host.name for zone in region.zones for _pod, host in zone.hosts()}
-        with _operator(wanted, region, made.ready[region.name].api) as operator:
+        with made.operator_of(region) as operator:
             setup.await_hosts(
                 operator,
                 names,
@@ -154,26 +197,46 @@ def _emulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
                     f"{host.name} is up: {host.cpus} CPUs, {host.memory_mib.total} MiB"
                 ),
             )
-            if region.bmc:
-                bmcs, password = bmc.start(site, Entropy.system())
-                setup.wire_power(operator, region, bmcs, password)
+            if region.bmc and switched:
+                setup.wire_power(operator, region, *switched)
 
 
-def _serve(site: Site, wanted: Wanted, region: Region, *, first: bool) -> Ready:
-    data = server_data(wanted, region)
-    argv = [*_server(wanted, region), "--api", wanted.api if first else "127.0.0.1:0"]
-    process = servers.start(site, region, argv)
-    log = site.place.log(f"server-{region.name}")
+def _guest(wanted: Wanted, say: Say) -> GuestImage:
+    """What machines start from; nothing that could start where no host is real."""
+    if all(host.simulated for _zone, _pod, host in wanted.topology.hosts()):
+        return _no_guest(wanted.data)
+    return guest_image.build(cache.folder("guest"), say)
+
+
+def _serve(site: Site, wanted: Wanted, region: Region, server: Server, *, chief: bool) -> Ready:
+    """`chief`: its API is where it was asked for; others' are anywhere."""
+    data = wanted.data / server.name
+    argv = [*_server(wanted, region, data), "--api", wanted.api if chief else "127.0.0.1:0"]
+    process = servers.start(site, server, argv)
+    log = site.place.log(f"server-{server.name}")
     ready = children.await_ready(data, process.pid, lambda: process.alive, log, site.clock)
-    servers.answers(site, region, process, ready.api)
+    servers.answers(site, server, process, ready.api)
     return ready
 
 
-def _server(wanted: Wanted, region: Region) -> list[str]:
+def _share(wanted: Wanted, region: Region, server: Server) -> None:
+    """All of a region's servers speak for the same authority, whose key is copied once, and have the same images."""
+    images = wanted.data / server.name / IMAGES
+    if not images.exists():
+        images.symlink_to(server_data(wanted, region) / IMAGES)
+    own = wanted.data / server.name / AUTHORITY
+    if not own.exists():
+        fresh = own.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(server_data(wanted, region) / AUTHORITY, fresh)
+        fresh.rename(own)
+
+
+def _server(wanted: Wanted, region: Region, data: Path) -> list[str]:
     argv = [sys.executable, "-m", "arable.processes.main", "server"]
-    argv += ["--data", str(server_data(wanted, region))]
-    argv += ["--inbox", str(wanted.data / "inbox")]
-    return [*argv, "--database", wanted.database] if wanted.database else argv
+    argv += ["--data", str(data), "--inbox", str(wanted.data / "inbox")]
+    database = wanted.database.replace(REGION, region.name)
+    return [*argv, "--database", database] if database else argv
 
 
 def describe(operator: Arable, region: Region, guest: GuestImage) -> None:
@@ -209,7 +272,7 @@ def _simulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = data / "server.log"
         api = wanted.api if at == 0 else "127.0.0.1:0"
-        argv = [*_server(wanted, region), "--api", api, "--gateway", "127.0.0.1:0"]
+        argv = [*_server(wanted, region, data), "--api", api, "--gateway", "127.0.0.1:0"]
         server = stack.enter_context(children.child(argv, log))
         made.children[f"the management server of {region.name}"] = server
         ready = children.await_ready(data, server.pid, partial(_lives, server), log, clock)
@@ -243,19 +306,16 @@ def _invite(
 
 
 def _config(ready: Ready, home: Path, host: Host) -> AgentConfig:
-    return AgentConfig(
+    real = AgentConfig(
         directory=home,
         servers=[ready.gateway],
         name=host.name,
         join_token=home / setup.INVITATION,
         roles=list(host.roles),
         tags=list(host.tags),
-        hypervisor=SimHypervisorChoice(),
-        network=SimNetworkChoice(),
-        storage=SimStorageChoice(),
-        appliances=SimAppliancesChoice(),
         inventory=setup.inventory(host),
     )
+    return setup.simulated(real)
 
 
 def _no_guest(data: Path) -> GuestImage:

@@ -1,5 +1,6 @@
 """`arable up`: its options, and what it says."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,8 @@ from arable.processes import up
 from arable.processes.data_option import Data
 from arable.processes.foreseen import told
 from arable.processes.leaving import until_told
-from arable.processes.server import credentials
-from arable.processes.up import Cloud, Say, Wanted
+from arable.processes.server import OPERATOR, credentials
+from arable.processes.up import Cloud, Say, Wanted, server_data
 from arable.runtime.clock import Clock, RealClock
 
 SIMULATED = "sim"
@@ -74,14 +75,27 @@ def look_around(cloud: Cloud) -> str:
         f"  first operator   {_first_operator(cloud)}",
         f"  sign in          arable login --url {cloud.url} --credentials {cloud.operator_file}",
         "  then             arable zone list; arable host list; arable machine list",
+        *_others(cloud),
     ]
     if cloud.site is not None:
         at = f"--data {cloud.wanted.data}"
+        *_, (_zone, _pod, host) = cloud.wanted.topology.hosts()
         lines += [
             f"  the lab          arable lab status {at}",
-            f"  break something  arable lab fail power a2 {at}",
+            f"  break something  arable lab fail power {host.name} {at}",
         ]
     return "\n".join([*lines, "Ctrl-C takes it down; its data stays for the next `arable up`."])
+
+
+def _others(cloud: Cloud) -> Iterator[str]:
+    """Where else an API answers: further servers of the first region, and other regions, each a cloud by itself."""
+    first, *regions = cloud.wanted.topology.regions
+    for server in first.management[1:]:
+        yield f"  the same API     {cloud.ready[server.name].api} ({server.name})"
+    for region in regions:
+        url = cloud.ready[region.management[0].name].api
+        known = server_data(cloud.wanted, region) / OPERATOR
+        yield f"  region {region.name:<10}arable login --profile {region.name} --url {url} --credentials {known}"
 
 
 def _first_operator(cloud: Cloud) -> str:

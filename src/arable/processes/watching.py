@@ -53,7 +53,7 @@ class Watching:
     def committed(self, nudges: Nudges) -> None:
         """From any thread."""
         self.heard(nudges)
-        self.endings.nudged(nudges.topics)
+        self.endings.nudged(nudges.ended)
 
     def heard(self, nudges: Nudges) -> None:
         """From any thread. What ended elsewhere is in that server's log, and told once."""

@@ -10,7 +10,7 @@ from arable.services import credentials, limits, users
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude
 from arable.services.pages import paged
-from arable.store import accounts, domains, quotas
+from arable.store import accounts, domains
 from arable.wire.accounts import AccountChange, AccountIn, AccountOut, AccountQuery
 from arable.wire.common import Page
 
@@ -49,7 +49,7 @@ def create(call: Call, ask: AccountIn, password_hash: str) -> AccountOut:
         created_at=call.around.clock.now(),
     )
     accounts.add(call.tx, account)
-    quotas.add(call.tx, account.id, limits.of_new_account(call, ask.limits))
+    limits.add(call, account.id, ask.limits)
     if ask.user is None:
         return shown(account)
     user = users.add(call, account.id, ask.user.name, ask.user.role, password_hash, within="user.")

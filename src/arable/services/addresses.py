@@ -6,12 +6,13 @@ from arable.domain.access import Permission, Scope
 from arable.domain.errors import Conflict, NoRoom
 from arable.domain.ids import AccountId, AddressId, NetworkId, ZoneId
 from arable.domain.network import Address, Network, NetworkState
+from arable.services import belonging
 from arable.services.asks import begin, check_expected, network_changed, tell
 from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
-from arable.store import addresses, networks, quotas, rules, zones
+from arable.store import addresses, balancers, networks, quotas, rules, vpns, zones
 from arable.wire.addresses import AddressChange, AddressIn, AddressOut, AddressQuery, AssociateIn
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
@@ -73,6 +74,10 @@ def associate(call: Call, address: AddressId, ask: AssociateIn) -> OperationOut:
         raise Conflict(f"{found.address} belongs to another network of yours; release it first")
     if network.state is not NetworkState.READY:
         raise Conflict(f"{network.name} was deleted", field="network")
+    if network.isolated:
+        raise Conflict(
+            f"{network.name} is isolated: it has no way out, and none in", field="network"
+        )
     held = addresses.of_networks(call.tx, [network.id]).get(network.id, [])
     first = not any(other.source_nat for other in held)
     addresses.save(call.tx, found.changed(network=network.id, source_nat=first))
@@ -87,6 +92,7 @@ def release(call: Call, address: AddressId) -> OperationOut:
     """Give it back. Nobody else can have it before its network's appliance answers for it no more (rule 3)."""
     call.caller.needs(Permission.NETWORK_WRITE)
     found = addresses.get(call.tx, call.caller.scope, address)
+    belonging.check_free(call, address)
     check_expected(call, found.generation, "public address")
     owner = _owner(found)
     quotas.give(call.tx, owner, addresses=1)  # limits are held before networks, as deploying does
@@ -96,6 +102,10 @@ def release(call: Call, address: AddressId) -> OperationOut:
     found = addresses.get(call.tx, call.caller.scope, address, lock=True)
     if rules.any_of_address(call.tx, address):
         raise Conflict(f"rules use {found.address}; delete them first")
+    if balancers.on_port(call.tx, address, 1, 65_535) is not None:
+        raise Conflict(f"balancers use {found.address}; delete them first")
+    if vpns.on_port(call.tx, address, 1, 65_535) is not None:
+        raise Conflict(f"VPNs use {found.address}; delete them first")
     if found.network != (network and network.id):
         raise Conflict(f"{found.address} was associated meanwhile; ask again")
     addresses.save(call.tx, found.released())
@@ -108,8 +118,15 @@ def release(call: Call, address: AddressId) -> OperationOut:
 
 
 def _go_out_by_another(call: Call, network: Network) -> None:
-    """Its machines go out by the lowest address that is left, if any is."""
-    for other in addresses.of_networks(call.tx, [network.id]).get(network.id, [])[:1]:
+    """Its machines go out by the lowest address that is left, if any is and none is but one machine's."""
+    left = addresses.of_networks(call.tx, [network.id]).get(network.id, [])
+    taken = rules.whole(call.tx, network.id)
+    free = [other for other in left if other.id not in taken]
+    if left and not free:
+        raise Conflict(
+            f"{network.name}'s machines go out by this address, and each other one is a single machine's"
+        )
+    for other in free[:1]:
         addresses.save(call.tx, other.changed(source_nat=True))
 
 

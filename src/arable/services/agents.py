@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -30,19 +31,21 @@ from arable.domain.host import Host, HostState, JoinToken, measured
 from arable.domain.ids import HostId, PoolId
 from arable.domain.incarnation import is_later
 from arable.domain.manifest import HostReport, Inventory, ItemKind
-from arable.domain.pool import NBD, Pool
+from arable.domain.pool import NBD, SHARED, Pool
 from arable.domain.segment import SegmentState
 from arable.domain.settings import (
     CPU_PERCENT,
     DISK_PERCENT,
     HOST_SILENT_SECONDS,
+    IMAGE_CACHE_SECONDS,
     MEMORY_PERCENT,
     REPORT_SECONDS,
 )
 from arable.runtime import tokens
-from arable.runtime.ca import DISKS_HOURS, HOST_HOURS, IdentityKind
+from arable.runtime.ca import DISKS_HOURS, HOST_HOURS, Authority, IdentityKind
 from arable.runtime.succession import is_genuine
 from arable.services.call import Surroundings
+from arable.services.opened import opened
 from arable.services.spread import Peer
 from arable.store import (
     events,
@@ -55,6 +58,7 @@ from arable.store import (
     pools,
     segments,
     settings,
+    tunnels,
 )
 from arable.store.database import Tx
 from arable.store.nudges import nudge
@@ -186,9 +190,9 @@ def greet(
         if refused is None
     }
     found = {host: there[host] for host in welcome}
-    hosts.measure_many(
-        tx, {host.id: measured(host, welcome[host.id].inventory) for host in found.values()}
-    )
+    news = {host.id: measured(host, welcome[host.id].inventory) for host in found.values()}
+    hosts.measure_many(tx, news)
+    _look_after(tx, found.values(), news)
     for host in found.values():
         _serve(tx, host, welcome[host.id].inventory)
     _tell_of_others(tx, welcome)
@@ -199,6 +203,19 @@ def greet(
         events.add_many(tx, told)
         nudge(tx, "machines")
     return answers
+
+
+def _look_after(tx: Tx, risen: Iterable[Host], news: Mapping[HostId, Mapping[str, Any]]) -> None:
+    """Whom its pod did not ask for until now is to be asked for at once: it may be lost before anybody was told of it.
+
+    One that was only silent is asked for all the time, so thousands that come back together cost nothing here. Whose
+    tunnels end elsewhere now, others have to be told of.
+    """
+    anew = (HostState.JOINED, HostState.DOWN)
+    told = news.values()
+    if any(host.state in anew for host in risen) or any("peer_address" in one for one in told):
+        nudge(tx, "hosts")
+    tunnels.note_hosts(tx, [host for host, one in news.items() if "tunnel_address" in one])
 
 
 def _later(tx: Tx, around: Surroundings, hellos: Sequence[Hello]) -> dict[str, CloudError]:
@@ -238,19 +255,31 @@ def report(
 ) -> None:
     """A batch of reports, in the order in which each host sent them.
 
-    One transaction says what they saw, what their hosts hold for good and that these were heard (`alive`: those of
-    which it was not noted a moment ago), so none of it can be known without the rest.
+    One transaction says what they saw, and of some (`alive`: those of which it was not noted a moment ago) that they were
+    heard and what they hold for good, so none of it can be known without the rest. Nobody waits for the latter: noting it
+    with each of a host's reports would cost the database as much as a machine's own row.
+
+    What a server heard and could not keep before the host went to another one, since it was frozen or had no database, is
+    old news: the host has said everything anew there. It may be frozen right here, too, so it looks once more when all is
+    written: what the other server keeps after that waits for these rows, and is the later word. Raises `Unavailable`.
     """
+    here = hosts.at(tx, {report.host for report in reports}, server)
+    reports = [report for report in reports if report.host in here]
     settle(tx, reports, around.clock.now())
     told = {report.host: report.inventory for report in reports if report.inventory is not None}
     if told:
         for host in hosts.some(tx, told, lock=True).values():
-            hosts.measure(tx, host.id, measured(host, told[host.id]))
+            news = measured(host, told[host.id])
+            hosts.measure(tx, host.id, news)
             _serve(tx, host, told[host.id])
-    acked: dict[HostId, int] = {}
+            _look_after(tx, [], {host.id: news})
+    acked = dict.fromkeys(alive, 0)
     for report in reports:
-        acked[report.host] = max(report.generation, acked.get(report.host, 0))
+        if report.host in acked:
+            acked[report.host] = max(report.generation, acked[report.host])
     heard(tx, around, server, alive, [], acked)
+    if hosts.at(tx, here, server) != here:
+        raise Unavailable("hosts have gone to another server meanwhile")
 
 
 def heard(
@@ -270,6 +299,7 @@ def heard(
             ]
             events.add_many(tx, told)
             nudge(tx, "machines")
+            _look_after(tx, risen, {})
         hosts.heard(tx, alive, server, around.clock.now())
     if left:
         hosts.left(tx, left, server)
@@ -279,6 +309,11 @@ def heard(
 def report_seconds(tx: Tx) -> int:
     """How often hosts report: often enough not to be taken for silent."""
     return max(1, min(settings.get(tx, REPORT_SECONDS), settings.get(tx, HOST_SILENT_SECONDS) // 3))
+
+
+def image_cache_seconds(tx: Tx) -> int:
+    """How long hosts should keep images that nothing uses."""
+    return settings.get(tx, IMAGE_CACHE_SECONDS)
 
 
 def peers(tx: Tx, around: Surroundings, me: str) -> list[Peer]:
@@ -295,32 +330,45 @@ def peers(tx: Tx, around: Surroundings, me: str) -> list[Peer]:
     ]
 
 
-def changes(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change | None]:
+def changes(
+    tx: Tx, authority: Authority, have: Mapping[HostId, int]
+) -> dict[HostId, Change | None]:
     """What these hosts have to be told that hold these manifest generations; None: nothing yet.
+
+    Secrets among it are opened on their way: in the store they stay as they are.
 
     After an older copy of the database was restored, hosts go on as they are until all have said what they run.
     """
     withheld = incarnations.withheld(tx, have.keys())
     told = {host: held for host, held in have.items() if host not in withheld}
-    return {**dict.fromkeys(withheld), **_differences(tx, told)}
+    return {**dict.fromkeys(withheld), **_differences(tx, authority, told)}
 
 
-def _differences(tx: Tx, have: Mapping[HostId, int]) -> dict[HostId, Change]:
+def _differences(tx: Tx, authority: Authority, have: Mapping[HostId, int]) -> dict[HostId, Change]:
     if not have:
         return {}
     incarnation = incarnations.current(tx)
     return {
-        host: Change(
-            base=found.base or None,
-            generation=found.generation,
-            incarnation=incarnation,
-            items=[
-                Item(kind=_KINDS[kind], id=id_, body=None if body is None else msgspec.Raw(body))
-                for kind, id_, body in found.items
-            ],
-        )
+        host: change(found, incarnation, authority)
         for host, found in manifests.changes(tx, have).items()
     }
+
+
+def change(found: manifests.Difference, incarnation: str, authority: Authority) -> Change:
+    """How a host of the database of that name is told."""
+    return Change(
+        base=found.base or None,
+        generation=found.generation,
+        incarnation=incarnation,
+        items=[
+            Item(
+                kind=_KINDS[kind],
+                id=id_,
+                body=None if body is None else msgspec.Raw(opened(authority, body)),
+            )
+            for kind, id_, body in found.items
+        ],
+    )
 
 
 def image_part(tx: Tx, around: Surroundings, host: HostId, epoch: int, sha256: str) -> Path:
@@ -336,9 +384,16 @@ def check_inventory(told: Inventory) -> None:
     for name, most in _MOST.items():
         if not 0 <= getattr(told, name) <= most:
             raise BadInput(f"not from 0 to {most}", field=f"inventory.{name}")
-    for name in ("hypervisor", "network", "storage", "version", "shares", "peer_address"):
+    for name in ("hypervisor", "network", "storage", "version", "shares", "moves", "peer_address"):
         if not _PLAIN.fullmatch(getattr(told, name)):
             raise BadInput("not one line of at most 255 characters", field=f"inventory.{name}")
+    if told.shares_by not in {"", *SHARED}:
+        raise BadInput(f"not one of {', '.join(sorted(SHARED))}", field="inventory.shares_by")
+    if told.tunnel_address:
+        try:
+            IPv4Address(told.tunnel_address)
+        except ValueError:
+            raise BadInput("not an IPv4 address", field="inventory.tunnel_address") from None
 
 
 def _serve(tx: Tx, host: Host, told: Inventory) -> None:
@@ -347,10 +402,11 @@ def _serve(tx: Tx, host: Host, told: Inventory) -> None:
     A host that runs machines keeps its pool to itself: its guests open disks there without asking for a lease.
     """
     pool = pools.of_host(tx, host.pool) if told.shares and host.pool else None
-    if pool is None or "compute" in host.roles or (pool.kind, pool.address) == (NBD, told.shares):
+    wanted = (told.shares_by or NBD, told.shares)
+    if pool is None or "compute" in host.roles or (pool.kind, pool.address) == wanted:
         return
-    if pool.kind == NBD or not pools.has_volumes(tx, pool.id):
-        pools.serve(tx, pool.id, NBD, told.shares)
+    if pool.kind in SHARED or not pools.has_volumes(tx, pool.id):
+        pools.serve(tx, pool.id, *wanted)
         nudge(tx, "machines")
 
 
@@ -364,6 +420,8 @@ def _anew(
     """
     now = around.clock.now()
     host = _bound(tx, ask, token, lock=True)
+    if host.removing:
+        raise Conflict("this host is being removed; it may join as a new one", field="token")
     if not join_tokens.use(tx, token.id, host.id, request_hash, now):
         raise Unauthenticated(_NO_ENTRY)
     join_tokens.end_others(tx, token, now)

@@ -21,10 +21,10 @@ from arable.domain.network import Network, NetworkState
 from arable.services import networks as networks_
 from arable.services.asks import MACHINES
 from arable.services.call import Asked, Call
+from arable.services.deployment_plans import Plan, plan
 from arable.services.guest_addresses import GuestAddresses, look_ahead
 from arable.services.new_machines import Deployment, Rows
 from arable.services.passwords import Password
-from arable.services.plans import Plan, plan
 from arable.services.references import References
 from arable.store import (
     farms,
@@ -35,6 +35,7 @@ from arable.store import (
 from arable.store.attention import Landed
 from arable.store.database import Tx
 from arable.store.nudges import nudge
+from arable.store.rates import Rates
 from arable.wire.machines import DeployedOut, DeployIn, DeployOut
 
 
@@ -147,12 +148,12 @@ class _Batch:
         taken: list[list[int]] = []
         held = self._networks(each)
         try:
-            for nic, network in zip(each.nics, held, strict=True):
+            for position, (nic, network) in enumerate(zip(each.nics, held, strict=True)):
                 pool = self.pools.get(network.id)
                 if pool is None or pool.network.state is not NetworkState.READY:
                     raise Conflict(f"{network.name} was deleted meanwhile", field="networks")
                 if nic.offset is not None:
-                    taken.append(pool.take_one(nic.offset))
+                    taken.append(pool.take_one(nic.offset, f"networks.{position}.address"))
                 else:
                     taken.append(pool.take(len(each.names)))
         except CloudError:
@@ -175,10 +176,11 @@ class _Batch:
         quotas.give_many(self.tx, self._back)
         self._find_farms()
         rows = Rows()
+        rates = Rates.of(self.tx, {each.account for each in self.plans.values()})
         made: dict[int, Deployment] = {}
         for at, each in self.plans.items():
             made[at] = Deployment(each, self._farm(each), self._networks(each), self.offsets[at])
-            made[at].make(rows, self.pools)
+            made[at].make(rows, self.pools, rates)
         if not made:
             return {}
         landed = self._land(made.values())
@@ -210,7 +212,7 @@ class _Batch:
     def _farm(self, each: Plan) -> FarmId:
         """The one that was named, or the default one, made on first use."""
         if each.farm is not None:
-            return each.farm.id
+            return each.farm
         key = (each.account, each.zone.id)
         if key not in self._farms:
             farm = networks_.default_farm(each.asked.on(self.tx), *key)

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arable.domain.errors import CloudError
-from arable.domain.ids import HostId
-from arable.domain.manifest import HostReport
-from arable.runtime.ca import FIRST_EPOCH
-from arable.services import agents
+from arable.domain.ids import HostId, OperationId
+from arable.domain.manifest import HostReport, ImagePart
+from arable.runtime.ca import FIRST_EPOCH, Authority
+from arable.services import agents, bringing
 from arable.services.call import Surroundings
+from arable.services.images import Incoming
 from arable.services.spread import Peer
 from arable.store import hosts
 from arable.store.database import Database, Tx
 from arable.store.hosts import Channelled
+from arable.store.manifests import Difference
+from arable.store.nudges import Nudges
 from arable.store.writer import Writer
 from arable.wire.agent import Hello, JoinIn, JoinOut, RenewIn, encode
 
@@ -32,6 +35,22 @@ class Frame:
 
     generation: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a transaction of this server wrote for a host. `base`: for one that holds this generation."""
+
+    host: HostId
+    base: int
+    difference: Difference
+    incarnation: str
+    authority: Authority
+
+    def frame(self) -> Frame:
+        """What to send."""
+        change = agents.change(self.difference, self.incarnation, self.authority)
+        return Frame(self.difference.generation, encode(change))
 
 
 @dataclass(frozen=True)
@@ -66,10 +85,18 @@ class Desk:
             lambda tx: agents.report(tx, self.around, self.server, self.settle, reports, alive)
         )
 
+    def news(self, nudges: Nudges) -> list[News]:
+        """All that a transaction left in memory."""
+        authority = self.around.authority
+        return [
+            News(HostId(host), difference.base, difference, nudges.incarnation, authority)
+            for host, difference in nudges.told.items()
+        ]
+
     def frames(self, have: Mapping[HostId, int]) -> dict[HostId, Frame]:
         """What to send to hosts that hold these generations. Blocks. A host that was removed is not in the answer."""
         with self.database.read() as tx:
-            found = agents.changes(tx, have)
+            found = agents.changes(tx, self.around.authority, have)
         return {
             host: Frame(change.generation, encode(change)) if change else Frame(have[host], b"")
             for host, change in found.items()
@@ -85,6 +112,11 @@ class Desk:
         with self.database.read() as tx:
             return agents.report_seconds(tx)
 
+    def image_cache_seconds(self) -> int:
+        """How long hosts should keep images that nothing uses. Blocks."""
+        with self.database.read() as tx:
+            return agents.image_cache_seconds(tx)
+
     def peers(self) -> list[Peer]:
         """Other servers that take agents now. Blocks."""
         with self.database.read() as tx:
@@ -94,6 +126,21 @@ class Desk:
         """See `agents.image_part`. Blocks."""
         with self.database.read() as tx:
             return agents.image_part(tx, self.around, host, epoch, sha256)
+
+    def may_bring(
+        self, host: HostId, epoch: int, operation: OperationId, sha256: str, length: int
+    ) -> Incoming:
+        """See `bringing.may`. Blocks."""
+        with self.database.read() as tx:
+            return bringing.may(tx, self.around, host, epoch, operation, sha256, length)
+
+    def brought(
+        self, host: HostId, epoch: int, operation: OperationId, received: ImagePart
+    ) -> "Future[None]":
+        """See `bringing.brought`."""
+        return self.writer.submit(
+            lambda tx: bringing.brought(tx, self.around, host, epoch, operation, received)
+        )
 
     def _words(self, tx: Tx, words: Sequence[_Word]) -> list[CloudError | None]:
         greetings = [(host, hello, epoch) for host, hello, epoch in words if hello is not None]

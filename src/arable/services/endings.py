@@ -1,95 +1,98 @@
 """Tells the log of operations that end, one line each, on a thread of its own: nobody who deploys waits for a log.
 
-It hears of commits (`nudged`), and looks at what they touched; so it never tells what was rolled back, and each
-server tells what it committed itself.
+It hears from commits what they ended (`nudged`), and looks at that; so it never tells what was rolled back. An operation
+is ended by one transaction, and told by the server that committed it: what others only see ended is not theirs to tell.
 """
 
 import logging
-import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from arable.domain.errors import CloudError
 from arable.runtime import log
+from arable.runtime.rounds import Rounds
 from arable.store.database import Database
-from arable.store.ended import ended
+from arable.store.ended import Ended, ended
 
 _units = log.units("operations")
 _log = logging.getLogger(__name__)
-_BEGINS = "operation/"  # of their topics
-_REMEMBERED = 10_000  # that were told: an operation may be touched twice before it is looked at
 _AT_ONCE = 1000
+_AGAIN = 1.0  # seconds until a store that did not answer is asked again
 
 
 @dataclass(slots=True)
 class Endings:
-    """Costs nothing where no such line is wanted."""
+    """Costs nothing where no such line is wanted. `tell` is given each one; None: the log is."""
 
     database: Database
     server: str
+    tell: Callable[[Ended], None] | None = None
+    listening: bool = False
     _waiting: deque[str] = field(default_factory=deque)
-    _told: dict[str, None] = field(default_factory=dict)
-    _wake: threading.Condition = field(default_factory=threading.Condition)
-    _closing: bool = False
-    _thread: threading.Thread | None = None
+    _rounds: Rounds = field(init=False)
 
-    def nudged(self, topics: Iterable[str]) -> None:
-        """From any thread, after each commit."""
-        if self._thread is None:
+    def __post_init__(self) -> None:
+        trouble = "operations that ended are not told here"
+        self._rounds = Rounds("endings", self.step, self._pause, trouble, _log)
+
+    @property
+    def waiting(self) -> int:
+        """How many are still to be told."""
+        return len(self._waiting)
+
+    def nudged(self, operations: Iterable[str]) -> None:
+        """A commit ended these; from any thread."""
+        if not self.listening:
             return
-        ids = [topic.removeprefix(_BEGINS) for topic in topics if topic.startswith(_BEGINS)]
+        ids = list(operations)
         if ids:
-            with self._wake:
-                self._waiting.extend(ids)
-                self._wake.notify()
+            self._waiting.extend(ids)
+            self._rounds.nudge()
 
     def start(self) -> None:
         """Until `stop`, if anybody wants to read it."""
         if _units.isEnabledFor(logging.INFO):
-            self._thread = threading.Thread(target=self._run, name="endings", daemon=True)
-            self._thread.start()
+            self.listening = True
+            self._rounds.start()
 
     def stop(self) -> None:
         """Tell what waits, then end."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        if self._thread:
-            self._thread.join()
+        self._rounds.stop()
+        self.step()
 
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._waiting:
-                    if self._closing:
-                        return
-                    self._wake.wait()
-                count = min(len(self._waiting), _AT_ONCE)
-                ids = {self._waiting.popleft() for _ in range(count)}
+    def step(self) -> bool:
+        """Tell of those that wait. False when the store did not answer: they wait on."""
+        while self._waiting:
+            count = min(len(self._waiting), _AT_ONCE)
+            ids = [self._waiting.popleft() for _ in range(count)]
             try:
-                self._tell(ids - self._told.keys())
+                self._tell(ids)
             except CloudError as error:
-                _log.warning("operations that ended are not told here: %s", error.public)
+                _log.warning("operations that ended are not told here yet: %s", error.public)
+                self._waiting.extendleft(reversed(ids))
+                return False
             except Exception:  # noqa: BLE001 - it is told
                 _log.exception("operations that ended are not told here")
+        return True
 
-    def _tell(self, ids: set[str]) -> None:
-        if not ids:
-            return
+    def _pause(self) -> float | None:
+        return _AGAIN if self._waiting else None
+
+    def _tell(self, ids: Iterable[str]) -> None:
         with self.database.read() as tx:
             found = ended(tx, ids)
         for each in found:
-            self._told[each.id] = None
-            log.tell(
-                _units,
-                f"{each.kind} {each.state}",
-                operation=each.id,
-                server=self.server,
-                account=each.account,
-                target=each.target,
-                parts=each.total,
-                ms=log.milliseconds((each.changed_at - each.created_at).total_seconds()),
-            )
-        while len(self._told) > _REMEMBERED:
-            del self._told[next(iter(self._told))]
+            (self.tell or self._line)(each)
+
+    def _line(self, each: Ended) -> None:
+        log.tell(
+            _units,
+            f"{each.kind} {each.state}",
+            operation=each.id,
+            server=self.server,
+            account=each.account,
+            target=each.target,
+            parts=each.total,
+            ms=log.milliseconds((each.changed_at - each.created_at).total_seconds()),
+        )

@@ -5,17 +5,31 @@ from typing import Any
 
 from arable.domain.access import Permission
 from arable.domain.host import HostState
-from arable.domain.ids import MachineId
+from arable.domain.ids import HostId, MachineId
 from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.manifest import ExportState
+from arable.domain.move import MoveStage
 from arable.domain.network import ApplianceState
+from arable.domain.rates import RateSource
+from arable.domain.snapshot import SnapshotState
+from arable.domain.volume import Change
 from arable.services.call import Call
 from arable.services.operations import discreet, shown, without_hosts
-from arable.store import exports, hosts, machines, networks, nics, operations, volumes
+from arable.store import (
+    exports,
+    hosts,
+    machines,
+    moves,
+    networks,
+    nics,
+    operations,
+    snapshots,
+    volumes,
+)
+from arable.store.rates import Rates
 from arable.wire.machines import ExplainOut
 
 _S, _W = MachineState, MachineWish
-_NOT_YET = (ApplianceState.STARTING, ApplianceState.LEAVING)
 
 
 def explain(call: Call, machine: MachineId) -> ExplainOut:
@@ -33,10 +47,13 @@ def explain(call: Call, machine: MachineId) -> ExplainOut:
         state=found.state.value,  # type: ignore[arg-type]  # rows of gone machines are gone
         wish=found.wish.value,
         says=[
-            *_state(found, infra=infra),
+            *_state(found, _host(call, found.host) if infra else ""),
             *_lost(call, found, infra=infra),
             *_right(call, found, infra=infra),
+            *_moves(call, found, infra=infra),
+            *_disks(call, found),
             *_routers(call, found),
+            *_rate(call, found),
             *_thought(why),
         ],
         why=why,
@@ -44,9 +61,17 @@ def explain(call: Call, machine: MachineId) -> ExplainOut:
     )
 
 
-def _state(machine: Machine, *, infra: bool) -> Iterator[str]:
-    yield f"is {machine.state}, and should be {machine.wish}"
-    at = f" {machine.host}" if infra and machine.host else " its host"
+def _host(call: Call, host: HostId | None) -> str:
+    """How operators call it; its id if it is gone, nothing if there is none."""
+    found = hosts.some(call.tx, [host]).get(host) if host else None
+    return found.name if found else str(host or "")
+
+
+def _state(machine: Machine, host: str) -> Iterator[str]:
+    """`host` is empty for those who may not know of hosts."""
+    where = f" on {host}" if host else ""
+    yield f"is {machine.state}{where}, and should be {machine.wish}"
+    at = f" {host}" if host else " its host"
     match machine.state:
         case _S.WAITING if "waiting" not in machine.why:
             yield "waits for a host: it is placed with the next round"
@@ -59,10 +84,24 @@ def _state(machine: Machine, *, infra: bool) -> Iterator[str]:
             yield "waits for its disks to be erased"
         case _S.DESTROYED:
             yield "can be recovered until its time is over"
+        case _S.RUNNING if "stalled" in machine.why:
+            yield f"stands still: {_plain(machine.why['stalled'])}; it goes on by itself when that is over"
         case _S.STOPPED if machine.wish is _W.STOPPED:
             yield "stays off until somebody starts it"
         case _:
             return
+
+
+def _disks(call: Call, machine: Machine) -> Iterator[str]:
+    """What is under way with its disks, and why it is not over yet."""
+    for volume in volumes.of_machines(call.tx, [machine.id]).get(machine.id, []):
+        if volume.change is not Change.NONE:
+            why = f": {volume.told}" if volume.told else ""
+            yield f"its disk {volume.name or volume.id} is {volume.state}{why}"
+    for snapshot in snapshots.of_machine(call.tx, machine.id):
+        if snapshot.state is not SnapshotState.AVAILABLE:
+            why = f": {snapshot.told}" if snapshot.told else ""
+            yield f"the snapshot {snapshot.name} of a disk of it is {snapshot.state}{why}"
 
 
 def _lost(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
@@ -70,11 +109,15 @@ def _lost(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
     if machine.host is None:
         return
     state = hosts.get(call.tx, machine.host).state
-    if state is HostState.SILENT:
+    if state is HostState.SILENT and not _run_out(call, machine):
         yield "its host is silent: the machine is left alone, and may well run"
-    if state is not HostState.DOWN:
         return
-    yield "its host is lost"
+    if state not in (HostState.SILENT, HostState.DOWN):
+        return
+    if state is HostState.DOWN:
+        yield "its host is lost"
+    else:
+        yield "its host is silent, and did not renew the right to run it: it is off"
     disks = volumes.of_machines(call.tx, [machine.id]).get(machine.id, [])
     local = any(not disk.shared for disk in disks)
     if not machine.highly_available:
@@ -86,16 +129,23 @@ def _lost(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
         yield "it is about to be started on another host"
 
 
+def _run_out(call: Call, machine: Machine) -> bool:
+    found = exports.some(call.tx, [machine.id]).get(machine.id)
+    return found is not None and found.lapsed and found.holder == machine.host
+
+
 def _right(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
     """How the right to run stands of one with shared disks, for those who may know of hosts."""
     found = exports.some(call.tx, [machine.id]).get(machine.id) if infra else None
     if found is None:
         return
     match found.state:
+        case ExportState.HELD if found.lapsed:
+            yield f"{found.holder} had the right to run it (epoch {found.epoch}), and did not renew it"
         case ExportState.HELD:
-            yield f"{found.holder} has the right to run it (epoch {found.epoch})"
+            yield f"{_host(call, found.holder)} has the right to run it (epoch {found.epoch})"
         case ExportState.ENDING:
-            yield f"{found.holder} had the right to run it, and may until its time is over"
+            yield f"{_host(call, found.holder)} had the right to run it, and may until its time is over"
         case ExportState.FREE:
             yield "nobody has the right to run it now"
         case ExportState.FAILED:
@@ -104,20 +154,54 @@ def _right(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
         yield f"the host of its disks: {_plain(found.told)}"
 
 
+def _moves(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
+    """Where it is on its way to, while it runs."""
+    move = moves.of(call.tx, [machine.id]).get(machine.id)
+    if move is None:
+        return
+    if move.stage != MoveStage.OVER and not infra:
+        yield "is about to go to another host, and runs meanwhile"
+    elif move.stage == MoveStage.WAITING:
+        yield f"waits for its turn to leave its host ({move.why})"
+    elif move.stage != MoveStage.OVER:
+        ends = [host for host in (move.source, move.target) if host]
+        known = moves.places(call.tx, ends)
+        way = " to ".join(known[host].name for host in ends)
+        yield f"moves from {way} while it runs ({move.why}): {move.stage}{moves.memory(move)}"
+    elif move.told and infra:
+        yield f"was not moved when that was wanted last: {_plain(move.told)}"
+
+
 def _routers(call: Call, machine: Machine) -> Iterator[str]:
-    """What keeps the appliances of a machine's networks from running, as their hosts say."""
-    if machine.state != _S.WAITING:
+    """What keeps the appliances of a machine's networks from running, for one that waits or misses them."""
+    if machine.state not in (_S.WAITING, _S.STARTING, _S.RUNNING):
         return
     for nic in nics.of_machines(call.tx, [machine.id]).get(machine.id, ()):
         network = networks.get(call.tx, call.caller.scope, nic.network)
-        if network.appliance_state in _NOT_YET and network.appliance_told:
+        if network.appliance_state is not ApplianceState.RUNNING and network.appliance_told:
             yield f"the routing appliance of {network.name}: {_plain(network.appliance_told)}"
+
+
+def _rate(call: Call, machine: Machine) -> Iterator[str]:
+    """What holds its ports back, and who says so."""
+    rate = Rates.of(call.tx, [machine.account]).rate(machine.account, machine.network_kbps)
+    if rate.source is not None:
+        yield f"its ports have {rate.kbps} kbit/s in each direction: {_LIMITS[rate.source]}"
+
+
+_LIMITS = {
+    RateSource.OFFERING: "so its offering says",
+    RateSource.ACCOUNT: "so its account's limits say",
+    RateSource.CLOUD: "no machine of this cloud has more",
+}
 
 
 def _thought(why: Mapping[str, Any]) -> Iterator[str]:
     """What controllers noted at the last placement, refusal or failure."""
     if "waiting" in why:
         yield _plain(why["waiting"])
+    if "wakes" in why:
+        yield f"{_plain(why['wakes'])} is being woken for it"
     if "refused" in why:
         yield f"was refused: {_plain(why['refused'])}"
     for reason, count in _counts(why.get("reasons")):

@@ -1,39 +1,281 @@
-"""What one may ask of farms."""
+"""What one may ask of farms. Those that have a document are made, changed and let go as a whole."""
 
-from arable.domain.access import Permission
-from arable.domain.farm import Farm
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, structs
+
+from arable.domain.access import Permission, Scope
+from arable.domain.errors import BadInput, Conflict
+from arable.domain.farm import DEFAULT, Farm, FarmDocument, FarmState
 from arable.domain.ids import AccountId, FarmId, ZoneId
+from arable.domain.operation import Operation
+from arable.domain.tier import Tier
+from arable.services import farm_layout
+from arable.services.asks import begin, check_expected, tell
 from arable.services.call import Call
+from arable.services.farm_layout import Layout
+from arable.services.operations import shown
 from arable.services.pages import paged
-from arable.store import farms
+from arable.services.references import References
+from arable.store import farm_documents, farms, networks, operations, quotas, tiers, zones
+from arable.store.networks import NetworkFilter
 from arable.wire.common import Page
-from arable.wire.farms import FarmOut, FarmQuery
+from arable.wire.farms import (
+    FarmChange,
+    FarmIn,
+    FarmMadeOut,
+    FarmOut,
+    FarmQuery,
+    FarmSpec,
+    FarmStepOut,
+    FarmTierOut,
+)
+from arable.wire.operations import OperationOut
+
+_SPEC = tuple(each.name for each in structs.fields(FarmSpec))
 
 
 def page(call: Call, query: FarmQuery) -> Page[FarmOut]:
     """Farms in sight, by age."""
-    call.caller.needs(Permission.MACHINE_READ)
+    call.caller.needs(Permission.FARM_READ)
     where = farms.FarmFilter(
         account=AccountId(query.account) if query.account else None,
         zone=ZoneId(query.zone) if query.zone else None,
         name=query.name or "",
     )
     found = farms.page(call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query, _shape)
+    shapes = {shape.id: shape for shape in _shapes(call, found)}
+    return paged(found, query, lambda each: shapes[each.id])
 
 
 def get(call: Call, farm: FarmId) -> FarmOut:
     """One."""
-    call.caller.needs(Permission.MACHINE_READ)
-    return _shape(farms.get(call.tx, call.caller.scope, farm))
+    call.caller.needs(Permission.FARM_READ)
+    return _shapes(call, [farms.get(call.tx, call.caller.scope, farm)])[0]
 
 
-def _shape(farm: Farm) -> FarmOut:
-    return FarmOut(
-        id=farm.id,
-        account=farm.account,
-        zone=farm.zone,
-        name=farm.name,
-        generation=farm.generation,
-        created_at=farm.created_at,
+def create(call: Call, ask: FarmIn) -> FarmMadeOut:
+    """A new farm, laid out by its document."""
+    call.caller.needs(Permission.FARM_WRITE)
+    account = call.caller.account
+    zone = References(call.tx).zone(ask.zone)
+    if ask.name == DEFAULT:
+        raise BadInput("the default farm is made by itself, and filled by hand", field="name")
+    quotas.hold(call.tx, account)  # nobody else makes a farm of this account meanwhile
+    if farms.named(call.tx, account, zone.id, ask.name) is not None:
+        raise Conflict(f"you have a farm named {ask.name} in {zone.name} already", field="name")
+    made = Farm(
+        id=FarmId(call.around.ids.new("farm")),
+        account=account,
+        zone=zone.id,
+        name=ask.name,
+        created_at=call.around.clock.now(),
     )
+    farms.add(call.tx, made)
+    spec = FarmSpec(**{name: getattr(ask, name) for name in _SPEC})
+    return _laid_out(call, made, spec, None, "create")
+
+
+def update(call: Call, farm: FarmId, change: FarmChange) -> FarmMadeOut:
+    """The document is changed, and the farm with it; one without a document gets its first."""
+    call.caller.needs(Permission.FARM_WRITE)
+    found = farms.get(call.tx, call.caller.scope, farm)
+    quotas.hold(call.tx, found.account)
+    before = farm_documents.held(call.tx, farm)
+    check_expected(call, before.generation if before else found.generation, "farm")
+    if found.name == DEFAULT:
+        raise Conflict("the default farm is filled by hand; lay out another one")
+    if before is not None and before.state is not FarmState.READY:
+        raise Conflict(f"{found.name} was deleted; it goes when all that it made is gone")
+    spec = msgspec.convert(before.spec, FarmSpec) if before else FarmSpec()
+    said = {name: value for name in _SPEC if (value := getattr(change, name)) is not UNSET}
+    return _laid_out(call, found, structs.replace(spec, **said), before, "update")
+
+
+def delete(call: Call, farm: FarmId) -> OperationOut:
+    """It leaves with all that it made: elements are drained and go, then networks, then the farm."""
+    call.caller.needs(Permission.FARM_WRITE)
+    found = farms.get(call.tx, call.caller.scope, farm)
+    quotas.hold(call.tx, found.account)
+    before = farm_documents.held(call.tx, farm)
+    check_expected(call, before.generation if before else found.generation, "farm")
+    if found.name == DEFAULT or before is None:
+        raise Conflict(f"{found.name} has no document; what is in it goes by hand")
+    if before.state is not FarmState.READY:
+        raise Conflict(f"{found.name} was deleted already; it goes when all that it made is gone")
+    _check_by_hand(call, found)
+    operation = begin(call, "farm.delete", farm, found.account, done=False)
+    _supersede(call, before, operation)
+    document = before.changed(
+        call.around.clock.now(),
+        spec={},
+        state=FarmState.LEAVING,
+        attention=True,
+        operation=operation.id,
+        told="",
+    )
+    farm_documents.save(call.tx, document)
+    tell(call, found.account, "farm.leaving", farm, f"{found.name}: deleted")
+    clear(call, found)
+    return shown(operations.get(call.tx, Scope(account=found.account), operation.id))
+
+
+def clear(call: Call, farm: Farm) -> bool:
+    """Let go what a farm's document no longer says and nothing needs any more; with the last of it, one that was deleted.
+
+    Whoever calls holds nothing of the farm yet. True when nothing is left to be let go; until then it is to be asked again.
+    """
+    quotas.hold(call.tx, farm.account)
+    document = farm_documents.held(call.tx, farm.id)
+    if document is None:
+        return True
+    by_farm = farm_layout.acting(call, farm)
+    zone = zones.get(call.tx, farm.zone)
+    cleared = Layout(by_farm, farm, zone, msgspec.convert(document.spec, FarmSpec)).clear()
+    if not cleared or document.state is FarmState.READY:
+        return cleared
+    if not farm_documents.is_empty(call.tx, farm.id):
+        return False
+    farm_documents.forget(call.tx, farm.id)
+    if document.operation is not None:
+        operations.finish(call.tx, document.operation, call.around.clock.now())
+    tell(call, farm.account, "farm.gone", farm.id, f"{farm.name}: gone")
+    return True
+
+
+def _laid_out(
+    call: Call, farm: Farm, spec: FarmSpec, before: FarmDocument | None, verb: str
+) -> FarmMadeOut:
+    layout = Layout(farm_layout.acting(call, farm), farm, zones.get(call.tx, farm.zone), spec)
+    layout.run()
+    steps = layout.steps
+    kept = msgspec.json.decode(msgspec.json.encode(spec))
+    if before is not None and farm_layout.signs(steps) <= {"="} and before.spec == kept:
+        operation = begin(call, "farm.update", farm.id, farm.account, done=True)
+        return _made(call, farm, operation, steps)
+    if before is None:
+        operation = _begun(call, farm.id, farm.account, f"farm.{verb}")
+        now = call.around.clock.now()
+        document = FarmDocument(
+            farm=farm.id, spec=kept, operation=operation.id, attention=True, changed_at=now
+        )
+        farm_documents.add(call.tx, document)
+    else:
+        operation = _followed(call, farm.account, before, kept)
+    kind = "farm.created" if verb == "create" else "farm.changed"
+    about = ", ".join(f"{each.sign} {each.what} {each.name}" for each in steps if each.sign != "=")
+    tell(call, farm.account, kind, farm.id, f"{farm.name}: {about or 'laid out anew'}"[:1000])
+    return _made(call, farm, operation, steps)
+
+
+def following(call: Call, before: FarmDocument, spec: FarmSpec) -> str:
+    """The document says this from now on; the operation that is done when its tiers are so. Whoever calls holds it."""
+    account = farms.get(call.tx, call.caller.scope, before.farm).account
+    return _followed(call, account, before, msgspec.json.decode(msgspec.json.encode(spec))).id
+
+
+def _followed(
+    call: Call, account: AccountId, before: FarmDocument, kept: Mapping[str, Any]
+) -> Operation:
+    operation = _begun(call, before.farm, account, "farm.update")
+    _supersede(call, before, operation)
+    document = before.changed(
+        call.around.clock.now(), spec=kept, operation=operation.id, attention=True, told=""
+    )
+    farm_documents.save(call.tx, document)
+    return operation
+
+
+def _begun(call: Call, farm: FarmId, account: AccountId, kind: str) -> Operation:
+    """Done already where there are no elements, and are to be none."""
+    rows = tiers.of_farms(call.tx, [farm]).get(farm, [])
+    waits = any(tier.count or tier.leaving for tier in rows)
+    return begin(call, kind, farm, account, done=not waits)
+
+
+def _supersede(call: Call, before: FarmDocument, by: Operation) -> None:
+    """Nobody waits for the change before any more."""
+    if before.operation is not None:
+        error = Conflict(
+            f"superseded: {by.kind} was asked for before this was done",
+            why={"superseded_by": by.id},
+        )
+        operations.settle_many(call.tx, {before.operation: (1, error)}, call.around.clock.now())
+
+
+def _check_by_hand(call: Call, farm: Farm) -> None:
+    """A farm that is deleted holds nothing that it did not make."""
+    if count := farm_documents.by_hand(call.tx, [farm.id]).get(farm.id, 0):
+        raise Conflict(
+            f"{farm.name} holds {count} machines that were deployed by hand; destroy and expunge them first",
+            why={"machines": count},
+        )
+    made = set(farm_documents.parts(call.tx, farm.id).values())
+    where = NetworkFilter(farm=farm.id, account=farm.account)
+    there = networks.page(call.tx, Scope(account=farm.account), where, limit=1000)
+    if names := [each.name for each in there if each.id not in made and each.name != each.id]:
+        raise Conflict(
+            f"{farm.name} holds networks that were made by hand; delete them first: {', '.join(names)}",
+            why={"networks": names},
+        )
+
+
+def _made(
+    call: Call, farm: Farm, operation: Operation, steps: Sequence[FarmStepOut]
+) -> FarmMadeOut:
+    return FarmMadeOut(operation=operation.id, farm=_shapes(call, [farm])[0], steps=list(steps))
+
+
+def _shapes(call: Call, found: Sequence[Farm]) -> list[FarmOut]:
+    ids = [each.id for each in found]
+    documents = farm_documents.of(call.tx, ids)
+    rows = tiers.of_farms(call.tx, ids)
+    serving = tiers.serving(call.tx, [tier.id for each in rows.values() for tier in each])
+    by_hand = farm_documents.by_hand(call.tx, ids)
+    shapes = []
+    for farm in found:
+        document = documents.get(farm.id)
+        shapes.append(
+            FarmOut(
+                id=farm.id,
+                account=farm.account,
+                zone=farm.zone,
+                name=farm.name,
+                state=document.state.value if document else "ready",
+                spec=_spec(document),
+                tiers=[
+                    FarmTierOut(
+                        id=tier.id,
+                        name=tier.name,
+                        blueprint=tier.blueprint,
+                        blueprint_version=tier.blueprint_number,
+                        image_version=tier.image_version,
+                        least=tier.least,
+                        most=tier.most,
+                        count=tier.count,
+                        serving=serving.get(tier.id, 0),
+                        leaving=tier.leaving,
+                        told=tier.told,
+                    )
+                    for tier in _ordered(rows.get(farm.id, []), document)
+                ],
+                by_hand=by_hand.get(farm.id, 0),
+                operation=document.operation if document else None,
+                told=document.told if document else "",
+                generation=document.generation if document else farm.generation,
+                created_at=farm.created_at,
+            )
+        )
+    return shapes
+
+
+def _ordered(found: list[Tier], document: FarmDocument | None) -> list[Tier]:
+    """As the document has them; those that it no longer names last."""
+    said = [each["name"] for each in document.spec.get("tiers", [])] if document else []
+    return sorted(found, key=lambda tier: said.index(tier.name) if tier.name in said else len(said))
+
+
+def _spec(document: FarmDocument | None) -> dict[str, Any] | None:
+    return dict(document.spec) if document else None

@@ -53,12 +53,15 @@ class GuestAddresses:
         self._held.update(taken)
         return taken
 
-    def take_one(self, offset: int) -> list[int]:
-        """The one that was asked for, or `Conflict`."""
+    def take_one(self, offset: int, field: str) -> list[int]:
+        """The one that was asked for, or `Conflict` naming who has it: whoever may use a network may see its machines."""
         if offset in self._returned:
             self._returned.remove(offset)
         elif offset in self._held or nics.offsets(self.tx, self.network.id, offset, offset):
-            raise Conflict(f"{self.subnet.address(offset)} is taken in {self.network.name}")
+            address = self.subnet.address(offset)
+            by = nics.holder(self.tx, self.network.id, offset)
+            who = f" by {by}" if by else ""
+            raise Conflict(f"{address} is taken in {self.network.name}{who}", field=field)
         self._held.add(offset)
         return [offset]
 

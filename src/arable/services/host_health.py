@@ -1,5 +1,7 @@
 """What an operator may know of a host's health, and say of it."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from arable.domain.access import Permission
@@ -8,12 +10,14 @@ from arable.domain.event import Event
 from arable.domain.host import HOST, HostEvent, HostState
 from arable.domain.host_health import SightingKind, circles
 from arable.domain.ids import HostId, PodId
+from arable.domain.machine import MachineState, MachineWish
+from arable.domain.move import MoveStage, immovable
 from arable.domain.power import Bmc
 from arable.services.asks import check_expected
 from arable.services.call import Call
-from arable.store import bmcs, events, hosts, sightings
+from arable.store import bmcs, drains, events, hosts, moves, sightings
 from arable.store.nudges import nudge
-from arable.wire.hosts import BmcOut, HostDetailOut, HostOut, SignalOut
+from arable.wire.hosts import BmcOut, HostDetailOut, HostOut, SignalOut, StayingOut
 
 
 def detail(call: Call, host: HostOut) -> HostDetailOut:
@@ -23,7 +27,26 @@ def detail(call: Call, host: HostOut) -> HostDetailOut:
         **{name: getattr(host, name) for name in host.__struct_fields__},
         signals=tuple(_signals(call, host)),
         bmc=None if bmc is None else shown(bmc),
+        staying=tuple(_staying(call, host)) if host.maintenance else (),
     )
+
+
+def _staying(call: Call, host: HostOut) -> Iterator[StayingOut]:
+    """The machines that are on a host in maintenance: those on their way, and why the others are not."""
+    id_ = HostId(host.id)
+    for one in drains.left(call.tx, [id_]).get(id_, ()):
+        why, move = immovable(one.stores), one.move
+        running = one.state == MachineState.RUNNING and one.wish == MachineWish.RUNNING
+        if why or not running:
+            told = why or f"it is {one.state}, and should be {one.wish}"
+        elif move is None:
+            told = "is about to leave"
+        elif move.stage == MoveStage.OVER:
+            told = move.told or "is about to leave"
+        else:
+            told = f"{move.stage}{moves.memory(move)}"
+        leaves = not why and running and (not move or move.stage != MoveStage.OVER)
+        yield StayingOut(machine=one.id, name=one.name, leaves=leaves, told=told)
 
 
 def shown(bmc: Bmc) -> BmcOut:

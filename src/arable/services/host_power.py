@@ -12,9 +12,10 @@ from arable.runtime.secret import Secret
 from arable.services.asks import check_expected
 from arable.services.call import Call
 from arable.services.host_health import shown
-from arable.store import bmcs, hosts
+from arable.services.hosts import shown as host_out
+from arable.store import bmcs, hosts, resting
 from arable.store.nudges import nudge
-from arable.wire.hosts import BmcIn, BmcOut, PowerIn
+from arable.wire.hosts import BmcIn, BmcOut, HostOut, PowerIn
 
 _NONE = "nothing that switches this host's power is known"
 
@@ -75,13 +76,42 @@ def switch(call: Call, host: HostId, ask: PowerIn) -> BmcOut:
             "machines that ran there are being brought back elsewhere, relying on its being without power;"
             " try again in a minute"
         )
-    bmcs.wish(call.tx, host, wanted, call.around.clock.now())
+    now = call.around.clock.now()
+    if wanted is PowerState.ON and found.rests:
+        resting.wake(call.tx, [host], now, "an operator gave it power")
+    else:
+        bmcs.wish(call.tx, host, wanted, now)
     if wanted is PowerState.ON:
         bmcs.rely_no_more(call.tx, host)
     nudge(call.tx, "power")
     made = bmcs.find(call.tx, host)
     assert made is not None, "it was there a moment ago"
     return shown(made)
+
+
+def sleep(call: Call, host: HostId) -> HostOut:
+    """Have it powered down until it is needed; only a compute host that has nothing to do."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    found = hosts.get(call.tx, host, lock=True)
+    check_expected(call, found.generation, hosts.WHAT)
+    if not found.rests and not resting.sleep(
+        call.tx, [host], call.around.clock.now(), "an operator wants it"
+    ):
+        (row,) = resting.some(call.tx, [host])
+        raise Conflict(f"{found.name} can't be put to sleep: {row.obstacle}")
+    return host_out(hosts.get(call.tx, host))
+
+
+def wake(call: Call, host: HostId) -> HostOut:
+    """Have it powered on; it takes machines when its agent is heard."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    found = hosts.get(call.tx, host, lock=True)
+    check_expected(call, found.generation, hosts.WHAT)
+    if found.state is HostState.ASLEEP or found.rests:
+        resting.wake(call.tx, [host], call.around.clock.now(), "an operator wants it")
+    elif found.state is not HostState.UP:
+        raise Conflict(f"{found.name} does not sleep: it is {found.state}")
+    return host_out(hosts.get(call.tx, host))
 
 
 def _check_authority(pem: str) -> None:

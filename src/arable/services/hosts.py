@@ -9,7 +9,7 @@ from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.host import DIMENSIONS, Host, HostState, JoinToken
 from arable.domain.ids import HostId, JoinTokenId, PodId, ZoneId, kind_of
-from arable.domain.pool import NBD
+from arable.domain.pool import SHARED
 from arable.domain.settings import JOIN_TOKEN_SECONDS
 from arable.runtime import tokens
 from arable.services import host_health, pods
@@ -103,7 +103,7 @@ def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
         if name in said:
             said[name] = tuple(sorted(set(said[name])))
     after = before.changed(**said)
-    if "compute" in after.roles and after.pool and pools.get(call.tx, after.pool).kind == NBD:
+    if "compute" in after.roles and after.pool and pools.get(call.tx, after.pool).kind in SHARED:
         raise BadInput("a host whose disks are shared runs no machines", field="roles")
     for dimension in DIMENSIONS:
         reserved, limit = after.reserved(dimension), after.limit(dimension)
@@ -114,6 +114,8 @@ def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
             )
     hosts.change(call.tx, before, said)
     nudge(call.tx, "machines")  # some may wait for just this room
+    if after.maintenance != before.maintenance:
+        nudge(call.tx, "hosts")  # it is to be emptied, or no more
     return shown(after)
 
 
@@ -131,13 +133,13 @@ def delete(call: Call, host: HostId) -> None:
     hosts.remove(call.tx, found)
 
 
-def named(call: Call, name: str) -> Host:
+def named(call: Call, name: str, field: str = "host") -> Host:
     """The host that a body names, by name or id."""
     if kind_of(name) == "host":
         return hosts.get(call.tx, HostId(name))
     found = hosts.page(call.tx, HostFilter(name=name), limit=1)
     if not found:
-        raise BadInput(f"there is no host {name}", field="host")
+        raise BadInput(f"there is no host {name}", field=field)
     return found[0]
 
 

@@ -8,22 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from arable.domain.access import Permission, Rank
-from arable.domain.errors import BadInput, Forbidden, LimitExceeded, NotFound, Unavailable
+from arable.domain.errors import BadInput, Conflict, Forbidden, LimitExceeded, NotFound, Unavailable
 from arable.domain.ids import AccountId, ImageId
 from arable.domain.image import FORMATS, Image, ImageVersion, KeptPart, check_parts, digest
 from arable.domain.image_files import PartSaid, Upload
 from arable.domain.image_header import Limits
-from arable.domain.manifest import ImagePart, PartFormat, PartRole
+from arable.domain.manifest import ImagePart, ItemKind, PartFormat, PartRole
 from arable.domain.settings import ACCOUNT_IMAGE_MIB, IMAGE_UPLOAD_MIB
 from arable.domain.units import MIB
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude, Surroundings
 from arable.services.pages import paged
-from arable.store import images, settings
+from arable.store import bringing, images, operations, settings, wishes
 from arable.store.database import Tx
 from arable.store.images import ImageFilter
 from arable.wire.common import Page
@@ -48,7 +49,7 @@ KEEP_UNUSED = timedelta(hours=24)
 def create(call: Call, ask: ImageIn) -> ImageOut:
     """A new image of the caller's account, without a version as yet."""
     call.caller.needs(Permission.IMAGE_WRITE)
-    _check_publishing(call, public=ask.public)
+    check_publishing(call, public=ask.public)
     image = Image(
         id=ImageId(call.around.ids.new("image")),
         account=call.caller.account,
@@ -59,7 +60,7 @@ def create(call: Call, ask: ImageIn) -> ImageOut:
         created_at=call.around.clock.now(),
     )
     images.add(call.tx, image)
-    return _out(image, ())
+    return out(image, ())
 
 
 def page(call: Call, query: ImageQuery) -> Page[ImageOut]:
@@ -73,7 +74,7 @@ def page(call: Call, query: ImageQuery) -> Page[ImageOut]:
     scope = call.caller.scope
     found = images.page(call.tx, scope, where, after=query.after, limit=query.limit + 1)
     versions = images.versions(call.tx, [image.id for image in found])
-    return paged(found, query, lambda image: _out(image, versions.get(image.id, ())))
+    return paged(found, query, lambda image: out(image, versions.get(image.id, ())))
 
 
 def get(call: Call, image: ImageId) -> ImageOut:
@@ -88,7 +89,7 @@ def update(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
     before = images.own(call.tx, call.caller.scope, image, lock=True)
     check_expected(call, before.generation, "image")
     after = before.changed(**msgspec.to_builtins(ask))
-    _check_publishing(call, public=after.public and not before.public)
+    check_publishing(call, public=after.public and not before.public)
     if after.name != before.name:
         images.check_name(call.tx, after.account, after.name)
     images.save(call.tx, after)
@@ -96,11 +97,17 @@ def update(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
 
 
 def delete(call: Call, image: ImageId) -> None:
-    """Only without versions."""
+    """Only without versions. One that is being made of a snapshot is given up."""
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
     check_expected(call, found.generation, "image")
+    waited = bringing.waiting(call.tx, [found.operation]) if found.operation else {}
     images.remove(call.tx, found)
+    if found.operation:
+        error = Conflict(f"superseded: {found.name} was deleted before it was made")
+        operations.settle_many(call.tx, {found.operation: (1, error)}, call.around.clock.now())
+        told = [(row.host, row.operation) for row in waited.values()]
+        wishes.take_back(call.tx, ItemKind.SNAPSHOT, told)
 
 
 def delete_version(call: Call, image: ImageId, query: VersionQuery) -> None:
@@ -138,7 +145,7 @@ def begin_version(prelude: Prelude, image: ImageId, query: UploadQuery) -> Incom
             raise BadInput(
                 "a version of one file is a disk; upload kernel and initrd as parts", field="role"
             )
-        said = _said(call.tx, query, found.account)
+        said = said_of(call.tx, query, found.account)
     return Incoming(prelude.around.images.begin(said))
 
 
@@ -149,15 +156,15 @@ def upload_version(
     del query  # was heeded on the way in
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
-    _keep(call, found.account, [received])
-    return _new_version(call, found, [received])
+    keep(call.tx, call.around, found.account, [received])
+    return new_version(call.tx, call.around, found, [received])
 
 
 def begin_part(prelude: Prelude, query: UploadQuery) -> Incoming:
     """Before the first byte: refuse what can't become a part."""
     with prelude.look() as call:
         call.caller.needs(Permission.IMAGE_WRITE)
-        said = _said(call.tx, query, call.caller.account)
+        said = said_of(call.tx, query, call.caller.account)
     return Incoming(prelude.around.images.begin(said))
 
 
@@ -165,7 +172,7 @@ def upload_part(call: Call, query: UploadQuery, received: ImagePart) -> PartOut:
     """A part of the caller's account, for a version of several."""
     del query
     call.caller.needs(Permission.IMAGE_WRITE)
-    _keep(call, call.caller.account, [received])
+    keep(call.tx, call.around, call.caller.account, [received])
     return _part_out(received)
 
 
@@ -177,7 +184,7 @@ def create_from_parts(call: Call, image: ImageId, ask: FromPartsIn) -> VersionOu
     for at, sha256 in enumerate(ask.parts):
         if sha256 not in brought:
             raise BadInput("the image's account has not uploaded this part", field=f"parts.{at}")
-    return _new_version(call, found, [brought[sha256] for sha256 in ask.parts])
+    return new_version(call.tx, call.around, found, [brought[sha256] for sha256 in ask.parts])
 
 
 def copy_files(prelude: Prelude, image: ImageId, ask: FromFilesIn) -> tuple[ImagePart, ...]:
@@ -187,7 +194,7 @@ def copy_files(prelude: Prelude, image: ImageId, ask: FromFilesIn) -> tuple[Imag
         found = images.own(call.tx, call.caller.scope, image)
         for at, file in enumerate(ask.files):
             _check_format(file.role, file.format, f"files.{at}.format")
-        said = [_said(call.tx, file, found.account) for file in ask.files]
+        said = [said_of(call.tx, file, found.account) for file in ask.files]
     inbox = prelude.around.inbox
     if inbox is None:
         raise Unavailable("this management server has no image directory")
@@ -205,8 +212,8 @@ def create_from_files(
     del ask
     _needs_operator(call)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
-    _keep(call, found.account, copied)
-    return _new_version(call, found, copied)
+    keep(call.tx, call.around, found.account, copied)
+    return new_version(call.tx, call.around, found, copied)
 
 
 def sweep(tx: Tx, around: Surroundings) -> int:
@@ -230,48 +237,49 @@ def sweep(tx: Tx, around: Surroundings) -> int:
     return swept
 
 
-def _new_version(call: Call, image: Image, parts: Sequence[ImagePart]) -> VersionOut:
-    """The next version of a locked image."""
+def new_version(
+    tx: Tx, around: Surroundings, image: Image, parts: Sequence[ImagePart], **but: Any
+) -> VersionOut:
+    """The next version of a locked image, which is otherwise changed as is said."""
     check_parts(parts)
-    after = image.changed(newest=image.newest + 1)
-    images.save(call.tx, after)
+    after = image.changed(newest=image.newest + 1, **but)
+    images.save(tx, after)
     version = ImageVersion(
         image=image.id,
         number=after.newest,
         digest=digest(parts),
         parts=tuple(sorted(parts, key=lambda part: part.role)),
         bytes=sum(part.bytes for part in parts),
-        created_at=call.around.clock.now(),
+        created_at=around.clock.now(),
     )
-    images.add_version(call.tx, version)
+    images.add_version(tx, version)
     return _version_out(version)
 
 
-def _keep(call: Call, account: AccountId, parts: Sequence[ImagePart]) -> None:
+def keep(tx: Tx, around: Surroundings, account: AccountId, parts: Sequence[ImagePart]) -> None:
     """These parts belong to the account from now on, if its limit lets them."""
-    here = call.around.images.parts()
+    here = around.images.parts()
     if any(part.sha256 not in here for part in parts):
         raise Unavailable("the bytes are gone again; upload them anew")
-    images.lock_account(call.tx, account)
+    images.lock_account(tx, account)
     digests = {part.sha256 for part in parts}
-    before = images.bytes_of(call.tx, account, but=digests)
-    _check_limit(call.tx, before + sum(part.bytes for part in parts))
+    before = images.bytes_of(tx, account, but=digests)
+    check_limit(tx, before + sum(part.bytes for part in parts))
     for part in parts:
-        images.keep_part(
-            call.tx,
-            KeptPart(account=account, part=part, created_at=call.around.clock.now()),
-        )
+        images.keep_part(tx, KeptPart(account=account, part=part, created_at=around.clock.now()))
 
 
-def _check_limit(tx: Tx, total: int) -> None:
+def check_limit(tx: Tx, total: int) -> None:
+    """Raises `LimitExceeded` when an account's files would take so many bytes."""
     most = settings.get(tx, ACCOUNT_IMAGE_MIB)
     if total > most * MIB:
         raise LimitExceeded(f"an account's image files take at most {most} MiB together")
 
 
-def _said(tx: Tx, query: UploadQuery | FileIn, account: AccountId) -> PartSaid:
+def said_of(tx: Tx, query: UploadQuery | FileIn, account: AccountId) -> PartSaid:
+    """What an upload of the account must turn out to be. Raises `BadInput`, `LimitExceeded`."""
     _check_format(query.role, query.format, "format")
-    _check_limit(tx, images.bytes_of(tx, account))
+    check_limit(tx, images.bytes_of(tx, account))
     most = settings.get(tx, IMAGE_UPLOAD_MIB) * MIB
     limits = Limits()
     return PartSaid(
@@ -304,7 +312,8 @@ def _beneath(inbox: Path, file: FileIn, field: str) -> Path:
     return found
 
 
-def _check_publishing(call: Call, *, public: bool) -> None:
+def check_publishing(call: Call, *, public: bool) -> None:
+    """Raises `Forbidden` when the caller may not make public images."""
     if public and call.caller.rank < Rank.OPERATOR:
         raise Forbidden("only operators make images that every account can use")
 
@@ -317,10 +326,11 @@ def _needs_operator(call: Call) -> None:
 
 
 def _shown(call: Call, image: Image) -> ImageOut:
-    return _out(image, images.versions(call.tx, [image.id]).get(image.id, ()))
+    return out(image, images.versions(call.tx, [image.id]).get(image.id, ()))
 
 
-def _out(image: Image, versions: Sequence[ImageVersion]) -> ImageOut:
+def out(image: Image, versions: Sequence[ImageVersion]) -> ImageOut:
+    """As it looks outside."""
     return ImageOut(
         id=image.id,
         account=image.account,
@@ -329,6 +339,9 @@ def _out(image: Image, versions: Sequence[ImageVersion]) -> ImageOut:
         command_line=image.command_line,
         minimum_memory_mib=image.minimum_memory_mib,
         versions=tuple(_version_out(version) for version in versions),
+        snapshot=image.snapshot,
+        operation=image.operation,
+        told=image.told,
         generation=image.generation,
         created_at=image.created_at,
     )

@@ -12,7 +12,7 @@ from arable.domain.access import Caller, Permission, Rank
 from arable.domain.errors import Forbidden
 from arable.domain.ids import AccountId
 from arable.services.call import Call
-from arable.store import accounts, quotas, settings
+from arable.store import accounts, quotas, rates, settings
 from arable.store.schema import RESOURCES
 from arable.wire.accounts import LimitOut, LimitsChange, LimitsOut
 
@@ -32,8 +32,21 @@ def update(call: Call, account: AccountId, ask: LimitsChange) -> LimitsOut:
         raise Forbidden("nobody but an operator changes the limits of their own account")
     asked = _asked(ask)
     _check_within_own(call, asked)
+    kbps = _kbps(call, ask)
+    if kbps is not None:
+        rates.hold(call.tx, found.id)
+        if quotas.get(call.tx, found.id).network_kbps != kbps:
+            quotas.set_network_kbps(call.tx, found.id, kbps)
+            rates.wake(call.tx, found.id)
     quotas.set_limits(call.tx, found.id, asked)
     return shown(found.id, quotas.get(call.tx, found.id))
+
+
+def add(call: Call, account: AccountId, ask: LimitsChange) -> None:
+    """The limits of a new account."""
+    limits, kbps = of_new_account(call, ask), _kbps(call, ask)
+    own = 0 if _free(call.caller) else quotas.get(call.tx, call.caller.account).network_kbps
+    quotas.add(call.tx, account, limits, own if kbps is None else kbps)
 
 
 def of_new_account(call: Call, ask: LimitsChange) -> dict[str, int]:
@@ -59,7 +72,7 @@ def shown(account: AccountId, quota: quotas.Quota) -> LimitsOut:
         )
         for name in RESOURCES
     }
-    return LimitsOut(account=account, **found)
+    return LimitsOut(account=account, network_kbps=quota.network_kbps or None, **found)
 
 
 def _asked(ask: LimitsChange) -> dict[str, int]:
@@ -69,6 +82,20 @@ def _asked(ask: LimitsChange) -> dict[str, int]:
         for name, value in said.items()
         if value is not UNSET
     }
+
+
+def _kbps(call: Call, ask: LimitsChange) -> int | None:
+    """What was asked for ports, 0 for no limit; None: nothing. Raises `Forbidden` where the caller may not give it."""
+    if ask.network_kbps is UNSET:
+        return None
+    kbps = ask.network_kbps or 0
+    most = 0 if _free(call.caller) else quotas.get(call.tx, call.caller.account).network_kbps
+    if most and not 0 < kbps <= most:
+        raise Forbidden(
+            f"the ports of your own account's machines have {most} kbit/s; you can't give more",
+            field="network_kbps",
+        )
+    return kbps
 
 
 def _own(call: Call) -> Mapping[str, int]:

@@ -14,21 +14,24 @@ from arable.domain.ids import AccountId, FarmId, GroupId, HostId, MachineId, Net
 from arable.domain.machine import LIVING, Machine, MachineState, MachineWish
 from arable.domain.network import Nic
 from arable.domain.offering import Offering
-from arable.domain.seed import renamed
+from arable.domain.rates import Rate
+from arable.domain.seed import check_size, renamed, resized, taught
+from arable.services import belonging
 from arable.services.asks import MACHINES, check_expected, tell
 from arable.services.call import Call
 from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import groups, images, machines, nics, offerings, quotas, volumes
 from arable.store.nudges import nudge
+from arable.store.rates import Rates
 from arable.wire.common import Page
 from arable.wire.machines import (
     MachineChange,
     MachineOut,
     MachineQuery,
-    NicOut,
     ResizeIn,
 )
+from arable.wire.nics import NicOut
 
 
 def page(call: Call, query: MachineQuery) -> Page[MachineOut]:
@@ -62,6 +65,7 @@ def get(call: Call, machine: MachineId) -> MachineOut:
 def update(call: Call, machine: MachineId, change: MachineChange) -> MachineOut:
     """Rename it, or wish for another place: tags and strategy count when it is placed next."""
     found = own(call, machine)
+    belonging.check_free(call, machine)
     if found.wish not in LIVING:
         raise Conflict(f"{found.name} is on its way out; recover it first")
     but: dict[str, Any] = {}
@@ -72,6 +76,9 @@ def update(call: Call, machine: MachineId, change: MachineChange) -> MachineOut:
         machines.save_seed(
             call.tx, found.id, renamed(machines.seed(call.tx, found.id), change.name)
         )
+    if change.user_data is not UNSET:
+        _teach(call, found, change.user_data)
+        but["attention"] = found.attention or found.host is not None
     placement = found.placement
     if change.tags is not UNSET:
         placement = replace(placement, tags=tuple(sorted(set(change.tags))))
@@ -84,6 +91,8 @@ def update(call: Call, machine: MachineId, change: MachineChange) -> MachineOut:
         machines.save(call.tx, changed)
         if changed.attention:
             nudge(call.tx, MACHINES)
+        if change.user_data is not UNSET:
+            tell(call, found.account, "machine.taught", machine, f"{found.name}: has new user-data")
         if "name" in but:
             tell(
                 call,
@@ -96,9 +105,22 @@ def update(call: Call, machine: MachineId, change: MachineChange) -> MachineOut:
     return shape(call, found)
 
 
+def _teach(call: Call, machine: Machine, user_data: str) -> None:
+    """Other user-data, in force from the next start on; the guest is the same instance to cloud-init as before."""
+    if machine.state is not MachineState.STOPPED or machine.wish is not MachineWish.STOPPED:
+        raise Conflict(
+            f"{machine.name} is {machine.state}; stop it first, then change its user-data",
+            field="user_data",
+        )
+    check_size(user_data)
+    told = taught(machines.seed(call.tx, machine.id), machine.id, user_data)
+    machines.save_seed(call.tx, machine.id, told)
+
+
 def resize(call: Call, machine: MachineId, ask: ResizeIn) -> MachineOut:
     """Another size for a stopped machine, from its next start on. Its disks stay as large as they are."""
     found = own(call, machine)
+    belonging.check_free(call, machine)
     if found.state is not MachineState.STOPPED or found.wish is not MachineWish.STOPPED:
         raise Conflict(f"{found.name} is {found.state}; stop it first, then resize it")
     offering = References(call.tx).offering(ask.offering)
@@ -132,6 +154,8 @@ def resize(call: Call, machine: MachineId, ask: ResizeIn) -> MachineOut:
         placement=replace(found.placement, required=tuple(sorted(required))),
     )
     machines.save(call.tx, changed)
+    told = machines.seed(call.tx, machine)
+    machines.save_seed(call.tx, machine, resized(told, offering.name))
     nics.set_rate(call.tx, machine, offering.network_kbps)
     volumes.set_root_limits(call.tx, machine, offering.disk_iops, offering.disk_bytes_per_second)
     tell(call, found.account, "machine.resized", machine, f"{found.name}: now {offering.name}")
@@ -157,6 +181,21 @@ def shape(call: Call, machine: Machine) -> MachineOut:
     return _shaper(call, [machine])(machine)
 
 
+def nic_shape(nic: Nic) -> NicOut:
+    """A port, as it looks outside."""
+    return NicOut(
+        id=nic.id,
+        machine=nic.machine,
+        network=nic.network,
+        account=nic.account,
+        mac=nic.mac,
+        address=nic.address,
+        default=nic.is_default,
+        position=nic.position,
+        leaving=nic.leaving,
+    )
+
+
 def _check_image(call: Call, machine: Machine, offering: Offering) -> None:
     """What held when it was deployed holds for its new size, too. An image that is gone says nothing any more."""
     if machine.image is None:
@@ -179,14 +218,19 @@ def _shaper(call: Call, found: Sequence[Machine]) -> Callable[[Machine], Machine
     ids = [machine.id for machine in found]
     ports = nics.of_machines(call.tx, ids)
     members = groups.of_machines(call.tx, ids)
+    rates = Rates.of(call.tx, {machine.account for machine in found})
     infra = Permission.INFRA_READ in call.caller.permissions
     return lambda machine: _shape(
-        machine, ports.get(machine.id, ()), members.get(machine.id, ()), infra=infra
+        machine,
+        ports.get(machine.id, ()),
+        members.get(machine.id, ()),
+        rates.rate(machine.account, machine.network_kbps),
+        infra=infra,
     )
 
 
 def _shape(
-    machine: Machine, ports: Collection[Nic], members: Collection[Group], *, infra: bool
+    machine: Machine, ports: Collection[Nic], members: Collection[Group], rate: Rate, *, infra: bool
 ) -> MachineOut:
     return MachineOut(
         id=machine.id,
@@ -201,7 +245,8 @@ def _shape(
         cpu_mhz=machine.cpu_mhz,
         memory_mib=machine.memory_mib,
         disk_mib=machine.disk_mib,
-        network_kbps=machine.network_kbps,
+        network_kbps=rate.kbps,
+        network_kbps_by=rate.source and rate.source.value,  # type: ignore[arg-type]  # its values are those
         disk_iops=machine.disk_iops,
         disk_bytes_per_second=machine.disk_bytes_per_second,
         highly_available=machine.highly_available,
@@ -209,10 +254,7 @@ def _shape(
         image_version=machine.image_version,
         tags=list(machine.placement.tags),
         strategy=machine.placement.strategy.value,
-        nics=[
-            NicOut(id=nic.id, network=nic.network, mac=nic.mac, address=nic.address)
-            for nic in ports
-        ],
+        nics=[nic_shape(nic) for nic in ports],
         groups=[group.id for group in members],
         operation=machine.operation,
         host=machine.host if infra else None,

@@ -1,17 +1,20 @@
 """What one may ask of guest networks. Each is a VLAN of its zone, a subnet and a routing appliance of its own."""
 
 from ipaddress import IPv4Network
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
 from arable.domain import farm as farm_
 from arable.domain.access import Permission
-from arable.domain.errors import Conflict, LimitExceeded
+from arable.domain.errors import BadInput, Conflict, LimitExceeded
 from arable.domain.farm import Farm
 from arable.domain.guest_cidr import check_beside, checked, gateway_of
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
-from arable.domain.network import Address, Network, NetworkState
+from arable.domain.network import Address, Network, NetworkState, RuleKind
+from arable.domain.subnet import resolvers as resolver_addresses
 from arable.domain.zone import Zone
+from arable.services import belonging
 from arable.services.asks import (
     NETWORKS,
     check_expected,
@@ -25,6 +28,7 @@ from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import (
     addresses,
+    balancers,
     farms,
     networks,
     nics,
@@ -32,6 +36,7 @@ from arable.store import (
     quotas,
     rules,
     vlans,
+    vpns,
 )
 from arable.store.nudges import nudge
 from arable.wire.common import Page
@@ -44,6 +49,14 @@ NO_WAY_OUT = (
 )
 
 
+class Told(NamedTuple):
+    """What a network's machines are told, where its zone does not say it."""
+
+    isolated: bool
+    dns_domain: str
+    resolvers: tuple[str, ...] | None
+
+
 def create(call: Call, ask: NetworkIn) -> NetworkOut:
     """A network, with a public address as its way out if there is one to be had."""
     call.caller.needs(Permission.NETWORK_WRITE)
@@ -52,7 +65,12 @@ def create(call: Call, ask: NetworkIn) -> NetworkOut:
     zone = found.zone(ask.zone)
     cidr = checked(ask.cidr or zone.guest_cidr)
     farm = None if ask.farm is None else found.farm(account, zone, ask.farm)
-    made = make(call, account, zone, ask.name, cidr, farm)
+    if farm is not None:
+        found.check_stays(farm.id)
+    told = Told(
+        ask.isolated, ask.dns_domain or zone.dns_domain, _resolvers(ask.resolvers, ask.isolated)
+    )
+    made = make(call, account, zone, ask.name, cidr, farm, told)
     return _shape(call, made, addresses.of_networks(call.tx, [made.id]).get(made.id, []))
 
 
@@ -63,6 +81,7 @@ def make(
     name: str,
     cidr: IPv4Network,
     farm: Farm | None = None,
+    told: Told | None = None,
 ) -> Network:
     """Keep a new network. Raises before anything is kept, or leaves it to the caller's savepoint.
 
@@ -79,22 +98,26 @@ def make(
             )
     id_ = NetworkId(call.around.ids.new("network"))
     vlan = vlans.take(call.tx, zone.id, id_)
+    of = (farm or default_farm(call, account, zone.id)).id
     made = Network(
         id=id_,
         account=account,
-        farm=(farm or default_farm(call, account, zone.id)).id,
+        farm=of,
         zone=zone.id,
         name=name,
         cidr=str(cidr),
         gateway=gateway_of(cidr),
-        dns_domain=zone.dns_domain,
+        dns_domain=told.dns_domain if told else zone.dns_domain,
         vlan=vlan,
+        number=networks.free_number(call.tx, of),
+        isolated=told is not None and told.isolated,
+        resolvers=told.resolvers if told else None,
         created_at=call.around.clock.now(),
     )
     networks.add(call.tx, made)
-    way_out = _take_way_out(call, made)
-    told = f"{name}: created, {cidr}" if way_out else f"{name}: created, {cidr}; {NO_WAY_OUT}"
-    tell(call, account, "network.created", id_, told)
+    way_out = None if made.isolated else _take_way_out(call, made)
+    missing = "" if way_out or made.isolated else f"; {NO_WAY_OUT}"
+    tell(call, account, "network.created", id_, f"{name}: created, {cidr}{missing}")
     return made
 
 
@@ -158,24 +181,56 @@ def get(call: Call, network: NetworkId) -> NetworkOut:
 
 
 def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
-    """Rename it."""
+    """Another name, DNS domain or resolvers. Its subnet stays: machines, and rules elsewhere, have addresses of it."""
     found = own_network(call, network)
+    belonging.check_free(call, network)
     check_expected(call, found.generation, "network")
     _check_ready(found)
+    but: dict[str, Any] = {}
     if change.name is not UNSET and change.name != found.name:
         if networks.named(call.tx, found.account, found.zone, change.name) is not None:
             raise Conflict(f"there is a network named {change.name} already", field="name")
         tell(call, found.account, "network.renamed", network, f"{found.name}: now {change.name}")
+        but["name"] = change.name
+    if change.dns_domain is not UNSET and change.dns_domain != found.dns_domain:
+        told = f"{found.name}: its domain is {change.dns_domain}"
+        tell(call, found.account, "network.changed", network, told)
+        but["dns_domain"] = change.dns_domain
+    if change.resolvers is not UNSET:
+        resolvers = _resolvers(change.resolvers, found.isolated)
+        if resolvers != found.resolvers:
+            but["resolvers"] = resolvers
+            tell(call, found.account, "network.changed", network, f"{found.name}: other resolvers")
+    if but:
         # Every generation is told to the appliance, or what waits for the last one would wait for ever.
-        found = found.changed(name=change.name, attention=True)
+        found = found.changed(attention=True, **but)
         networks.save(call.tx, found)
         nudge(call.tx, NETWORKS)
     return _shape(call, found, addresses.of_networks(call.tx, [network]).get(network, []))
 
 
+def restart(call: Call, network: NetworkId) -> OperationOut:
+    """Its routing appliance is made anew, where it is. Who has which address stays; connections through it end."""
+    found = own_network(call, network)
+    check_expected(call, found.generation, "network")
+    _check_ready(found)
+    operation = network_changed(call, found, "network.restart", restarts=found.restarts + 1)
+    tell(
+        call, found.account, "network.restarted", network, f"{found.name}: its router is made anew"
+    )
+    return shown(operation)
+
+
+def _resolvers(said: tuple[str, ...] | None, isolated: bool) -> tuple[str, ...] | None:
+    if said and isolated:
+        raise BadInput("an isolated network has no way to a resolver outside", field="resolvers")
+    return None if said is None else resolver_addresses(said)
+
+
 def delete(call: Call, network: NetworkId) -> OperationOut:
     """It leaves: done when no host has anything of it any more. Its name is free at once, its VLAN only then."""
     found = own_network(call, network)
+    belonging.check_free(call, network)
     check_expected(call, found.generation, "network")
     _check_ready(found)
     if count := nics.of_network(call.tx, network):
@@ -188,7 +243,16 @@ def delete(call: Call, network: NetworkId) -> OperationOut:
         raise Conflict(
             f"{found.name} has public addresses; release them first: {', '.join(others)}"
         )
+    where = rules.RuleFilter(network=network, kind=RuleKind.BETWEEN)
+    led = [each.id for each in rules.page(call.tx, call.caller.scope, where)]
+    if between := sorted((*led, *rules.from_network(call.tx, network))):
+        raise Conflict(
+            f"there are rules between {found.name} and other networks; delete them first",
+            why={"rules": between},
+        )
     rules.remove_of_network(call.tx, network)
+    balancers.remove_of_network(call.tx, network)
+    vpns.remove_of_network(call.tx, network)
     for address in held:
         addresses.save(call.tx, address.released())
         quotas.give(call.tx, found.account, addresses=1)
@@ -207,7 +271,7 @@ def _check_ready(network: Network) -> None:
 def _shape(call: Call, network: Network, public: list[Address]) -> NetworkOut:
     source = next((address.address for address in public if address.source_nat), None)
     notice = ""
-    if network.state is NetworkState.READY and source is None:
+    if network.state is NetworkState.READY and source is None and not network.isolated:
         notice = f"{network.name} {NO_WAY_OUT}"
     infra = Permission.INFRA_READ in call.caller.permissions
     return NetworkOut(
@@ -219,6 +283,8 @@ def _shape(call: Call, network: Network, public: list[Address]) -> NetworkOut:
         cidr=network.cidr,
         gateway=network.gateway,
         dns_domain=network.dns_domain,
+        resolvers=network.resolvers,
+        isolated=network.isolated,
         vlan=network.vlan if infra else None,
         state=network.state.value,
         appliance=network.appliance_state.value,

@@ -22,15 +22,17 @@ from arable.domain.ids import (
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
 from arable.domain.network import Network
 from arable.domain.operation import Operation, OperationState, Step, placed
+from arable.domain.rates import Rate
 from arable.domain.seed import SeedAsk, seed
+from arable.services.deployment_plans import Plan
 from arable.services.guest_addresses import GuestAddresses
-from arable.services.plans import Plan
 from arable.store import events, groups, machines, nics, operations, volumes
 from arable.store.attention import BootRow, Fresh, Landed, MachineRow, NicRow, VolumeRow
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.machines import NewMachine
 from arable.store.nics import NewNic
+from arable.store.rates import Rates
 from arable.store.rows import json_text
 from arable.store.volumes import NewVolume
 
@@ -82,22 +84,25 @@ class Deployment:
         """Whether its machines may have hosts at once: they start, and stand in no relation to others."""
         return self.plan.ask.start and self.plan.group is None and not self.plan.asked.dry_run
 
-    def make(self, rows: Rows, pools: Mapping[NetworkId, GuestAddresses]) -> None:
+    def make(self, rows: Rows, pools: Mapping[NetworkId, GuestAddresses], rates: Rates) -> None:
         """What hosts would be told, and the ports."""
         plan, new = self.plan, self.plan.asked.around.ids.new
+        rate = rates.rate(plan.account, plan.offering.network_kbps)
         # In order: lists are by id, and ids made in the same millisecond differ by chance.
         ids = [MachineId(new("machine")) for _ in plan.names]
         if len(ids) > 1:
             ids.sort()
         for at, (id_, name) in enumerate(zip(ids, plan.names, strict=True)):
             hashed = plan.passwords[at].hash if plan.passwords else ""
-            told = SeedAsk(plan.ask.ssh_keys, hashed, plan.ask.user_data)
+            told = SeedAsk(
+                plan.keys, hashed, plan.ask.user_data, plan.zone.name, plan.offering.name
+            )
             self.fresh.append(
                 Fresh(
                     self.farm,
                     self._machine(id_, name),
                     BootRow(id_, plan.boot, json_text(seed(id_, name, told))),
-                    self._ports(rows, id_, at, pools),
+                    self._ports(rows, id_, at, pools, rate),
                     self._disks(id_),
                 )
             )
@@ -115,7 +120,8 @@ class Deployment:
             rows.boots.append(each.boot)
             if plan.group is not None:
                 rows.members.append((plan.group.id, machine.id))
-            for position, volume in enumerate(each.volumes, 1 if plan.root is None else 0):
+            for volume in each.volumes:
+                position = volume.position
                 title = f"data-{position}" if position else "root"
                 rows.volumes.append(
                     NewVolume(
@@ -231,12 +237,20 @@ class Deployment:
                 source=disk.source,
                 erasing=False,
                 shared=disk.shared,
+                position=position,
             )
-            for id_, disk in zip(ids, plan.every_disk, strict=True)
+            for position, (id_, disk) in enumerate(
+                zip(ids, plan.every_disk, strict=True), 1 if plan.root is None else 0
+            )
         ]
 
     def _ports(
-        self, rows: Rows, machine: MachineId, at: int, pools: Mapping[NetworkId, GuestAddresses]
+        self,
+        rows: Rows,
+        machine: MachineId,
+        at: int,
+        pools: Mapping[NetworkId, GuestAddresses],
+        rate: Rate,
     ) -> list[NicRow]:
         plan, around = self.plan, self.plan.asked.around
         told = []
@@ -253,6 +267,7 @@ class Deployment:
                 pool.subnet.address(offset),
                 offset,
                 plan.offering.network_kbps,
+                is_default=position == plan.default_nic,
             )
             rows.nics.append(nic)
             held = pool.network  # as it is now, held
@@ -263,10 +278,12 @@ class Deployment:
                     network.id,
                     nic.mac,
                     nic.address,
-                    nic.rate_kbps,
+                    rate.kbps,
                     held.vlan,
                     held.appliance_host,
                     held.appliance_state,
+                    position,
+                    nic.is_default,
                 )
             )
         return told

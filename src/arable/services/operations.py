@@ -7,11 +7,11 @@ from msgspec import structs
 
 from arable.domain.access import Permission
 from arable.domain.failure import Failure
-from arable.domain.ids import OperationId
+from arable.domain.ids import MachineId, OperationId
 from arable.domain.operation import Operation
 from arable.services.call import Call
 from arable.services.pages import paged
-from arable.store import operations
+from arable.store import moves, operations
 from arable.wire.common import Page
 from arable.wire.operations import (
     FailureOut,
@@ -22,7 +22,7 @@ from arable.wire.operations import (
 )
 
 TYPE = "urn:arable:problem:"
-_HOSTS = ("hosts", "avoid", "lost")
+_HOSTS = ("hosts", "avoid", "lost", "wakes")
 """Facts that name hosts: for those who may see them."""
 
 
@@ -41,7 +41,19 @@ def page(call: Call, query: OperationQuery) -> Page[OperationOut]:
 def get(call: Call, operation: OperationId, query: OperationWaitQuery) -> OperationOut:  # noqa: ARG001 - the adaptor waits
     """One of them."""
     call.caller.needs(Permission.EVENT_READ)
-    return _to(call, operations.get(call.tx, call.caller.scope, operation))
+    found = operations.get(call.tx, call.caller.scope, operation)
+    answer = _to(call, found)
+    return _moving(call, answer) if found.kind == moves.KIND else answer
+
+
+def _moving(call: Call, operation: OperationOut) -> OperationOut:
+    """A move says how far it is."""
+    machine = MachineId(operation.target)
+    row = moves.of(call.tx, [machine]).get(machine)
+    if row is None or row.operation != operation.id:
+        return operation
+    result = {"stage": row.stage, "sent_bytes": row.sent_bytes, "left_bytes": row.left_bytes}
+    return structs.replace(operation, result=result)
 
 
 def topic(operation: str) -> str:

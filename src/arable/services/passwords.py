@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from arable.runtime.secret import Secret
 from arable.runtime.tokens import crypt_password
 from arable.services.call import Prelude
-from arable.wire.machines import DeployIn
+from arable.wire.machines import DeployIn, PasswordResetIn
 
 MOST = 100
 """In one call: each hash takes milliseconds."""
@@ -33,3 +33,10 @@ def generate(prelude: Prelude, ask: DeployIn) -> Sequence[Password]:
     entropy = prelude.around.entropy
     texts = [entropy.secret(_LENGTH) for _ in range(ask.count)]
     return [Password(Secret(text), crypt_password(text, entropy)) for text in texts]
+
+
+def one(prelude: Prelude, _machine: str, ask: PasswordResetIn) -> Password:
+    """The one that was given, or a new one, with its hash."""
+    entropy = prelude.around.entropy
+    text = ask.password or entropy.secret(_LENGTH)
+    return Password(Secret(text), crypt_password(text, entropy))

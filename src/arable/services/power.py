@@ -18,11 +18,13 @@ from arable.domain.machine import (
     MachineWish,
 )
 from arable.domain.seed import renamed
+from arable.domain.volume import Change
+from arable.services import belonging, password_resets
 from arable.services.asks import MACHINES, begin, supersede, tell, under_way
 from arable.services.call import Call
 from arable.services.machines import check_name_free, own
 from arable.services.operations import shown
-from arable.store import machines
+from arable.store import machines, volumes
 from arable.store.nudges import nudge
 from arable.wire.machines import DestroyIn, RecoverIn, StopIn
 from arable.wire.operations import OperationOut
@@ -39,6 +41,7 @@ def start(call: Call, machine: MachineId) -> OperationOut:
     if found.wish is _W.RUNNING and found.state in (_S.WAITING, _S.STARTING):
         return _under_way(call, found, kind)
     _check_living(found)
+    _check_disks(call, found)
     return _asked(
         call,
         found,
@@ -55,6 +58,7 @@ def start(call: Call, machine: MachineId) -> OperationOut:
 def stop(call: Call, machine: MachineId, ask: StopIn) -> OperationOut:
     """Done when its host has said that it is off. By force: the plug is pulled, and what was not written is lost."""
     found = own(call, machine)
+    belonging.check_free(call, machine)
     kind = "machine.stop"
     _check_living(found)
     if found.state is _S.STOPPED:
@@ -91,12 +95,14 @@ def reboot(call: Call, machine: MachineId) -> OperationOut:
 def destroy(call: Call, machine: MachineId, ask: DestroyIn) -> OperationOut:
     """Done when it is off. Its name is free at once; it can be recovered for a while, unless it is erased right away."""
     found = own(call, machine)
+    belonging.check_free(call, machine)
     kind = "machine.destroy"
     if found.state is _S.DESTROYED:
         return expunge(call, machine) if ask.expunge else _so_already(call, found, kind)
     if found.wish is _W.GONE or (found.wish is _W.DESTROYED and not ask.expunge):
         return _under_way(call, found, kind, force=ask.force)
     state = _after(found, _E.DESTROY)
+    password_resets.forget(call, machine, f"superseded: {found.name} is to be destroyed")
     if ask.expunge and state is _S.DESTROYED:
         state = MACHINE.next(state, _E.EXPUNGE)
     return _asked(
@@ -135,6 +141,7 @@ def recover(call: Call, machine: MachineId, ask: RecoverIn) -> OperationOut:
 def expunge(call: Call, machine: MachineId) -> OperationOut:
     """Done when its disks are erased and nothing is left of it. Only for machines that are off."""
     found = own(call, machine)
+    belonging.check_free(call, machine)
     kind = "machine.expunge"
     if found.wish is _W.GONE:
         return _under_way(call, found, kind)
@@ -191,6 +198,15 @@ def _asked(
     event, text = (_TOLD_DONE if done else _TOLD)[kind]
     tell(call, machine.account, event, machine.id, f"{changed.name}: {text}")
     return shown(operation)
+
+
+def _check_disks(call: Call, machine: Machine) -> None:
+    """Raises `Conflict` while one is being set back to a snapshot: nothing may write to it."""
+    for disk in volumes.of_machines(call.tx, [machine.id]).get(machine.id, ()):
+        if disk.change is Change.RESTORE:
+            raise Conflict(
+                f"{disk.name} is being set back to a snapshot; start it when that is over"
+            )
 
 
 def _so_already(call: Call, machine: Machine, kind: str) -> OperationOut:

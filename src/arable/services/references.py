@@ -20,9 +20,20 @@ from arable.domain.machine import Boot
 from arable.domain.manifest import PartRole
 from arable.domain.network import Network
 from arable.domain.offering import DiskOffering, Offering
-from arable.domain.settings import PLACEMENT_STRATEGY
+from arable.domain.settings import MACHINE_NICS, PLACEMENT_STRATEGY
+from arable.domain.ssh_key import SshKey
 from arable.domain.zone import Zone
-from arable.store import farms, groups, images, networks, offerings, settings, zones
+from arable.store import (
+    farm_documents,
+    farms,
+    groups,
+    images,
+    networks,
+    offerings,
+    settings,
+    ssh_keys,
+    zones,
+)
 from arable.store.database import Tx
 from arable.store.rows import json_text
 
@@ -135,6 +146,19 @@ class References:
 
         return self._once(("farm", account, zone.id, ref), where, look)
 
+    def check_stays(self, farm: ids.FarmId) -> None:
+        """Raises `Conflict` for a farm that was deleted: nothing new comes into it."""
+        if self._once(("leaving", farm), "", lambda: farm_documents.leaves(self.tx, farm)):
+            raise Conflict(
+                "the farm was deleted; it goes when all that it made is gone", field="farm"
+            )
+
+    def default_farm(self, account: AccountId, zone: Zone) -> ids.FarmId | None:
+        """The account's default farm in the zone, if it was made already."""
+        key = ("default farm", account, zone.id)
+        farm = self._once(key, "", lambda: farms.named(self.tx, account, zone.id, DEFAULT))
+        return farm.id if farm else None
+
     def network(self, account: AccountId, zone: Zone, ref: str, where: str = "network") -> Network:
         """The account's, in the zone."""
 
@@ -164,9 +188,25 @@ class References:
 
         return self._once(("group", account, ref), where, look)
 
+    def ssh_key(self, account: AccountId, ref: str, where: str) -> str:
+        """A public key, as `authorized_keys` has it: as it was said, or of the account's key that is called so."""
+        if " " in ref:
+            return ref
+
+        def look() -> SshKey:
+            if ids.kind_of(ref) == "sshkey":
+                return ssh_keys.get(self.tx, Scope(account=account), ids.SshKeyId(ref))
+            return _there(ssh_keys.named(self.tx, account, ref), "SSH key")
+
+        return self._once(("SSH key", account, ref), where, look).line
+
     def strategy(self) -> str:
         """What the cloud prefers."""
         return self._once(("strategy",), "", lambda: settings.get(self.tx, PLACEMENT_STRATEGY))
+
+    def most_nics(self) -> int:
+        """How many ports a machine may have."""
+        return self._once(("nics",), "", lambda: settings.get(self.tx, MACHINE_NICS))
 
     def _once(self, key: tuple[Any, ...], where: str, look: Callable[[], T]) -> T:
         if key not in self._found:

@@ -3,20 +3,29 @@
 from ipaddress import IPv4Network
 
 from arable.domain.access import Permission
-from arable.domain.errors import BadInput, Conflict
+from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.ids import AccountId, AddressId, MachineId, NetworkId, NicId, RuleId
 from arable.domain.machine import LIVING
 from arable.domain.manifest import Direction, Protocol
 from arable.domain.network import Address, Network, NetworkState, Nic, Rule, RuleKind
+from arable.services import belonging, tunnels
 from arable.services.asks import check_expected, network_changed, own_network, tell
 from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
-from arable.store import addresses, machines, nics, rules
+from arable.store import addresses, balancers, machines, networks, nics, rules, vlans, vpns
 from arable.store.rules import Ends
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
-from arable.wire.rules import FirewallIn, ForwardIn, RuleMadeOut, RuleOut, RuleQuery
+from arable.wire.rules import (
+    BetweenIn,
+    FirewallIn,
+    ForwardIn,
+    RuleMadeOut,
+    RuleOut,
+    RuleQuery,
+    StaticNatIn,
+)
 
 MOST = 1000
 """Rules of one network: each is in every wish of its appliance."""
@@ -26,7 +35,7 @@ _LAST_PORT = 65_535
 
 def forward(call: Call, ask: ForwardIn) -> RuleMadeOut:
     """Ports of a public address lead to a machine."""
-    address, network = _network_of(call, AddressId(ask.address))
+    address, network = network_of(call, AddressId(ask.address))
     first, last = _ports(ask.first_port, ask.last_port)
     to_port = ask.to_port or first
     if to_port + last - first > _LAST_PORT:
@@ -38,10 +47,10 @@ def forward(call: Call, ask: ForwardIn) -> RuleMadeOut:
         address=address.id,
         kind=RuleKind.FORWARD,
         protocol=Protocol(ask.protocol),
-        cidr=_cidr(ask.cidr) if ask.open else "",
+        cidr=cidr_of(ask.cidr) if ask.open else "",
         first_port=first,
         last_port=last,
-        nic=_nic(call, network, MachineId(ask.machine)).id,
+        nic=nic_of(call, network, MachineId(ask.machine)).id,
         to_port=to_port,
         created_at=call.around.clock.now(),
     )
@@ -51,22 +60,16 @@ def forward(call: Call, ask: ForwardIn) -> RuleMadeOut:
 def firewall(call: Call, ask: FirewallIn) -> RuleMadeOut:
     """Traffic may pass."""
     call.caller.needs(Permission.NETWORK_WRITE)
+    first, last = _some_ports(ask.protocol, ask.first_port, ask.last_port)
     address: Address | None = None
     if ask.direction == "in":
         if ask.address is None or ask.network is not None:
             raise BadInput("inbound rules are about a public address", field="address")
-        address, network = _network_of(call, AddressId(ask.address))
+        address, network = network_of(call, AddressId(ask.address))
     else:
         if ask.network is None or ask.address is not None:
             raise BadInput("outbound rules are about a network", field="network")
         network = own_network(call, NetworkId(ask.network))
-    first, last = 0, 0
-    if ask.first_port is not None:
-        if ask.protocol not in ("tcp", "udp"):
-            raise BadInput(f"{ask.protocol} has no ports", field="first_port")
-        first, last = _ports(ask.first_port, ask.last_port)
-    elif ask.last_port is not None:
-        raise BadInput("from which port on?", field="first_port")
     made = Rule(
         id=RuleId(call.around.ids.new("rule")),
         account=network.account,
@@ -75,7 +78,7 @@ def firewall(call: Call, ask: FirewallIn) -> RuleMadeOut:
         kind=RuleKind.FIREWALL,
         direction=Direction(ask.direction),
         protocol=Protocol(ask.protocol),
-        cidr=_cidr(ask.cidr),
+        cidr=cidr_of(ask.cidr),
         first_port=first,
         last_port=last,
         created_at=call.around.clock.now(),
@@ -83,14 +86,77 @@ def firewall(call: Call, ask: FirewallIn) -> RuleMadeOut:
     return _kept(call, network, made, f"{made.protocol} {made.direction} of {made.cidr} allowed")
 
 
+def between(call: Call, ask: BetweenIn) -> RuleMadeOut:
+    """Connections from one network to another of the same farm may begin."""
+    call.caller.needs(Permission.NETWORK_WRITE)
+    first, last = _some_ports(ask.protocol, ask.first_port, ask.last_port)
+    if ask.source == ask.network:
+        raise BadInput("machines of one network reach each other without a rule", field="source")
+    network, source = _both(call, NetworkId(ask.network), NetworkId(ask.source))
+    if source.farm != network.farm:
+        raise Conflict(f"{source.name} and {network.name} are of different farms", field="source")
+    if source.state is not NetworkState.READY:
+        raise Conflict(f"{source.name} was deleted", field="source")
+    cidr = source.cidr if ask.cidr is None else cidr_of(ask.cidr)
+    if not IPv4Network(cidr).subnet_of(IPv4Network(source.cidr)):
+        raise BadInput(f"not a part of {source.cidr}, which is {source.name}", field="cidr")
+    made = Rule(
+        id=RuleId(call.around.ids.new("rule")),
+        account=network.account,
+        network=network.id,
+        address=None,
+        kind=RuleKind.BETWEEN,
+        protocol=Protocol(ask.protocol),
+        cidr=cidr,
+        first_port=first,
+        last_port=last,
+        source=source.id,
+        created_at=call.around.clock.now(),
+    )
+    _check_room(call, source)
+    for here, there in ((network, source), (source, network)):
+        tunnels.check_beside_tunnels(call, here, there)
+    vlans.link(call.tx, network.account, network.zone, network.farm)
+    networks.save(call.tx, source.changed(attention=True))
+    return _kept(call, network, made, f"{made.protocol} from {source.name} allowed")
+
+
+def static_nat(call: Call, ask: StaticNatIn) -> RuleMadeOut:
+    """A public address is one machine's: all that comes to it, and all that the machine sends out."""
+    address, network = network_of(call, AddressId(ask.address))
+    if address.source_nat:
+        raise Conflict(
+            f"{network.name}'s machines go out by {address.address}; take another address",
+            field="address",
+        )
+    made = Rule(
+        id=RuleId(call.around.ids.new("rule")),
+        account=network.account,
+        network=network.id,
+        address=address.id,
+        kind=RuleKind.STATIC_NAT,
+        protocol=Protocol.ALL,
+        nic=nic_of(call, network, MachineId(ask.machine)).id,
+        created_at=call.around.clock.now(),
+    )
+    return _kept(call, network, made, f"{address.address} is one machine's")
+
+
 def delete(call: Call, rule: RuleId) -> OperationOut:
     """No longer. With a forward goes what it opened."""
     call.caller.needs(Permission.NETWORK_WRITE)
     found = rules.get(call.tx, call.caller.scope, rule)
-    network = own_network(call, found.network)
+    source: Network | None = None
+    if found.source is None:
+        network = own_network(call, found.network)
+    else:
+        network, source = _both(call, found.network, found.source)
     found = rules.get(call.tx, call.caller.scope, rule)  # again, now that nobody else can delete it
+    belonging.check_free(call, rule)
     check_expected(call, found.generation, "rule")
     rules.remove(call.tx, rule)
+    if source:
+        networks.save(call.tx, source.changed(attention=True))
     tell(call, network.account, "rule.deleted", rule, f"{network.name}: a rule was deleted")
     return shown(network_changed(call, network, "rule.delete", result={"rule": rule}))
 
@@ -103,6 +169,7 @@ def page(call: Call, query: RuleQuery) -> Page[RuleOut]:
         network=NetworkId(query.network) if query.network else None,
         address=AddressId(query.address) if query.address else None,
         nic=NicId(query.nic) if query.nic else None,
+        source=NetworkId(query.source) if query.source else None,
         kind=RuleKind(query.kind) if query.kind else None,
     )
     found = rules.page(call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1)
@@ -119,19 +186,57 @@ def get(call: Call, rule: RuleId) -> RuleOut:
 def _kept(call: Call, network: Network, made: Rule, told: str) -> RuleMadeOut:
     if network.state is not NetworkState.READY:
         raise Conflict(f"{network.name} was deleted")
-    there = rules.page(call.tx, call.caller.scope, rules.RuleFilter(network=network.id))
-    if len(there) >= MOST:
-        raise Conflict(f"{network.name} has {MOST} rules, and no network has more")
-    for other in there:
+    for other in _check_room(call, network):
         _check_beside(made, other)
+    if made.kind is RuleKind.STATIC_NAT:
+        _check_unbalanced(call, made.address, 1, _LAST_PORT, "address")
+        _check_no_vpn(call, made.address, 1, _LAST_PORT, "address")
+    elif made.kind is RuleKind.FORWARD and made.protocol is Protocol.TCP:
+        _check_unbalanced(call, made.address, made.first_port, made.last_port, "first_port")
+    elif made.kind is RuleKind.FORWARD:
+        _check_no_vpn(call, made.address, made.first_port, made.last_port, "first_port")
     rules.add(call.tx, made)
     tell(call, network.account, "rule.created", made.id, f"{network.name}: {told}")
     operation = network_changed(call, network, "rule.create", result={"rule": made.id})
     return RuleMadeOut(operation=operation.id, rule=_shown(call, made))
 
 
+def _check_room(call: Call, network: Network) -> list[Rule]:
+    """The rules of a network to which one more may come; those by which its machines call others count, too."""
+    there = rules.page(call.tx, call.caller.scope, rules.RuleFilter(network=network.id))
+    if len(there) + len(rules.from_network(call.tx, network.id)) >= MOST:
+        raise Conflict(f"{network.name} has {MOST} rules, and no network has more")
+    return there
+
+
+def _both(call: Call, id_: NetworkId, source: NetworkId) -> tuple[Network, Network]:
+    """Two networks that the caller may change, held until the end of the transaction; in the order of their ids, as everywhere."""
+    for each in (id_, source):
+        networks.get(call.tx, call.caller.scope, each)
+    held = networks.by_ids(call.tx, [id_, source], lock=True)
+    if len(held) < 2:
+        raise NotFound("there is no such network")
+    return held[id_], held[source]
+
+
 def _check_beside(made: Rule, other: Rule) -> None:
-    """Two forwards can't have the same port of the same address, and nothing is said twice."""
+    """Two forwards can't have the same port of the same address, and nothing is said twice.
+
+    An address that is wholly a machine's leads nowhere else, and a machine goes out by one address.
+    """
+    statics = RuleKind.STATIC_NAT in (made.kind, other.kind)
+    if statics and RuleKind.FIREWALL not in (made.kind, other.kind):
+        if made.address == other.address:
+            raise Conflict(
+                f"{other.id} uses this address already", field="address", why={"rule": other.id}
+            )
+        if made.kind is other.kind and made.nic == other.nic:
+            raise Conflict(
+                f"the machine has an address of its own already, by {other.id}",
+                field="machine",
+                why={"rule": other.id},
+            )
+        return
     if made.kind is not other.kind or made.address != other.address:
         return
     if made.kind is RuleKind.FORWARD:
@@ -143,7 +248,7 @@ def _check_beside(made: Rule, other: Rule) -> None:
                 why={"rule": other.id},
             )
         return
-    said = ("direction", "protocol", "cidr", "first_port", "last_port")
+    said = ("direction", "protocol", "cidr", "first_port", "last_port", "source")
     if all(getattr(made, name) == getattr(other, name) for name in said):
         raise Conflict(f"{other.id} says the same", why={"rule": other.id})
 
@@ -153,7 +258,7 @@ def _span(rule: Rule) -> str:
     return f"port {rule.first_port}" if one else f"ports {rule.first_port} to {rule.last_port}"
 
 
-def _network_of(call: Call, id_: AddressId) -> tuple[Address, Network]:
+def network_of(call: Call, id_: AddressId) -> tuple[Address, Network]:
     """The address and the network that has it, which is held until the end of the transaction."""
     call.caller.needs(Permission.NETWORK_WRITE)
     before = addresses.get(call.tx, call.caller.scope, id_)
@@ -168,16 +273,55 @@ def _network_of(call: Call, id_: AddressId) -> tuple[Address, Network]:
     return address, network
 
 
-def _nic(call: Call, network: Network, id_: MachineId) -> Nic:
+def check_port_free(call: Call, network: Network, address: Address, port: int) -> None:
+    """Raises `Conflict` when something else is at this TCP port of the address."""
+    for other in rules.page(call.tx, call.caller.scope, rules.RuleFilter(network=network.id)):
+        forwarded = (
+            other.kind is RuleKind.FORWARD
+            and other.protocol is Protocol.TCP
+            and other.first_port <= port <= other.last_port
+        )
+        if other.address == address.id and (forwarded or other.kind is RuleKind.STATIC_NAT):
+            raise Conflict(
+                f"port {port} of {address.address} has another use, by {other.id}",
+                field="port",
+                why={"rule": other.id},
+            )
+    _check_unbalanced(call, address.id, port, port, "port")
+
+
+def _check_unbalanced(
+    call: Call, address: AddressId | None, first: int, last: int, field: str
+) -> None:
+    there = balancers.on_port(call.tx, address, first, last) if address else None
+    if there is not None:
+        raise Conflict(
+            f"port {there.port} of this address is balanced already, by {there.name}",
+            field=field,
+            why={"balancer": there.id},
+        )
+
+
+def _check_no_vpn(call: Call, address: AddressId | None, first: int, last: int, field: str) -> None:
+    there = vpns.on_port(call.tx, address, first, last) if address else None
+    if there is not None:
+        raise Conflict(
+            f"port {there.port} of this address is that of the VPN {there.name}",
+            field=field,
+            why={"vpn": there.id},
+        )
+
+
+def nic_of(call: Call, network: Network, id_: MachineId, field: str = "machine") -> Nic:
     """The machine's port on the network."""
     machine = machines.get(call.tx, call.caller.scope, id_)
     if machine.wish not in LIVING:
-        raise Conflict(f"{machine.name} is on its way out", field="machine")
+        raise Conflict(f"{machine.name} is on its way out", field=field)
     for nic in nics.of_machines(call.tx, [id_]).get(id_, []):
         if nic.network == network.id:
             return nic
     raise BadInput(
-        f"{machine.name} has no port on {network.name}, which has this address", field="machine"
+        f"{machine.name} has no port on {network.name}, which has this address", field=field
     )
 
 
@@ -187,7 +331,19 @@ def _ports(first: int, last: int | None) -> tuple[int, int]:
     return first, last or first
 
 
-def _cidr(text: str) -> str:
+def _some_ports(protocol: str, first: int | None, last: int | None) -> tuple[int, int]:
+    """Of a rule that may be about all ports: 0 and 0 then."""
+    if first is None:
+        if last is not None:
+            raise BadInput("from which port on?", field="first_port")
+        return 0, 0
+    if protocol not in ("tcp", "udp"):
+        raise BadInput(f"{protocol} has no ports", field="first_port")
+    return _ports(first, last)
+
+
+def cidr_of(text: str) -> str:
+    """As it is kept; raises `BadInput`."""
     try:
         return str(IPv4Network(text))
     except ValueError:
@@ -208,6 +364,7 @@ def _shape(rule: Rule, ends: Ends) -> RuleOut:
         id=rule.id,
         account=rule.account,
         network=rule.network,
+        network_name=ends.network_name,
         kind=rule.kind.value,
         direction=rule.direction.value,
         address=rule.address,
@@ -221,5 +378,7 @@ def _shape(rule: Rule, ends: Ends) -> RuleOut:
         machine=ends.machine,
         machine_name=ends.machine_name,
         to_port=rule.to_port if is_forward else None,
+        source=rule.source,
+        source_name=ends.source_name,
         created_at=rule.created_at,
     )

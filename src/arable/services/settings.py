@@ -1,9 +1,9 @@
 """Settings: what an operator may tune."""
 
 from arable.domain.access import Permission
-from arable.domain.settings import SETTINGS, Setting, named
+from arable.domain.settings import MACHINE_KBPS, SETTINGS, Setting, named
 from arable.services.call import Call
-from arable.store import settings
+from arable.store import rates, settings
 from arable.wire.settings import SettingOut, SettingsChange, SettingsOut
 
 
@@ -19,9 +19,16 @@ def update(call: Call, ask: SettingsChange) -> SettingsOut:
     values = {
         name: named(name).check(value) for name, value in ask.values.items() if value is not None
     }
+    reset = [named(name).name for name in ask.values.keys() - values.keys()]
+    of_ports = MACHINE_KBPS.name in ask.values
+    if of_ports:
+        rates.hold(call.tx)
+    before = settings.get(call.tx, MACHINE_KBPS)
     settings.put(call.tx, values)
-    for name in ask.values.keys() - values.keys():
-        settings.reset(call.tx, named(name).name)
+    for name in reset:
+        settings.reset(call.tx, name)
+    if settings.get(call.tx, MACHINE_KBPS) != before:
+        rates.wake(call.tx)
     return _out(call)
 
 

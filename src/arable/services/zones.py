@@ -5,13 +5,14 @@ import msgspec
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.ids import ZoneId, kind_of
-from arable.domain.subnet import network, resolver
-from arable.domain.zone import Tags, Zone, check_tags
-from arable.services.asks import check_expected
+from arable.domain.subnet import network, resolvers
+from arable.domain.zone import Isolation, Tags, Zone, check_tags
+from arable.services.asks import NETWORKS, check_expected
 from arable.services.call import Call
 from arable.services.pages import paged
-from arable.store import capacity, public_ranges, zones
+from arable.store import capacity, public_ranges, routing, tunnels, zones
 from arable.store.capacity import Amount
+from arable.store.nudges import nudge
 from arable.store.zones import Use, ZoneFilter
 from arable.wire.common import Page
 from arable.wire.zones import (
@@ -20,6 +21,7 @@ from arable.wire.zones import (
     HostCountOut,
     UseOut,
     VlanRange,
+    VniRange,
     ZoneChange,
     ZoneIn,
     ZoneOut,
@@ -28,17 +30,23 @@ from arable.wire.zones import (
 
 
 def create(call: Call, ask: ZoneIn) -> ZoneOut:
-    """A new zone with its guest VLANs."""
+    """A new zone with its guest VLANs, or VNIs."""
     call.caller.needs(Permission.INFRA_WRITE)
-    tags = Tags(ask.vlans.first, ask.vlans.last)
-    check_tags(tags, (), "vlans")
+    run = ask.vlans or ask.vnis
+    if run is None or (ask.vlans and ask.vnis):
+        raise BadInput("a zone has VLANs or VNIs for its guest networks: name one of them", field="vlans")  # fmt: skip
+    isolation = Isolation.VLAN if ask.vlans else Isolation.VXLAN
+    tags = Tags(run.first, run.last)
+    check_tags(tags, (), "vlans" if ask.vlans else "vnis", isolation)
     zone = Zone(
         id=ZoneId(call.around.ids.new("zone")),
         name=ask.name,
         region=ask.region,
         dns_domain=ask.dns_domain,
-        resolvers=_resolvers(ask.resolvers),
+        resolvers=resolvers(ask.resolvers),
         guest_cidr=_guest_cidr(ask.guest_cidr),
+        isolation=isolation,
+        underlay_mtu=ask.underlay_mtu,
         created_at=call.around.clock.now(),
     )
     zones.add(call.tx, zone)
@@ -70,11 +78,15 @@ def update(call: Call, zone: ZoneId, ask: ZoneChange) -> ZoneOut:
     if "name" in said and said["name"] != before.name:
         zones.check_name(call.tx, said["name"])
     if "resolvers" in said:
-        said["resolvers"] = _resolvers(said["resolvers"])
+        said["resolvers"] = resolvers(said["resolvers"])
     if "guest_cidr" in said:
         _guest_cidr(said["guest_cidr"])
     after = before.changed(**said)
     zones.save(call.tx, after)
+    if after.underlay_mtu != before.underlay_mtu:
+        tunnels.note_zone(call.tx, zone)
+        routing.note_zone(call.tx, zone)
+        nudge(call.tx, NETWORKS)
     return _out(call, after)
 
 
@@ -88,11 +100,22 @@ def delete(call: Call, zone: ZoneId) -> None:
 
 def add_vlans(call: Call, zone: ZoneId, ask: VlanRange) -> ZoneOut:
     """More VLANs for guest networks."""
+    return _add(call, zone, Tags(ask.first, ask.last), Isolation.VLAN)
+
+
+def add_vnis(call: Call, zone: ZoneId, ask: VniRange) -> ZoneOut:
+    """More VNIs for guest networks."""
+    return _add(call, zone, Tags(ask.first, ask.last), Isolation.VXLAN)
+
+
+def _add(call: Call, zone: ZoneId, tags: Tags, isolation: Isolation) -> ZoneOut:
     call.caller.needs(Permission.INFRA_WRITE)
     before = zones.get(call.tx, zone, lock=True)
     check_expected(call, before.generation, "zone")
-    tags = Tags(ask.first, ask.last)
-    check_tags(tags, zones.tags(call.tx, zone), "first")
+    if before.isolation is not isolation:
+        has = "VNIs" if before.isolation is Isolation.VXLAN else "VLANs"
+        raise Conflict(f"{before.name} keeps its guest networks apart by {has}", field="first")
+    check_tags(tags, zones.tags(call.tx, zone), "first", isolation)
     for other in public_ranges.of_zone(call.tx, zone):
         if other.vlan in tags:
             raise Conflict(
@@ -143,11 +166,13 @@ def use_out(use: Use) -> UseOut:
 
 
 def _out(call: Call, zone: Zone) -> ZoneOut:
-    vlans = None
+    vlans, vnis = None, None
     if Permission.INFRA_READ in call.caller.permissions:
-        vlans = tuple(
-            VlanRange(first=run.first, last=run.last) for run in zones.tags(call.tx, zone.id)
-        )
+        found = zones.tags(call.tx, zone.id)
+        if zone.isolation is Isolation.VLAN:
+            vlans = tuple(VlanRange(first=run.first, last=run.last) for run in found)
+        else:
+            vnis = tuple(VniRange(first=run.first, last=run.last) for run in found)
     return ZoneOut(
         id=zone.id,
         name=zone.name,
@@ -156,7 +181,10 @@ def _out(call: Call, zone: Zone) -> ZoneOut:
         dns_domain=zone.dns_domain,
         resolvers=zone.resolvers,
         guest_cidr=zone.guest_cidr,
+        isolation=zone.isolation.value,
+        underlay_mtu=zone.underlay_mtu,
         vlans=vlans,
+        vnis=vnis,
         generation=zone.generation,
         created_at=zone.created_at,
     )
@@ -170,10 +198,6 @@ def _amount(amount: Amount) -> AmountOut:
         free=amount.total - amount.reserved,
         idle=amount.idle,
     )
-
-
-def _resolvers(said: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(resolver(text, f"resolvers.{at}") for at, text in enumerate(said))
 
 
 def _guest_cidr(text: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from arable.agent.ledger import Held, MemoryLedger
 from arable.domain.errors import CloudError
-from arable.domain.settings import APPLIANCE_IDLE_SECONDS, EXPUNGE_SECONDS
+from arable.domain.settings import APPLIANCE_IDLE_SECONDS, EXPUNGE_SECONDS, FARM_HEAL_SECONDS
 from arable.sim import invariants
 from arable.sim.cloud import Cloud, SimNode
 from arable.sim.ground import Room
@@ -56,6 +56,7 @@ class Story:
     acts: Sequence[Act]
     end: Callable[[Cloud], bool]
     recoverable: int = 10  # seconds that a destroyed machine is
+    room: Room = ROOM
 
 
 @dataclass(slots=True)
@@ -138,10 +139,10 @@ def play(story: Story, at: int | None = None) -> list[str]:
 
 def _cloud(story: Story, folder: Path, places: Places) -> Cloud:
     logging.disable(logging.ERROR)  # every break is one
-    cloud = Cloud.build(story.name, folder, ROOM)
+    cloud = Cloud.build(story.name, folder, story.room)
     with cloud.database.write() as tx:
         soon = {EXPUNGE_SECONDS.name: story.recoverable, APPLIANCE_IDLE_SECONDS.name: 10}
-        settings.put(tx, soon)
+        settings.put(tx, soon | {FARM_HEAL_SECONDS.name: 5})
     cloud.writer.fails = places.die
     for node in cloud.nodes.values():
         node.faults.when = places.die
@@ -189,7 +190,7 @@ def _rests(cloud: Cloud) -> bool:
 
 def _round(cloud: Cloud) -> None:
     """Everybody moves once; what dies starts anew."""
-    cloud.clock.wait(timedelta(seconds=2))
+    cloud.pass_time(timedelta(seconds=2))
     _move(cloud, cloud.control, cloud.restart_server)
     for node in cloud.nodes.values():
         for _word in range(3):

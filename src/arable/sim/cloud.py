@@ -6,27 +6,29 @@ from what dies with a process (agents, connections, the controllers' loop).
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from arable.agent.agent import Agent
 from arable.agent.ledger import MemoryLedger
+from arable.agent.patience import Waiting
 from arable.agent.sight import Drivers
+from arable.agent.witness import Witness
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
 from arable.controllers.master import Master, all_in_turn
+from arable.controllers.registry import farm_controllers
 from arable.controllers.segment import SegmentManager, nobody_answers
 from arable.controllers.settle import settle
 from arable.domain.access import Caller
 from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.domain.host import HostState
-from arable.domain.ids import HostId, PoolId, SegmentId
-from arable.domain.image_files import PartSaid, Upload
-from arable.domain.manifest import HostReport, ImagePart, Inventory
+from arable.domain.ids import HostId, NicId, OperationId, PoolId, SegmentId
+from arable.domain.manifest import HostReport, Inventory
 from arable.domain.segment import Segment, SegmentState
 from arable.drivers.appliance.sim import SimAppliances
 from arable.drivers.faults import Faults
@@ -34,15 +36,19 @@ from arable.drivers.hypervisor.sim import SimHypervisor
 from arable.drivers.network.sim import SimNetwork
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.simhost import SimHost
+from arable.drivers.storage.protocol import Flat
 from arable.drivers.storage.sim import SimStorage
-from arable.runtime.ca import Authority
+from arable.runtime.ca import FIRST_EPOCH, Authority
 from arable.runtime.clock import Clock, VirtualClock
 from arable.runtime.entropy import Entropy, Ids
-from arable.services import agents
+from arable.services import agents, bringing
 from arable.services.call import Asked, Call, Surroundings
+from arable.services.hands import FarmHands
 from arable.sim.direct import DirectWriter
+from arable.sim.files import MemoryFiles
 from arable.sim.ground import Ground, Room, lay_out
-from arable.sim.shared import SharedDisks
+from arable.sim.in_memory import in_memory
+from arable.sim.shared import LENGTH, SharedDisks
 from arable.sim.wire import Wire
 from arable.store import hosts as host_rows
 from arable.store import manifests, restore, schema
@@ -55,23 +61,16 @@ T = TypeVar("T")
 SERVER = "server-1"
 
 
-class NoFiles:
-    """Simulated clouds upload nothing: their one image is there from the start."""
-
-    def begin(self, said: PartSaid) -> Upload:
-        raise Unavailable(f"no uploads here ({said.role})")
-
-    def admit_path(self, path: Path, said: PartSaid) -> ImagePart:
-        raise Unavailable(f"no uploads here ({path}, {said.role})")
-
-    def path(self, sha256: str) -> Path:
-        raise NotFound(f"no part {sha256}")
-
-    def parts(self) -> frozenset[str]:
-        return frozenset()
-
-    def remove(self, sha256: str) -> None:
-        """Nothing to remove."""
+@cache
+def _empty() -> bytes:
+    """A database with all tables."""
+    made = in_memory()
+    with made.write() as tx:
+        schema.metadata.create_all(tx)
+        raw: Any = tx.connection.driver_connection
+    data: bytes = raw.serialize()
+    made.close()
+    return data
 
 
 def member(writer: Writer, clock: Clock) -> SegmentManager:
@@ -88,7 +87,13 @@ def member(writer: Writer, clock: Clock) -> SegmentManager:
     return SegmentManager(about, transact, clock, duty=master.step)
 
 
-def controllers(writer: Writer, clock: Clock, segment: SegmentManager, entropy: Entropy) -> Loop:
+def controllers(
+    writer: Writer,
+    clock: Clock,
+    segment: SegmentManager,
+    entropy: Entropy,
+    around: Callable[[], Surroundings],
+) -> Loop:
     """What runs by itself at that server."""
     loop = Loop(
         writer,
@@ -97,6 +102,7 @@ def controllers(writer: Writer, clock: Clock, segment: SegmentManager, entropy: 
         segment.acting,
         serving=segment.serving,
         entropy=entropy.child("farms"),
+        farm_controllers=farm_controllers(FarmHands(around)),
     )
     segment.elected = loop.wake
     segment.held = partial(loop.wake, held=True)
@@ -114,6 +120,8 @@ class SimNode:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     wire: Wire = field(default_factory=Wire)
     agent: Agent | None = None
+    witness: Witness | None = None  # its agent's
+    seen: Any = None  # what that one knew at its last step
     powered: bool = True
     frozen: bool = False
 
@@ -121,6 +129,19 @@ class SimNode:
     def works(self) -> bool:
         """Whether its agent does anything."""
         return self.agent is not None and self.powered and not self.frozen
+
+
+def _answers(nodes: Mapping[HostId, SimNode], nic: NicId) -> bool:
+    """Whether a guest is behind that port, runs, and answers those who call."""
+    for node in nodes.values():
+        port = node.hardware.ports.get(nic)
+        if port is not None:
+            return any(
+                guest.awake and machine not in node.hardware.deaf
+                for machine, guest in node.hardware.guests.items()
+                if guest.runs and any(each.device == port.device for each in guest.runs.ports)
+            )
+    return False
 
 
 @dataclass
@@ -131,6 +152,7 @@ class Cloud:
     clock: VirtualClock
     entropy: Entropy
     around: Surroundings
+    files: MemoryFiles
     ground: Ground
     nodes: dict[HostId, SimNode]
     writer: DirectWriter
@@ -140,20 +162,29 @@ class Cloud:
     boot: int = 1
 
     @classmethod
-    def build(cls, seed: str, directory: Path, room: Room | None = None) -> "Cloud":
-        """A cloud at rest. `directory` holds the CA's key and nothing else."""
+    def build(
+        cls,
+        seed: str,
+        directory: Path,
+        room: Room | None = None,
+        database: Database | None = None,
+    ) -> "Cloud":
+        """A cloud at rest. `directory` holds the CA's key and nothing else. A `database` in memory is made empty."""
         clock, entropy = VirtualClock(), Entropy(seed)
-        database = Database("sqlite://")
+        database = database or in_memory()
         with database.write() as tx:
-            schema.metadata.create_all(tx)
+            raw: Any = tx.connection.driver_connection
+        raw.deserialize(_empty())
         ids = Ids(clock, entropy.child("ids"))
         with database.write() as tx:
             ground = lay_out(tx, room or Room(), clock, ids)
         authority = Authority.create(directory, clock=clock, entropy=entropy.child("ca"))
-        around = Surroundings(clock, entropy.child("services"), ids, NoFiles(), authority)
+        files = MemoryFiles()
+        files.content.update(ground.files)
+        around = Surroundings(clock, entropy.child("services"), ids, files, authority)
         writer = DirectWriter(database)
         segment = member(writer, clock)
-        loop = controllers(writer, clock, segment, entropy)
+        loop = controllers(writer, clock, segment, entropy, lambda: around)
         around = replace(around, land=Landing(loop.holds))
         writer.committed = lambda nudges: loop.nudge(nudges.topics)
         shape = room or Room()
@@ -179,7 +210,11 @@ class Cloud:
             shared.add_share(host, address)
         for host in ground.hosts if ground.storage else ():
             shared.add_runner(host, nodes[host].hardware)
-        return cls(database, clock, entropy, around, ground, nodes, writer, loop, segment, shared)
+        for node in nodes.values():
+            node.hardware.answers = partial(_answers, nodes)
+        return cls(
+            *(database, clock, entropy, around, files, ground, nodes, writer, loop, segment, shared)
+        )
 
     # --- what customers do
 
@@ -232,9 +267,13 @@ class Cloud:
         told = node.wire.told()
         if told is not None and (answer := agent.receive(told)) is not None:
             node.wire.say(answer)
-        report = agent.step()
-        if report is not None and node.wire.open:
-            node.wire.say(Report(report=report))
+        self.shared.move(node.id)
+        reports = [agent.step()]
+        if self.clock.monotonic() >= agent.glance_due():
+            reports.append(agent.glance())
+        for report in reports:
+            if report is not None and node.wire.open:
+                node.wire.say(Report(report=report))
 
     # --- what goes wrong
 
@@ -244,7 +283,9 @@ class Cloud:
             node.wire.drop()
         self.boot += 1
         self.segment = member(self.writer, self.clock)
-        self.loop = controllers(self.writer, self.clock, self.segment, self.entropy)
+        self.loop = controllers(
+            self.writer, self.clock, self.segment, self.entropy, lambda: self.around
+        )
         self.around = replace(self.around, land=Landing(self.loop.holds))
         self.writer.committed = lambda nudges: self.loop.nudge(nudges.topics)
 
@@ -288,16 +329,24 @@ class Cloud:
 
     def heal(self) -> None:
         """Everything that was broken works again."""
+        self.heal_hosts()
+        for node in self.nodes.values():
+            node.powered = True
+        self.writer.fails = lambda _where: False
+
+    def heal_hosts(self) -> None:
+        """All of that but power and servers."""
         for node in self.nodes.values():
             node.wire.cut = node.frozen = False
-            node.powered = True
             node.faults.when = lambda _where: False
             node.hardware.unroutable = ""
+            node.hardware.deaf.clear()
+            for pool in node.hardware.pools.values():
+                pool.clear()
             for machine in list(node.hardware.guests):
                 node.hardware.disobey(machine, obeys=True)
         for runner in self.shared.runners.values():
             runner.cut = False
-        self.writer.fails = lambda _where: False
 
     def pass_time(self, span: timedelta) -> None:
         """What goes by the clock alone happens."""
@@ -317,9 +366,23 @@ class Cloud:
     # --- within
 
     def _start(self, node: SimNode) -> Agent:
+        inventory = self._inventory(node)
+        node.witness = Witness(self.clock, LENGTH)
+        node.agent = Agent(
+            node.id,
+            node.ledger,
+            self._drivers(node),
+            self.clock,
+            self._fetch,
+            inventory=lambda: inventory,
+            witness=node.witness,
+            deliver=partial(self._deliver, node),
+        )
+        return node.agent
+
+    def _inventory(self, node: SimNode) -> Inventory:
         hardware = node.hardware
-        drivers = self._drivers(node)
-        inventory = Inventory(
+        return Inventory(
             cpus=hardware.cpus,
             cpu_mhz=hardware.cpu_mhz,
             memory_mib=hardware.memory_mib,
@@ -327,26 +390,54 @@ class Cloud:
             hypervisor="sim",
             roles=("storage",) if node.id in self.shared.shares else ("compute", "routing"),
         )
-        node.agent = Agent(
-            node.id, node.ledger, drivers, self.clock, self._fetch, inventory=lambda: inventory
-        )
-        return node.agent
 
     def _drivers(self, node: SimNode) -> Drivers:
         network = SimNetwork(node.hardware, node.faults)
         if node.id in self.shared.shares:
             pool = self.shared.pool(node.id, node.hardware, node.pool, node.faults)
             return Drivers(network=network, pools=(pool,))
+        movable = node.id in self.shared.runners
+        rails = self.shared.rails if movable else None
+        hypervisor = SimHypervisor(node.hardware, node.faults, rails=rails, host=node.id)
         return Drivers(
             network=network,
-            hypervisor=SimHypervisor(node.hardware, node.faults),
+            hypervisor=hypervisor,
             appliances=SimAppliances(node.hardware, network, node.faults),
             pools=(SimStorage(node.hardware, node.pool, node.faults),),
-            leases=self.shared.keeper(node.id) if node.id in self.shared.runners else None,
+            leases=self.shared.keeper(node.id) if movable else None,
+            mover=self.shared.mover(node.id, hypervisor) if movable else None,
         )
 
     def _fetch(self, sha256: str) -> Iterable[bytes]:
-        return [self.ground.files[sha256]]
+        if sha256 not in self.files.content:
+            raise NotFound(f"no part {sha256}")
+        return [self.files.content[sha256]]
+
+    def _deliver(self, node: SimNode, operation: OperationId, flat: Flat) -> None:
+        """What the gateway does with what a host brings."""
+        writer = self._door(node)
+        with self.database.read() as tx:
+            taken = bringing.may(
+                tx, self.around, node.id, FIRST_EPOCH, operation, flat.sha256, flat.length
+            )
+        for piece in flat.read():
+            taken.write(piece)
+        received = taken.done()
+        done = writer.submit(
+            lambda tx: bringing.brought(tx, self.around, node.id, FIRST_EPOCH, operation, received)
+        )
+        if not done.done():
+            raise Waiting("no server answers in time")
+        try:
+            done.result()
+        except Unavailable as error:
+            raise Waiting(error.public) from error
+
+    def _door(self, node: SimNode) -> DirectWriter:
+        """Of the server that it reaches. Raises `Waiting`."""
+        if node.wire.cut:
+            raise Waiting("no server is reached")
+        return self.writer
 
     def _greeted(self, node: SimNode, hello: Hello) -> None:
         try:
@@ -375,7 +466,9 @@ class Cloud:
 
     def _push(self, node: SimNode, *, first: bool = False) -> None:
         with self.database.read() as tx:
-            found = agents.changes(tx, {node.id: node.wire.have}).get(node.id)
+            found = agents.changes(tx, self.around.authority, {node.id: node.wire.have}).get(
+                node.id
+            )
         if found is None or (found.generation == node.wire.have and not (first or node.wire.owed)):
             node.wire.owed = first or node.wire.owed
             return

@@ -1,16 +1,17 @@
 """What an operator and a customer had before the story begins: a zone of hosts, an offering, an image, an account."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import insert
 
 from arable.domain.access import ROLES, Caller
 from arable.domain.host import HostState
-from arable.domain.ids import AccountId, DomainId, HostId, PoolId, UserId, ZoneId
+from arable.domain.ids import LENGTH, AccountId, DomainId, HostId, PoolId, UserId, ZoneId
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.domain.pool import LOCAL, NBD
+from arable.domain.zone import Isolation
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Ids
 from arable.sim.shared import PORT
@@ -21,8 +22,11 @@ KERNEL = b"\x7fELF simulated kernel"
 IMAGE = "tiny"
 OFFERING = "small"
 AVAILABLE, SHARED = "steady", "movable"  # offerings with shared disks, where there are any
+DISK, SHARED_DISK = "disk", "shared-disk"  # disk offerings
 VLANS = range(100, 108)
+VNIS = range(70_000, 70_008)
 PUBLIC_VLAN = 900
+PEER_PORT = 7444
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,12 @@ class Room:
     machine_memory_mib: int = 256
     limits: int = -1  # machines of an account
     storage: int = 0  # hosts in each pod that share their disks with the others
+    servers: int = 1  # management servers
+    bmcs: bool = False  # whether hosts that run machines can be switched off
+    vnis: bool = False  # guest networks are in VXLAN
+    idle: bool = (
+        False  # whether those of them that are no routers may sleep; then one in each pod is
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,19 @@ class Ground:
     storage: dict[HostId, tuple[PoolId, str]]  # and where their leases are asked for
     callers: tuple[Caller, ...]
     files: dict[str, bytes]
+    peers: dict[HostId, str] = field(default_factory=dict)  # where hosts answer other hosts
+
+    def tunnel_address(self, host: HostId) -> str:
+        """Where its tunnels end."""
+        return self.peers[host].partition(":")[0]
+
+    @property
+    def operator(self) -> Caller:
+        """Who may do all."""
+        rank, may = ROLES["operator"]
+        return replace(
+            self.callers[0], name="operator", role="operator", rank=rank, permissions=may
+        )
 
 
 def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> Ground:
@@ -56,10 +79,13 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
     at = clock.now()
     incarnations.draw(tx, "first", at)
     zone = ZoneId(ids.new("zone"))
-    _add(tx, schema.zone, id=zone, name="zone-1", created_at=at)
-    _add_all(tx, schema.vlan, [{"zone": zone, "tag": tag} for tag in VLANS])
+    isolation = Isolation.VXLAN if room.vnis else Isolation.VLAN
+    _add(tx, schema.zone, id=zone, name="zone-1", isolation=isolation, created_at=at)
+    tags = VNIS if room.vnis else VLANS
+    _add_all(tx, schema.vlan, [{"zone": zone, "tag": tag} for tag in tags])
     hosts: dict[HostId, PoolId] = {}
     storage: dict[HostId, tuple[PoolId, str]] = {}
+    peers: dict[HostId, str] = {}
     for p in range(room.pods):
         pod = ids.new("pod")
         _add(
@@ -73,7 +99,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         )
         for h in range(room.hosts):
             host, pool = HostId(ids.new("host")), PoolId(ids.new("pool"))
-            roles = ["compute", "routing"]
+            roles = ["compute"] if room.idle and h else ["compute", "routing"]
             _host(
                 tx,
                 room,
@@ -84,9 +110,12 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
                 name=f"host-{p}-{h}",
                 roles=roles,
                 pool=pool,
+                facts={"moves": "sim"} if room.storage else {},
+                tunnel_address=f"172.31.{p}.{10 + h}",
             )
             _pool(tx, at, id=pool, zone=zone, host=host)
             hosts[host] = pool
+            peers[host] = f"172.31.{p}.{10 + h}:{PEER_PORT}"
         for s in range(room.storage):
             host, pool = HostId(ids.new("host")), PoolId(ids.new("pool"))
             address = f"172.31.{p}.{200 + s}:{PORT}"
@@ -96,6 +125,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
             )
             _pool(tx, at, id=pool, zone=zone, host=host, kind=NBD, address=address)
             storage[host] = (pool, address)
+            peers[host] = f"172.31.{p}.{200 + s}:{PEER_PORT}"
     _addresses(tx, zone, ids, at)
     part = ImagePart(
         role=PartRole.KERNEL,
@@ -141,6 +171,10 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
             highly_available=available,
             created_at=at,
         )
+    for name, kind in ((DISK, "local"), (SHARED_DISK, "shared")):
+        key = name.replace("-", "").ljust(LENGTH, "0")  # as ids look
+        disk = {"id": f"diskoffering-{key}", "name": name, "storage": kind}
+        _add(tx, schema.disk_offering, created_at=at, **disk)
     image = ids.new("image")
     _add(
         tx,
@@ -161,7 +195,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         bytes=part.bytes,
         created_at=at,
     )
-    return Ground(zone, hosts, storage, callers, {part.sha256: KERNEL})
+    return Ground(zone, hosts, storage, callers, {part.sha256: KERNEL}, peers)
 
 
 def _host(tx: Tx, room: Room, at: Any, **columns: Any) -> None:

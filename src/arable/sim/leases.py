@@ -20,6 +20,7 @@ class SimLeaseNetwork:
 
     desks: dict[str, LeaseDesk] = field(default_factory=dict)
     cut: Callable[[HostId, str], bool] = field(default=lambda _host, _address: False)
+    heard: Callable[[HostId, str], None] = field(default=lambda _host, _address: None)
     lost_answers: Callable[[HostId, str], bool] = field(default=lambda _host, _address: False)
 
     def line(self, host: HostId, place: SharedFrom) -> "SimLeaseLine":
@@ -39,6 +40,7 @@ class SimLeaseLine:
         desk = self.network.desks.get(self.place.address)
         if desk is None or self.network.cut(self.host, self.place.address):
             raise Unavailable(f"{self.place.host} does not answer about leases")
+        self.network.heard(self.host, self.place.address)
         answer = desk.answer(self.host, wire.question(wire.line(question)))
         if self.network.lost_answers(self.host, self.place.address):
             raise Unavailable(f"{self.place.host} hung up")

@@ -31,9 +31,10 @@ from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy, Random
 from arable.sim.farm_work import FarmWork
 from arable.sim.fibres import Fibre, Fibres
+from arable.sim.in_memory import in_memory
 from arable.sim.invariants import Broken
 from arable.store import elections, holdings, leases, schema, segments, troubles
-from arable.store.database import Database, Tx
+from arable.store.database import Tx
 from arable.wire.cluster import Pong
 
 TIMES = Times()
@@ -96,7 +97,7 @@ class Members:
         self.clock = VirtualClock()
         self.fibres = Fibres(self.clock)
         self.trace: deque[str] = deque(maxlen=80)
-        self.database = Database("sqlite://")
+        self.database = in_memory()
         self.calm = False  # no faults but those that a phase makes
         self.cut: set[tuple[str, str]] = set()  # from, to; the store is "store"
         self.away = False
@@ -541,7 +542,7 @@ class Members:
 @cache
 def _empty() -> bytes:
     """A database with the tables that count here, and an account in a zone."""
-    made, at = Database("sqlite://"), VirtualClock().now()
+    made, at = in_memory(), VirtualClock().now()
     with made.write() as tx:
         for name in _TABLES:
             schema.metadata.tables[name].create(tx)

@@ -8,10 +8,12 @@ from itertools import repeat
 
 from arable.runtime.clock import RealClock
 from arable.sim.breaks import play
+from arable.sim.farm_stories import FARMS
 from arable.sim.invariants import Broken
+from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
-_NAMED = {story.name: story for story in STORIES}
+_NAMED = {story.name: story for story in (*STORIES, *SNAPSHOTS, *FARMS)}
 
 
 def broken(name: str, at: int) -> str:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from arable.agent.deadlines import DeadlineMemory
 from arable.agent.lease_desk import LeaseDesk
 from arable.agent.leases import LeaseKeeper
+from arable.agent.moves import Mover
 from arable.domain.errors import CloudError
-from arable.domain.ids import HostId, PoolId
+from arable.domain.ids import HostId, PoolId, VolumeId
 from arable.domain.manifest import SharedFrom
 from arable.drivers.faults import Faults
 from arable.drivers.hypervisor.protocol import NbdSource
-from arable.drivers.simhost import SimHost
+from arable.drivers.hypervisor.sim import SimHypervisor
+from arable.drivers.hypervisor.sim_rails import SimRails
+from arable.drivers.simhost import SimHost, SimPool
 from arable.drivers.storage.lease_records import MemoryRecords
 from arable.drivers.storage.sim_shared import SimExports, SimSharedStorage
 from arable.runtime.boottime import ClockBootTime
@@ -34,6 +37,7 @@ class Share:
     exports: SimExports
     records: MemoryRecords = field(default_factory=MemoryRecords)
     pool: SimSharedStorage | None = None  # while its agent is there
+    disks: SimPool | None = None  # since its agent was there first
 
 
 @dataclass(slots=True)
@@ -43,6 +47,7 @@ class Runner:
     watchdog: SimWatchdog
     deadlines: DeadlineMemory
     keeper: LeaseKeeper | None = None  # while its agent is there
+    mover: Mover | None = None
     cut: bool = False  # from all storage hosts
 
 
@@ -56,9 +61,12 @@ class SharedDisks:
     shares: dict[HostId, Share] = field(default_factory=dict)
     runners: dict[HostId, Runner] = field(default_factory=dict)
     network: SimLeaseNetwork = field(default_factory=SimLeaseNetwork)
+    heard: Callable[[HostId, HostId], None] = field(default=lambda _by, _storage: None)
+    rails: SimRails = field(default_factory=lambda: SimRails(seconds=3.0))
 
     def __post_init__(self) -> None:
         self.network.cut = self._cut
+        self.network.heard = lambda by, address: self.heard(by, self._at(address))
 
     def add_share(self, host: HostId, address: str) -> None:
         """A storage host."""
@@ -70,6 +78,8 @@ class SharedDisks:
         watchdog = SimWatchdog(hardware, deadlines, ClockBootTime(self.clock))
         self.runners[host] = Runner(watchdog, deadlines)
         hardware.reaches = lambda source: self._reaches(source, host)
+        hardware.size = lambda source: max(s.exports.size(source) for s in self.shares.values())
+        hardware.full = self._full
 
     def pool(
         self, host: HostId, hardware: SimHost, pool: PoolId, faults: Faults
@@ -79,8 +89,15 @@ class SharedDisks:
         share.pool = SimSharedStorage(
             hardware, pool, share.records, share.exports, ClockBootTime(self.clock), LENGTH, faults
         )
+        share.disks = hardware.pools[pool]
         self.network.desks[share.address] = LeaseDesk(share.pool)
         return share.pool
+
+    def _full(self, source: NbdSource) -> bool:
+        """Whether there is no room where that disk is."""
+        volume = VolumeId(source.name.rpartition(".e")[0])
+        pools = (share.disks for share in self.shares.values())
+        return any(pool is not None and pool.full and volume in pool.volumes for pool in pools)
 
     def keeper(self, host: HostId) -> LeaseKeeper:
         """A compute host's agent begins."""
@@ -98,8 +115,25 @@ class SharedDisks:
         )
         return runner.keeper
 
+    def mover(self, host: HostId, hypervisor: SimHypervisor) -> Mover | None:
+        """A compute host's agent begins, with its keeper there; None where no disks are shared."""
+        runner = self.runners.get(host)
+        if runner is None or runner.keeper is None:
+            return None
+        runner.mover = Mover(hypervisor, hypervisor, runner.keeper, self.clock)
+        return runner.mover
+
+    def move(self, host: HostId) -> bool:
+        """That host's agent looks after machines that come and go; whether there are any."""
+        runner = self.runners.get(host)
+        if not (runner and runner.mover and runner.mover.due() <= self.clock.monotonic()):
+            return False
+        runner.mover.step()
+        return True
+
     def tick(self) -> None:
-        """Time has passed: watchdogs look, then leases are renewed and end."""
+        """Time has passed: memory goes over, watchdogs look, then leases are renewed and end."""
+        self.rails.turn()
         for runner in self.runners.values():
             runner.watchdog.look()
         for host, runner in self.runners.items():
@@ -118,7 +152,7 @@ class SharedDisks:
             self.shares[host].pool = None
             self.network.desks.pop(self.shares[host].address, None)
         if host in self.runners:
-            self.runners[host].keeper = None
+            self.runners[host].keeper = self.runners[host].mover = None
 
     def power_dies(self, host: HostId) -> None:
         """What is not on a disk is gone."""
@@ -132,8 +166,10 @@ class SharedDisks:
         return [f"{host}: {told}" for host, s in self.shares.items() for told in s.exports.mishaps]
 
     def _cut(self, host: HostId, address: str) -> bool:
-        there = next((id_ for id_, share in self.shares.items() if share.address == address), None)
-        return self.runners[host].cut or there is None or not self.alive(there)
+        return self.runners[host].cut or not self.alive(self._at(address))
+
+    def _at(self, address: str) -> HostId:
+        return next(id_ for id_, share in self.shares.items() if share.address == address)
 
     def _reaches(self, source: NbdSource, host: HostId) -> bool:
         able = (share.exports.reaches(source, host) for share in self.shares.values())

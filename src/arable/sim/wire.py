@@ -1,7 +1,8 @@
 """The wire between a simulated host and its management server: every message is really encoded and parsed.
 
 It keeps order, as TCP does. It may be slow, it may be cut (what was under way is lost, both ends start anew), and a
-server that resends after a cut makes doubled messages by itself.
+server that resends after a cut makes doubled messages by itself. Each connection has a number, by which a server that
+stood still finds out that one has ended.
 """
 
 from collections import deque
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 from arable.wire.agent import (
     Change,
+    Elsewhere,
     Hello,
     Report,
     ToAgent,
@@ -30,13 +32,15 @@ class Wire:
     have: int = 0  # what the server has sent of the manifest on this connection
     known: bool = False  # the server has heard the hello
     owed: bool = False  # a change, even when there is nothing new
+    server: str = ""  # whose connection it is
+    number: int = 0  # of the connection
 
     def say(self, message: Hello | Report) -> None:
         """From the agent."""
         if not self.cut:
             self.up.append(encode(message))
 
-    def tell(self, message: Welcome | Change) -> None:
+    def tell(self, message: Welcome | Change | Elsewhere) -> None:
         """From the server."""
         if not self.cut:
             self.down.append(encode(message))
@@ -55,3 +59,4 @@ class Wire:
         self.down.clear()
         self.open = self.known = self.owed = False
         self.have = 0
+        self.server, self.number = "", self.number + 1

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
 
 from arable.domain.alert import Alert, AlertKind, Finding, Severity
 from arable.domain.host import DIMENSIONS, HostState
@@ -56,9 +58,12 @@ def page(tx: Tx, where: AlertFilter, *, after: str | None = None, limit: int = 1
     return [kept.value(Alert, row) for row in tx.execute(query)]
 
 
+_WATCHED = select(t.alert).where(_a.until.is_(None))
+
+
 def watched(tx: Tx) -> list[Alert]:
     """All that are not over, those not told yet among them."""
-    return [kept.value(Alert, row) for row in tx.execute(select(t.alert).where(_a.until.is_(None)))]
+    return [kept.value(Alert, row) for row in tx.execute(_WATCHED)]
 
 
 def add(tx: Tx, alert: Alert) -> None:
@@ -102,69 +107,73 @@ def firing(tx: Tx) -> dict[tuple[str, ...], int]:
 # --- what is the case, as the store knows it ----------------------------------------------------------------------
 
 
+_h, _p, _m, _e = t.host.c, t.pod.c, t.machine.c, t.election.c
+_SILENT = select(_h.id, _h.name, _h.seen_at).where(_h.state == HostState.SILENT, ~_h.maintenance)
+_DOWN = select(_h.id, _h.name, _h.told).where(_h.state == HostState.DOWN, ~_h.maintenance)
+_HELD_BACK = (
+    select(_p.id, _p.name, _h.name)
+    .join(t.host, _h.pod == _p.id)
+    .where(_h.held_back, _h.state == HostState.SILENT)
+    .order_by(_h.id)
+)
+_IN_ERROR = (
+    select(_m.farm, _m.name, t.farm.c.name, t.account.c.name)
+    .join(t.farm, t.farm.c.id == _m.farm)
+    .join(t.account, t.account.c.id == t.farm.c.account)
+    .where(_m.resting == "error")
+    .order_by(_m.id)
+)
+_WON = select(_e.holder).where(_e.at > bindparam("since")).order_by(_e.epoch)
+
+
 def silent_hosts(tx: Tx) -> list[tuple[str, str, datetime | None]]:
     """Id, name, and when it was heard last; in maintenance a host may be silent."""
-    h = t.host.c
-    query = select(h.id, h.name, h.seen_at).where(h.state == HostState.SILENT, ~h.maintenance)
-    return [(row[0], row[1], row[2]) for row in tx.execute(query)]
+    return [(row[0], row[1], row[2]) for row in tx.execute(_SILENT)]
 
 
 def hosts_down(tx: Tx) -> list[tuple[str, str, str]]:
     """Id, name, and why; in maintenance a host may be down."""
-    h = t.host.c
-    query = select(h.id, h.name, h.told).where(h.state == HostState.DOWN, ~h.maintenance)
-    return [(row[0], row[1], row[2]) for row in tx.execute(query)]
+    return [(row[0], row[1], row[2]) for row in tx.execute(_DOWN)]
 
 
 def held_back(tx: Tx) -> list[tuple[str, str, list[str]]]:
     """Pods with hosts that were lost together with most others: id, name, and the hosts' names."""
-    h, p = t.host.c, t.pod.c
-    query = (
-        select(p.id, p.name, h.name)
-        .join(t.host, h.pod == p.id)
-        .where(h.held_back, h.state == HostState.SILENT)
-        .order_by(h.id)
-    )
     pods: dict[str, tuple[str, list[str]]] = {}
-    for pod, name, host in tx.execute(query):
+    for pod, name, host in tx.execute(_HELD_BACK):
         pods.setdefault(pod, (name, []))[1].append(host)
     return [(pod, name, hosts) for pod, (name, hosts) in pods.items()]
 
 
 def reserved_percents(tx: Tx) -> list[tuple[ZoneId, str, dict[str, int]]]:
     """Of each zone with hosts: id, name, and how much of each dimension is reserved, in percent of what can be."""
-    h = t.host.c
-    columns: list[ColumnElement[int]] = []
-    for dimension in DIMENSIONS:
-        percent = h[f"{dimension.partition('_')[0]}_percent"]
-        columns += [
-            func.sum(h[f"reserved_{dimension}"]),
-            func.sum(h[dimension] * percent // 100),
-        ]
-    query = (
-        select(t.zone.c.id, t.zone.c.name, *columns)
-        .join(t.host, h.zone == t.zone.c.id)
-        .group_by(t.zone.c.id, t.zone.c.name)
-    )
     found = []
-    for id_, name, *sums in tx.execute(query):
+    for id_, name, *sums in tx.execute(_reserved()):
         pairs = zip(DIMENSIONS, sums[::2], sums[1::2], strict=True)
         found.append((id_, name, {d: int(r) * 100 // int(w) for d, r, w in pairs if w}))
     return found
 
 
+@cache
+def _reserved() -> Select[Any]:
+    """Of each zone, its sums: reserved and reservable of each dimension."""
+    columns: list[ColumnElement[int]] = []
+    for dimension in DIMENSIONS:
+        percent = _h[f"{dimension.partition('_')[0]}_percent"]
+        columns += [
+            func.sum(_h[f"reserved_{dimension}"]),
+            func.sum(_h[dimension] * percent // 100),
+        ]
+    return (
+        select(t.zone.c.id, t.zone.c.name, *columns)
+        .join(t.host, _h.zone == t.zone.c.id)
+        .group_by(t.zone.c.id, t.zone.c.name)
+    )
+
+
 def failing_farms(tx: Tx) -> list[tuple[FarmId, str, int, list[str]]]:
     """Farms with machines in error: id, name with its account's, how many, and some of their names."""
-    m = t.machine.c
-    query = (
-        select(m.farm, m.name, t.farm.c.name, t.account.c.name)
-        .join(t.farm, t.farm.c.id == m.farm)
-        .join(t.account, t.account.c.id == t.farm.c.account)
-        .where(m.resting == "error")
-        .order_by(m.id)
-    )
     farms: dict[FarmId, tuple[str, list[str]]] = {}
-    for farm, machine, name, account in tx.execute(query):
+    for farm, machine, name, account in tx.execute(_IN_ERROR):
         farms.setdefault(farm, (f"{account}/{name}", []))[1].append(machine)
     return [
         (farm, name, len(machines), machines[:_NAMES_SHOWN])
@@ -174,8 +183,7 @@ def failing_farms(tx: Tx) -> list[tuple[FarmId, str, int, list[str]]]:
 
 def masters_since(tx: Tx, since: datetime) -> list[str]:
     """Who won the elections after that, in order."""
-    e = t.election.c
-    return [row[0] for row in tx.execute(select(e.holder).where(e.at > since).order_by(e.epoch))]
+    return [row[0] for row in tx.execute(_WON, {"since": since})]
 
 
 # --- what single processes found ----------------------------------------------------------------------------------

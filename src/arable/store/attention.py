@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Select, bindparam, func, select, text, type_coerce, update
+from sqlalchemy import Select, bindparam, exists, func, select, text, type_coerce, update
 from sqlalchemy.types import Text
 
 from arable.domain.ids import (
@@ -23,16 +23,20 @@ from arable.domain.ids import (
     VolumeId,
     ZoneId,
 )
-from arable.store import schema
+from arable.store import balancers, schema
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.lookup import Among, Lookup
 from arable.store.many import among
+from arable.store.nudges import nudge
+from arable.store.rates import Rates
 from arable.store.rows import change_rows, raw
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
 _m = schema.machine.c
+# Word for word as the index has it.
+_PENDING = text("volume.change <> ''")
 
 
 class MachineRow(NamedTuple):
@@ -69,11 +73,12 @@ class MachineRow(NamedTuple):
 
 
 class BootRow(NamedTuple):
-    """What a machine starts from, as JSON text."""
+    """What a machine starts from, as JSON text, and the password that it is to be given, if any."""
 
     machine: MachineId
     boot: str
     seed: str
+    password: str = ""
 
 
 class Landed(NamedTuple):
@@ -85,7 +90,7 @@ class Landed(NamedTuple):
 
 
 class NicRow(NamedTuple):
-    """A NIC with what its port needs of its network."""
+    """A NIC with what its port needs of its network. Those that are leaving are among them: who wishes skips them."""
 
     id: NicId
     machine: MachineId
@@ -96,6 +101,9 @@ class NicRow(NamedTuple):
     vlan: int
     appliance_host: HostId | None
     appliance_state: str
+    position: int = 0
+    is_default: bool = True
+    leaving: bool = False
 
 
 class VolumeRow(NamedTuple):
@@ -112,6 +120,9 @@ class VolumeRow(NamedTuple):
     erasing: bool
     shared: bool = False
     address: str | None = None
+    position: int = 0
+    change: str = ""
+    stays: bool = False
 
 
 class Fresh(NamedTuple):
@@ -157,6 +168,12 @@ def machines_by_id(tx: Tx, ids: Iterable[str]) -> dict[MachineId, MachineRow]:
     return {row.id: row for row in _rows(MachineRow, _machines.rows(tx, ids))}
 
 
+def older(tx: Tx, of: Iterable[MachineId], since: datetime) -> frozenset[MachineId]:
+    """Those of these machines that were made before."""
+    query = select(_m.id).where(among(tx, _m.id, of), _m.created_at < since)
+    return frozenset(tx.execute(query).scalars())
+
+
 def boots(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, BootRow]:
     """What each of these machines starts from."""
     return {row.machine: row for row in _rows(BootRow, _boots.rows(tx, of))}
@@ -175,6 +192,10 @@ def _nics_among(among: Among) -> Select[Any]:
             network.vlan,
             network.appliance_host,
             network.appliance_state,
+            nic.position,
+            nic.is_default,
+            nic.leaving,
+            nic.account,
         )
         .join(schema.network, network.id == nic.network)
         .where(among(nic.machine))
@@ -186,8 +207,15 @@ _nics = Lookup(_nics_among)
 
 
 def nics(tx: Tx, of: Iterable[MachineId]) -> dict[MachineId, list[NicRow]]:
-    """The NICs of these machines, in order of position."""
-    return _grouped(_rows(NicRow, _nics.rows(tx, of)))
+    """The NICs of these machines, in order of position, as fast as all limits together let them be."""
+    rows = _nics.rows(tx, of)
+    rates = Rates.of(tx, {row[-1] for row in rows})
+    found = []
+    for *nic, account in rows:
+        row = NicRow._make(nic)
+        kbps = rates.rate(account, row.rate_kbps).kbps
+        found.append(row if kbps == row.rate_kbps else row._replace(rate_kbps=kbps))
+    return _grouped(found)
 
 
 def select_volumes() -> Select[Any]:
@@ -205,6 +233,9 @@ def select_volumes() -> Select[Any]:
         volume.erasing,
         volume.shared,
         pool.address,
+        volume.position,
+        volume.change,
+        volume.stays,
     ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
 
 
@@ -259,7 +290,13 @@ def running_already(tx: Tx, ids: Iterable[MachineId]) -> frozenset[MachineId]:
 
 
 _already = Lookup(
-    lambda among: select(_m.id).where(among(_m.id), _m.state == "running", _m.operation.is_(None))
+    lambda among: select(_m.id).where(
+        among(_m.id),
+        _m.state == "running",
+        _m.operation.is_(None),
+        ~type_coerce(_m.why, Text).contains('"stalled"'),
+        ~exists(select(schema.volume.c.id).where(_PENDING, schema.volume.c.machine == _m.id)),
+    )
 )
 
 
@@ -311,11 +348,21 @@ def remove_machines(tx: Tx, ids: Sequence[MachineId]) -> None:
     """Their rows, NICs, rules to them and volumes; the caller has given back what they held."""
     nic, volume, member, rule = schema.nic, schema.volume, schema.group_member, schema.rule
     mine = select(nic.c.id).where(among(tx, nic.c.machine, ids))
+    led = select(rule.c.network).where(rule.c.nic.in_(mine))
+    network = (
+        schema.network
+    )  # whose appliance would lead what came to them to whom gets their addresses next
+    if tx.execute(update(network).where(network.c.id.in_(led)).values(attention=True)).rowcount:
+        nudge(tx, "networks")
     tx.execute(rule.delete().where(rule.c.nic.in_(mine)))
+    if balancers.leave(tx, ids):
+        nudge(tx, "networks")
     tx.execute(nic.delete().where(among(tx, nic.c.machine, ids)))
     tx.execute(volume.delete().where(among(tx, volume.c.machine, ids)))
     tx.execute(member.delete().where(among(tx, member.c.machine, ids)))
     tx.execute(schema.export.delete().where(among(tx, schema.export.c.machine, ids)))
+    move = schema.move  # one that is not over has yet to end what waits for it
+    tx.execute(move.delete().where(among(tx, move.c.id, ids), move.c.stage == "over"))
     usage = schema.machine_usage
     tx.execute(usage.delete().where(among(tx, usage.c.machine, ids)))
     boot = schema.machine_boot

@@ -1,9 +1,10 @@
 """By what hosts' power is switched, as rows: what is wished, what was seen. What is decided is `controllers/power.py`'s."""
 
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import delete, exists, false, or_, select, true, update
+from sqlalchemy import Select, bindparam, delete, exists, or_, select, update
 
 from arable.domain.errors import NotFound
 from arable.domain.host import HostState
@@ -64,15 +65,17 @@ def wish(tx: Tx, host: HostId, wanted: PowerState, at: datetime, *, fencing: boo
     )
 
 
+_TO_FENCE = (
+    select(_b.host)
+    .join(t.host, _h.id == _b.host)
+    .where(_h.state == HostState.DOWN, ~_h.powered_off, _b.wanted.is_(None))
+    .order_by(_b.host)
+)
+
+
 def to_fence(tx: Tx) -> list[HostId]:
     """Hosts that are down, could be switched off, and are neither off nor being switched."""
-    query = (
-        select(_b.host)
-        .join(t.host, _h.id == _b.host)
-        .where(_h.state == HostState.DOWN, ~_h.powered_off, _b.wanted.is_(None))
-        .order_by(_b.host)
-    )
-    return list(tx.execute(query).scalars())
+    return list(tx.execute(_TO_FENCE).scalars())
 
 
 def relied_on(tx: Tx, host: HostId) -> bool:
@@ -87,13 +90,20 @@ def rely_no_more(tx: Tx, host: HostId) -> None:
     tx.execute(update(t.host).where(_h.id == host).values(powered_off=False))
 
 
+_NEEDLESS = (
+    update(t.bmc)
+    .where(
+        _b.wanted.is_not(None),
+        _b.fencing,
+        exists(select(_h.id).where(_h.id == _b.host, _h.state == HostState.UP)),
+    )
+    .values(wanted=None, fencing=False, generation=_b.generation + 1)
+)
+
+
 def needless(tx: Tx) -> int:
     """Take back what was wished for hosts that were down and are heard again; how many."""
-    heard = exists(select(_h.id).where(_h.id == _b.host, _h.state == HostState.UP))
-    changed = update(t.bmc).where(_b.wanted.is_not(None), _b.fencing, heard)
-    return tx.execute(
-        changed.values(wanted=None, fencing=False, generation=_b.generation + 1)
-    ).rowcount
+    return tx.execute(_NEEDLESS).rowcount
 
 
 def due(
@@ -102,18 +112,19 @@ def due(
     """What has to be done now, perhaps without what is for fencing; and hosts that should be without power, and were
     not looked at since then.
     """
-    stale = _h.powered_off & (_b.seen_at < unseen_since)
-    query = (
-        select(t.bmc)
-        .join(t.host, _h.id == _b.host)
-        .where(
-            or_(_b.wanted.is_not(None) & (_b.next_at <= at), stale & _b.wanted.is_(None)),
-            or_(~_b.fencing, true() if fencing else false()),
-        )
-        .order_by(_b.next_at, _b.host)
-        .limit(limit)
+    given = {"now": at, "unseen": unseen_since, "limit": limit}
+    return [kept.value(Bmc, row) for row in tx.execute(_due(fencing), given)]
+
+
+@cache
+def _due(fencing: bool) -> Select[Any]:
+    stale = _h.powered_off & (_b.seen_at < bindparam("unseen"))
+    query = select(t.bmc).join(t.host, _h.id == _b.host)
+    wanted = or_(
+        _b.wanted.is_not(None) & (_b.next_at <= bindparam("now")), stale & _b.wanted.is_(None)
     )
-    return [kept.value(Bmc, row) for row in tx.execute(query)]
+    chosen = query.where(wanted) if fencing else query.where(wanted, ~_b.fencing)
+    return chosen.order_by(_b.next_at, _b.host).limit(bindparam("limit"))
 
 
 def note(tx: Tx, bmc: Bmc) -> None:

@@ -13,7 +13,9 @@ from arable.store.database import Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """Of one dimension. `total` is `installed` times over-commit; `idle` is what is free where machines may go now."""
+    """Of one dimension. `total` is `installed` times over-commit; `idle` is what is free where machines may go now,
+    if need be after a host was woken.
+    """
 
     installed: int
     total: int
@@ -36,7 +38,8 @@ class HostCount:
 def of_zone(tx: Tx, zone: ZoneId) -> tuple[HostCount, dict[str, Amount]]:
     """Hosts and their capacity by dimension."""
     row = t.host.c
-    usable = (row.state == HostState.UP) & ~row.maintenance & t.pod.c.enabled
+    # One that sleeps is woken when there is no other room.
+    usable = row.state.in_([HostState.UP, HostState.ASLEEP]) & ~row.maintenance & t.pod.c.enabled
     columns: list[ColumnElement[Any]] = [
         func.count(),
         *(func.count().filter(row.state == state) for state in ("up", "silent", "joined")),

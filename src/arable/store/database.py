@@ -63,6 +63,7 @@ class Database:
             ) from error
         except DBAPIError as error:
             busy = self.is_sqlite and "locked" in str(error.orig)
+            busy = busy or getattr(error.orig, "sqlstate", None) == _LOCKED
             if error.connection_invalidated or busy or _gone(error):
                 raise Unavailable("the database does not answer", detail=str(error)) from error
             raise
@@ -81,6 +82,7 @@ def lost_race(error: BaseException) -> bool:
 
 
 _READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
+_LOCKED = "55P03"  # lock_not_available: others had it for longer than we wait
 
 
 def _gone(error: DBAPIError) -> bool:

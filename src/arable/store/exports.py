@@ -1,6 +1,6 @@
 """How the right to run each machine with shared disks stands, as storage hosts say (docs/decisions/0007)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
@@ -13,7 +13,17 @@ from arable.store.many import among
 from arable.store.rows import put_rows
 
 _e = t.export.c
-_COLUMNS = ("machine", "host", "state", "epoch", "highest", "holder", "generation", "told")
+_COLUMNS = (
+    "machine",
+    "host",
+    "state",
+    "epoch",
+    "highest",
+    "holder",
+    "generation",
+    "told",
+    "lapsed",
+)
 _WRITTEN_OVER = "(machine) do update set " + ", ".join(
     f'"{name}" = excluded."{name}"' for name in _COLUMNS[1:]
 )
@@ -30,6 +40,7 @@ class ExportRow(NamedTuple):
     holder: HostId | None
     generation: int
     told: str
+    lapsed: bool
 
 
 def keep(tx: Tx, seen: Sequence[tuple[HostId, ExportSeen]]) -> None:
@@ -44,6 +55,7 @@ def keep(tx: Tx, seen: Sequence[tuple[HostId, ExportSeen]]) -> None:
             export.holder,
             export.generation,
             export.told[:300],
+            export.lapsed,
         )
         for host, export in seen
     }
@@ -54,6 +66,17 @@ def forget(tx: Tx, gone: Iterable[tuple[HostId, MachineId]]) -> None:
     """Storage hosts that tell of these machines no longer: nobody has their lease, and nobody is to get it."""
     for host, machine in gone:
         tx.execute(delete(t.export).where(_e.machine == machine, _e.host == host))
+
+
+def named_by(tx: Tx, hosts: Collection[HostId]) -> dict[HostId, set[MachineId]]:
+    """The machines of which these hosts have told."""
+    found: dict[HostId, set[MachineId]] = {}
+    if hosts:
+        for host, machine in tx.execute(
+            select(_e.host, _e.machine).where(among(tx, _e.host, hosts))
+        ):
+            found.setdefault(host, set()).add(machine)
+    return found
 
 
 def some(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, ExportRow]:

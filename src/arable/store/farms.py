@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, select
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
@@ -16,6 +16,7 @@ from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.lookup import Lookup
+from arable.store.many import among
 from arable.store.rows import insert_rows, raw, stamp
 from arable.store.scope import visible
 
@@ -57,6 +58,13 @@ def page(
     return [_farm(row) for row in tx.execute(query)]
 
 
+def names(tx: Tx, farms: Iterable[FarmId]) -> dict[FarmId, str]:
+    """What these farms are called. No scope narrows it: whoever calls has found what is theirs."""
+    c = t.farm.c
+    rows = tx.execute(select(c.id, c.name).where(among(tx, c.id, farms)))
+    return {FarmId(id_): name for id_, name in rows}
+
+
 def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Farm | None:
     """The farm of this name."""
     c = t.farm.c
@@ -79,6 +87,13 @@ _named_by = Lookup(
         t.farm.c.name == bindparam("name"),
     )
 )
+
+
+def by_account(tx: Tx, farms: Iterable[FarmId]) -> list[Farm]:
+    """These, in order of whom they belong to: the order in which accounts' limits are held."""
+    c = t.farm.c
+    query = _SELECT.where(among(tx, c.id, farms)).order_by(c.account, c.id)
+    return [_farm(row) for row in tx.execute(query)]
 
 
 def add(tx: Tx, farm: Farm) -> None:

@@ -6,7 +6,7 @@ database are away, it has no rounds, so what it missed is to be seen afterwards;
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -18,24 +18,27 @@ LATELY = timedelta(seconds=15)
 """Whoever notes does so more often than this."""
 
 
+_h = t.hearing.c
+_STEADY = select(_h.name).where(
+    _h.name == _ONE, _h.last >= bindparam("lately"), _h.since <= bindparam("before")
+)
+_FOUND = select(_h.since, _h.last).where(_h.name == _ONE).with_for_update()
+_NOTED = (
+    update(t.hearing).where(_h.name == _ONE).values(since=bindparam("began"), last=bindparam("now"))
+)
+
+
 def steady(tx: Tx, at: datetime, span: timedelta) -> bool:
     """Whether hosts could be heard for all of that time, up to now: who is not heard by then does not come by itself."""
-    row = t.hearing.c
-    query = select(row.name).where(
-        row.name == _ONE, row.last >= at - LATELY, row.since <= at - span
-    )
-    return tx.execute(query).first() is not None
+    return tx.execute(_STEADY, {"lately": at - LATELY, "before": at - span}).first() is not None
 
 
 def note(tx: Tx, at: datetime, longest: timedelta) -> datetime:
     """Hosts can be heard at `at`; since when, with no break longer than `longest`."""
-    row = t.hearing.c
-    found = tx.execute(
-        select(row.since, row.last).where(row.name == _ONE).with_for_update()
-    ).first()
+    found = tx.execute(_FOUND).first()
     if found is None:
         tx.execute(insert(t.hearing).values(name=_ONE, since=at, last=at))
         return at
     since: datetime = at if at - found.last > longest else found.since
-    tx.execute(update(t.hearing).where(row.name == _ONE).values(since=since, last=at))
+    tx.execute(_NOTED, {"began": since, "now": at})
     return since

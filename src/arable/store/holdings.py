@@ -76,6 +76,7 @@ _WANTING = """
 _wanting = {
     "machines": text(_WANTING.format(table="machine", work="machine.attention", order="id")),
     "networks": text(_WANTING.format(table="network", work="network.attention", order="id")),
+    "documents": text(_WANTING.format(table="farm_spec", work="farm_spec.attention", order="farm")),
     "destroyed": text(
         _WANTING.format(
             table="machine",
@@ -135,6 +136,11 @@ def wanting_machines(tx: Tx, holder: SegmentId, limit: int) -> list[FarmId]:
 def wanting_networks(tx: Tx, holder: SegmentId, limit: int) -> list[FarmId]:
     """The same for networks that changed."""
     return _farms(tx, "networks", holder=holder, limit=limit)
+
+
+def wanting_documents(tx: Tx, holder: SegmentId, limit: int) -> list[FarmId]:
+    """The same for farms that are not yet as their documents say."""
+    return _farms(tx, "documents", holder=holder, limit=limit)
 
 
 def wanting_expunging(tx: Tx, holder: SegmentId, before: datetime, limit: int) -> list[FarmId]:

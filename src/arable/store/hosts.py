@@ -7,9 +7,20 @@ names its columns, and what concerns many hosts locks them in the order of their
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 
 from arable.domain.errors import Conflict
 from arable.domain.host import Host, HostState
@@ -18,7 +29,7 @@ from arable.domain.manifest import ItemKind
 from arable.store import kept, pools
 from arable.store import schema as t
 from arable.store.database import Tx
-from arable.store.many import among
+from arable.store.many import among, among_given, given
 from arable.store.nudges import nudge_hosts
 
 WHAT = "host"
@@ -137,22 +148,26 @@ def connected(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> N
 
 def unheard(tx: Tx, hosts: Collection[HostId], server: str) -> list[Host]:
     """Those of these hosts with their channel at `server` that did not count as up until now."""
-    row = t.host.c
-    query = select(t.host).where(
-        among(tx, row.id, hosts), row.server == server, row.state != HostState.UP
-    )
-    return [kept.value(Host, found) for found in tx.execute(query)]
+    values = {"some": given(tx, hosts), "by": server}
+    return [kept.value(Host, found) for found in tx.execute(_unheard(tx.dialect.name), values)]
+
+
+@cache
+def _unheard(dialect: str) -> Select[Any]:
+    return select(t.host).where(*_its(dialect), t.host.c.state != HostState.UP)
 
 
 def heard(tx: Tx, hosts: Collection[HostId], server: str, at: datetime) -> None:
     """These hosts were heard by `server`, which still has their channels. Busy rows are left for the next time."""
+    values = {"some": given(tx, hosts), "by": server, "now": at}
+    tx.execute(_heard(tx.dialect.name), values)
+
+
+@cache
+def _heard(dialect: str) -> Update:
     row = t.host.c
-    free = (
-        select(row.id)
-        .where(among(tx, row.id, hosts), row.server == server)
-        .with_for_update(skip_locked=True)
-    )
-    tx.execute(update(t.host).where(row.id.in_(free)).values(**_HEARD, seen_at=at))
+    free = select(row.id).where(*_its(dialect)).with_for_update(skip_locked=True)
+    return update(t.host).where(row.id.in_(free)).values(**_HEARD, seen_at=bindparam("now"))
 
 
 def left(tx: Tx, hosts: Collection[HostId], server: str) -> None:
@@ -173,17 +188,42 @@ def begun(tx: Tx, server: str) -> None:
 
 def channels(tx: Tx, hosts: Collection[HostId]) -> dict[HostId, Channelled]:
     """Those of these hosts that exist."""
+    found = tx.execute(_channels(tx.dialect.name), {"some": given(tx, hosts)})
+    return {host: Channelled(*rest) for host, *rest in found}
+
+
+@cache
+def _channels(dialect: str) -> Select[Any]:
     row = t.host.c
     query = select(row.id, row.manifest_generation, row.server, row.epoch)
-    found = tx.execute(query.where(among(tx, row.id, hosts)))
-    return {host: Channelled(*rest) for host, *rest in found}
+    return query.where(among_given(dialect, row.id, "some"))
+
+
+def at(tx: Tx, hosts: Collection[HostId], server: str) -> set[HostId]:
+    """Those of these hosts that have their channel at `server`."""
+    values = {"some": given(tx, hosts), "by": server}
+    return set(tx.execute(_at(tx.dialect.name), values).scalars())
+
+
+@cache
+def _at(dialect: str) -> Select[Any]:
+    return select(t.host.c.id).where(*_its(dialect))
+
+
+def _its(dialect: str) -> tuple[ColumnElement[bool], ...]:
+    """Those of some hosts that have their channel at a server."""
+    row = t.host.c
+    return among_given(dialect, row.id, "some"), row.server == bindparam("by")
+
+
+_BY_SERVER = (
+    select(t.host.c.server, func.count()).where(t.host.c.server != "").group_by(t.host.c.server)
+)
 
 
 def by_server(tx: Tx) -> dict[str, int]:
     """How many hosts have their channel at which server."""
-    row = t.host.c
-    query = select(row.server, func.count()).where(row.server != "").group_by(row.server)
-    return {row[0]: row[1] for row in tx.execute(query)}
+    return {row[0]: row[1] for row in tx.execute(_BY_SERVER)}
 
 
 def remove(tx: Tx, host: Host) -> None:

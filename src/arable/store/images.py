@@ -229,6 +229,13 @@ def known_parts(tx: Tx) -> frozenset[str]:
     return frozenset(tx.execute(select(t.image_part.c.sha256)).scalars())
 
 
+def named_after(tx: Tx, sha256: str) -> list[str]:
+    """Names of images that have a version with that (well-formed) part."""
+    i, v = t.image.c, t.image_version.c
+    query = select(i.name).join(t.image_version, v.image == i.id).where(v.parts.contains(sha256))
+    return sorted(set(tx.execute(query).scalars()))
+
+
 def forget_part(tx: Tx, account: AccountId, sha256: str) -> None:
     """The account does not have this part any more."""
     row = t.image_part.c

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import exists, func, insert, select, text, update
 
-from arable.domain.ids import HostId, PoolId, ZoneId
+from arable.domain.host import HostState
+from arable.domain.ids import FarmId, HostId, NetworkId, PoolId, ZoneId
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.many import among
@@ -33,6 +34,15 @@ class Standing(NamedTuple):
     superseded_by: str = ""
 
 
+# Maintenance: somebody vouches for it. Down and seen without power: it runs nothing, until it has power again.
+_MAY_SPEAK = ~t.host.c.maintenance & ~((t.host.c.state == HostState.DOWN) & t.host.c.powered_off)
+_AWAITED = select(t.host.c.id).where(t.host.c.awaited, _MAY_SPEAK).limit(1)
+_TRUSTED = (
+    select(t.incarnation.c.id)
+    .where(~exists(select(t.host.c.id).where(text("host.awaited"))))
+    .order_by(t.incarnation.c.number.desc())
+    .limit(1)
+)
 _PLACE = text("""
     select system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
     from pg_control_system()
@@ -76,21 +86,37 @@ def draw(tx: Tx, name: str, at: datetime) -> None:
 def withheld(tx: Tx, hosts: Collection[HostId]) -> frozenset[HostId]:
     """Those of these hosts that must not be told anything yet.
 
-    All of them, while any host is awaited that nobody looks after by hand (maintenance): what one is told to start
-    may run on another that was not heard. Else those that are awaited themselves.
+    All of them, while any host is awaited that may speak yet (`_MAY_SPEAK`): what one is told to start may run on
+    another that was not heard. Else those that are awaited themselves.
     """
     row = t.host.c
-    found = tx.execute(select(row.id, row.maintenance).where(row.awaited)).all()
-    if any(not maintenance for _host, maintenance in found):
+    found = tx.execute(select(row.id, _MAY_SPEAK).where(row.awaited)).all()
+    if any(may_speak for _host, may_speak in found):
         return frozenset(hosts)
-    return frozenset(host for host, _maintenance in found) & frozenset(hosts)
+    return frozenset(host for host, _may_speak in found) & frozenset(hosts)
+
+
+def trusted(tx: Tx) -> str:
+    """The name of this database while it knows what all hosts run, so that each may be told (`withheld`); else empty."""
+    return str(tx.execute(_TRUSTED).scalar_one_or_none() or "")
 
 
 def taking_stock(tx: Tx) -> bool:
     """Whether hosts are awaited, so that nothing may be placed."""
-    row = t.host.c
-    query = select(row.id).where(row.awaited, ~row.maintenance).limit(1)
-    return tx.execute(query).first() is not None
+    return tx.execute(_AWAITED).first() is not None
+
+
+def unheard(tx: Tx) -> tuple[datetime, list[str]] | None:
+    """Names of hosts that were never heard since a copy was restored, are without power, and are nobody's to look
+    after; and when that was. What the copy knows and nobody has may be on them.
+    """
+    row, number = t.host.c, t.incarnation.c
+    query = select(row.name).where(row.awaited, ~row.maintenance).order_by(row.name)
+    names = list(tx.execute(query).scalars())
+    if not names:
+        return None
+    since = tx.execute(select(number.since).order_by(number.number.desc()).limit(1)).scalar_one()
+    return since, names
 
 
 def awaited(tx: Tx, hosts: Iterable[HostId]) -> list[Awaited]:
@@ -118,6 +144,15 @@ def heard(tx: Tx, host: HostId, generation: int) -> None:
     tx.execute(
         update(t.host).where(row.id == host).values(awaited=False, manifest_generation=newest)
     )
+
+
+def owners_of(tx: Tx, zone: ZoneId, tags: Collection[int]) -> list[NetworkId | FarmId]:
+    """Whose these tags are, as far as they are anybody's: networks', and farms' where their networks' routers meet."""
+    row = t.vlan.c
+    query = select(row.network).where(
+        row.zone == zone, row.tag.in_(sorted(tags)), row.network.is_not(None)
+    )
+    return list(tx.execute(query).scalars())
 
 
 def bar_vlans(tx: Tx, zone: ZoneId, tags: Collection[int]) -> list[int]:

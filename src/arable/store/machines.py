@@ -72,11 +72,16 @@ _LIVES = text("machine.wish in ('running', 'stopped')")
 _SELECT = raw(t.machine, _COLUMNS)
 # Made once: an alias is a copy of every column, in circles that only the collector takes apart.
 _BEGIN, _OTHER = t.machine.alias("begin"), t.machine.alias("other")
+# One look for each name, which no database makes a join of: for one, PostgreSQL would read every machine, by a plan that
+# a session made while there were few of them and keeps.
 _TAKEN = """
-    select m.account, m.zone, m.name from {asked} as asked
-    cross join machine m
-    where m.account = asked.value ->> 0 and m.zone = asked.value ->> 1
-        and m.name = asked.value ->> 2 and m.wish in ('running', 'stopped')
+    select asked.value ->> 0, asked.value ->> 1, asked.value ->> 2 from {asked} as asked
+    where (
+        select 1 from machine m
+        where m.account = asked.value ->> 0 and m.zone = asked.value ->> 1
+            and m.name = asked.value ->> 2 and m.wish in ('running', 'stopped')
+        limit 1
+    ) is not null
 """
 _taken = {
     "sqlite": text(_TAKEN.format(asked="json_each(:asked)")),

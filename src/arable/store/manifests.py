@@ -27,14 +27,24 @@ _CHANGES = """
     )
     select f.id, f.generation, f.base, i.kind, i.id, i.body
     from from_where f
-    left join manifest_item i
-        on i.host = f.id and i.generation > f.base and (f.base > 0 or i.body is not null)
+    left join {items} on {such}
 """
+_SUCH = "i.host = f.id and i.generation > f.base and (f.base > 0 or i.body is not null)"
 _ASKED = {
     "sqlite": "select key as host, value as have from json_each(:asked)",
     "postgresql": "select key as host, value::bigint as have from json_each_text(cast(:asked as json))",
 }
-_changes = {name: text(_CHANGES.format(asked=asked)) for name, asked in _ASKED.items()}
+# `offset 0`: PostgreSQL looks up each host's items and does not read all there are (see `machines.py`).
+_changes = {
+    "sqlite": text(_CHANGES.format(asked=_ASKED["sqlite"], items="manifest_item i", such=_SUCH)),
+    "postgresql": text(
+        _CHANGES.format(
+            asked=_ASKED["postgresql"],
+            items=f"lateral (select * from manifest_item i where {_SUCH} offset 0) i",  # noqa: S608
+            such="true",
+        )
+    ),
+}
 
 _ACKED = """
     with told as ({asked}),

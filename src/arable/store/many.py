@@ -18,8 +18,23 @@ _VALUE: ColumnElement[str] = literal_column("value")
 
 def among(tx: Tx, column: ColumnElement[Any], values: Iterable[str]) -> ColumnElement[bool]:
     """The condition that a text column is one of `values`."""
-    texts = list(values)
     if tx.dialect.name == "sqlite":
-        given = bindparam(None, msgspec.json.encode(texts).decode(), type_=Text)
-        return column.in_(select(_VALUE).select_from(func.json_each(given)))
-    return column == func.any(bindparam(None, texts, type_=ARRAY(Text)))
+        return _listed(column, bindparam(None, given(tx, values), type_=Text))
+    return column == func.any(bindparam(None, given(tx, values), type_=ARRAY(Text)))
+
+
+def among_given(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """The same for a statement that is made once: the values come by this name when it is executed, as `given` has them."""
+    if dialect == "sqlite":
+        return _listed(column, bindparam(name, type_=Text))
+    return column == func.any(bindparam(name, type_=ARRAY(Text)))
+
+
+def given(tx: Tx, values: Iterable[str]) -> str | list[str]:
+    """Values as such a condition wants them."""
+    texts = list(values)
+    return msgspec.json.encode(texts).decode() if tx.dialect.name == "sqlite" else texts
+
+
+def _listed(column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column.in_(select(_VALUE).select_from(func.json_each(values)))

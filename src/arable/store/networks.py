@@ -5,25 +5,28 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func
+import msgspec
+from sqlalchemy import ColumnElement, bindparam, func, select
 
 from arable.domain.access import Scope
-from arable.domain.errors import NotFound, Stale
+from arable.domain.errors import NoRoom, NotFound, Stale
+from arable.domain.guest_cidr import NUMBERS
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
 from arable.domain.network import ApplianceState, Network, NetworkState
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.lookup import Lookup
-from arable.store.rows import change_rows, insert_rows, raw, save_rows, stamp, stamped
+from arable.store.rows import change_rows, insert_rows, json_text, raw, save_rows, stamp, stamped
 from arable.store.scope import visible
 
 _FIXED = (
-    *("id", "account", "farm", "zone", "cidr", "gateway", "dns_domain", "vlan"),
+    *("id", "account", "farm", "zone", "cidr", "gateway", "vlan", "number", "isolated"),
     *("created_at", "next_offset"),
 )
 _CHANGING = (
-    *("name", "state", "appliance_host", "appliance_state", "appliance_told", "attention"),
+    *("name", "dns_domain", "resolvers", "restarts"),
+    *("state", "appliance_host", "appliance_state", "appliance_told", "attention"),
     *("idle_since", "generation"),
 )
 _COLUMNS = _FIXED + _CHANGING
@@ -115,6 +118,18 @@ _named_by = Lookup(
 )
 
 
+def free_number(tx: Tx, farm: FarmId) -> int:
+    """The lowest that no network of the farm has. Whoever calls holds the account's row, so nobody else takes one.
+
+    Raises `NoRoom` when all are taken.
+    """
+    taken = set(tx.scalars(select(t.network.c.number).where(t.network.c.farm == farm)))
+    found = next((number for number in NUMBERS if number not in taken), None)
+    if found is None:
+        raise NoRoom(f"a farm has at most {len(NUMBERS)} networks; take another farm")
+    return found
+
+
 def add(tx: Tx, network: Network) -> None:
     """Keep a new network, whose VLAN was taken already."""
     row = (*_fixed(network), stamp(network.created_at), network.next_offset, *_changing(network))
@@ -145,8 +160,12 @@ def _all(tx: Tx, *conditions: ColumnElement[bool], limit: int | None = None) -> 
 
 
 def _changing(network: Network) -> tuple[Any, ...]:
+    resolvers = None if network.resolvers is None else list(network.resolvers)
     return (
         network.name,
+        network.dns_domain,
+        json_text(resolvers),
+        network.restarts,
         network.state.value,
         network.appliance_host,
         network.appliance_state.value,
@@ -157,9 +176,13 @@ def _changing(network: Network) -> tuple[Any, ...]:
     )
 
 
+_resolvers = msgspec.json.Decoder(tuple[str, ...] | None).decode
+
+
 def _network(row: Any) -> Network:
-    (id_, account, farm, zone, cidr, gateway, dns_domain, vlan, created_at, next_offset) = row[:10]
-    (name, state, host, appliance_state, told, attention, idle_since, generation) = row[10:]
+    (id_, account, farm, zone, cidr, gateway, vlan, number, isolated, *rest) = row
+    (created_at, next_offset, name, dns_domain, resolvers, restarts, *rest) = rest
+    (state, host, appliance_state, told, attention, idle_since, generation) = rest
     return Network(
         id=id_,
         account=account,
@@ -170,6 +193,10 @@ def _network(row: Any) -> Network:
         gateway=gateway,
         dns_domain=dns_domain,
         vlan=vlan,
+        number=number,
+        isolated=bool(isolated),
+        resolvers=_resolvers(resolvers),
+        restarts=restarts,
         state=NetworkState(state),
         next_offset=next_offset,
         appliance_host=host,

@@ -1,9 +1,11 @@
 """How machines' ports on networks are kept, and which of a network's addresses they hold."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Select, and_, bindparam, func, or_, select, text, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
@@ -17,6 +19,7 @@ from arable.store.scope import visible
 
 _COLUMNS = (
     *("id", "machine", "network", "account", "position", "mac", "address", "offset", "rate_kbps"),
+    *("is_default", "leaving"),
 )
 _SELECT = raw(t.nic, _COLUMNS)
 
@@ -30,10 +33,45 @@ def get(tx: Tx, scope: Scope, id_: NicId) -> Nic:
     return _nic(row)
 
 
-def of_machines(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, list[Nic]]:
-    """Each machine's ports in order of position."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicFilter:
+    """Which ports of a list."""
+
+    account: AccountId | None = None
+    machine: MachineId | None = None
+    network: NetworkId | None = None
+
+
+def page(
+    tx: Tx, scope: Scope, where: NicFilter, *, after: str | None = None, limit: int = 100
+) -> list[Nic]:
+    """By key; those that are leaving are among them."""
     c = t.nic.c
-    query = _SELECT.where(among(tx, c.machine, machines)).order_by(c.machine, c.position)
+    conditions = [*visible(c.account, scope), c.position >= 0]
+    for column, value in (
+        (c.account, where.account),
+        (c.machine, where.machine),
+        (c.network, where.network),
+    ):
+        if value:
+            conditions.append(column == value)
+    if after:
+        conditions.append(c.id > after)
+    query = _SELECT.where(*conditions).order_by(c.id).limit(limit)
+    return [_nic(row) for row in tx.execute(query)]
+
+
+def of_machine(tx: Tx, machine: MachineId) -> list[Nic]:
+    """All rows of a machine in order of position, those that are leaving too."""
+    query = _SELECT.where(t.nic.c.machine == machine).order_by(t.nic.c.position)
+    return [_nic(row) for row in tx.execute(query)]
+
+
+def of_machines(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, list[Nic]]:
+    """Each machine's ports in order of position, without those that are leaving."""
+    c = t.nic.c
+    there = (among(tx, c.machine, machines), ~c.leaving)
+    query = _SELECT.where(*there).order_by(c.machine, c.position)
     found: dict[MachineId, list[Nic]] = {}
     for row in tx.execute(query):
         nic = _nic(row)
@@ -54,25 +92,23 @@ def offsets(tx: Tx, network: NetworkId, first: int, last: int) -> set[int]:
     return set(tx.execute(query).scalars())
 
 
-_OFFSETS = """
-    select n.network, n."offset" from {asked} as asked
-    cross join nic n
-    where n.network = asked.value ->> 0
-        and n."offset" between {first} and {last}
-"""
 _offsets = {
-    "sqlite": text(
-        _OFFSETS.format(
-            asked="json_each(:asked)", first="asked.value ->> 1", last="asked.value ->> 2"
-        )
-    ),
-    "postgresql": text(
-        _OFFSETS.format(
-            asked="jsonb_array_elements(cast(:asked as jsonb))",
-            first="cast(asked.value ->> 1 as bigint)",
-            last="cast(asked.value ->> 2 as bigint)",
-        )
-    ),
+    "sqlite": text("""
+        select n.network, n."offset" from json_each(:asked) as asked
+        cross join nic n
+        where n.network = asked.value ->> 0
+            and n."offset" between asked.value ->> 1 and asked.value ->> 2
+    """),
+    # `offset 0`: a look at the index for each, and not one through all ports (see `machines.py`).
+    "postgresql": text("""
+        select asked.value ->> 0, held."offset" from jsonb_array_elements(cast(:asked as jsonb)) as asked
+        cross join lateral (
+            select n."offset" from nic n
+            where n.network = asked.value ->> 0
+                and n."offset" between cast(asked.value ->> 1 as bigint) and cast(asked.value ->> 2 as bigint)
+            offset 0
+        ) as held
+    """),
 }
 
 
@@ -85,6 +121,71 @@ def offsets_of_many(
     for network, offset in rows.all():
         found.setdefault(network, set()).add(offset)
     return found
+
+
+def holder(tx: Tx, network: NetworkId, offset: int) -> str:
+    """The name of the machine that holds an address of a network."""
+    query = (
+        select(t.machine.c.name)
+        .join(t.nic, t.nic.c.machine == t.machine.c.id)
+        .where(t.nic.c.network == network, t.nic.c.offset == offset)
+    )
+    return tx.execute(query).scalar_one_or_none() or ""
+
+
+def leave(tx: Tx, nic: NicId) -> None:
+    """It was detached."""
+    tx.execute(update(t.nic).where(t.nic.c.id == nic).values(leaving=True, is_default=False))
+
+
+def set_default(tx: Tx, machine: MachineId, nic: NicId) -> None:
+    """The machine finds its way out by this one, and by no other."""
+    c = t.nic.c
+    held = update(t.nic).where(c.machine == machine, c.is_default)
+    tx.execute(held.values(is_default=False))
+    tx.execute(update(t.nic).where(c.id == nic).values(is_default=True))
+
+
+def set_address(tx: Tx, nic: NicId, address: str, offset: int) -> None:
+    """It has this address from now on."""
+    changed = update(t.nic).where(t.nic.c.id == nic)
+    tx.execute(changed.values(address=address, offset=offset))
+
+
+def leaving_of(tx: Tx, machines: Iterable[MachineId]) -> list[NicId]:
+    """Rows of these machines that are to go."""
+    c = t.nic.c
+    query = select(c.id).where(text("nic.leaving"), among(tx, c.machine, machines)).order_by(c.id)
+    return list(tx.execute(query).scalars())
+
+
+def forsaken(tx: Tx, limit: int) -> list[MachineId]:
+    """Machines with rows that are to go, of which no host has anything any more.
+
+    Those that are off, and those that run as they were told last and of which nobody waits for anything.
+    """
+    return list(tx.execute(_forsaken(), {"limit": limit}).scalars())
+
+
+@cache
+def _forsaken() -> Select[Any]:
+    c, m = t.nic.c, t.machine.c
+    at_rest = and_(m.state == "running", m.operation.is_(None), ~m.attention)
+    return (
+        select(c.machine)
+        .join(t.machine, m.id == c.machine)
+        .where(text("nic.leaving"), or_(m.host.is_(None), at_rest))
+        .distinct()
+        .order_by(c.machine)
+        .limit(bindparam("limit"))
+    )
+
+
+def remove(tx: Tx, ids: Sequence[NicId]) -> None:
+    """They are gone, and what led to them."""
+    tx.execute(t.rule.delete().where(among(tx, t.rule.c.nic, ids)))
+    tx.execute(t.balancer_member.delete().where(among(tx, t.balancer_member.c.nic, ids)))
+    tx.execute(t.nic.delete().where(among(tx, t.nic.c.id, ids)))
 
 
 def set_rate(tx: Tx, machine: MachineId, kbps: int) -> None:
@@ -104,6 +205,8 @@ class NewNic(NamedTuple):
     address: str
     offset: int
     rate_kbps: int
+    is_default: bool
+    leaving: bool = False
 
 
 def add_many(tx: Tx, nics: Sequence[NewNic]) -> None:
@@ -112,7 +215,8 @@ def add_many(tx: Tx, nics: Sequence[NewNic]) -> None:
 
 
 def _nic(row: Any) -> Nic:
-    (id_, machine, network, account, position, mac, address, offset, rate_kbps) = row
+    (id_, machine, network, account, position, mac, address, offset, rate_kbps, *flags) = row
+    is_default, leaving = flags
     return Nic(
         id=id_,
         machine=machine,
@@ -123,4 +227,6 @@ def _nic(row: Any) -> Nic:
         address=address,
         offset=offset,
         rate_kbps=rate_kbps,
+        is_default=bool(is_default),
+        leaving=bool(leaving),
     )

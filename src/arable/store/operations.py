@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Row, update
+from sqlalchemy import Row, select, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import CloudError, NotFound
@@ -17,7 +17,7 @@ from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.lookup import Lookup
-from arable.store.nudges import nudge_all
+from arable.store.nudges import ended, nudge_all
 from arable.store.rows import change_rows, insert_rows, json_text, raw, stamp
 from arable.store.scope import visible
 
@@ -61,6 +61,7 @@ def add(tx: Tx, operation: Operation) -> None:
 def add_many(tx: Tx, operations: Sequence[Operation]) -> None:
     """Begin many."""
     insert_rows(tx, t.operation, _ADDED, [_row(each) for each in operations])
+    ended(tx, (each.id for each in operations if each.state is not OperationState.RUNNING))
 
 
 def get(tx: Tx, scope: Scope, operation: OperationId) -> Operation:
@@ -116,6 +117,7 @@ def settle_many(tx: Tx, settled: Mapping[OperationId, tuple[int, Failed]], at: d
     changed = [_settled(now, *settled[now.id], told) for now in _held(tx, settled)]
     change_rows(tx, t.operation, _SETTLED, changed)
     nudge_all(tx, (topic(row[-1]) for row in changed))
+    ended(tx, (row[-1] for row in changed if row[0] != OperationState.RUNNING.value))
 
 
 def finish(tx: Tx, operation: OperationId, at: datetime, result: Any = None) -> None:
@@ -132,6 +134,14 @@ def fail(tx: Tx, operation: OperationId, at: datetime, error: Failure | CloudErr
     """It can't be done, and nothing more will come of it."""
     for now in _held(tx, [operation]):
         settle_many(tx, {operation: (now.pending, error)}, at)
+
+
+def fail_kind(tx: Tx, kind: str, at: datetime, error: CloudError) -> None:
+    """None of this kind will be done."""
+    o = t.operation.c
+    query = select(o.id).where(o.kind == kind, o.state == OperationState.RUNNING.value)
+    for id_ in tx.scalars(query).all():
+        fail(tx, id_, at, error)
 
 
 class _Running(NamedTuple):

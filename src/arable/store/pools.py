@@ -1,14 +1,14 @@
 """How storage pools are kept. What their hosts say of them is written by `sights.py`."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, exists, select, update
 
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, PodId, PoolId, ZoneId
-from arable.domain.pool import NBD, Pool
+from arable.domain.pool import SHARED, Pool
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -41,9 +41,16 @@ def add(tx: Tx, pool: Pool) -> None:
     kept.add(tx, t.pool, pool)
 
 
-def get(tx: Tx, pool: PoolId) -> Pool:
+def get(tx: Tx, pool: PoolId, *, lock: bool = False) -> Pool:
     """Raises `NotFound`."""
-    return kept.get(tx, t.pool, Pool, WHAT, t.pool.c.id == pool)
+    return kept.get(tx, t.pool, Pool, WHAT, t.pool.c.id == pool, lock=lock)
+
+
+def touch(tx: Tx, pool: Pool) -> Pool:
+    """One generation later: something that is shown with it changed."""
+    after = replace(pool, generation=pool.generation + 1)
+    kept.save(tx, t.pool, after, WHAT)
+    return after
 
 
 def page(tx: Tx, where: PoolFilter, *, after: str | None = None, limit: int = 100) -> list[Pool]:
@@ -60,6 +67,13 @@ def of_host(tx: Tx, pool: PoolId) -> Pool | None:
     """The pool that a host has as its own."""
     row = tx.execute(select(t.pool).where(t.pool.c.id == pool)).first()
     return None if row is None else kept.value(Pool, row)
+
+
+def hosts_of(tx: Tx, pools: Iterable[PoolId]) -> dict[PoolId, HostId]:
+    """Whose these are."""
+    row = t.pool.c
+    query = select(row.id, row.host).where(among(tx, row.id, pools), row.host.is_not(None))
+    return {found.id: found.host for found in tx.execute(query)}
 
 
 def serve(tx: Tx, pool: PoolId, kind: str, address: str) -> None:
@@ -79,8 +93,8 @@ def shared(tx: Tx, zone: ZoneId) -> list[SharedPool]:
         select(pool.id, host.id, host.name, host.pod, pool.address, room)
         .join(t.host, host.id == pool.host)
         .join(t.pod, t.pod.c.id == host.pod)
-        .where(pool.zone == zone, pool.kind == NBD, pool.address != "")
-        .where(host.state == HostState.UP, ~host.maintenance, t.pod.c.enabled)
+        .where(pool.zone == zone, pool.kind.in_(SHARED), pool.address != "")
+        .where(host.state == HostState.UP, ~host.maintenance, ~host.disk_full, t.pod.c.enabled)
         .order_by(room.desc(), pool.id)
     )
     return [SharedPool(*row) for row in tx.execute(query)]
@@ -90,6 +104,17 @@ def pods(tx: Tx, pools: Iterable[PoolId]) -> dict[PoolId, PodId]:
     """The pod of each of these pools' hosts."""
     query = select(t.pool.c.id, t.host.c.pod).join(t.host, t.host.c.id == t.pool.c.host)
     return dict(tx.execute(query.where(among(tx, t.pool.c.id, pools))).all())
+
+
+def filling(tx: Tx, percent: int) -> list[tuple[PoolId, str, str, int, int]]:
+    """Pools with so much in use, in percent: id, name, kind, MiB in all, MiB in use."""
+    row = t.pool.c
+    query = (
+        select(row.id, row.name, row.kind, row.total_mib, row.used_mib)
+        .where(row.total_mib > 0, row.used_mib * 100 >= row.total_mib * percent)
+        .order_by(row.id)
+    )
+    return [(each[0], each[1], each[2], each[3], each[4]) for each in tx.execute(query)]
 
 
 def has_volumes(tx: Tx, pool: PoolId) -> bool:

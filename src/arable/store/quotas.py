@@ -22,6 +22,8 @@ WORDS = {
     "memory_mib": "MiB of memory",
     "volumes": "volumes",
     "storage_mib": "MiB of storage",
+    "snapshots": "snapshots",
+    "snapshot_mib": "MiB of volumes with snapshots, each counted once for each",
     "networks": "networks",
     "addresses": "public addresses",
 }
@@ -33,15 +35,13 @@ class Quota:
 
     used: Mapping[str, int]
     limits: Mapping[str, int]
+    network_kbps: int  # of each port of its machines; 0: no limit of the account's
 
 
-def add(tx: Tx, account: AccountId, limits: Mapping[str, int]) -> None:
+def add(tx: Tx, account: AccountId, limits: Mapping[str, int], network_kbps: int = 0) -> None:
     """The row of a new account."""
-    tx.execute(
-        insert(t.quota).values(
-            account=account, **{f"max_{name}": limits.get(name, NO_LIMIT) for name in t.RESOURCES}
-        )
-    )
+    most = {f"max_{name}": limits.get(name, NO_LIMIT) for name in t.RESOURCES}
+    tx.execute(insert(t.quota).values(account=account, max_network_kbps=network_kbps, **most))
 
 
 def get(tx: Tx, account: AccountId) -> Quota:
@@ -59,6 +59,12 @@ def set_limits(tx: Tx, account: AccountId, limits: Mapping[str, int]) -> None:
         )
 
 
+def set_network_kbps(tx: Tx, account: AccountId, kbps: int) -> None:
+    """How fast each port of its machines may be; 0: no limit of the account's."""
+    changed = update(t.quota).where(t.quota.c.account == account)
+    tx.execute(changed.values(max_network_kbps=kbps))
+
+
 def take(tx: Tx, account: AccountId, **amounts: int) -> None:
     """All of it, or `LimitExceeded` and nothing."""
     if _take(tx, account, amounts):
@@ -67,6 +73,11 @@ def take(tx: Tx, account: AccountId, **amounts: int) -> None:
     if refusal := _refusal(quota, quota.used, amounts):
         raise refusal
     _take(tx, account, amounts)  # room was made between the two looks
+
+
+def hold(tx: Tx, account: AccountId) -> None:
+    """Nobody else takes anything for this account before the transaction ends."""
+    _quota(tx, account, lock=True)
 
 
 def take_many(
@@ -166,6 +177,7 @@ def _from(row: Mapping[Any, Any]) -> Quota:
     return Quota(
         {name: row[f"used_{name}"] for name in t.RESOURCES},
         {name: row[f"max_{name}"] for name in t.RESOURCES},
+        row["max_network_kbps"],
     )
 
 

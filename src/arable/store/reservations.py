@@ -28,13 +28,16 @@ _TAKE = """
     where host.id = w.w_host
 """
 _FITS = """
+    and not host.rests
     and (host.reserved_cpu_mhz + w.w_mhz) * 100 <= host.cpu_mhz * host.cpu_percent
     and (host.reserved_memory_mib + w.w_memory) * 100 <= host.memory_mib * host.memory_percent
     and (host.reserved_disk_mib + w.w_disk) * 100 <= host.disk_mib * host.disk_percent
 """
+_NOT_FULL = " and (w.w_disk <= 0 or not host.disk_full) "
 # A host that still is what it was when somebody looked, and may take machines.
 _AS_SEEN = """
     and host.generation = w.w_generation and host.state = 'up' and not host.maintenance
+    and not host.awaited
     and exists (select 1 from pod where pod.id = host.pod and pod.enabled)
 """
 _NEXT_MANIFEST = ", manifest_generation = host.manifest_generation + 1"
@@ -53,14 +56,18 @@ _WANTED = {
         from jsonb_array_elements(cast(:wanted as jsonb))
     """,
 }
-_take = {
-    name: text(_TAKE.format(wanted=wanted, more="") + _FITS + "returning host.id")
-    for name, wanted in _WANTED.items()
-}
+_take, _count_in = (
+    {
+        name: text(_TAKE.format(wanted=wanted, more="") + _FITS + besides + "returning host.id")
+        for name, wanted in _WANTED.items()
+    }
+    for besides in (_NOT_FULL, "")
+)
 _take_as_seen = {
     name: text(
         _TAKE.format(wanted=wanted, more=_NEXT_MANIFEST)
         + _FITS
+        + _NOT_FULL
         + _AS_SEEN
         + "returning host.id, host.manifest_generation"
     )
@@ -69,16 +76,20 @@ _take_as_seen = {
 _give = {name: text(_TAKE.format(wanted=wanted, more="")) for name, wanted in _WANTED.items()}
 
 
-def take(tx: Tx, wanted: Mapping[HostId, tuple[Size, int]]) -> frozenset[HostId]:
+def take(
+    tx: Tx, wanted: Mapping[HostId, tuple[Size, int]], *, there: bool = False
+) -> frozenset[HostId]:
     """Reserve for each host a size and a number of machines; the hosts where it did not fit and nothing was taken.
 
-    In order of id, so that two servers that take at once wait for each other and never in a ring.
+    A pool that is full takes no disks; `there` means that they are there already, and are only counted. In order of
+    id, so that two servers that take at once wait for each other and never in a ring.
     """
     if not wanted:
         return frozenset()
     hold(tx, wanted)
     rows = [_amounts(host, size, machines) for host, (size, machines) in wanted.items()]
-    taken = tx.execute(_take[tx.dialect.name], {"wanted": json_text(rows)}).scalars()
+    statement = (_count_in if there else _take)[tx.dialect.name]
+    taken = tx.execute(statement, {"wanted": json_text(rows)}).scalars()
     return frozenset(wanted.keys() - set(taken))
 
 

@@ -8,9 +8,21 @@ from datetime import datetime
 
 from sqlalchemy import delete, exists, select, update
 
+from arable.domain.errors import Unavailable
 from arable.domain.host import HostState
 from arable.domain.manifest import ItemKind
-from arable.store import incarnations
+from arable.domain.move import MoveStage
+from arable.domain.snapshot import SnapshotState
+from arable.domain.units import Size
+from arable.store import (
+    attention,
+    incarnations,
+    moves,
+    operations,
+    reservations,
+    resting,
+    snapshots,
+)
 from arable.store import schema as t
 from arable.store.database import Tx
 
@@ -27,11 +39,47 @@ def renew(tx: Tx, name: str, at: datetime) -> None:
     down = update(t.host).where(t.host.c.state == HostState.DOWN)
     tx.execute(down.values(state=HostState.SILENT, told="", excused_until=None))
     tx.execute(update(t.bmc).values(wanted=None))
+    resting.wake_all(tx, at)
     tx.execute(update(t.network).values(idle_since=None))
+    _end_moves(tx, at)
     item, volume, machine = t.manifest_item.c, t.volume.c, t.machine.c
     # Disks of machines that went elsewhere before they ran may be in use by now; those of expunged ones can't be.
     expunged = exists(select(volume.id).where(volume.id == item.id, volume.erasing))
     tx.execute(delete(t.manifest_item).where(item.kind == ItemKind.SCRAP, ~expunged))
+    _end_restores(tx, at)
     # Their owners may have recovered them since, and have the whole time to do so again.
     destroyed = update(t.machine).where(machine.destroyed_at.is_not(None))
     tx.execute(destroyed.values(destroyed_at=at))
+
+
+def _end_moves(tx: Tx, at: datetime) -> None:
+    """What moved then has long arrived, or stayed; hosts say where it is. The room that was held for it is free."""
+    moved = moves.all_bound(tx)
+    size = {
+        row.id: Size(row.cpus, row.cpu_mhz, row.memory_mib, 0)
+        for row in attention.machines_by_id(tx, [one.id for one in moved]).values()
+    }
+    reservations.give(tx, [(one.target, size[one.id], 1) for one in moved if one.target])
+    item = t.manifest_item
+    for one in moved:
+        there = (item.c.kind == ItemKind.GUEST, item.c.id == one.id, item.c.host == one.target)
+        tx.execute(delete(item).where(*there))
+    tx.execute(update(t.move).values(stage=MoveStage.OVER, told="an older copy was restored"))
+    told = Unavailable("an older copy of the database was restored meanwhile; ask again")
+    operations.fail_kind(tx, moves.KIND, at, told)
+
+
+def _end_restores(tx: Tx, at: datetime) -> None:
+    """Volumes that were set back then may have been written to since: nothing is set back by an old word."""
+    found = snapshots.restoring(tx)
+    told = Unavailable("an older copy of the database was restored meanwhile; ask again")
+    for row in found:
+        if row.operation:
+            wish = (
+                t.manifest_item.c.kind == ItemKind.SNAPSHOT,
+                t.manifest_item.c.id == row.operation,
+            )
+            tx.execute(delete(t.manifest_item).where(*wish))
+            operations.fail(tx, row.operation, at, told)
+    snapshots.settle(tx, [(row.id, SnapshotState.AVAILABLE, None) for row in found])
+    snapshots.restored(tx, [row.volume for row in found])

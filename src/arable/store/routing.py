@@ -2,16 +2,30 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import and_, exists, func, or_, select, text, type_coerce, update
+from sqlalchemy import (
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.types import Text
 
 from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, NicId, OperationId, ZoneId
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
 from arable.store import addresses as addresses_
-from arable.store import schema
+from arable.store import balancers, schema, vlans, vpns
 from arable.store.database import Tx
 from arable.store.many import among
 
@@ -21,29 +35,38 @@ _n, _z = schema.network.c, schema.zone.c
 
 
 class NetworkRow(NamedTuple):
-    """A network, and what its zone says; `appliance_failed` and `resolvers` are JSON text."""
+    """A network, and what its zone says; `appliance_failed` and the resolvers (`own` may be null) are JSON text."""
 
     id: NetworkId
     account: AccountId
+    farm: FarmId
     zone: ZoneId
     name: str
     cidr: str
     gateway: str
     dns_domain: str
     vlan: int
+    number: int
     state: str
     appliance_host: HostId | None
     appliance_state: str
     attention: bool
     generation: int
+    appliance_epoch: int
+    isolated: bool
+    restarts: int
     appliance_failed: str
+    own_resolvers: str
     resolvers: str
+    underlay_mtu: int
 
 
 _NETWORK = select(
-    *(_n[name] for name in NetworkRow._fields[:-2]),
+    *(_n[name] for name in NetworkRow._fields[:-4]),
     type_coerce(_n.appliance_failed, Text),
+    type_coerce(_n.resolvers, Text),
     type_coerce(_z.resolvers, Text),
+    _z.underlay_mtu,
 ).join(schema.zone, _z.id == _n.zone)
 
 
@@ -73,6 +96,20 @@ class RuleRow(NamedTuple):
     to: str | None
 
 
+class LinkedRow(NamedTuple):
+    """A rule between two networks, as the router of one of them has it; `near` is the other one."""
+
+    network: NetworkId
+    near_cidr: str
+    near_number: int
+    link_vlan: int
+    source: str
+    target: str
+    protocol: str
+    first_port: int
+    last_port: int
+
+
 class LeaseRow(NamedTuple):
     """A NIC as DHCP and DNS tell it; the same names as `attention.NicRow` where both have them."""
 
@@ -81,6 +118,9 @@ class LeaseRow(NamedTuple):
     mac: str
     address: str
     name: str
+    seed: str  # the machine's cloud-init data, as JSON
+    is_default: bool = True
+    leaving: bool = False
 
 
 def networks_by_id(tx: Tx, ids: Iterable[NetworkId]) -> list[NetworkRow]:
@@ -99,6 +139,18 @@ def networks_with_attention(
     if farms is not None:
         query = query.where(among(tx, _n.farm, farms))
     return _rows(NetworkRow, tx.execute(query.with_for_update(of=schema.network)).all())
+
+
+def note_changed(tx: Tx, network: NetworkId) -> None:
+    """What its appliance is told is not what it was."""
+    tx.execute(update(schema.network).where(_n.id == network).values(attention=True))
+
+
+def note_zone(tx: Tx, zone: ZoneId) -> None:
+    """What the appliances of a zone are told is not what it was."""
+    ready = (_n.zone == zone, _n.state == NetworkState.READY)
+    changed = update(schema.network).where(*ready)
+    tx.execute(changed.values(attention=True, generation=_n.generation + 1))
 
 
 def clear_attention(tx: Tx, ids: Sequence[NetworkId]) -> None:
@@ -126,7 +178,7 @@ def addresses(tx: Tx, of: Sequence[NetworkId]) -> list[AddressRow]:
 
 
 def rules(tx: Tx, of: Sequence[NetworkId]) -> list[RuleRow]:
-    """The rules of these networks, oldest first."""
+    """The rules of these networks and the world, oldest first."""
     rule, address, nic = schema.rule.c, schema.address.c, schema.nic.c
     query = (
         select(
@@ -146,18 +198,55 @@ def rules(tx: Tx, of: Sequence[NetworkId]) -> list[RuleRow]:
                 schema.nic, nic.id == rule.nic
             )
         )
-        .where(among(tx, rule.network, of))
+        .where(among(tx, rule.network, of), rule.source.is_(None))
         .order_by(rule.id)
     )
     return _rows(RuleRow, tx.execute(query).all())
 
 
-def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
-    """Every NIC on these networks whose machine is not on its way out."""
-    nic, machine = schema.nic.c, schema.machine.c
+def linked(tx: Tx, of: Sequence[NetworkId]) -> list[LinkedRow]:
+    """The rules between these networks and others, from them and to them, oldest first."""
+    rule, here, near = schema.rule.c, schema.network.alias(), schema.network.alias()
+    comes, goes = here.c.id == rule.source, here.c.id == rule.network
+    other = case((comes, rule.network), else_=rule.source)
     query = (
-        select(nic.id, nic.network, nic.mac, nic.address, machine.name)
+        select(
+            here.c.id,
+            near.c.cidr,
+            near.c.number,
+            schema.vlan.c.tag,
+            rule.cidr,
+            case((comes, near.c.cidr), else_=here.c.cidr),
+            rule.protocol,
+            rule.first_port,
+            rule.last_port,
+        )
+        .select_from(schema.rule)
+        .join(here, or_(comes, goes))
+        .join(near, near.c.id == other)
+        .join(schema.vlan, schema.vlan.c.network == here.c.farm)
+        .where(rule.source.is_not(None), among(tx, here.c.id, of))
+        .order_by(rule.id)
+    )
+    return _rows(LinkedRow, tx.execute(query).all())
+
+
+def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
+    """Every NIC on these networks whose machine is not on its way out; those that are leaving themselves among them."""
+    nic, machine, boot = schema.nic.c, schema.machine.c, schema.machine_boot.c
+    query = (
+        select(
+            nic.id,
+            nic.network,
+            nic.mac,
+            nic.address,
+            machine.name,
+            type_coerce(boot.seed, Text),
+            nic.is_default,
+            nic.leaving,
+        )
         .join(schema.machine, machine.id == nic.machine)
+        .join(schema.machine_boot, boot.machine == nic.machine)
         .where(among(tx, nic.network, of), machine.wish.in_(("running", "stopped")))
         .order_by(nic.id)
     )
@@ -216,6 +305,32 @@ def set_appliance(
     )
 
 
+def next_epoch(tx: Tx, network: NetworkId) -> int:
+    """The (locked) network's appliance is another host's from now on, and the one before may still run."""
+    changed = (
+        update(schema.network)
+        .where(_n.id == network)
+        .values(appliance_epoch=_n.appliance_epoch + 1)
+        .returning(_n.appliance_epoch)
+    )
+    return int(tx.execute(changed).scalar_one())
+
+
+def stranded(tx: Tx, hosts: Iterable[HostId], limit: int) -> list[NetworkRow]:
+    """Networks whose appliances are on these hosts, locked; those that are busy are left for the next time."""
+    query = _NETWORK.where(
+        among(tx, _n.appliance_host, hosts), _n.appliance_state != ApplianceState.ABSENT
+    )
+    locked = query.order_by(_n.id).limit(limit).with_for_update(of=schema.network, skip_locked=True)
+    return _rows(NetworkRow, tx.execute(locked).all())
+
+
+def note_told(tx: Tx, networks: Sequence[NetworkId], told: str) -> None:
+    """What is the matter with these networks' appliances; costs nothing where it is known."""
+    news = (among(tx, _n.id, networks), _n.appliance_told != told)
+    tx.execute(update(schema.network).where(*news).values(appliance_told=told))
+
+
 def note_failed(tx: Tx, network: NetworkId, told: Mapping[HostId, str]) -> None:
     """Which hosts could not start a network's appliance, and why; empty: all of them count again."""
     tx.execute(update(schema.network).where(_n.id == network).values(appliance_failed=dict(told)))
@@ -243,34 +358,60 @@ def _busy() -> Any:
     )
 
 
+def missed(tx: Tx, limit: int) -> list[NetworkId]:
+    """Networks whose machines run without the appliance: what it was on is lost, and the next one did not start."""
+    return list(tx.scalars(_missed(), {"limit": limit}))
+
+
+@cache
+def _missed() -> Select[tuple[NetworkId]]:
+    nic, machine = schema.nic.c, schema.machine.c
+    on = select(nic.id).join(schema.machine, machine.id == nic.machine)
+    there = exists(on.where(nic.network == _n.id, machine.host.is_not(None)))
+    absent = (_n.state == "ready", _n.appliance_state == ApplianceState.ABSENT)
+    return select(_n.id).where(*absent, there).order_by(_n.id).limit(bindparam("limit"))
+
+
 def mark_idle(tx: Tx, at: datetime) -> None:
     """Note since when networks have been idle, and forget it of those that are not."""
+    idle, busy = _idle()
+    tx.execute(idle, {"now": at})
+    tx.execute(busy)
+
+
+@cache
+def _idle() -> tuple[Update, Update]:
     running = _n.appliance_state.in_((ApplianceState.STARTING, ApplianceState.RUNNING))
-    network = schema.network
-    tx.execute(
-        update(network).where(running, _n.idle_since.is_(None), ~_busy()).values(idle_since=at)
-    )
-    tx.execute(update(network).where(_n.idle_since.is_not(None), _busy()).values(idle_since=None))
+    idle = update(schema.network).where(running, _n.idle_since.is_(None), ~_busy())
+    busy = update(schema.network).where(_n.idle_since.is_not(None), _busy())
+    return idle.values(idle_since=bindparam("now")), busy.values(idle_since=None)
 
 
 def forgive(tx: Tx) -> None:
     """What hosts failed to start for those who waited need not fail for who comes next: forget it when nobody waits."""
+    tx.execute(_forgive())
+
+
+@cache
+def _forgive() -> Update:
     absent = _n.appliance_state == ApplianceState.ABSENT
     held = update(schema.network).where(absent, _n.appliance_failed != {}, ~_busy())
-    tx.execute(held.values(appliance_failed={}))
+    return held.values(appliance_failed={})
+
+
+_IDLE_SINCE = (
+    _NETWORK.where(
+        _n.idle_since < bindparam("before"),
+        _n.appliance_state.in_((ApplianceState.STARTING, ApplianceState.RUNNING)),
+    )
+    .order_by(_n.id)
+    .limit(bindparam("most"))
+)
 
 
 def idle_since_before(tx: Tx, limit: datetime, most: int) -> list[NetworkRow]:
     """Networks whose appliance has had nothing to do since before `limit`."""
-    query = (
-        _NETWORK.where(
-            _n.idle_since < limit,
-            _n.appliance_state.in_((ApplianceState.STARTING, ApplianceState.RUNNING)),
-        )
-        .order_by(_n.id)
-        .limit(most)
-    )
-    return _rows(NetworkRow, tx.execute(query).all())
+    return _rows(NetworkRow, tx.execute(_IDLE_SINCE, {"before": limit, "most": most}).all())
 
 
 def operations_on(tx: Tx, networks: Sequence[NetworkId]) -> list[OperationId]:
@@ -284,17 +425,22 @@ def operations_on(tx: Tx, networks: Sequence[NetworkId]) -> list[OperationId]:
 
 def leaving_networks(tx: Tx, limit: int) -> list[NetworkRow]:
     """Deleted networks of which nothing is left on any host (rule 3)."""
+    return _rows(NetworkRow, tx.execute(_leaving(), {"limit": limit}).all())
+
+
+@cache
+def _leaving() -> Select[Any]:
     presence = schema.network_presence.c
-    query = (
+    return (
         _NETWORK.where(
             _n.state == NetworkState.LEAVING,
             _n.appliance_state == ApplianceState.ABSENT,
             ~exists(select(presence.host).where(presence.network == _n.id)),
+            ~vlans.still_told(_n.id),
         )
         .order_by(_n.id)
-        .limit(limit)
+        .limit(bindparam("limit"))
     )
-    return _rows(NetworkRow, tx.execute(query).all())
 
 
 def remove_network(tx: Tx, row: NetworkRow) -> None:
@@ -302,6 +448,8 @@ def remove_network(tx: Tx, row: NetworkRow) -> None:
     vlan = schema.vlan
     tx.execute(update(vlan).where(vlan.c.network == row.id).values(network=None, leaving=False))
     tx.execute(schema.rule.delete().where(schema.rule.c.network == row.id))
+    balancers.remove_of_network(tx, row.id)
+    vpns.remove_of_network(tx, row.id)
     addresses_.let_go(tx, [row.id])
     tx.execute(schema.network.delete().where(_n.id == row.id))
 

@@ -20,7 +20,7 @@ from arable.store.scope import visible
 
 _COLUMNS = (
     *("id", "account", "network", "address", "kind", "direction", "protocol", "cidr"),
-    *("first_port", "last_port", "nic", "to_port", "generation", "created_at"),
+    *("first_port", "last_port", "nic", "to_port", "source", "generation", "created_at"),
 )
 _SELECT = raw(t.rule, _COLUMNS)
 
@@ -33,6 +33,7 @@ class RuleFilter:
     network: NetworkId | None = None
     address: AddressId | None = None
     nic: NicId | None = None
+    source: NetworkId | None = None
     kind: RuleKind | None = None
 
 
@@ -56,6 +57,7 @@ def page(
         (c.network, where.network),
         (c.address, where.address),
         (c.nic, where.nic),
+        (c.source, where.source),
         (c.kind, where.kind and where.kind.value),
     ):
         if value:
@@ -72,17 +74,22 @@ class Ends(NamedTuple):
     public: str | None  # the public address
     machine: MachineId | None
     machine_name: str | None
+    network_name: str
+    source_name: str | None  # of the network that connections come from
 
 
 def ends(tx: Tx, ids: Iterable[RuleId]) -> dict[RuleId, Ends]:
     """The ends of these rules."""
     rule, address, nic, machine = t.rule.c, t.address.c, t.nic.c, t.machine.c
+    here, source = t.network.alias(), t.network.alias()
     query = (
-        select(rule.id, address.address, machine.id, machine.name)
+        select(rule.id, address.address, machine.id, machine.name, here.c.name, source.c.name)
         .select_from(
             t.rule.outerjoin(t.address, address.id == rule.address)
             .outerjoin(t.nic, nic.id == rule.nic)
             .outerjoin(t.machine, machine.id == nic.machine)
+            .join(here, here.c.id == rule.network)
+            .outerjoin(source, source.c.id == rule.source)
         )
         .where(among(tx, rule.id, ids))
     )
@@ -95,12 +102,33 @@ def any_of_address(tx: Tx, address: AddressId) -> bool:
     return tx.execute(query).first() is not None
 
 
+def whole(tx: Tx, network: NetworkId) -> frozenset[AddressId]:
+    """The public addresses of a network that are one machine's each."""
+    query = select(t.rule.c.address).where(
+        t.rule.c.network == network, t.rule.c.kind == RuleKind.STATIC_NAT.value
+    )
+    return frozenset(AddressId(id_) for id_ in tx.scalars(query) if id_)
+
+
+def from_network(tx: Tx, network: NetworkId) -> list[RuleId]:
+    """The rules by which a network's machines may call those of others."""
+    query = select(t.rule.c.id).where(t.rule.c.source == network).order_by(t.rule.c.id)
+    return list(tx.scalars(query))
+
+
+def callers(tx: Tx, network: NetworkId) -> set[NetworkId]:
+    """The networks whose machines may call those of this one."""
+    c = t.rule.c
+    query = select(c.source).where(c.network == network, c.source.is_not(None)).distinct()
+    return set(tx.scalars(query))
+
+
 def add(tx: Tx, rule: Rule) -> None:
     """Keep a new rule."""
     row = (
         *(rule.id, rule.account, rule.network, rule.address, rule.kind.value),
         *(rule.direction.value, rule.protocol.value, rule.cidr, rule.first_port, rule.last_port),
-        *(rule.nic, rule.to_port, rule.generation, stamp(rule.created_at)),
+        *(rule.nic, rule.to_port, rule.source, rule.generation, stamp(rule.created_at)),
     )
     insert_rows(tx, t.rule, _COLUMNS, [row])
 
@@ -117,7 +145,7 @@ def remove_of_network(tx: Tx, network: NetworkId) -> None:
 
 def _rule(row: Any) -> Rule:
     (id_, account, network, address, kind, direction, protocol, cidr) = row[:8]
-    (first_port, last_port, nic, to_port, generation, created_at) = row[8:]
+    (first_port, last_port, nic, to_port, source, generation, created_at) = row[8:]
     return Rule(
         id=id_,
         account=account,
@@ -131,6 +159,7 @@ def _rule(row: Any) -> Rule:
         last_port=last_port,
         nic=nic,
         to_port=to_port,
+        source=source,
         generation=generation,
         created_at=moment(created_at),
     )

@@ -98,7 +98,10 @@ account = Table(
     UniqueConstraint("domain", "name"),
 )
 
-RESOURCES = ("machines", "cpus", "memory_mib", "volumes", "storage_mib", "networks", "addresses")
+RESOURCES = (
+    *("machines", "cpus", "memory_mib", "volumes", "storage_mib"),
+    *("snapshots", "snapshot_mib", "networks", "addresses"),
+)
 
 # One row an account, locked by whoever takes from it: the limit holds whatever runs concurrently. Maximum -1: none.
 quota = Table(
@@ -107,6 +110,7 @@ quota = Table(
     Column("account", String, ForeignKey("account.id"), primary_key=True),
     *(_count(f"used_{name}") for name in RESOURCES),
     *(_count(f"max_{name}", -1) for name in RESOURCES),
+    _count("max_network_kbps"),  # of each port of its machines; 0: no limit of the account's
     *(CheckConstraint(f"used_{name} >= 0", name=f"used_{name}") for name in RESOURCES),
 )
 
@@ -166,6 +170,8 @@ zone = Table(
     _text("dns_domain", "internal"),
     _json("resolvers", "[]"),
     _text("guest_cidr", "10.1.1.0/24"),  # of networks made on first use
+    _text("isolation", "vlan"),  # Isolation
+    _count("underlay_mtu", 1500),
     _generation(),
     _at("created_at"),
 )
@@ -175,7 +181,8 @@ vlan = Table(
     "vlan",
     metadata,
     Column("zone", String, ForeignKey("zone.id"), primary_key=True),
-    Column("tag", Integer, primary_key=True),
+    Column("tag", Integer, primary_key=True),  # or a VNI (domain/layer2.py)
+    # Its network, or the farm whose networks' routers meet there.
     Column("network", String, nullable=True, unique=True),
     _flag("leaving"),
 )
@@ -227,12 +234,18 @@ host = Table(
     _count("acked_generation"),
     _text("server", ""),  # the management server that holds its channel
     _at("seen_at", null=True),
+    _flag("disk_full"),  # its pool gets no further disks, however much of it could be reserved
     _flag("powered_off"),  # seen without power, and kept so until somebody powers it on
     _text("told", ""),  # why it is silent or down
     _flag("held_back"),  # would be down, had not most others been lost with it
     _at("excused_until", null=True),  # it has just been powered on: until then nobody misses it
     _text("peer_address", ""),  # where other hosts may ask whether it is there
+    _text("tunnel_address", ""),  # where its tunnels to other hosts end; empty: it has none
+    _flag("rests"),  # it is to be without power until it is needed
+    _at("rests_since", null=True),  # when that was last changed
+    _at("idle_since", null=True),  # since when it has had nothing to do, where that matters
     _count("epoch", 1),  # in its certificates: those of an earlier one are refused
+    _flag("removing"),  # it will never come back
     _flag("awaited"),  # has to say what it runs before it, or anybody, is told what to run
     _generation(),
     _at("created_at"),
@@ -301,12 +314,14 @@ pool = Table(
     _ref("zone", "zone", index=True),
     _ref("host", "host", null=True),  # local to this host
     _text("name"),
-    _text("kind"),  # "local" | "nbd"
+    _text("kind"),  # "local" | "nbd" | "iscsi"
     _text(
         "address", ""
     ),  # of a shared one: HOST:PORT where leases of machines with disks there are asked for
     _count("total_mib"),
     _count("used_mib"),
+    _count("images"),  # parts that are cached there
+    _count("image_mib"),
     _generation(),
     _at("created_at"),
 )
@@ -399,6 +414,10 @@ image = Table(
     _text("command_line", ""),  # for images that boot by kernel and initrd
     _count("minimum_memory_mib"),
     _count("newest"),  # the highest version number that was ever given
+    Column("snapshot", String, nullable=True),  # its first version is made of; it may be gone later
+    _json("beside", "[]"),  # list of ImagePart that this version has besides
+    Column("operation", String, nullable=True, index=True),  # that waits for it
+    _text("told", ""),
     _generation(),
     _at("created_at"),
     UniqueConstraint("account", "name"),
@@ -460,19 +479,27 @@ network = Table(
     _text("cidr"),
     _text("gateway"),
     _text("dns_domain"),
-    Column("vlan", Integer, nullable=False),
+    Column("vlan", Integer, nullable=False),  # or a VNI (domain/layer2.py)
+    _count("number"),  # of it in its farm: routers of a farm know each other by these
     _text("state"),  # NetworkState
     _count("next_offset", 2),  # where the search for a free address begins
     # its routing appliance
     Column("appliance_host", String, ForeignKey("host.id"), nullable=True, index=True),
     _text("appliance_state", "absent"),  # ApplianceState
     _text("appliance_told", ""),
+    _count(
+        "appliance_epoch"
+    ),  # grows when it is given to another host while the one before may still run it
     _json("appliance_failed"),  # host: why it could not start it, of those that were tried
+    _count("restarts"),  # how often it was to be made anew
+    _flag("isolated"),  # no way out, and none offered
+    _json("resolvers", "null"),  # list of addresses; null: its zone's
     _at("idle_since", null=True),
     _flag("attention"),  # its appliance may be out of date
     _generation(),
     _at("created_at"),
     UniqueConstraint("account", "zone", "name"),
+    UniqueConstraint("farm", "number"),
     Index(
         "ix_network_attention",
         "id",
@@ -606,7 +633,25 @@ machine_boot = Table(
     Column("machine", String, primary_key=True),
     _json("boot"),  # kernel and initrd parts, command line
     _json("seed"),  # NoCloud data; never shown (may hold password hashes)
+    _text(
+        "password", ""
+    ),  # passwords.Kept as JSON, a hash sealed within; wiped when the guest has it
+    Column("resetting", String, ForeignKey("operation.id")),  # what waits for that
     sqlite_with_rowid=False,
+)
+
+ssh_key = Table(
+    "ssh_key",
+    metadata,
+    _id(),
+    _ref("account", "account"),
+    _text("name"),
+    _text("kind"),  # as OpenSSH calls it
+    _count("bits"),
+    _text("fingerprint"),
+    _text("line"),  # the public key; there is no private one
+    _at("created_at"),
+    UniqueConstraint("account", "name"),
 )
 
 placement_group = Table(
@@ -649,9 +694,49 @@ volume = Table(
     _count("bytes_per_second"),
     Column("source", Json, nullable=True),  # ImagePart
     _flag("shared"),  # wants a pool that several hosts reach
+    _flag("stays"),  # when its machine is erased
+    _json("tags", "[]"),  # of the host on which it is first placed
+    _text("change", ""),  # domain.volume.Change
+    Column("operation", String, nullable=True),
+    _text("told", ""),
     _flag("erasing"),
+    Column("copied_from", String, nullable=True),  # the snapshot that it was made of
     _generation(),
     _at("created_at"),
+    # Volumes that stand by themselves are known by their names; those made with machines are called after them.
+    Index(
+        "uq_volume_name",
+        "account",
+        "zone",
+        "name",
+        unique=True,
+        sqlite_where=text("stays and not erasing"),
+        postgresql_where=text("stays and not erasing"),
+    ),
+    Index(
+        "ix_volume_change",
+        "machine",
+        sqlite_where=text("change <> ''"),
+        postgresql_where=text("change <> ''"),
+    ),
+)
+
+# What is under way is in the state; its operation is the id of the wish that the host of the volume's pool has.
+snapshot = Table(
+    "snapshot",
+    metadata,
+    _id(),
+    _ref("account", "account", index=True),
+    _ref("zone", "zone"),
+    _ref("volume", "volume", index=True),
+    _text("name"),
+    _count("mib"),
+    _text("state"),  # domain.snapshot.SnapshotState
+    Column("operation", String, nullable=True, index=True),
+    _text("told", ""),
+    _generation(),
+    _at("created_at"),
+    UniqueConstraint("account", "zone", "name"),
 )
 
 nic = Table(
@@ -666,8 +751,24 @@ nic = Table(
     _text("address"),
     _count("offset"),  # of the address in its network
     _count("rate_kbps"),
+    _flag("is_default"),  # by which the machine finds its way out
+    _flag("leaving"),  # detached: it goes when its machine's host has nothing of it any more
     UniqueConstraint("network", "offset"),
     UniqueConstraint("network", "mac"),
+    UniqueConstraint("machine", "position"),
+    Index(
+        "ix_nic_default",
+        "machine",
+        unique=True,
+        sqlite_where=text("is_default"),
+        postgresql_where=text("is_default"),
+    ),
+    Index(
+        "ix_nic_leaving",
+        "id",
+        sqlite_where=text("leaving"),
+        postgresql_where=text("leaving"),
+    ),
 )
 
 rule = Table(
@@ -677,7 +778,7 @@ rule = Table(
     _ref("account", "account", index=True),
     Column("network", String, ForeignKey("network.id"), nullable=False, index=True),
     Column("address", String, ForeignKey("address.id"), nullable=True, index=True),
-    _text("kind"),  # "forward" | "firewall"
+    _text("kind"),  # RuleKind
     _text("direction", "in"),
     _text("protocol"),
     _text("cidr", "0.0.0.0/0"),
@@ -685,12 +786,348 @@ rule = Table(
     _count("last_port"),
     Column("nic", String, ForeignKey("nic.id"), nullable=True, index=True),
     _count("to_port"),
+    # Between networks: where connections come from.
+    Column("source", String, ForeignKey("network.id"), nullable=True, index=True),
     _generation(),
     _at("created_at"),
 )
 
+balancer = Table(
+    "balancer",
+    metadata,
+    _id(),
+    _ref("account", "account"),
+    Column("network", String, ForeignKey("network.id"), nullable=False, index=True),
+    _text("kind", "public"),  # BalancerKind
+    Column("address", String, ForeignKey("address.id"), nullable=True),  # of a public one
+    _text("name"),
+    _count("port"),  # 0 of a probe
+    _text("traffic"),  # Traffic
+    _text("algorithm"),
+    _text("stickiness"),
+    _text("cidr", "0.0.0.0/0"),
+    _json("health"),  # how members are checked
+    _text("certificate", ""),
+    _text("sealed", ""),  # its private key, encrypted
+    Column("calm", Json, nullable=True),  # domain.balancer.Calm, while somebody waits for news
+    _generation(),
+    _at("created_at"),
+    UniqueConstraint("account", "name"),
+    UniqueConstraint("address", "port"),
+    CheckConstraint("(kind = 'public') = (address is not null)", name="kind"),
+    Index(
+        "uq_balancer_inner",
+        "network",
+        "port",
+        unique=True,
+        sqlite_where=text("kind = 'inner'"),
+        postgresql_where=text("kind = 'inner'"),
+    ),
+)
+
+balancer_member = Table(
+    "balancer_member",
+    metadata,
+    Column("balancer", String, ForeignKey("balancer.id"), primary_key=True),
+    Column("nic", String, ForeignKey("nic.id"), primary_key=True, index=True),
+    _count("port"),
+    _count("weight", 1),
+    _flag("draining"),
+)
+
+# As its appliance told last, written over.
+balancer_seen = Table(
+    "balancer_seen",
+    metadata,
+    Column("balancer", String, ForeignKey("balancer.id"), primary_key=True),
+    _at("at"),
+    _json("seen"),
+    _count("ill"),  # members whose checks fail
+    Index(
+        "ix_balancer_seen_ill",
+        "balancer",
+        sqlite_where=text("ill > 0"),
+        postgresql_where=text("ill > 0"),
+    ),
+)
+
+# Of a site, with one peer of the same id; or of remote access, with a peer for each client.
+vpn = Table(
+    "vpn",
+    metadata,
+    _id(),
+    _ref("account", "account"),
+    Column("network", String, ForeignKey("network.id"), nullable=False),
+    Column("address", String, ForeignKey("address.id"), nullable=False, index=True),
+    _text("kind"),  # VpnKind
+    _count("port"),
+    _text("cidr", ""),  # of its clients
+    _text("name"),
+    _text("public_key"),
+    _text("sealed"),  # its private key, encrypted
+    _json("openings", "[]"),
+    _generation(),
+    _at("created_at"),
+    UniqueConstraint("account", "kind", "name"),
+    UniqueConstraint("network", "port"),
+)
+
+vpn_peer = Table(
+    "vpn_peer",
+    metadata,
+    _id(),
+    _ref("vpn", "vpn"),
+    _ref("account", "account"),
+    _text("name"),
+    _text("public_key"),  # empty: nobody yet
+    _text("sealed", ""),  # a key that both have, encrypted
+    _text("endpoint", ""),
+    _json("cidrs", "[]"),
+    _at("created_at"),
+    UniqueConstraint("vpn", "public_key"),
+    UniqueConstraint("account", "name", "vpn"),
+)
+
+# As its appliance told last, written over.
+vpn_seen = Table(
+    "vpn_seen",
+    metadata,
+    Column("peer", String, ForeignKey("vpn_peer.id"), primary_key=True),
+    _at("at"),
+    _flag("up"),
+    _at("since"),  # it has been up, or not
+    _json("seen"),
+)
+
+# --- farms that are laid out by a document ----------------------------------------------------------------------
+
+blueprint = Table(
+    "blueprint",
+    metadata,
+    _id(),
+    _ref("account", "account"),
+    _text("name"),
+    _flag("public"),
+    _count("newest"),  # the highest version number that was ever given
+    _generation(),
+    _at("created_at"),
+    UniqueConstraint("account", "name"),
+)
+
+blueprint_version = Table(  # never changes
+    "blueprint_version",
+    metadata,
+    Column("blueprint", String, ForeignKey("blueprint.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    _json("body"),  # domain.blueprint.Body
+    _at("created_at"),
+)
+
+# Beside the farm's row, which its holder holds `for share` all the time. Default farms, and those by hand, have none.
+farm_spec = Table(
+    "farm_spec",
+    metadata,
+    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), primary_key=True),
+    _json("spec"),  # as it was asked for
+    _text("state"),  # FarmState
+    Column("operation", String, nullable=True),  # done when all tiers are as wished
+    _flag("attention"),
+    _text("told", ""),
+    _generation(),
+    _at("changed_at"),
+    Index(
+        "ix_farm_spec_attention",
+        "farm",
+        sqlite_where=text("attention"),
+        postgresql_where=text("attention"),
+    ),
+)
+
+# What a farm has made, by what its document calls it.
+farm_part = Table(
+    "farm_part",
+    metadata,
+    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String, primary_key=True),  # PartKind
+    Column("name", String, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+)
+
+farm_secret = Table(
+    "farm_secret",
+    metadata,
+    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String, primary_key=True),
+    _text("sealed"),
+    _at("created_at"),
+)
+
+tier = Table(
+    "tier",
+    metadata,
+    _id(),
+    _ref("farm", "farm"),
+    _text("account"),
+    _text("zone"),
+    _text("name"),
+    # What its elements should be made of.
+    _ref("blueprint", "blueprint", index=True),
+    _count("blueprint_number"),
+    _text("image"),
+    _count("image_version"),
+    _count("least"),
+    _count("most"),
+    _count("count"),  # how many there should be now
+    _json("body"),  # domain.tier.Body
+    _flag("attention"),
+    _flag("leaving"),
+    _at("again_at", null=True),  # not before, after something was refused
+    _count("tries"),
+    _text("told", ""),
+    _generation(),
+    _at("created_at"),
+    UniqueConstraint("farm", "name"),
+    CheckConstraint("least >= 0 and least <= most", name="bounds"),
+    CheckConstraint("count >= 0 and count <= most", name="count"),
+    Index(
+        "ix_tier_attention",
+        "id",
+        sqlite_where=text("attention"),
+        postgresql_where=text("attention"),
+    ),
+)
+
+element = Table(
+    "element",
+    metadata,
+    _id(),
+    _ref("tier", "tier"),
+    _text("farm"),
+    _text("account"),
+    _count("number"),
+    _text("state"),  # ElementState
+    Column("machine", String, nullable=True, unique=True),  # whose row goes by itself
+    _count("blueprint_number"),  # of what its machine is made
+    _count("image_version"),
+    _json("kept"),  # network: address
+    _flag("surplus"),  # of a rollout, with which it ends
+    _count("tries"),
+    _text("told", ""),
+    _at("since"),  # it is in its state
+    _generation(),
+    UniqueConstraint("tier", "number"),
+    Index(
+        "ix_element_unrest",
+        "tier",
+        sqlite_where=text("state <> 'serving'"),
+        postgresql_where=text("state <> 'serving'"),
+    ),
+    postgresql_with=_ROOM,
+)
+
+tier_load = Table(  # written over
+    "tier_load",
+    metadata,
+    Column("tier", String, ForeignKey("tier.id", ondelete="CASCADE"), primary_key=True),
+    _at("at"),
+    _json("load"),
+)
+
+tier_scaling = Table(  # what its policy remembers
+    "tier_scaling",
+    metadata,
+    Column("tier", String, ForeignKey("tier.id", ondelete="CASCADE"), primary_key=True),
+    _json("memory"),
+    _text("told", ""),  # why it changed the count last
+    _at("looked_at"),
+)
+
+rollout = Table(
+    "rollout",
+    metadata,
+    _id(),
+    _ref("tier", "tier", index=True),
+    _text("farm"),
+    _text("account"),
+    _text("state"),  # RolloutState
+    _json("before"),  # domain.tier.Release, the goal too
+    _json("goal"),
+    _json("policy"),  # domain.blueprint.Update
+    _count("failures"),
+    _at("gate_at", null=True),
+    _text("told", ""),
+    Column("operation", String, nullable=True),
+    _generation(),
+    _at("created_at"),
+    _at("ended_at", null=True),
+    Index(
+        "uq_rollout_open",
+        "tier",
+        unique=True,
+        sqlite_where=text("ended_at is null"),
+        postgresql_where=text("ended_at is null"),
+    ),
+)
+
+# Once a machine of an element: from when it ran until it stopped (rule 8).
+element_use = Table(
+    "element_use",
+    metadata,
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    _text("account"),
+    _text("farm"),
+    _text("tier"),
+    _text("element"),
+    _text("machine"),
+    _text("offering"),
+    _at("since"),
+    _at("until", null=True),
+    Index(
+        "uq_element_use_open",
+        "machine",
+        unique=True,
+        sqlite_where=text("until is null"),
+        postgresql_where=text("until is null"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# What came to a zone's pool in an hour, from which its size is reckoned.
+pool_hour = Table(
+    "pool_hour",
+    metadata,
+    Column("zone", String, primary_key=True),
+    Column("offering", String, primary_key=True),
+    Column("hour", BigInteger, primary_key=True),  # since 1970
+    _count("arrivals"),
+    _count("refused"),
+    _count("busy_seconds"),
+    _count("sampled_seconds"),
+    _count("peak"),
+)
+
+pool_cursor = Table(  # how far events were counted
+    "pool_cursor",
+    metadata,
+    Column("name", String, primary_key=True),
+    _count("event"),
+    _at("at"),
+)
+
 # --- what is on its way, and what was ---------------------------------------------------------------------------
 
+tunnel_work = Table(
+    "tunnel_work",
+    metadata,
+    # Each note is a row of its own: one that met another would be lost with it when that is taken meanwhile.
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    Column("network", String, nullable=False),  # has a VNI; other hosts have it than were told
+    sqlite_autoincrement=True,
+)
 manifest_item = Table(
     "manifest_item",
     metadata,
@@ -722,6 +1159,44 @@ export = Table(
     Column("holder", String, nullable=True),
     _count("generation"),  # of the wish in force
     _text("told", ""),
+    _flag("lapsed"),  # not renewed by `holder` in its time
+    sqlite_with_rowid=False,
+)
+
+# The last move of each machine to another host while it runs (docs/decisions/0008, 0010): what is wished, how far it
+# is, and what its two hosts say of it.
+move = Table(
+    "move",
+    metadata,
+    _id(),  # the machine's
+    _text("stage"),  # MoveStage
+    _text("why"),  # MoveWhy
+    _text("source"),
+    Column("target", String, nullable=True),  # none while it waits for its turn
+    Column("wanted", String, nullable=True),  # the host that was asked for; none: any
+    Column("operation", String, nullable=True),
+    _count("epoch"),  # that it has there; never offered again, whatever becomes of it
+    _count("generation"),  # of the wish that takes it back
+    _text("address", ""),  # that the source was told
+    _count("bytes_per_second"),
+    _count("downtime_ms"),
+    _count("seconds"),
+    _text("offered", ""),  # the address that the target tells
+    _flag("failing"),  # says the source
+    _flag("off"),  # it shut itself down on the way
+    _flag("cancelled"),
+    _count("sent_bytes"),
+    _count("left_bytes"),
+    _text("told", ""),
+    _count("tries"),  # failures in a row
+    _at("begun_at"),
+    _at("changed_at"),  # of its stage
+    Index(
+        "ix_move_stage",
+        "id",
+        sqlite_where=text("stage <> 'over'"),
+        postgresql_where=text("stage <> 'over'"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -731,6 +1206,8 @@ machine_usage = Table(
     Column("machine", String, primary_key=True),
     _at("at"),
     Column("counters", Text, nullable=False),  # JSON, as its host reported it last
+    _count("cpu_ns"),  # of them, to reckon with
+    _count("millicpus"),  # what it used lately: an average over a minute or so
 )
 
 operation = Table(

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 import msgspec
-from sqlalchemy import delete, select, text
+from sqlalchemy import bindparam, delete, select, text
 
 from arable.domain.errors import BadInput
 from arable.domain.settings import SETTINGS, Setting, V
 from arable.store import schema
 from arable.store.database import Tx
 
+_GET = select(schema.setting.c.value).where(schema.setting.c.name == bindparam("name"))
 _SET = text("""
     insert into setting (name, value) values (:name, :value)
     on conflict (name) do update set value = excluded.value
@@ -18,8 +19,7 @@ _SET = text("""
 
 def get(tx: Tx, setting: Setting[V]) -> V:
     """One setting."""
-    row = schema.setting.c
-    stored = tx.execute(select(row.value).where(row.name == setting.name)).scalar_one_or_none()
+    stored = tx.execute(_GET, {"name": setting.name}).scalar_one_or_none()
     if stored is None:
         return setting.default
     try:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from arable.domain.host import HostState
 from arable.domain.host_health import SightingKind
@@ -96,14 +96,16 @@ def of(tx: Tx, hosts: Iterable[HostId]) -> list[Sighting]:
     return [Sighting(by, SightingKind(kind), host, at) for by, kind, host, at in tx.execute(query)]
 
 
+_TROUBLED = (
+    select(_h.pod)
+    .where(_LIVING, func.coalesce(_h.seen_at, _h.created_at) < bindparam("since"))
+    .distinct()
+)
+
+
 def troubled(tx: Tx, unheard_since: datetime) -> set[PodId]:
     """Pods with hosts that were not heard since then, and are not given up."""
-    query = (
-        select(_h.pod)
-        .where(_LIVING, func.coalesce(_h.seen_at, _h.created_at) < unheard_since)
-        .distinct()
-    )
-    return set(tx.execute(query).scalars())
+    return set(tx.execute(_TROUBLED, {"since": unheard_since}).scalars())
 
 
 def hosts(tx: Tx, pods: Collection[PodId]) -> list[HostRow]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import bindparam, delete, select, text
 
 from arable.domain.ids import FarmId, SegmentId
 from arable.store import alerts, schema
@@ -52,14 +52,16 @@ def over(tx: Tx, farm: FarmId) -> None:
     nudge(tx, alerts.TOPIC)
 
 
+_OF = (
+    select(_t.farm, _t.tries)
+    .join(schema.farm, _f.id == _t.farm)
+    .where(_f.holder == bindparam("holding"), _f.confirmed == _f.epoch)
+)
+
+
 def of(tx: Tx, holder: SegmentId) -> dict[FarmId, int]:
     """Of the farms that it holds: those in trouble, and how often they were tried."""
-    query = (
-        select(_t.farm, _t.tries)
-        .join(schema.farm, _f.id == _t.farm)
-        .where(_f.holder == holder, _f.confirmed == _f.epoch)
-    )
-    return {FarmId(farm): tries for farm, tries in tx.execute(query)}
+    return {FarmId(farm): tries for farm, tries in tx.execute(_OF, {"holding": holder})}
 
 
 def every(tx: Tx, limit: int) -> list[Trouble]:

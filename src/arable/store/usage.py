@@ -19,11 +19,15 @@ from arable.store.rows import json_text
 
 # Only what a machine's present host says counts: an earlier one may still have something to report.
 _KEEP = """
-    insert into machine_usage (machine, at, counters)
-    select m.id, :at, e.value ->> 2
+    insert into machine_usage (machine, at, counters, cpu_ns)
+    select m.id, :at, e.value ->> 2, cast(e.value -> 2 ->> 'cpu_ns' as bigint)
     from {told} as e join machine m on m.id = e.value ->> 0 and m.host = e.value ->> 1
     where true
-    on conflict (machine) do update set at = excluded.at, counters = excluded.counters
+    on conflict (machine) do update set at = excluded.at, counters = excluded.counters, cpu_ns = excluded.cpu_ns,
+        millicpus = case when excluded.at > machine_usage.at and excluded.cpu_ns >= machine_usage.cpu_ns
+            then (3 * machine_usage.millicpus
+                + (excluded.cpu_ns - machine_usage.cpu_ns) / (excluded.at - machine_usage.at)) / 4
+            else machine_usage.millicpus end
 """
 _keep = {
     "sqlite": text(_KEEP.format(told="json_each(:told)")),

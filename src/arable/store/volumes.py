@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import update
+from sqlalchemy import delete, insert, update
 
 from arable.domain.access import Scope
-from arable.domain.errors import NotFound
+from arable.domain.errors import NotFound, Stale
 from arable.domain.ids import AccountId, MachineId, PoolId, VolumeId, ZoneId
 from arable.domain.manifest import ImagePart
-from arable.domain.volume import Volume
+from arable.domain.volume import Change, Volume
 from arable.store import schema as t
 from arable.store.columns import moment
 from arable.store.database import Tx
@@ -21,10 +21,12 @@ from arable.store.scope import visible
 
 _COLUMNS = (
     *("id", "account", "zone", "machine", "pool", "position", "name", "mib", "iops"),
-    *("bytes_per_second", "source", "shared", "erasing", "generation", "created_at"),
+    *("bytes_per_second", "source", "shared", "stays", "tags", "change", "operation", "told"),
+    *("erasing", "copied_from", "generation", "created_at"),
 )
 _SELECT = raw(t.volume, _COLUMNS)
 _part = msgspec.json.Decoder(ImagePart).decode
+_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,13 @@ class VolumeFilter:
     account: AccountId | None = None
     zone: ZoneId | None = None
     machine: MachineId | None = None
+    name: str | None = None
 
 
-def get(tx: Tx, scope: Scope, id_: VolumeId) -> Volume:
+def get(tx: Tx, scope: Scope, id_: VolumeId, *, lock: bool = False) -> Volume:
     """The volume, if it is there and in sight."""
     query = _SELECT.where(t.volume.c.id == id_, *visible(t.volume.c.account, scope))
-    row = tx.execute(query).first()
+    row = tx.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise NotFound("there is no such volume")
     return _volume(row)
@@ -51,7 +54,8 @@ def page(
     """By key."""
     c = t.volume.c
     conditions = visible(c.account, scope)
-    for column, value in ((c.account, where.account), (c.zone, where.zone)):
+    wanted = ((c.account, where.account), (c.zone, where.zone), (c.name, where.name))
+    for column, value in wanted:
         if value:
             conditions.append(column == value)
     if where.machine:
@@ -72,6 +76,38 @@ def of_machines(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, list[V
         if volume.machine is not None:
             found.setdefault(volume.machine, []).append(volume)
     return found
+
+
+def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Volume | None:
+    """The account's volume of that name among those that stand by themselves."""
+    c = t.volume.c
+    query = _SELECT.where(
+        c.account == account, c.zone == zone, c.name == name, c.stays, c.erasing.is_(False)
+    )
+    row = tx.execute(query).first()
+    return None if row is None else _volume(row)
+
+
+def add(tx: Tx, volume: Volume) -> None:
+    """Keep a new volume that stands by itself."""
+    tx.execute(insert(t.volume).values(id=volume.id, **_values(volume)))
+
+
+def save(tx: Tx, volume: Volume) -> None:
+    """Keep a later generation of a volume that was read with `lock`; raises `Stale` when it is not the next."""
+    c = t.volume.c
+    done = tx.execute(
+        update(t.volume)
+        .where(c.id == volume.id, c.generation == volume.generation - 1)
+        .values(**_values(volume))
+    )
+    if done.rowcount != 1:
+        raise Stale("the volume was changed meanwhile; read it again and decide anew")
+
+
+def remove(tx: Tx, ids: Sequence[VolumeId]) -> None:
+    """Their rows; the caller has given back what they held."""
+    tx.execute(delete(t.volume).where(among(tx, t.volume.c.id, ids)))
 
 
 def set_root_limits(tx: Tx, machine: MachineId, iops: int, bytes_per_second: int) -> None:
@@ -100,6 +136,7 @@ class NewVolume(NamedTuple):
     source: str | None
     created_at: int
     shared: bool = False
+    tags: str = "[]"
 
 
 def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:
@@ -107,23 +144,19 @@ def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:
     insert_rows(tx, t.volume, NewVolume._fields, volumes)
 
 
+def _values(volume: Volume) -> dict[str, Any]:
+    names = (name for name in _COLUMNS if name != "id")
+    return {
+        **{name: getattr(volume, name) for name in names},
+        "source": None if volume.source is None else msgspec.to_builtins(volume.source),
+        "tags": list(volume.tags),
+    }
+
+
 def _volume(row: Any) -> Volume:
-    (id_, account, zone, machine, pool, position, name, mib, iops) = row[:9]
-    (bytes_per_second, source, shared, erasing, generation, created_at) = row[9:]
-    return Volume(
-        id=id_,
-        account=account,
-        zone=zone,
-        machine=machine,
-        pool=pool,
-        position=position,
-        name=name,
-        mib=mib,
-        iops=iops,
-        bytes_per_second=bytes_per_second,
-        source=None if source is None else _part(source),
-        shared=shared,
-        erasing=erasing,
-        generation=generation,
-        created_at=moment(created_at),
-    )
+    kept = dict(zip(_COLUMNS, row, strict=True))
+    kept["source"] = None if kept["source"] is None else _part(kept["source"])
+    kept["tags"] = _tags(kept["tags"])
+    kept["change"] = Change(kept["change"])
+    kept["created_at"] = moment(kept["created_at"])
+    return Volume(**kept)

@@ -22,7 +22,7 @@ from arable.runtime.clock import Clock, RealClock
 from arable.runtime.metrics import WriterFigures
 from arable.store import notices
 from arable.store.database import Database, Tx, said
-from arable.store.nudges import Nudges, collected
+from arable.store.nudges import Nudges, collected, undone
 
 log = logging.getLogger(__name__)
 
@@ -214,15 +214,20 @@ def _groups(pieces: Iterable[_Piece]) -> list[list[_Piece]]:
 
 def _execute(tx: Tx, group: list[_Piece]) -> list[_Outcome[Any]]:
     tx.exec_driver_sql("SAVEPOINT piece")
+    ended = frozenset(collected(tx).ended)
     try:
         outcomes = _perform(tx, group)
     except DryRun as dry:
         tx.exec_driver_sql("ROLLBACK TO SAVEPOINT piece")
+        undone(tx)
+        collected(tx).ended = set(ended)
         return [_Outcome(group[0], answer=dry.answer)]
     except Exception as error:
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             raise
         tx.exec_driver_sql("ROLLBACK TO SAVEPOINT piece")
+        undone(tx)
+        collected(tx).ended = set(ended)  # a nudge too many costs nothing, an end is told once
         if len(group) > 1:  # find out whose it was
             return [outcome for piece in group for outcome in _execute(tx, [piece])]
         return [_Outcome(group[0], error=_ours(error))]

@@ -1,13 +1,13 @@
-"""How zones and their VLANs are kept. A VLAN of the guest range is a row, taken by a network (`vlans.py`)."""
+"""How zones and their VLANs or VNIs are kept. One of the guest range is a row, taken by a network (`vlans.py`)."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select, text
 
 from arable.domain.errors import Conflict
 from arable.domain.ids import ZoneId
-from arable.domain.zone import Tags, Zone, runs
+from arable.domain.zone import Tags, Zone
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -81,18 +81,23 @@ def remove(tx: Tx, zone: Zone) -> None:
 
 
 def add_tags(tx: Tx, zone: ZoneId, tags: Tags) -> None:
-    """More VLANs for guest networks."""
+    """More VLANs, or VNIs, for guest networks."""
     rows: list[dict[str, Any]] = [
         {"zone": zone, "tag": tag} for tag in range(tags.first, tags.last + 1)
     ]
     tx.execute(insert(t.vlan), rows)
 
 
+_RUNS = text("""
+    select min(tag), max(tag) from (
+        select tag, tag - row_number() over (order by tag) as run from vlan where zone = :zone
+    ) as t group by run order by 1
+""")
+
+
 def tags(tx: Tx, zone: ZoneId) -> tuple[Tags, ...]:
-    """The guest VLANs that a zone has, free or not."""
-    row = t.vlan.c
-    found = tx.execute(select(row.tag).where(row.zone == zone).order_by(row.tag)).scalars().all()
-    return runs(found)
+    """The guest VLANs, or VNIs, that a zone has, free or not, as the fewest runs."""
+    return tuple(Tags(int(first), int(last)) for first, last in tx.execute(_RUNS, {"zone": zone}))
 
 
 def vlan_use(tx: Tx, zone: ZoneId) -> Use:

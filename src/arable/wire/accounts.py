@@ -12,6 +12,19 @@ Limit = Annotated[
     Meta(ge=0, le=1_000_000_000, description="The most that the account may hold; null: no limit."),
 ]
 
+PortKbps = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=400_000_000,
+        description=(
+            "The most that any port of its machines sends, and receives, in kbit/s, whatever their "
+            "offerings say; null: no limit of the account's. Machines that run have it at once."
+        ),
+        examples=[50_000],
+    ),
+]
+
 
 class DomainIn(In, frozen=True, kw_only=True):
     """A new domain."""
@@ -48,8 +61,11 @@ class LimitsChange(In, frozen=True, kw_only=True):
     memory_mib: Limit | UnsetType | None = UNSET
     volumes: Limit | UnsetType | None = UNSET
     storage_mib: Limit | UnsetType | None = UNSET
+    snapshots: Limit | UnsetType | None = UNSET
+    snapshot_mib: Limit | UnsetType | None = UNSET
     networks: Limit | UnsetType | None = UNSET
     addresses: Limit | UnsetType | None = UNSET
+    network_kbps: PortKbps | UnsetType | None = UNSET
 
 
 class LimitOut(Out, frozen=True, kw_only=True):
@@ -68,8 +84,16 @@ class LimitsOut(Out, frozen=True, kw_only=True):
     memory_mib: LimitOut
     volumes: LimitOut
     storage_mib: LimitOut
+    snapshots: LimitOut
+    snapshot_mib: LimitOut
     networks: LimitOut
     addresses: LimitOut
+    network_kbps: Annotated[
+        int | None,
+        Meta(
+            description="The most that any port of its machines sends, and receives; null: no limit of the account's."
+        ),
+    ]
 
 
 class FirstUserIn(In, frozen=True, kw_only=True):

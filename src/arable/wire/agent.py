@@ -13,7 +13,7 @@ Beside the channel, same port, same certificates:
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -29,7 +29,10 @@ from arable.domain.manifest import (
     LeaseWish,
     PeerWish,
     ScrapWish,
+    TunnelWish,
 )
+from arable.domain.snapshot import SnapshotWish
+from arable.wire.images import Sha256
 
 VERSION = 1
 
@@ -55,7 +58,8 @@ class Report(msgspec.Struct, tag="report", frozen=True, kw_only=True):
 
 
 class Welcome(msgspec.Struct, tag="welcome", frozen=True, kw_only=True):
-    """The server's first word: how often to send a report with statistics even when nothing changed.
+    """The server's first word: how often to send a report with statistics even when nothing changed, and how long to keep
+    images that nothing uses.
 
     `others` are gateways of this cloud (HOST:PORT) besides this one, to be tried when those that the agent was told of
     by its configuration don't answer. Agents that lose this server come back spread over `spread_seconds`.
@@ -64,6 +68,7 @@ class Welcome(msgspec.Struct, tag="welcome", frozen=True, kw_only=True):
     version: int = VERSION
     server: str
     report_seconds: int = 10
+    image_cache_seconds: int = 604_800
     others: tuple[str, ...] = ()
     spread_seconds: float = 2.0
 
@@ -141,21 +146,32 @@ class RenewIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     disks: bool = False
 
 
+class BringQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a host says of the bytes that it brings for an image; they must turn out so."""
+
+    sha256: Sha256
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+
+
 _BODIES: dict[ItemKind, Any] = {
     ItemKind.GUEST: msgspec.json.Decoder(GuestWish),
     ItemKind.APPLIANCE: msgspec.json.Decoder(ApplianceWish),
     ItemKind.LEASE: msgspec.json.Decoder(LeaseWish),
     ItemKind.SCRAP: msgspec.json.Decoder(ScrapWish),
+    ItemKind.SNAPSHOT: msgspec.json.Decoder(SnapshotWish),
     ItemKind.EXPORT: msgspec.json.Decoder(ExportWish),
     ItemKind.PEER: msgspec.json.Decoder(PeerWish),
+    ItemKind.TUNNEL: msgspec.json.Decoder(TunnelWish),
 }
 _FIELDS = {
     ItemKind.GUEST: "guests",
     ItemKind.APPLIANCE: "appliances",
     ItemKind.LEASE: "leases",
     ItemKind.SCRAP: "scraps",
+    ItemKind.SNAPSHOT: "snapshots",
     ItemKind.EXPORT: "exports",
     ItemKind.PEER: "peers",
+    ItemKind.TUNNEL: "tunnels",
 }
 
 _encoder = msgspec.json.Encoder()

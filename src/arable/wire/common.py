@@ -86,6 +86,16 @@ Password = Annotated[
         examples=["correct horse battery staple"],
     ),
 ]
+Address = Annotated[
+    str,
+    Meta(
+        min_length=7,
+        max_length=15,
+        pattern=rf"^[0-9.]+{_END}",
+        description="An IPv4 address.",
+        examples=["10.1.1.20"],
+    ),
+]
 Whole = Annotated[int, Meta(ge=0, le=MOST)]
 """A count or an amount: 0 or more. Narrow it where the noun knows better."""
 Tag = Annotated[

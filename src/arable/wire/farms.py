@@ -1,22 +1,157 @@
-"""How farms look outside."""
+"""How farms look: the document that one is laid out by, what becomes of it, and the farm itself."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, Name, Out, PageQuery
+from arable.wire.balancers import ProtocolName, StickinessName
+from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.machines import SshKey
+from arable.wire.networks import Cidr
+from arable.wire.rules import AnyCidr, Port
+from arable.wire.tiers import TierIn
+
+ZoneName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_+/-]+$(?!\n)",
+        description="A time zone, as the IANA names it.",
+        examples=["Europe/Berlin"],
+    ),
+]
+
+
+class FarmNetworkIn(In, frozen=True, kw_only=True):
+    """A network of the farm, which is called FARM-NAME."""
+
+    name: Annotated[Name, Meta(examples=["web"])]
+    cidr: Annotated[
+        Cidr | None, Meta(description="null: a free /24 of 10.64.0.0/10, which it then keeps.")
+    ] = None
+    isolated: Annotated[bool, Meta(description="No way out, and none in.")] = False
+
+
+class PassageIn(In, frozen=True, kw_only=True):
+    """Elements of one tier may call those of another."""
+
+    source: Annotated[Name, Meta(description="The tier that calls.", examples=["web"])]
+    to: Annotated[Name, Meta(description="The tier that is called.", examples=["app"])]
+    port: Port
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+class WayInIn(In, frozen=True, kw_only=True):
+    """A port of a network's public address, spread over the elements of a tier."""
+
+    tier: Annotated[Name, Meta(examples=["web"])]
+    port: Annotated[Port, Meta(examples=[80])]
+    to_port: Annotated[
+        Port | None,
+        Meta(
+            description="Of the elements; null: the same if they have it, else the first they have."
+        ),
+    ] = None
+    protocol: ProtocolName = "http"
+    cidr: Annotated[AnyCidr, Meta(description="Who may use it.")] = "0.0.0.0/0"
+    stickiness: StickinessName = "none"
+
+
+Networks = Annotated[tuple[FarmNetworkIn, ...], Meta(max_length=50)]
+Tiers = Annotated[tuple[TierIn, ...], Meta(max_length=50)]
+Passages = Annotated[tuple[PassageIn, ...], Meta(max_length=200)]
+WaysIn = Annotated[tuple[WayInIn, ...], Meta(max_length=50)]
+Keys = Annotated[
+    tuple[SshKey, ...],
+    Meta(max_length=32, description="Who may log in to elements made from now on."),
+]
+
+
+class FarmSpec(In, frozen=True, kw_only=True):
+    """What a farm is to be. Its lists are complete: what the farm made and they no longer name goes."""
+
+    networks: Networks = ()
+    tiers: Tiers = ()
+    passages: Passages = ()
+    ways_in: WaysIn = ()
+    time_zone: Annotated[ZoneName, Meta(description="By which its tiers' windows go.")] = "UTC"
+    ssh_keys: Keys = ()
+
+
+class FarmIn(FarmSpec, frozen=True, kw_only=True):
+    """A new farm."""
+
+    name: Annotated[Name, Meta(examples=["shop"])]
+    zone: Annotated[
+        NameOrId | None, Meta(description="Where; may be left out while there is one zone only.")
+    ] = None
+
+
+class FarmChange(In, frozen=True, kw_only=True):
+    """What to change; what is left out stays. A list that is said is complete."""
+
+    networks: Networks | UnsetType = UNSET
+    tiers: Tiers | UnsetType = UNSET
+    passages: Passages | UnsetType = UNSET
+    ways_in: WaysIn | UnsetType = UNSET
+    time_zone: ZoneName | UnsetType = UNSET
+    ssh_keys: Keys | UnsetType = UNSET
+
+
+class FarmStepOut(Out, frozen=True, kw_only=True):
+    """What was done, or would be: + made, ~ changed, - let go, = left as it is."""
+
+    sign: Literal["+", "~", "-", "="]
+    what: Annotated[str, Meta(examples=["network"])]
+    name: str
+    about: str
+    id: str | None = None
+
+
+class FarmTierOut(Out, frozen=True, kw_only=True):
+    """A tier in short."""
+
+    id: str
+    name: str
+    blueprint: str
+    blueprint_version: int
+    image_version: int
+    least: int
+    most: int
+    count: Annotated[int, Meta(description="So many there should be now.")]
+    serving: Annotated[int, Meta(description="So many take part.")]
+    leaving: bool
+    told: str
 
 
 class FarmOut(Out, frozen=True, kw_only=True):
     """A farm: the customer's private data centre in a zone. The default one is made on first use."""
 
-    id: str
+    id: Annotated[str, Meta(examples=["farm-0mh5z1x2k3q8w7e6r5t4"])]
     account: str
     zone: str
     name: str
+    state: Literal["ready", "leaving"]
+    spec: Annotated[
+        dict[str, Any] | None,
+        Meta(description="The document that it is laid out by; null: it is filled by hand."),
+    ]
+    tiers: list[FarmTierOut]
+    by_hand: Annotated[int, Meta(description="Machines in it that are no tier's.")]
+    operation: Annotated[str | None, Meta(description="The last change of its document.")]
+    told: Annotated[str, Meta(description="What it waits for, if something was refused.")]
     generation: int
     created_at: datetime
+
+
+class FarmMadeOut(Out, frozen=True, kw_only=True):
+    """Accepted: networks and the ways through them are kept, elements follow. Tried, it is the plan."""
+
+    operation: str
+    farm: FarmOut
+    steps: list[FarmStepOut]
 
 
 class FarmQuery(PageQuery, frozen=True, kw_only=True):

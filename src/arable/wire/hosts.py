@@ -10,7 +10,7 @@ from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery, Tag
 Role = Literal["compute", "storage", "routing"]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, max_length=3)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=16)]
-HostStateName = Literal["joined", "up", "silent", "down"]
+HostStateName = Literal["joined", "up", "silent", "down", "asleep"]
 Percent = Annotated[int, Meta(ge=10, le=10_000, description="Over-commit; 100 is none.")]
 
 
@@ -86,11 +86,13 @@ class HostOut(Out, frozen=True, kw_only=True):
     zone: str
     pod: str
     state: HostStateName
-    told: Annotated[str, Meta(description="Why it is silent or down.")]
+    told: Annotated[str, Meta(description="Why it is silent, down or asleep.")]
     powered_off: Annotated[
         bool, Meta(description="It was seen without power, and is kept so until it is powered on.")
     ]
-    maintenance: Annotated[bool, Meta(description="True: nothing new is placed there.")]
+    maintenance: Annotated[
+        bool, Meta(description="True: nothing new is placed there, and what can leaves it.")
+    ]
     roles: tuple[str, ...]
     tags: tuple[str, ...]
     facts: Annotated[
@@ -154,9 +156,22 @@ class BmcOut(Out, frozen=True, kw_only=True):
     told: Annotated[str, Meta(description="What went wrong last.")]
 
 
+class StayingOut(Out, frozen=True, kw_only=True):
+    """A machine that is on a host in maintenance."""
+
+    machine: str
+    name: str
+    leaves: Annotated[bool, Meta(description="It moves, or is about to.")]
+    told: Annotated[str, Meta(description="How far that is, or why it stays.")]
+
+
 class HostDetailOut(HostOut, frozen=True, kw_only=True):
     """A host, and who sees it."""
 
+    staying: Annotated[
+        tuple[StayingOut, ...],
+        Meta(description="In maintenance: the machines that are still there."),
+    ]
     signals: tuple[SignalOut, ...]
     bmc: BmcOut | None
 
@@ -228,5 +243,5 @@ class HostQuery(PageQuery, frozen=True, kw_only=True):
     zone: Id | None = None
     pod: Id | None = None
     name: Name | None = None
-    state: Annotated[tuple[HostStateName, ...], Meta(max_length=4)] = ()
+    state: Annotated[tuple[HostStateName, ...], Meta(max_length=5)] = ()
     maintenance: bool | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, Name, Out, PageQuery, Plain
+from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery, Plain
 
 Sha256 = Annotated[
     str,
@@ -40,9 +40,16 @@ VersionNumber = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class ImageIn(In, frozen=True, kw_only=True):
-    """A new image, without a version as yet."""
+    """A new image, without a version as yet, or one that is made of a snapshot."""
 
     name: Name
+    snapshot: Annotated[
+        NameOrId | None,
+        Meta(
+            description="A snapshot, by id or name: its first version has on its disk what that keeps. It is there when "
+            "the operation is done."
+        ),
+    ] = None
     public: Public = False
     command_line: CommandLine = ""
     minimum_memory_mib: Memory = 0
@@ -96,6 +103,15 @@ class ImageOut(Out, frozen=True, kw_only=True):
         tuple[VersionOut, ...],
         Meta(description="Latest first; machines get the first unless they say otherwise."),
     ]
+    snapshot: Annotated[
+        str | None, Meta(description="The snapshot that its first version was made of.")
+    ] = None
+    operation: Annotated[
+        str | None, Meta(description="That waits for its version; null when nothing is under way.")
+    ] = None
+    told: Annotated[
+        str, Meta(description="Why that is not done yet, by the last word of who does it.")
+    ] = ""
     generation: int
     created_at: datetime
 

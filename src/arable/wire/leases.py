@@ -62,13 +62,18 @@ class Verdict(StrEnum):
     REFUSED = "refused"  # the asker was never given it; perhaps it will be
 
 
-class Disk(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a disk is served: an NBD server that shows a certificate for disks of the storage host."""
+class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a disk is served: an NBD server that shows a certificate for disks of the storage host.
+
+    With a `secret`, never to be logged, it is an iSCSI target that lets in this `initiator` by it.
+    """
 
     volume: str
     address: str
     port: int
     name: str
+    initiator: str = ""
+    secret: str = ""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,7 +5,19 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, Line, Name, NameOrId, NamePrefix, Out, PageQuery, Tag
+from arable.wire.common import (
+    Address,
+    Id,
+    In,
+    Line,
+    Name,
+    NameOrId,
+    NamePrefix,
+    Out,
+    PageQuery,
+    Tag,
+)
+from arable.wire.nics import NicOut
 from arable.wire.operations import OperationOut
 
 MachineStateName = Literal[
@@ -28,23 +40,26 @@ SshKey = Annotated[
     Meta(
         max_length=8192,
         pattern=(
-            r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]{1,60}) "
-            r"[A-Za-z0-9+/]{16,8000}={0,3}( [^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,255})?$(?!\n)"
+            r"^((ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]{1,60}) "
+            r"[A-Za-z0-9+/]{16,8000}={0,3}( [^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,255})?"
+            r"|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$(?!\n)"
         ),
-        description="A public key as `ssh-keygen` writes it, one line.",
+        description="The name or id of an SSH key of the account, or a public key as `ssh-keygen` writes it, one line.",
         examples=[
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0cV0Hq3o2vDyX0gGk2uVtC0oS9aQ8lq0nWlT5Wb1cK me"
         ],
     ),
 ]
-Address = Annotated[
+UserData = Annotated[
     str,
     Meta(
-        min_length=7,
-        max_length=15,
-        pattern=r"^[0-9.]+$(?!\n)",
-        description="An IPv4 address.",
-        examples=["10.1.1.20"],
+        max_length=16_384,
+        pattern=r"^[^\x00]*$",
+        description=(
+            "For cloud-init: a `#cloud-config`, a `#!` script, or what else it knows; at most 16 KiB "
+            "of UTF-8, as EC2 has it. Host name and SSH keys need not be in it."
+        ),
+        examples=["#!/bin/sh\necho hello > /etc/motd\n"],
     ),
 ]
 Mib = Annotated[int, Meta(ge=1, le=1 << 26, description="In MiB.", examples=[10240])]
@@ -62,6 +77,15 @@ class NicIn(In, frozen=True, kw_only=True):
     address: Annotated[
         Address | None, Meta(description="An address of the network that is free; null: any.")
     ] = None
+    default: Annotated[
+        bool,
+        Meta(
+            description=(
+                "By this port the machine finds its way out: its network names the router and the resolver. "
+                "The first one, if none is said to be."
+            )
+        ),
+    ] = False
 
 
 class DiskIn(In, frozen=True, kw_only=True):
@@ -110,18 +134,7 @@ class DeployIn(In, frozen=True, kw_only=True):
         tuple[SshKey, ...],
         Meta(max_length=32, description="Who may log in to the image's default user."),
     ] = ()
-    user_data: Annotated[
-        str,
-        Meta(
-            max_length=16_384,
-            pattern=r"^[^\x00]*$",
-            description=(
-                "For cloud-init: a `#cloud-config`, a `#!` script, or what else it knows; at most 16 KiB "
-                "of UTF-8, as EC2 has it. Host name and SSH keys need not be in it."
-            ),
-            examples=["#!/bin/sh\necho hello > /etc/motd\n"],
-        ),
-    ] = ""
+    user_data: UserData = ""
     password: Annotated[
         bool,
         Meta(
@@ -144,7 +157,9 @@ class DeployIn(In, frozen=True, kw_only=True):
     start: Annotated[bool, Meta(description="False: keep them stopped.")] = True
     farm: Annotated[
         NameOrId | None,
-        Meta(description="Null: the account's default farm in the zone, made on first use."),
+        Meta(
+            description="Null: that of its networks; on the default network the account's default farm, made on first use."
+        ),
     ] = None
 
 
@@ -166,15 +181,6 @@ class DeployOut(Out, frozen=True, kw_only=True):
     ] = None
 
 
-class NicOut(Out, frozen=True, kw_only=True):
-    """A port."""
-
-    id: str
-    network: str
-    mac: str
-    address: str
-
-
 class MachineOut(Out, frozen=True, kw_only=True):
     """A machine. `state` is how far the cloud has come, `wish` what its owner wants in the end."""
 
@@ -190,7 +196,19 @@ class MachineOut(Out, frozen=True, kw_only=True):
     cpu_mhz: Annotated[int, Meta(description="Of all CPUs together.")]
     memory_mib: int
     disk_mib: Annotated[int, Meta(description="Of all its disks together.")]
-    network_kbps: Annotated[int, Meta(description="In each direction and port; 0: no limit.")]
+    network_kbps: Annotated[
+        int,
+        Meta(
+            description=(
+                "What each of its ports sends, and receives, at most: the smallest of what its offering, its "
+                "account and the cloud allow; 0: no limit."
+            )
+        ),
+    ]
+    network_kbps_by: Annotated[
+        Literal["offering", "account", "cloud"] | None,
+        Meta(description="Whose limit that is; null: there is none."),
+    ]
     disk_iops: Annotated[int, Meta(description="Of its root disk; 0: no limit.")]
     disk_bytes_per_second: int
     highly_available: Annotated[
@@ -257,10 +275,62 @@ class ResizeIn(In, frozen=True, kw_only=True):
     offering: NameOrId
 
 
+GivenPassword = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=128,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$(?!\n)",
+        description="Of 8 to 128 characters, without control characters.",
+        examples=["correct horse battery staple"],
+    ),
+]
+
+
+class PasswordResetIn(In, frozen=True, kw_only=True):
+    """Whose password, and which."""
+
+    user: Annotated[
+        str,
+        Meta(
+            max_length=32,
+            pattern=r"^[a-z_][a-z0-9_-]{0,31}$(?!\n)",
+            description="A user within the machine.",
+            examples=["root"],
+        ),
+    ] = "root"
+    password: Annotated[
+        GivenPassword | None, Meta(description="Null: one is generated, and told once.")
+    ] = None
+
+
+class PasswordResetOut(Out, frozen=True, kw_only=True):
+    """Accepted. Only a hash of it is kept, until the machine has it."""
+
+    operation: Annotated[
+        str,
+        Meta(
+            description="Done when the machine has its password; at once for one that is off, which gets it when it runs."
+        ),
+    ]
+    password: Annotated[
+        str | None, Meta(description="One that was generated: here and now, and never again.")
+    ] = None
+
+
+class MoveIn(In, frozen=True, kw_only=True):
+    """To where."""
+
+    to: Annotated[
+        NameOrId | None, Meta(description="The host, by name or id; null: one is chosen.")
+    ] = None
+
+
 class MachineChange(In, frozen=True, kw_only=True):
-    """What to change; what is left out stays."""
+    """What to change; what is left out stays. User-data can be changed while the machine is stopped."""
 
     name: Name | UnsetType = UNSET
+    user_data: UserData | UnsetType = UNSET
     tags: Annotated[tuple[Tag, ...], Meta(max_length=16)] | UnsetType = UNSET
     strategy: StrategyName | UnsetType = UNSET
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.common import Id, In, Name, NameOrId, NamePrefix, Out, PageQuery
+from arable.wire.zones import DnsDomain, Resolvers
 
 Cidr = Annotated[
     str,
@@ -16,6 +17,16 @@ Cidr = Annotated[
         description="An IPv4 subnet without host bits.",
         examples=["10.2.0.0/24"],
     ),
+]
+
+
+OwnDomain = Annotated[
+    DnsDomain,
+    Meta(description="Machines find each other as `name.dns_domain`; null: the zone's usual one."),
+]
+OwnResolvers = Annotated[
+    Resolvers,
+    Meta(description="Where names outside are asked; null: where the zone says; empty: nowhere."),
 ]
 
 
@@ -36,6 +47,17 @@ class NetworkIn(In, frozen=True, kw_only=True):
         NameOrId | None, Meta(description="Where; may be left out while there is one zone only.")
     ] = None
     farm: Annotated[NameOrId | None, Meta(description="Null: the default farm of the zone.")] = None
+    isolated: Annotated[
+        bool,
+        Meta(
+            description=(
+                "No way out and none in: no public address, and DHCP names no router. For machines that only others "
+                "of the account should reach, by a second port."
+            )
+        ),
+    ] = False
+    dns_domain: OwnDomain | None = None
+    resolvers: OwnResolvers | None = None
 
 
 class NetworkOut(Out, frozen=True, kw_only=True):
@@ -49,8 +71,16 @@ class NetworkOut(Out, frozen=True, kw_only=True):
     cidr: str
     gateway: str
     dns_domain: Annotated[str, Meta(description="Machines find each other as `name.dns_domain`.")]
+    resolvers: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="Where names outside are asked; null: where the zone says."),
+    ]
+    isolated: Annotated[bool, Meta(description="It has no way out, and none in.")]
     vlan: Annotated[
-        int | None, Meta(description="Its tag on the wire; only told to those who may see hosts.")
+        int | None,
+        Meta(
+            description="Its VLAN's tag on the wire, or its VNI; only told to those who may see hosts."
+        ),
     ] = None
     state: Literal["ready", "leaving"]
     appliance: Annotated[
@@ -85,3 +115,5 @@ class NetworkChange(In, frozen=True, kw_only=True):
     """What to change; what is left out stays."""
 
     name: Name | UnsetType = UNSET
+    dns_domain: OwnDomain | UnsetType = UNSET
+    resolvers: OwnResolvers | UnsetType | None = UNSET

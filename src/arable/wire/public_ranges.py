@@ -5,8 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from arable.wire.common import Id, In, NameOrId, Out, PageQuery
-from arable.wire.machines import Address
+from arable.wire.common import Address, Id, In, NameOrId, Out, PageQuery
 from arable.wire.zones import Cidr, UseOut
 
 

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from arable.wire.common import Id, In, Out, PageQuery
 
+KindName = Literal["forward", "firewall", "static-nat", "between"]
 Port = Annotated[int, Meta(ge=1, le=65_535, examples=[8080])]
 AnyCidr = Annotated[
     str,
@@ -40,6 +41,20 @@ class ForwardIn(In, frozen=True, kw_only=True):
     cidr: Annotated[AnyCidr, Meta(description="With `open`: for whom.")] = "0.0.0.0/0"
 
 
+class StaticNatIn(In, frozen=True, kw_only=True):
+    """A public address becomes a machine's, both ways. What may come in is said by rules of the firewall."""
+
+    address: Annotated[
+        Id,
+        Meta(
+            description="A public address that a network has; not its way out, and without other uses."
+        ),
+    ]
+    machine: Annotated[
+        Id, Meta(description="The machine; its port on the network of the address is what counts.")
+    ]
+
+
 class FirewallIn(In, frozen=True, kw_only=True):
     """Lets traffic pass. In: nothing passes without a rule. Out: all passes until there is a rule."""
 
@@ -52,13 +67,27 @@ class FirewallIn(In, frozen=True, kw_only=True):
     last_port: Annotated[Port | None, Meta(description="Null: one port only.")] = None
 
 
+class BetweenIn(In, frozen=True, kw_only=True):
+    """Lets connections from one network to another begin, router to router. Nothing passes between them without a rule."""
+
+    source: Annotated[Id, Meta(description="The network whose machines call.")]
+    network: Annotated[Id, Meta(description="The network that they call; of the same farm.")]
+    protocol: Literal["tcp", "udp", "icmp", "all"] = "tcp"
+    cidr: Annotated[
+        AnyCidr | None, Meta(description="A part of the source alone; null: all of it.")
+    ] = None
+    first_port: Annotated[Port | None, Meta(description="TCP and UDP; null: all ports.")] = None
+    last_port: Annotated[Port | None, Meta(description="Null: one port only.")] = None
+
+
 class RuleOut(Out, frozen=True, kw_only=True):
     """A rule. `cidr` of a forward that is not open is null: the firewall's rules decide."""
 
     id: str
     account: str
     network: str
-    kind: Literal["forward", "firewall"]
+    network_name: str
+    kind: KindName
     direction: Literal["in", "out"]
     address: Annotated[str | None, Meta(description="The public address, by id.")]
     public: Annotated[str | None, Meta(description="The public address itself.")]
@@ -67,10 +96,16 @@ class RuleOut(Out, frozen=True, kw_only=True):
     open: Annotated[bool, Meta(description="Whether traffic passes by this very rule.")]
     first_port: Annotated[int | None, Meta(description="Null: all ports.")]
     last_port: int | None
-    nic: Annotated[str | None, Meta(description="Where a forward leads: a machine's port.")]
+    nic: Annotated[
+        str | None, Meta(description="Where a forward or static NAT leads: a machine's port.")
+    ]
     machine: Annotated[str | None, Meta(description="Whose port that is, by id.")]
     machine_name: str | None
     to_port: int | None
+    source: Annotated[
+        str | None, Meta(description="Between networks: where connections come from, by id.")
+    ]
+    source_name: str | None
     created_at: datetime
 
 
@@ -87,5 +122,6 @@ class RuleQuery(PageQuery, frozen=True, kw_only=True):
     network: Id | None = None
     address: Id | None = None
     nic: Id | None = None
-    kind: Literal["forward", "firewall"] | None = None
+    source: Id | None = None
+    kind: KindName | None = None
     account: Id | None = None

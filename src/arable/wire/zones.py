@@ -1,7 +1,7 @@
 """How zones, and what they have, look outside."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -41,11 +41,46 @@ class VlanRange(In, frozen=True, kw_only=True):
     last: Annotated[int, Meta(ge=2, le=4094, examples=[999])]
 
 
+class VniRange(In, frozen=True, kw_only=True):
+    """A run of VXLAN network identifiers, both ends included."""
+
+    first: Annotated[int, Meta(ge=4096, le=(1 << 24) - 1, examples=[10_000])]
+    last: Annotated[int, Meta(ge=4096, le=(1 << 24) - 1, examples=[19_999])]
+
+
+UnderlayMtu = Annotated[
+    int,
+    Meta(
+        ge=1280,
+        le=9216,
+        description=(
+            "What a packet between its hosts may have, bytes. Guests are told as much, in a zone with VNIs 50 less, "
+            "and 1500 at most: where hosts have 1550 or more, VXLAN costs guests nothing."
+        ),
+    ),
+]
+
+
 class ZoneIn(In, frozen=True, kw_only=True):
     """A new zone."""
 
     name: Name
-    vlans: Annotated[VlanRange, Meta(description="VLANs of the zone's guest networks.")]
+    vlans: Annotated[
+        VlanRange | None,
+        Meta(
+            description="VLANs of the zone's guest networks, which its switches carry to every host of every pod."
+        ),
+    ] = None
+    vnis: Annotated[
+        VniRange | None,
+        Meta(
+            description=(
+                "Instead of VLANs: VNIs, for networks in VXLAN between its hosts, of which there may be more than "
+                "4,093. Hosts need an address for tunnels, and switches nothing."
+            )
+        ),
+    ] = None
+    underlay_mtu: UnderlayMtu = 1500
     region: Name = "local"
     dns_domain: DnsDomain = "internal"
     resolvers: Resolvers = ()
@@ -62,6 +97,7 @@ class ZoneChange(In, frozen=True, kw_only=True):
     dns_domain: DnsDomain | UnsetType = UNSET
     resolvers: Resolvers | UnsetType = UNSET
     guest_cidr: GuestCidr | UnsetType = UNSET
+    underlay_mtu: UnderlayMtu | UnsetType = UNSET
 
 
 class UseOut(Out, frozen=True, kw_only=True):
@@ -81,8 +117,16 @@ class ZoneOut(Out, frozen=True, kw_only=True):
     dns_domain: str
     resolvers: tuple[str, ...]
     guest_cidr: str
+    isolation: Annotated[
+        Literal["vlan", "vxlan"], Meta(description="By what its guest networks are kept apart.")
+    ]
+    underlay_mtu: int
     vlans: Annotated[
         tuple[VlanRange, ...] | None,
+        Meta(description="Of guest networks; null for callers without `infra:read`."),
+    ] = None
+    vnis: Annotated[
+        tuple[VniRange, ...] | None,
         Meta(description="Of guest networks; null for callers without `infra:read`."),
     ] = None
     generation: int
@@ -127,5 +171,7 @@ class CapacityOut(Out, frozen=True, kw_only=True):
     cpu_mhz: AmountOut
     memory_mib: AmountOut
     disk_mib: AmountOut
-    vlans: Annotated[UseOut, Meta(description="Guest VLANs; a free one is one network more.")]
+    vlans: Annotated[
+        UseOut, Meta(description="Guest VLANs, or VNIs; a free one is one network more.")
+    ]
     addresses: Annotated[UseOut, Meta(description="Public addresses.")]

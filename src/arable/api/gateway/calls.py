@@ -1,4 +1,6 @@
-"""The calls beside the channel, as plain ASGI: join, renew, fetch an image part, carry a console; and servers' pings."""
+"""The calls beside the channel, as plain ASGI: join, renew, fetch an image part, bring one that was made of a snapshot,
+carry a console; and servers' pings.
+"""
 
 import asyncio
 import logging
@@ -16,11 +18,12 @@ from arable.api.gateway.door import Door
 from arable.api.gateway.identity import host_of, server_of
 from arable.api.incoming import ClientGone, Receive, Scope
 from arable.domain.errors import BadInput, CloudError, NotFound
-from arable.domain.ids import HostId
+from arable.domain.ids import HostId, OperationId
 from arable.runtime.ca import Peer
 from arable.runtime.clock import Clock
 from arable.services.desk import Desk
-from arable.wire.agent import JoinIn, RenewIn
+from arable.services.images import Incoming
+from arable.wire.agent import BringQuery, JoinIn, RenewIn
 from arable.wire.cluster import PING, Pong
 
 log = logging.getLogger(__name__)
@@ -32,17 +35,20 @@ JOIN = "/agent/v1/join"
 RENEW = "/agent/v1/renew"
 CHANNEL = "/agent/v1/channel"
 _IMAGES = re.compile(r"/agent/v1/images/([0-9a-f]{64})")
+_BRING = re.compile(r"/agent/v1/snapshots/(operation-[0-9a-z]{1,64})")
 _CONSOLE = re.compile(r"/agent/v1/console/([0-9a-z]{1,64})")
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
 
 _BODY = 64 << 10
 _PIECE = 256 << 10
-_READ_WITHIN = 30.0  # seconds to bring a body, or to take a piece of an image
+_READ_WITHIN = 30.0  # seconds to bring a body, or to take or bring a piece of an image
 _FETCHING = 64  # images on their way at once
+_BRINGING = 8
 
 T = TypeVar("T", JoinIn, RenewIn)
 _join = msgspec.json.Decoder(JoinIn)
 _renew = msgspec.json.Decoder(RenewIn)
+_announced = incoming.QueryReader(BringQuery)
 
 
 class Calls:
@@ -58,6 +64,7 @@ class Calls:
         self._door = Door(clock)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="images")
         self._fetching = asyncio.Semaphore(_FETCHING)
+        self._bringing = asyncio.Semaphore(_BRINGING)
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
@@ -98,6 +105,17 @@ class Calls:
             _only(scope, "GET")
             async with self._fetching:
                 await self._image(host, peer.epoch, found[1], scope, send)
+        elif found := _BRING.fullmatch(path):
+            operation = OperationId(found[1])
+            if scope["method"] == "GET":
+                taken = await self._may_bring(host, peer.epoch, operation, scope)
+                await self._run(taken.abort)
+            else:
+                _only(scope, "PUT")
+                async with self._bringing:
+                    await self._brought(host, peer.epoch, operation, scope, receive)
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
         else:
             raise NotFound("there is nothing at this path")
 
@@ -145,6 +163,39 @@ class Calls:
             raise ClientGone from error
         finally:
             await self._run(file.close)
+
+    async def _may_bring(
+        self, host: HostId, epoch: int, operation: OperationId, scope: Scope
+    ) -> Incoming:
+        """What takes in the bytes that were announced; raises what is to be said against them."""
+        said = _announced.read(incoming.query(scope))
+        assert isinstance(said, BringQuery), "what it reads"
+        taken: Incoming = await self._run(
+            self._desk.may_bring, host, epoch, operation, said.sha256, said.bytes
+        )
+        return taken
+
+    async def _brought(
+        self, host: HostId, epoch: int, operation: OperationId, scope: Scope, receive: Receive
+    ) -> None:
+        """Pass the body on piece by piece; what breaks off leaves nothing behind."""
+        taken = await self._may_bring(host, epoch, operation, scope)
+        try:
+            more = True
+            while more:
+                async with asyncio.timeout(_READ_WITHIN):
+                    message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                if piece := message.get("body", b""):
+                    await self._run(taken.write, piece)
+                more = message.get("more_body", False)
+            received = await self._run(taken.done)
+        except TimeoutError as error:
+            raise ClientGone from error
+        finally:
+            await asyncio.shield(self._run(taken.abort))
+        await asyncio.wrap_future(self._desk.brought(host, epoch, operation, received))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

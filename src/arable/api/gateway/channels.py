@@ -1,8 +1,9 @@
 """The hosts whose channels this management server has. Nothing here is truth: all of it may be dropped at any time.
 
-Pushing: a nudge names hosts, and whatever hosts were named while the last look at the store was on its way are looked
-up together by the next one. What is sent is always the difference from what the host has, so a host that was named
-ten times is looked up once. Nudges are hints, so all channels are compared with the store every few seconds as well.
+Pushing: what this server wrote goes from memory to the hosts that have all that came before. The others that a nudge
+names, and those that were named while the last look at the store was on its way, are looked up together by the next one.
+What is sent is always the difference from what the host has, so a host that was named ten times is looked up once.
+Nudges are hints, so all channels are compared with the store every few seconds as well.
 
 Agents: told of the other servers, and asked to go to those that have fewer (`services/spread.py`); all of them, when this
 server is about to leave. Where the store is behind, nobody is let in before it has caught up (`pace.py`).
@@ -19,7 +20,7 @@ import heapq
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import partial
@@ -39,10 +40,11 @@ from arable.api.gateway.pace import Pace
 from arable.domain.errors import BadInput, CloudError, Forbidden, Unauthenticated, Unavailable
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import HostReport
+from arable.domain.settings import IMAGE_CACHE_SECONDS
 from arable.runtime.clock import Clock
 from arable.runtime.metrics import GatewayFigures
 from arable.services.agents import REPLACED, check_inventory
-from arable.services.desk import Desk
+from arable.services.desk import Desk, News
 from arable.services.spread import Peer, moves, seconds_to_return
 from arable.wire.agent import Elsewhere, Hello, OpenConsole, Welcome, encode
 
@@ -57,7 +59,7 @@ EARLY = 16  # reports before the greeting is kept
 LOOK_EVERY = 2.0
 SPREAD_EVERY = 5  # looks
 MOST_OTHERS = 16  # that an agent is told of
-NOTE_EVERY = 2.0  # that a host was heard is not written more often
+NOTE_EVERY = 2.0  # that a host was heard, and what it holds, is not written more often
 HELLO_WITHIN = 15.0
 UNHEARD_REPORTS = (
     3.5  # this many report intervals without a word, and the channel is taken for dead
@@ -96,6 +98,7 @@ class Channels:
         self._paused: set[Channel] = set()
         self._left: set[HostId] = set()
         self._report_seconds = 10
+        self._image_cache_seconds = IMAGE_CACHE_SECONDS.default
         self._closing = False
 
     @property
@@ -128,10 +131,10 @@ class Channels:
             log.info("channels closed, and the store does not know yet: %s", error.public)
         await self._loop.run_in_executor(None, self._threads.shutdown)
 
-    def nudge(self, hosts: Collection[HostId]) -> None:
-        """These hosts' manifests grew; after the commit, from any thread."""
+    def nudge(self, hosts: Collection[HostId], news: Iterable[News] = ()) -> None:
+        """These hosts' manifests grew, by this if it is known; after the commit, from any thread."""
         if hosts and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._want_push, hosts)
+            self._loop.call_soon_threadsafe(self._tell, hosts, news)
 
     def open_console(self, host: HostId, ticket: str, machine: MachineId) -> bool:
         """Ask a host for a machine's console; False when its channel is not here."""
@@ -251,6 +254,7 @@ class Channels:
         return Welcome(
             server=self._desk.server,
             report_seconds=self._report_seconds,
+            image_cache_seconds=self._image_cache_seconds,
             others=tuple(peer.address for peer in self._peers[:MOST_OTHERS]),
             spread_seconds=round(seconds_to_return(agents, servers - 1, self.pace.rate), 1),
         )
@@ -280,6 +284,20 @@ class Channels:
             self._greeting[host] = left
 
     # --- manifests -------------------------------------------------------------------------------------------------
+
+    def _tell(self, hosts: Collection[HostId], news: Iterable[News]) -> None:
+        """Send what was just written to those that hold what came before it; the others are looked up."""
+        behind = set(hosts)
+        for each in news:
+            channel = self._reads(each.host)
+            if channel is None or channel.fresh or channel.have != each.base:
+                continue
+            frame = each.frame()
+            channel.send(frame.data)
+            channel.have = frame.generation
+            behind.discard(each.host)
+        if behind:
+            self._want_push(behind)
 
     def _want_push(self, hosts: Collection[HostId]) -> None:
         self._behind.update(hosts)
@@ -380,6 +398,9 @@ class Channels:
                     await self._compare()
                     self._report_seconds = await self._loop.run_in_executor(
                         self._threads, self._desk.report_seconds
+                    )
+                    self._image_cache_seconds = await self._loop.run_in_executor(
+                        self._threads, self._desk.image_cache_seconds
                     )
                 if self._leaving() or self._looks % SPREAD_EVERY == 0:
                     await self._spread()

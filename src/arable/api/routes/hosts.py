@@ -2,7 +2,7 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import host_power, hosts
+from arable.services import host_power, hosts, removals
 from arable.wire.hosts import BmcIn, HostChange, HostQuery, JoinTokenIn, JoinTokenQuery, PowerIn
 
 OPERATIONS = (
@@ -31,7 +31,7 @@ OPERATIONS = (
         writes=True,
         takes=HostChange,
         summary="Change a host",
-        about="Over-commit can't be set below what is reserved. In maintenance, nothing new is placed there.",
+        about="Over-commit can't be set below what is reserved. In maintenance, nothing new is placed there, and machines that can move while they run leave it.",
         example={"maintenance": True},
     ),
     Op(
@@ -54,6 +54,20 @@ OPERATIONS = (
         about=(
             "For an operator who has made sure that nothing runs there, where the cloud does not take it for down by"
             " itself. Its highly available machines start elsewhere, and it is powered off if it can be."
+        ),
+    ),
+    Op(
+        method="POST",
+        path="/v1/hosts/{host}/remove-lost",
+        does=removals.remove_lost,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        name="hosts.remove_lost",
+        summary="Remove a host that will never come back",
+        about=(
+            "For one that is down, or was never heard. None of its certificates counts from then on, and nobody waits for"
+            " it any more: disks in its own pool are lost, and their machines are in error and say so; machines with"
+            " shared disks can be started elsewhere. When nothing is left of it, it is gone."
         ),
     ),
     Op(
@@ -95,6 +109,29 @@ OPERATIONS = (
             " and `powered_off`."
         ),
         example={"power": "on"},
+    ),
+    Op(
+        method="POST",
+        path="/v1/hosts/{host}/sleep",
+        does=host_power.sleep,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        name="hosts.sleep",
+        summary="Power an idle host down until it is needed",
+        about=(
+            "Only a compute host that has nothing to do. It is `asleep` when it was seen without power, and is woken by"
+            " hand, or as soon as machines need it."
+        ),
+    ),
+    Op(
+        method="POST",
+        path="/v1/hosts/{host}/wake",
+        does=host_power.wake,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        name="hosts.wake",
+        summary="Power a sleeping host on",
+        about="It takes machines when its agent is heard.",
     ),
     Op(
         method="GET",

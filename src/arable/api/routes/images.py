@@ -2,7 +2,7 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import images
+from arable.services import bringing, images
 from arable.wire.images import (
     FromFilesIn,
     FromPartsIn,
@@ -28,12 +28,17 @@ OPERATIONS = (
     Op(
         method="POST",
         path="/v1/images",
-        does=images.create,
+        does=bringing.create,
         permission=Permission.IMAGE_WRITE,
         writes=True,
         takes=ImageIn,
         status=201,
+        name="images.create",
         summary="Create an image",
+        about=(
+            "Of a snapshot it has its first version when its operation is done: a disk with what the snapshot keeps, "
+            "and the kernel beside it that the snapshot's machine boots, if that has one."
+        ),
         example={"name": "debian", "minimum_memory_mib": 256},
     ),
     Op(
@@ -62,6 +67,7 @@ OPERATIONS = (
         writes=True,
         status=204,
         summary="Delete an image without versions",
+        about="One that is being made of a snapshot is given up.",
     ),
     Op(
         method="POST",

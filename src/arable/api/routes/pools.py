@@ -3,7 +3,7 @@
 from arable.api.operation import Op
 from arable.domain.access import Permission
 from arable.services import pools
-from arable.wire.pools import PoolQuery
+from arable.wire.pools import PoolChange, PoolQuery
 
 OPERATIONS = (
     Op(
@@ -22,5 +22,15 @@ OPERATIONS = (
         permission=Permission.INFRA_READ,
         writes=False,
         summary="Show a storage pool",
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/pools/{pool}",
+        does=pools.update,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=PoolChange,
+        summary="Change how much of a storage pool may be promised",
+        example={"percent": 150},
     ),
 )

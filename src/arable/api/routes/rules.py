@@ -3,7 +3,7 @@
 from arable.api.operation import Op
 from arable.domain.access import Permission
 from arable.services import rules
-from arable.wire.rules import FirewallIn, ForwardIn, RuleQuery
+from arable.wire.rules import BetweenIn, FirewallIn, ForwardIn, RuleQuery, StaticNatIn
 
 OPERATIONS = (
     Op(
@@ -46,6 +46,36 @@ OPERATIONS = (
             "address": "address-0mh5z1x2k3q8w7e6r5t4",
             "protocol": "tcp",
             "first_port": 443,
+        },
+    ),
+    Op(
+        method="POST",
+        path="/v1/rules/static-nat",
+        does=rules.static_nat,
+        permission=Permission.NETWORK_WRITE,
+        writes=True,
+        summary="Make a public address a machine's own",
+        takes=StaticNatIn,
+        status=202,
+        example={
+            "address": "address-0mh5z1x2k3q8w7e6r5t4",
+            "machine": "machine-0mh5z1x2k3q8w7e6r5t4",
+        },
+    ),
+    Op(
+        method="POST",
+        path="/v1/rules/between",
+        does=rules.between,
+        permission=Permission.NETWORK_WRITE,
+        writes=True,
+        summary="Let machines of one network call those of another",
+        takes=BetweenIn,
+        status=202,
+        example={
+            "source": "network-0mh5z1x2k3q8w7e6r5t4",
+            "network": "network-0mh5z1x2k3q8w7e6r5t5",
+            "protocol": "tcp",
+            "first_port": 5432,
         },
     ),
     Op(

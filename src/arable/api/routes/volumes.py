@@ -2,8 +2,16 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import volumes
-from arable.wire.volumes import VolumeQuery
+from arable.services import attachments, copies, limiting, resizing, volumes
+from arable.wire.volumes import (
+    AttachVolumeIn,
+    DetachVolumeIn,
+    LimitVolumeIn,
+    ResizeVolumeIn,
+    VolumeChange,
+    VolumeIn,
+    VolumeQuery,
+)
 
 OPERATIONS = (
     Op(
@@ -16,11 +24,100 @@ OPERATIONS = (
         query=VolumeQuery,
     ),
     Op(
+        method="POST",
+        path="/v1/volumes",
+        does=copies.create,
+        permission=Permission.VOLUME_WRITE,
+        writes=True,
+        summary="Create a volume",
+        takes=VolumeIn,
+        status=201,
+        about="It is blank, or begins as an image. Where it is kept is decided when a machine first has it. "
+        "One that begins as a snapshot is where that is, and is `copying` until its operation is done.",
+        example={"name": "shop-data", "offering": "slow-disk", "mib": 1024},
+        name="volumes.create",
+    ),
+    Op(
         method="GET",
         path="/v1/volumes/{volume}",
         does=volumes.get,
         permission=Permission.VOLUME_READ,
         writes=False,
         summary="Show a volume",
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/volumes/{volume}",
+        does=volumes.update,
+        permission=Permission.VOLUME_WRITE,
+        writes=True,
+        summary="Rename a volume",
+        takes=VolumeChange,
+        example={"name": "old-data"},
+    ),
+    Op(
+        method="POST",
+        path="/v1/volumes/{volume}/attach",
+        does=attachments.attach,
+        permission=Permission.VOLUME_WRITE,
+        writes=True,
+        summary="Attach a volume to a machine",
+        takes=AttachVolumeIn,
+        status=202,
+        about="To a machine that is off at once, to one that runs as a disk that appears in it. "
+        "All disks of a machine are of one kind, local or shared, and in one place.",
+        example={"machine": "machine-0mh5z1x2k3q8w7e6r5t4"},
+        name="volumes.attach",
+    ),
+    Op(
+        method="POST",
+        path="/v1/volumes/{volume}/detach",
+        does=attachments.detach,
+        permission=Permission.VOLUME_WRITE,
+        writes=True,
+        summary="Detach a volume from its machine",
+        takes=DetachVolumeIn,
+        status=202,
+        about="Never the first disk of a machine. A volume that was detached once stays when its machines go.",
+        example={"force": False},
+        name="volumes.detach",
+    ),
+    Op(
+        method="POST",
+        path="/v1/volumes/{volume}/resize",
+        does=resizing.resize,
+        permission=Permission.VOLUME_WRITE,
+        writes=True,
+        summary="Grow a volume",
+        takes=ResizeVolumeIn,
+        status=202,
+        about="Any disk, a machine's root disk too, whether or not its machine runs: one that does sees its disk grow. "
+        "Partitions and file systems are the guest's to grow. Nothing ever shrinks.",
+        example={"mib": 2048},
+        name="volumes.resize",
+    ),
+    Op(
+        method="POST",
+        path="/v1/volumes/{volume}/limit",
+        does=limiting.limit,
+        permission=Permission.VOLUME_WRITE,
+        writes=True,
+        summary="Change how fast a volume is",
+        takes=LimitVolumeIn,
+        status=202,
+        about="To what another disk offering allows, or to any figures for those who may make offerings. "
+        "One in use is limited anew without a pause. A root disk's limits are those of its machine's offering.",
+        example={"offering": "slow-disk"},
+        name="volumes.limit",
+    ),
+    Op(
+        method="DELETE",
+        path="/v1/volumes/{volume}",
+        does=volumes.delete,
+        permission=Permission.VOLUME_WRITE,
+        writes=True,
+        summary="Delete a volume",
+        status=202,
+        about="Only one that no machine has. What was on it can't be read by anybody afterwards.",
     ),
 )

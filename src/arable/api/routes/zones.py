@@ -3,7 +3,7 @@
 from arable.api.operation import Op
 from arable.domain.access import Permission
 from arable.services import zones
-from arable.wire.zones import VlanRange, ZoneChange, ZoneIn, ZoneQuery
+from arable.wire.zones import VlanRange, VniRange, ZoneChange, ZoneIn, ZoneQuery
 
 OPERATIONS = (
     Op(
@@ -62,6 +62,16 @@ OPERATIONS = (
         takes=VlanRange,
         summary="Add guest VLANs to a zone",
         example={"first": 2000, "last": 2999},
+    ),
+    Op(
+        method="POST",
+        path="/v1/zones/{zone}/vnis",
+        does=zones.add_vnis,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=VniRange,
+        summary="Add VNIs to a zone whose guest networks are in VXLAN",
+        example={"first": 20000, "last": 29999},
     ),
     Op(
         method="GET",

@@ -1,15 +1,18 @@
 """Loads an appliance's packet filter, and ends the connections that it does not allow any more."""
 
+import json
 import subprocess
 from ipaddress import IPv4Address
 
 from pyroute2 import Conntrack
 from pyroute2.netlink.exceptions import NetlinkError
 
+from arable.appliance import heirs
 from arable.appliance.connections import Connection, stays
 from arable.appliance.nftables import ruleset
 from arable.appliance.router import Router
 from arable.domain.errors import Unavailable
+from arable.domain.ids import NetworkId
 from arable.domain.manifest import Protocol
 from arable.drivers import namespaces
 from arable.drivers.network.links import failing
@@ -20,20 +23,35 @@ _GONE = 2  # ENOENT
 
 def load(netns: str, router: Router) -> None:
     """The rules are these, all at once; connections go on."""
+    apply(netns, router.network, ruleset(router))
 
+
+def apply(netns: str, network: NetworkId, rules: str) -> None:
+    """Have nft take this, all at once."""
+    done = _nft(netns, ["-f", "-"], rules)
+    if done.returncode != 0:
+        raise Unavailable(f"the packet filter of {network} was refused", detail=done.stderr.strip())
+
+
+def yielded(netns: str) -> bool:
+    """Whether the appliance has given way to a later one."""
+    done = _nft(netns, ["-j", "list", "set", "netdev", heirs.TABLE, heirs.OVER])
+    if done.returncode != 0:
+        return False
+    listed = json.loads(done.stdout)["nftables"]
+    return any(each.get("set", {}).get("elem") for each in listed)
+
+
+def _nft(netns: str, words: list[str], rules: str = "") -> "subprocess.CompletedProcess[str]":
     def run() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["nft", "-f", "-"], input=ruleset(router), capture_output=True, text=True, check=False
+            ["nft", *words], input=rules, capture_output=True, text=True, check=False
         )
 
     try:
-        done = namespaces.inside(netns, run)
+        return namespaces.inside(netns, run)
     except FileNotFoundError:
         raise Unavailable("nft is not installed here") from None
-    if done.returncode != 0:
-        raise Unavailable(
-            f"the packet filter of {router.network} was refused", detail=done.stderr.strip()
-        )
 
 
 def cut(netns: str, router: Router) -> int:

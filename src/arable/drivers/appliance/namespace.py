@@ -1,11 +1,11 @@
 """Routing appliances as network namespaces: what a router is, without a machine around it.
 
 Each network's appliance has a namespace on this host with eth0 (the gateway, an access port of the guest VLAN),
-eth1 (a private line to the host, link-local, led nowhere) and eth2 (the public VLAN, the way out); dnsmasq in it
-for DHCP and DNS; and a packet filter. A third of a second to start, three megabytes.
+eth1 (a private line to the host, link-local, led nowhere), eth2 (the public VLAN, the way out) and eth3 (the VLAN where
+the farm's routers meet), those that it needs; dnsmasq in it for DHCP and DNS; haproxy where there are balancers; and a packet filter. A third of a second to start, three megabytes.
 
 Ends on VLANs are ports of the host's network driver, trusted ones, with ids made from the network's:
-`nic-<key>e0` and `nic-<key>e2`. The namespace's name and the devices' are made from it too, so after a restart of the
+`nic-<key>e0`, `e2` and `e3`. The namespace's name and the devices' are made from it too, so after a restart of the
 agent everything is found again by name; `record.py` keeps the rest.
 
 An appliance is opened to the world last and closed first: rules are loaded before there is an interface, and its
@@ -15,18 +15,28 @@ record is written when everything is done. Everything can be said again at any p
 import hashlib
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Interface
 from pathlib import Path
 
-from arable.appliance.nftables import ruleset
+from arable.appliance.heirs import guard, name_of
+from arable.appliance.metadata import ADDRESS as METADATA
+from arable.appliance.nftables import GUESTS, LINK, PUBLIC, ruleset
 from arable.appliance.router import Lease, Router, WayOut, leases, router
+from arable.domain.balancer import BalancerSeen
+from arable.domain.errors import Unavailable
+from arable.domain.guest_cidr import LINKS
 from arable.domain.ids import NetworkId, NicId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
+from arable.domain.vpn import VpnSeen
 from arable.drivers import namespaces
-from arable.drivers.appliance import filtering, wiring
+from arable.drivers.appliance import filtering, jail, wiring
 from arable.drivers.appliance.dnsmasq import Dnsmasq
+from arable.drivers.appliance.haproxy import Haproxy
+from arable.drivers.appliance.metadata import MetadataService, Serving
 from arable.drivers.appliance.record import Record, read, write
+from arable.drivers.appliance.wireguard import Wireguard
 from arable.drivers.network import hostguard
 from arable.drivers.network.links import LEGS, Links
 from arable.drivers.network.protocol import Network, Port, PortKind
@@ -34,7 +44,7 @@ from arable.runtime.clock import Clock
 
 HOST_END, APPLIANCE_END = "fe80::1", "fe80::2"  # of eth1, on every appliance
 
-_RECORD, _FILES = "record.json", "dnsmasq"
+_RECORD, _FILES, _BALANCERS, _VPNS = "record.json", "dnsmasq", "haproxy", "wireguard"
 
 
 class NamespaceAppliances:
@@ -63,12 +73,16 @@ class NamespaceAppliances:
         digest = hashlib.sha256(str(self._directory).encode()).hexdigest()
         self._prefix = prefix or f"router-{digest[:8]}-"
         self._lock = threading.Lock()
+        self._metadata = MetadataService(
+            self._directory.with_name(f"{self._directory.name}-metadata")
+        )
 
     def appliances(self) -> Mapping[NetworkId, ApplianceSeen]:
         with self._lock:
             known = self._known()
             ports = self._network.ports() if known else {}
-            return {network: self._seen(network, ports) for network in known}
+            told = self._metadata.serving() if known else {}
+            return {network: self._seen(network, ports, told) for network in known}
 
     def ensure(self, wish: ApplianceWish, leases_wished: Sequence[LeaseWish]) -> None:
         made = router(wish)
@@ -78,12 +92,48 @@ class NamespaceAppliances:
 
     def remove(self, network: NetworkId) -> None:
         with self._lock:
-            self._dnsmasq(network).stop()
-            for end in ("e0", "e2"):
-                self._network.remove(nic(network, end))
-            self._links.remove(_device("r1", network))
-            namespaces.remove(self.namespace(network))
+            self._take_apart(network)
             shutil.rmtree(self._folder(network), ignore_errors=True)
+
+    def balancers(self, of: Collection[NetworkId] | None = None) -> Sequence[BalancerSeen]:
+        with self._lock:
+            seen: list[BalancerSeen] = []
+            for network in self._known() if of is None else sorted(of):
+                if read(self._folder(network) / _RECORD).balancers:
+                    with suppress(Unavailable):
+                        seen += self._haproxy(network).seen()
+            return seen
+
+    def vpns(self) -> Sequence[VpnSeen]:
+        with self._lock:
+            return [one for network in self._known() for one in self._wireguard(network).seen()]
+
+    def _take_apart(self, network: NetworkId) -> None:
+        """All but its folder goes."""
+        self._metadata.drop(network)
+        for pid in namespaces.inhabitants(self.namespace(network)):
+            jail.end(pid)
+        for end in ("e0", "e2", "e3"):
+            self._network.remove(nic(network, end))
+        self._links.remove(_device("r1", network))
+        namespaces.remove(self.namespace(network))
+
+    def announce(self) -> None:
+        """Have earlier ones of the same networks, which may still run on hosts that were lost, give way: again and again.
+
+        Not those that were given way to themselves.
+        """
+        with self._lock:
+            for network in self._known():
+                record = read(self._folder(network) / _RECORD)
+                netns = self.namespace(network)
+                if not record.epoch or not namespaces.inode(netns) or filtering.yielded(netns):
+                    continue
+                there = {GUESTS: True, PUBLIC: record.public, LINK: record.link}
+                for interface in (name for name, is_there in there.items() if is_there):
+                    wiring.announce(
+                        netns, interface, mac_of(network, interface), name_of(record.epoch)
+                    )
 
     def namespace(self, network: NetworkId) -> str:
         """The name of an appliance's namespace, for those who want to look inside."""
@@ -96,28 +146,59 @@ class NamespaceAppliances:
         folder = self._folder(network)
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         before = read(folder / _RECORD)
+        if before.generation and before.restarts != made.restarts:
+            self._take_apart(network)  # but for its folder: who holds which lease is in there
+            before = Record()
         namespaces.create(netns)
         wiring.settle(netns)
         filtering.load(netns, made)
         self._join_guests(made)
         self._join_host(made)
         self._join_public(made)
-        rules = _digest(ruleset(made))
+        self._join_link(made)
+        guarded = self._guard(made, before.guard)
+        # The rules name ranges; who may speak from them are the tunnels' peers.
+        peers = [(p.id, p.public_key, p.cidrs) for each in made.tunnels for p in each.peers]
+        rules = _digest(f"{ruleset(made)} {peers}")
         if rules != before.rules:
             filtering.cut(netns, made)
         process = self._serve(made, held, before.process)
+        self._metadata.ensure(netns, made, held)
+        balancers = self._balance(made, before.balancers)
+        self._tunnel(made)
+        if rules != before.rules and made.tunnels:
+            filtering.cut(
+                netns, made
+            )  # whoever has just ceased to be a peer may have begun something meanwhile
         record = Record(
             generation=generation,
             public=made.out is not None,
+            link=made.link is not None,
             rules=rules,
             process=process,
+            balancers=balancers,
+            epoch=made.epoch,
+            guard=guarded,
+            restarts=made.restarts,
             made_at=self._clock.now().isoformat(),
         )
         write(folder / _RECORD, record)
 
     def _join_guests(self, made: Router) -> None:
         address = IPv4Interface(f"{made.gateway}/{made.cidr.prefixlen}")
-        self._join(made, "eth0", "e0", made.vlan, (address,), made.mtu)
+        told = IPv4Interface(f"{METADATA}/32")
+        self._join(made, "eth0", "e0", made.vlan, (address, told), made.mtu)
+
+    def _guard(self, made: Router, before: str) -> str:
+        """It gives way to a later one. What has given way does so no longer only when it is made anew for another wish."""
+        netns = self.namespace(made.network)
+        there = wiring.interfaces(netns)
+        present = {name: there[name] for name in (GUESTS, PUBLIC, LINK) if name in there}
+        rules = guard(made)
+        wanted = _digest(f"{rules} {sorted(present.items())}")
+        if wanted != before:
+            filtering.apply(netns, made.network, rules)
+        return wanted
 
     def _join_public(self, made: Router) -> None:
         if made.out is None:
@@ -125,6 +206,14 @@ class NamespaceAppliances:
             return
         self._join(made, "eth2", "e2", made.out.vlan, _public(made.out), 1500)
         wiring.lead_out(self.namespace(made.network), made.out)
+
+    def _join_link(self, made: Router) -> None:
+        if made.link is None:
+            self._network.remove(nic(made.network, "e3"))
+            return
+        address = IPv4Interface(f"{made.link.address}/{LINKS.prefixlen}")
+        self._join(made, LINK, "e3", made.link.vlan, (address,), made.mtu)
+        wiring.lead_between(self.namespace(made.network), LINK, made.link)
 
     def _join(
         self,
@@ -155,7 +244,14 @@ class NamespaceAppliances:
             wiring.take_in(self._netns, port.peer, netns, interface)
         mac = mac_of(network, interface)
         wiring.configure(
-            netns, wiring.Interface(name=interface, mac=mac, mtu=mtu, addresses=addresses)
+            netns,
+            wiring.Interface(
+                name=interface,
+                mac=mac,
+                mtu=mtu,
+                addresses=addresses,
+                said_to=name_of(made.epoch),
+            ),
         )
 
     def _join_host(self, made: Router) -> None:
@@ -186,6 +282,27 @@ class NamespaceAppliances:
         dnsmasq.release(made, held)
         return process
 
+    def _balance(self, made: Router, before: str) -> str:
+        """The balancers serve, if there are any. Addresses that they listen on are there by now."""
+        haproxy = self._haproxy(made.network)
+        if not made.balancers:
+            if before or haproxy.pid():
+                haproxy.stop()
+            return ""
+        wanted = _digest(haproxy.frame(made.balancers))
+        haproxy.ensure(made.balancers, same_frame=wanted == before)
+        return wanted
+
+    def _tunnel(self, made: Router) -> None:
+        """Its VPNs have their interfaces, and lead to what is behind them."""
+        netns, wireguard = self.namespace(made.network), self._wireguard(made.network)
+        if not made.tunnels:
+            wireguard.stop()
+            return
+        wireguard.ensure(made.tunnels)
+        for tunnel in made.tunnels:
+            wiring.lead_into(netns, tunnel, made.gateway)
+
     # -- looking --------------------------------------------------------------------------------
 
     def _known(self) -> list[NetworkId]:
@@ -196,15 +313,24 @@ class NamespaceAppliances:
             folders = {_key(NetworkId(path.name)) for path in self._directory.iterdir()}
         return [NetworkId(f"network-{key}") for key in sorted(spaces | folders)]
 
-    def _seen(self, network: NetworkId, ports: Mapping[NicId, Port]) -> ApplianceSeen:
+    def _seen(
+        self, network: NetworkId, ports: Mapping[NicId, Port], served: Serving
+    ) -> ApplianceSeen:
         record = read(self._folder(network) / _RECORD)
-        told = self._trouble(network, record, ports)
+        told = self._trouble(network, record, ports, served)
         return ApplianceSeen(
             network=network, generation=record.generation, running=not told, told=told
         )
 
-    def _trouble(self, network: NetworkId, record: Record, ports: Mapping[NicId, Port]) -> str:
-        if not namespaces.inode(self.namespace(network)):
+    def _trouble(
+        self,
+        network: NetworkId,
+        record: Record,
+        ports: Mapping[NicId, Port],
+        served: Serving,
+    ) -> str:
+        inode = namespaces.inode(self.namespace(network))
+        if not inode:
             return "its namespace is gone"
         if not record.generation:
             return "it was never completely made"
@@ -212,8 +338,16 @@ class NamespaceAppliances:
             return "its port on the guest network is not complete"
         if record.public and nic(network, "e2") not in ports:
             return "its port on the public network is not complete"
+        if record.link and nic(network, "e3") not in ports:
+            return "its port to the farm's other networks is not complete"
         if not self._dnsmasq(network).pid():
             return "its DHCP and DNS server does not run"
+        if record.balancers and not self._haproxy(network).pid():
+            return "its load balancer does not run"
+        if self._wireguard(network).missing():
+            return "one of its VPNs does not run"
+        if network not in served or served[network][0] != inode:
+            return "its metadata service does not run"
         return ""
 
     def _folder(self, network: NetworkId) -> Path:
@@ -222,9 +356,15 @@ class NamespaceAppliances:
     def _dnsmasq(self, network: NetworkId) -> Dnsmasq:
         return Dnsmasq(self.namespace(network), self._folder(network) / _FILES)
 
+    def _haproxy(self, network: NetworkId) -> Haproxy:
+        return Haproxy(self.namespace(network), self._folder(network) / _BALANCERS, self._clock)
+
+    def _wireguard(self, network: NetworkId) -> Wireguard:
+        return Wireguard(self.namespace(network), self._folder(network) / _VPNS, self._clock)
+
 
 def nic(network: NetworkId, end: str) -> NicId:
-    """The id of an appliance's own port: end `e0` on the guest network, `e2` on the public one."""
+    """The id of an appliance's own port: end `e0` on the guest network, `e2` on the public one, `e3` on the link."""
     return NicId(f"nic-{_key(network)}{end}")
 
 

@@ -1,14 +1,16 @@
 """What every appliance runtime promises. The specification is rendered by `arable.appliance`, the same for all runtimes."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
+from arable.domain.balancer import BalancerSeen
 from arable.domain.ids import NetworkId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
+from arable.domain.vpn import VpnSeen
 
 
 class Appliances(Protocol):
-    """Three verbs. The runtime uses the host's network driver for eth0 and eth2, and makes eth1 itself."""
+    """Three verbs. The runtime uses the host's network driver for eth0, eth2 and eth3, and makes eth1 itself."""
 
     @property
     def name(self) -> str:
@@ -22,3 +24,27 @@ class Appliances(Protocol):
 
     def remove(self, network: NetworkId) -> None:
         """Gone, and all that only it needed; already gone is fine."""
+
+
+@runtime_checkable
+class Balances(Protocol):
+    """A runtime whose appliances spread traffic."""
+
+    def balancers(self, of: Collection[NetworkId] | None = None) -> Sequence[BalancerSeen]:
+        """How all balancers here do, or those of some networks. What can't be asked now is left out."""
+
+
+@runtime_checkable
+class Tunnels(Protocol):
+    """A runtime whose appliances have VPNs."""
+
+    def vpns(self) -> Sequence[VpnSeen]:
+        """How all VPNs here do. What can't be asked now is left out."""
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """A runtime whose appliances give way to later ones (`ApplianceWish.epoch`), wherever both are."""
+
+    def announce(self) -> None:
+        """Those of a higher epoch than 0 say that they are there. Repeated every few seconds."""

@@ -12,12 +12,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """`rules` and `process` are digests of what the packet filter and dnsmasq were started with."""
+    """`rules`, `process` and `guard` are digests of what the packet filter and dnsmasq were started with."""
 
     generation: int = 0
     public: bool = False
+    link: bool = False
     rules: str = ""
     process: str = ""
+    balancers: str = ""  # of what haproxy was started with; empty: there is none
+    epoch: int = 0
+    guard: str = ""  # of what makes it give way to a later one
+    restarts: int = 0  # how often it was to be made anew by then
     made_at: str = ""  # for people
 
 

@@ -1,10 +1,15 @@
 """Routers that are values, plugged into the host's network driver as real ones are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
+from arable.appliance.metadata import answer, by_address
+from arable.appliance.router import leases, router
+from arable.domain.balancer import BalancerSeen, MemberSeen, MemberWish
 from arable.domain.errors import Unavailable
 from arable.domain.ids import NetworkId, NicId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
+from arable.domain.vpn import VpnPeerSeen, VpnSeen
 from arable.drivers.faults import Faults
 from arable.drivers.network.protocol import Network, Port, PortKind
 from arable.drivers.simhost import SimAppliance, SimHost
@@ -24,6 +29,8 @@ class SimAppliances:
         return {network: held.seen for network, held in self._hardware.appliances.items()}
 
     def ensure(self, wish: ApplianceWish, leases: Sequence[LeaseWish]) -> None:
+        router(wish)  # refused as a real one refuses, before anything is touched
+        before = self._hardware.appliances.get(wish.network)
         begun = ApplianceSeen(network=wish.network, generation=0, running=False, told="half made")
         # As with a real one, there is something to see, and to remove, from the first step on.
         self._hardware.appliances.setdefault(wish.network, SimAppliance(wish, {}, begun))
@@ -32,10 +39,15 @@ class SimAppliances:
             self._network.ensure(_port(wish.network, "pub", wish.public.vlan))
         else:
             self._network.remove(_nic(wish.network, "pub"))
+        if wish.link:
+            self._network.ensure(_port(wish.network, "lnk", wish.link.vlan))
+        else:
+            self._network.remove(_nic(wish.network, "lnk"))
         held = SimAppliance(
             wish,
             {lease.nic: lease for lease in leases},
             ApplianceSeen(network=wish.network, generation=wish.generation, running=True),
+            before.made + (before.wish.restarts != wish.restarts) if before else 1,
         )
         if self._hardware.appliances.get(wish.network) != held:
             if self._hardware.unroutable:
@@ -43,10 +55,52 @@ class SimAppliances:
             with self._faults.around(f"ensure {wish.network}"):
                 self._hardware.appliances[wish.network] = held
 
+    def answer(self, network: NetworkId, asker: str, path: str) -> str | None:
+        """What the metadata service says to who asks from that address."""
+        held = self._hardware.appliances[network]
+        made = router(held.wish)
+        told = by_address(made, leases(made, held.leases.values()))
+        return answer(told.get(asker, {}), path)
+
+    def balancers(self, of: Collection[NetworkId] | None = None) -> Sequence[BalancerSeen]:
+        """Members of a simulated balancer are checked all the time, and have the sessions that the world gives them."""
+        figures = self._hardware.figures
+        return [
+            replace(
+                figures.get(wish.id, BalancerSeen(id=wish.id)),
+                members=tuple(map(self._member, wish.members)),
+            )
+            for held in self._hardware.appliances.values()
+            if of is None or held.wish.network in of
+            for wish in (*held.wish.balancers, *held.wish.inners)
+        ]
+
+    def _member(self, member: MemberWish) -> MemberSeen:
+        well = self._hardware.answers(member.nic)
+        return MemberSeen(
+            nic=member.nic,
+            up=well,
+            told="simulated",
+            weight=member.weight,
+            well=well,
+            sessions=self._hardware.sessions.get(member.nic, 0),
+        )
+
+    def vpns(self) -> Sequence[VpnSeen]:
+        """Peers of a simulated VPN are always there."""
+        return [
+            VpnSeen(
+                id=wish.id,
+                peers=tuple(VpnPeerSeen(id=peer.id, up=True) for peer in wish.peers),
+            )
+            for held in self._hardware.appliances.values()
+            for wish in held.wish.vpns
+        ]
+
     def remove(self, network: NetworkId) -> None:
         if network in self._hardware.appliances:
             with self._faults.around(f"remove {network}"):
-                for end in ("gw", "pub"):
+                for end in ("gw", "pub", "lnk"):
                     self._network.remove(_nic(network, end))
                 del self._hardware.appliances[network]
 

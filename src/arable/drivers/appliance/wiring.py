@@ -1,4 +1,4 @@
-"""Inside an appliance's namespace: its three interfaces, their addresses, the way out.
+"""Inside an appliance's namespace: its interfaces, their addresses, the ways out.
 
 Everything is made so by comparing with what is there, so saying it again touches nothing that is right, and a
 change keeps the addresses that stay (and with them the connections that use them).
@@ -13,13 +13,17 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from arable.appliance.between import Link
 from arable.appliance.router import WayOut
+from arable.appliance.tunnels import Tunnel
+from arable.appliance.wireguard import MTU
 from arable.domain.errors import Unavailable
 from arable.drivers import namespaces
 from arable.drivers.network.links import failing, set_sysctl
 
 _PERMANENT = 0x80
 _NODAD = 0x02
+_MAIN = 254  # the routing table
 
 # A router for strangers: no redirects in or out, no source routes, answers must come the way the question went,
 # and it answers ARP on an interface for that interface's addresses alone.
@@ -39,6 +43,7 @@ _ROUTER = {
     "net/ipv4/conf/all/promote_secondaries": "1",
     "net/ipv4/conf/default/promote_secondaries": "1",
     "net/ipv4/ip_forward": "1",
+    "net/ipv4/ip_unprivileged_port_start": "0",  # so that what listens there for customers need not be root
 }
 # What the kernel writes into each interface when it is made, whatever was said for `default` after.
 _INTERFACE = {"accept_redirects": "0", "send_redirects": "0", "rp_filter": "1"}
@@ -52,6 +57,7 @@ class Interface:
     mac: str = ""
     mtu: int = 1500
     addresses: tuple[IPv4Interface, ...] = ()
+    said_to: bytes = b"\xff" * 6  # what is announced is addressed to, within (`appliance/heirs.py`)
 
 
 def settle(netns: str) -> None:
@@ -120,9 +126,22 @@ def configure(netns: str, interface: Interface) -> None:
             ip.link("set", index=index, state="up")
             fresh = _address(ip, index, interface.addresses)
         if fresh:
-            _announce(interface.name, interface.mac, fresh)
+            _announce(interface.name, interface.mac, fresh, interface.said_to)
 
     with failing(f"configure {interface.name} of an appliance"):
+        namespaces.inside(netns, act)
+
+
+def announce(netns: str, interface: str, mac: str, said_to: bytes) -> None:
+    """Its neighbours, and earlier ones of the same appliance, hear of every address that is there."""
+
+    def act() -> None:
+        with IPRoute() as ip:
+            held = ip.get_addr(index=_index(ip, interface), family=socket.AF_INET)
+        addresses = [IPv4Address(one.get_attr("IFA_ADDRESS")) for one in held]
+        _announce(interface, mac, addresses, said_to)
+
+    with failing(f"announce {interface} of an appliance"):
         namespaces.inside(netns, act)
 
 
@@ -141,6 +160,45 @@ def lead_out(netns: str, out: WayOut) -> None:
             )
 
     with failing("set the way out of an appliance"):
+        namespaces.inside(netns, act)
+
+
+def lead_between(netns: str, interface: str, link: Link) -> None:
+    """What is a neighbour's goes to its router, and nothing else goes there."""
+
+    def act() -> None:
+        with IPRoute() as ip:
+            index = _index(ip, interface)
+            wanted = {str(each.cidr): str(each.via) for each in link.near}
+            for route in ip.get_routes(oif=index, family=socket.AF_INET, table=_MAIN):
+                to = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
+                if route.get_attr("RTA_GATEWAY") and to not in wanted:
+                    ip.route("del", dst=to, oif=index)
+            for to, via in wanted.items():
+                ip.route("replace", dst=to, gateway=via, oif=index, flags=["onlink"])
+
+    with failing("set the ways to an appliance's neighbours"):
+        namespaces.inside(netns, act)
+
+
+def lead_into(netns: str, tunnel: Tunnel, gateway: IPv4Address) -> None:
+    """What is behind a tunnel goes there; the router itself speaks there by its address on the guest network."""
+
+    def act() -> None:
+        with IPRoute() as ip:
+            index = _index(ip, tunnel.interface)
+            for name, value in _INTERFACE.items():
+                set_sysctl(f"net/ipv4/conf/{tunnel.interface}/{name}", value)
+            ip.link("set", index=index, mtu=MTU, state="up")
+            wanted = {str(cidr) for cidr in tunnel.behind}
+            for route in ip.get_routes(oif=index, family=socket.AF_INET, table=_MAIN):
+                to = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
+                if to not in wanted:
+                    ip.route("del", dst=to, oif=index)
+            for to in wanted:
+                ip.route("replace", dst=to, oif=index, prefsrc=str(gateway))
+
+    with failing("lead into a VPN of an appliance"):
         namespaces.inside(netns, act)
 
 
@@ -190,7 +248,7 @@ def _address(ip: Any, index: int, wanted: Iterable[IPv4Interface]) -> list[IPv4A
     return [address.ip for address in fresh]
 
 
-def _announce(device: str, mac: str, addresses: Iterable[IPv4Address]) -> None:
+def _announce(device: str, mac: str, addresses: Iterable[IPv4Address], said_to: bytes) -> None:
     """Gratuitous ARP: whoever knew the address elsewhere (another host, the last owner) learns it anew."""
     hardware = bytes.fromhex(mac.replace(":", ""))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as mouth:
@@ -200,5 +258,5 @@ def _announce(device: str, mac: str, addresses: Iterable[IPv4Address]) -> None:
                 head = struct.pack(
                     "!6s6sHHHBBH", b"\xff" * 6, hardware, 0x0806, 1, 0x0800, 6, 4, operation
                 )
-                body = hardware + address.packed + b"\xff" * 6 + address.packed
+                body = hardware + address.packed + said_to + address.packed
                 mouth.send(head + body)

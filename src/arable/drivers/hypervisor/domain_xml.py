@@ -15,7 +15,13 @@ from xml.etree.ElementTree import Element, SubElement, fromstring, register_name
 
 from arable.domain.errors import BadInput
 from arable.domain.ids import MachineId
-from arable.drivers.hypervisor.protocol import Guest, GuestDisk, GuestPort, NbdSource
+from arable.drivers.hypervisor.protocol import (
+    Guest,
+    GuestDisk,
+    GuestPort,
+    IscsiSource,
+    NbdSource,
+)
 
 NAMESPACE = "urn:arable:guest:1"
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"  # libvirt's own additions for QEMU
@@ -24,7 +30,8 @@ PERIOD_US = 100_000
 _LEAST_QUOTA_US = 1_000  # what libvirt and the kernel take
 _LEAST_WEIGHT, _MOST_WEIGHT = 2, 10_000  # valid in both versions of cgroups
 _LEAST_CACHE_MIB, _MOST_CACHE_MIB = 64, 512
-_MOST_PORTS = 20  # PCI slots on the root bus are few; see `_Slots`
+_MOST_PORTS = 8
+_ROOT_PORTS = 0x1C  # slot of those behind which ports can come and go while the guest runs
 _MOST_DISKS = 8
 
 # Control characters, lone surrogates and the two non-characters: not even a reference can name them in XML 1.0.
@@ -34,6 +41,8 @@ _SERIAL = re.compile(
     r"[A-Za-z0-9_.-]{1,20}"
 )  # what virtio can show; longer ones would be cut in silence
 _NBD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_IQN = re.compile(r"iqn\.[0-9]{4}-[0-9]{2}\.[a-z0-9.-]{1,60}:[a-z0-9.-]{1,100}")
+_ISCSI_UNIT = 1  # of our storage hosts' targets
 _MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")  # of one station, not of a group
 
 register_namespace("arable", NAMESPACE)
@@ -204,10 +213,17 @@ def _boot(domain: Element, guest: Guest) -> None:
 def _devices(devices: Element, guest: Guest, console: Console) -> None:
     slots = _Slots()
     SubElement(devices, "controller", type="usb", model="none")
-    for place, disk in enumerate(guest.disks):
+    for place, disk in enumerate(disk for disk in guest.disks if not disk.position):
         slots.give(_disk(devices, place, disk))
+    slots.give(SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi"))
+    for disk in guest.disks:
+        if disk.position:
+            devices.append(further_disk(disk))
+    for place in range(1, _MOST_PORTS):
+        _root_port(devices, place)
     for port in guest.ports:
-        slots.give(_interface(devices, port))
+        made = interface(port)
+        devices.append(made if port.place else slots.give(made))
     serial = SubElement(devices, "serial", type="unix")
     SubElement(serial, "source", mode="bind", path=str(console.socket))
     SubElement(serial, "log", file=str(console.log), append="on")
@@ -221,24 +237,65 @@ def _devices(devices: Element, guest: Guest, console: Console) -> None:
     _leaf(chance, "backend", "/dev/urandom", model="random")
 
 
+def further_disk(disk: GuestDisk) -> Element:
+    """A disk that comes and goes: on the guest's SCSI bus, at the same place whatever others there are.
+
+    Nothing can be plugged into the PCI root bus while a guest runs, and a bridge for each disk that may come one day
+    would cost every start. One controller takes them all, and gives them back without the guest's consent.
+    """
+    made = _disk_element(disk)
+    place = {"controller": "0", "bus": "0", "target": str(disk.position), "unit": "0"}
+    name = f"sd{chr(ord('a') + disk.position - 1)}"
+    SubElement(made, "target", dev=name, bus="scsi")
+    _disk_rest(made, disk)
+    SubElement(made, "address", {"type": "drive", **place})
+    return made
+
+
 def _disk(devices: Element, place: int, disk: GuestDisk) -> Element:
-    kind = "network" if disk.nbd else "file"
-    made = SubElement(devices, "disk", type=kind, device="disk")
+    made = _disk_element(disk)
+    devices.append(made)
+    SubElement(made, "target", dev=f"vd{chr(ord('a') + place)}", bus="virtio")
+    _disk_rest(made, disk)
+    return made
+
+
+def _disk_element(disk: GuestDisk) -> Element:
+    kind = "network" if disk.is_far else "file"
+    made = Element("disk", type=kind, device="disk")
     driver = SubElement(made, "driver", name="qemu", type=str(disk.format))
     if not disk.read_only:
         # What the guest was told is on disk is there, and free blocks go back to the pool.
         driver.set("cache", "none")
         driver.set("discard", "unmap")
-    if disk.nbd:
+    if disk.is_far:
         # The guest stands still rather than see an error; QEMU connects anew when it is told to go on.
         driver.set("error_policy", "stop")
         driver.set("rerror_policy", "stop")
+    elif not disk.read_only:  # it stands still while there is no room, and sees all other errors
+        driver.set("error_policy", "enospace")
+    made.append(_source(disk))
+    return made
+
+
+def _source(disk: GuestDisk) -> Element:
+    if disk.iscsi:
+        at = disk.iscsi
+        made = Element("source", protocol="iscsi", name=f"{at.target}/{_ISCSI_UNIT}")
+        SubElement(made, "host", name=at.address, port=str(at.port))
+        SubElement(SubElement(made, "initiator"), "iqn", name=at.initiator)
+        known = SubElement(made, "auth", username=at.initiator)
+        SubElement(known, "secret", type="iscsi", usage=at.target)  # lent_secrets.py
+    elif disk.nbd:
         name = {"name": disk.nbd.name, "tls": "yes", "tlsHostname": disk.nbd.server}
-        source = SubElement(made, "source", {"protocol": "nbd", **name})
-        SubElement(source, "host", name=disk.nbd.address, port=str(disk.nbd.port))
+        made = Element("source", {"protocol": "nbd", **name})
+        SubElement(made, "host", name=disk.nbd.address, port=str(disk.nbd.port))
     else:
-        SubElement(made, "source", file=str(disk.path))
-    SubElement(made, "target", dev=f"vd{chr(ord('a') + place)}", bus="virtio")
+        made = Element("source", file=str(disk.path))
+    return made
+
+
+def _disk_rest(made: Element, disk: GuestDisk) -> None:
     if disk.iops or disk.bytes_per_second:
         limits = SubElement(made, "iotune")
         if disk.bytes_per_second:
@@ -248,12 +305,32 @@ def _disk(devices: Element, place: int, disk: GuestDisk) -> Element:
     if disk.read_only:
         SubElement(made, "readonly")
     _leaf(made, "serial", disk.serial)
-    return made
 
 
-def _interface(devices: Element, port: GuestPort) -> Element:
-    """A tap that the network driver made. No offloads: a switch in user space gets and gives whole frames only."""
-    made = SubElement(devices, "interface", type="ethernet")
+def _root_port(devices: Element, place: int) -> None:
+    """Where a port can be plugged in while the guest runs; the root bus itself takes nothing then.
+
+    All of them are one device's functions: looking for seven devices would cost each start a twentieth more.
+    """
+    made = SubElement(devices, "controller", type="pci", index=str(place), model="pcie-root-port")
+    SubElement(made, "target", chassis=str(place), port=hex(_ROOT_PORTS << 3 | place - 1))
+    where = {
+        "domain": "0x0000",
+        "bus": "0x00",
+        "slot": hex(_ROOT_PORTS),
+        "function": hex(place - 1),
+    }
+    if place == 1:
+        where["multifunction"] = "on"
+    SubElement(made, "address", {"type": "pci", **where})
+
+
+def interface(port: GuestPort) -> Element:
+    """A tap that the network driver made. No offloads: a switch in user space gets and gives whole frames only.
+
+    Its place says where it is plugged in, so that it is the same on every host that the guest moves to.
+    """
+    made = Element("interface", type="ethernet")
     SubElement(made, "mac", address=port.mac)
     SubElement(made, "target", dev=port.device, managed="no")
     SubElement(made, "model", type="virtio")
@@ -261,6 +338,9 @@ def _interface(devices: Element, port: GuestPort) -> Element:
     off = dict.fromkeys(("csum", "tso4", "tso6", "ecn", "ufo"), "off")
     SubElement(driver, "host", {**off, "gso": "off"})
     SubElement(driver, "guest", off)
+    if port.place:
+        where = {"domain": "0x0000", "bus": hex(port.place), "slot": "0x00", "function": "0x0"}
+        SubElement(made, "address", {"type": "pci", **where})
     return made
 
 
@@ -294,8 +374,12 @@ def _check(guest: Guest) -> None:
         raise BadInput("a machine needs memory", field="memory_mib")
     if len(guest.disks) > _MOST_DISKS:
         raise BadInput(f"a machine has at most {_MOST_DISKS} disks", field="disks")
-    if len(guest.ports) > _MOST_PORTS - len(guest.disks):
-        raise BadInput("a machine has no room for so many ports and disks", field="ports")
+    places = {port.place for port in guest.ports}
+    if len(places) < len(guest.ports) or not places <= set(range(_MOST_PORTS)):
+        raise BadInput(f"ports have places of their own, below {_MOST_PORTS}", field="ports.place")
+    further = [disk.position for disk in guest.disks if disk.position]
+    if len(set(further)) < len(further):
+        raise BadInput("two disks have one place", field="disks.position")
     if guest.initrd is not None and guest.kernel is None:
         raise BadInput("an initrd needs a kernel", field="initrd")
     for field, text in (("name", guest.name), ("command_line", guest.command_line)):
@@ -303,10 +387,12 @@ def _check(guest: Guest) -> None:
     for field, path in (("kernel", guest.kernel), ("initrd", guest.initrd)):
         _absolute(field, path)
     for disk in guest.disks:
-        if disk.nbd is None:
-            _absolute("disks.path", disk.path)
-        else:
+        if disk.nbd:
             _nbd(disk.nbd)
+        elif disk.iscsi:
+            _iscsi(disk.iscsi)
+        else:
+            _absolute("disks.path", disk.path)
         if not _SERIAL.fullmatch(disk.serial):
             raise BadInput(f"not a disk's serial: {disk.serial!r}", field="disks.serial")
         if disk.iops < 0 or disk.bytes_per_second < 0:
@@ -322,12 +408,23 @@ def _nbd(source: NbdSource) -> None:
     for field, text in (("name", source.name), ("server", source.server)):
         if not _NBD_NAME.fullmatch(text):
             raise BadInput(f"not a name for NBD: {text!r}", field=f"disks.nbd.{field}")
+    _place("disks.nbd", source.address, source.port)
+
+
+def _iscsi(source: IscsiSource) -> None:
+    for field, text in (("target", source.target), ("initiator", source.initiator)):
+        if not _IQN.fullmatch(text):
+            raise BadInput(f"not a name for iSCSI: {text!r}", field=f"disks.iscsi.{field}")
+    _place("disks.iscsi", source.address, source.port)
+
+
+def _place(field: str, address: str, port: int) -> None:
     try:
-        ip_address(source.address)
+        ip_address(address)
     except ValueError as error:
-        raise BadInput(f"not an address: {source.address!r}", field="disks.nbd.address") from error
-    if not 0 < source.port < 65536:
-        raise BadInput(f"not a port: {source.port}", field="disks.nbd.port")
+        raise BadInput(f"not an address: {address!r}", field=f"{field}.address") from error
+    if not 0 < port < 65536:
+        raise BadInput(f"not a port: {port}", field=f"{field}.port")
 
 
 def _absolute(field: str, path: Path | None) -> None:

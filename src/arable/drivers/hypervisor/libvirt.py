@@ -2,7 +2,7 @@
 
 libvirt keeps what must be remembered (definitions, our facts in them, why a guest is off) and finds running guests
 again after any restart, its own included; so this driver holds nothing but a connection. A definition that
-changes while the guest runs is only stored: libvirt keeps the running one apart. Direct QEMU was rejected: device
+changes while the guest runs is stored, and libvirt keeps the running one apart: that one is given the same disks. Direct QEMU was rejected: device
 addresses, re-attaching, migration and confinement would all be ours to write.
 """
 
@@ -11,13 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import libvirt
 
 from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound, Unavailable
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import GuestStats
-from arable.drivers.hypervisor import console_log, counters, domain_xml, migration
+from arable.drivers.hypervisor import (
+    console_log,
+    counters,
+    domain_xml,
+    lent_secrets,
+    live_disks,
+    live_ports,
+    migration,
+)
 from arable.drivers.hypervisor.domain_xml import Console, Definition, Facts, Tuning
 from arable.drivers.hypervisor.probe import usable_kvm
 from arable.drivers.hypervisor.protocol import (
@@ -38,6 +47,14 @@ _SOCKET_PATH = 107  # bytes that the kernel takes
 _NAME = 20  # characters of a machine's id after its kind
 
 _GONE = frozenset([libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA])
+_NO_AGENT = frozenset(
+    [
+        libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
+        libvirt.VIR_ERR_AGENT_UNSYNCED,
+        libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+    ]
+)
+_AGENT_SECONDS = 3  # for which a guest may keep everybody waiting
 _OFF = frozenset(
     [libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_NOSTATE, libvirt.VIR_DOMAIN_CRASHED]
 )
@@ -92,9 +109,11 @@ class LibvirtHypervisor:
         if accelerator not in ("kvm", "tcg"):
             raise BadInput(f"no such accelerator: {accelerator}", field="accelerator")
         self._accelerator = accelerator
+        self._live = accelerator == "kvm"  # whether guests may run while their memory is sent
         self._cap_cpu = accelerator == "kvm" if cap_cpu is None else cap_cpu
         self._tuning: Tuning | None = None
-        self._session = Session(uri, clock, patience=patience)
+        self._found_no_room: dict[str, bool] = {}  # by name: why a disk failed last
+        self._session = Session(uri, clock, patience=patience, opened=self._listen)
 
     @property
     def name(self) -> str:
@@ -138,6 +157,25 @@ class LibvirtHypervisor:
     def console_log(self, machine: MachineId) -> Path:
         return self._console(machine).log
 
+    def set_password(self, machine: MachineId, user: str, hashed: str) -> None:
+        def go(conn: libvirt.virConnect) -> None:
+            domain = _active(conn, machine)
+            try:
+                domain.agentSetResponseTimeout(_AGENT_SECONDS)
+                domain.setUserPassword(user, hashed, libvirt.VIR_DOMAIN_PASSWORD_ENCRYPTED)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() in _NO_AGENT:
+                    raise Unavailable("its guest agent does not answer") from error
+                raise Unavailable("its guest agent did not do it") from error
+
+        self._session.run(f"set a password in {machine}", go)
+
+    def snapshot(self, machine: MachineId, serial: str, name: str, *, drop: bool = False) -> None:
+        self._session.run(
+            f"{'drop' if drop else 'take'} {name} of {machine}",
+            lambda conn: live_disks.snapshot(_active(conn, machine), serial, name, drop=drop),
+        )
+
     def stats(self) -> Sequence[GuestStats]:
         for path in self._directory.glob("*.log"):
             console_log.shorten(path)
@@ -160,7 +198,7 @@ class LibvirtHypervisor:
             state = domain.state()
             if not _arriving(state, facts):  # it runs: whatever is written, it is no copy any more
                 facts = replace(facts, arrives=0)
-            return migration.passage(domain, facts, still=_still(*state))
+            return migration.passage(domain, facts, still=_still(*state), live=self._live)
 
         return self._session.run(f"see how {machine} moves", go)
 
@@ -175,7 +213,7 @@ class LibvirtHypervisor:
                 facts = _kept(found, libvirt.VIR_DOMAIN_AFFECT_LIVE)
                 if not _arriving(found.state(), facts):
                     raise Conflict(f"{guest.machine} runs here")
-                there = migration.passage(found, facts, still=True)
+                there = migration.passage(found, facts, still=True, live=self._live)
                 if there and there.epoch == epoch and there.address:
                     return there.address
                 _plug_out(found)
@@ -183,7 +221,8 @@ class LibvirtHypervisor:
                 with _unless_gone():
                     found.undefine()
             wanted = self._render(conn, guest, arrives=epoch)
-            return migration.receive(conn, wanted, epoch, source, gate)
+            with lent_secrets.lent(conn, guest.disks):
+                return migration.receive(conn, wanted, epoch, source, gate)
 
         return self._session.run(f"receive {guest.machine}", go)
 
@@ -191,7 +230,7 @@ class LibvirtHypervisor:
         gate = self._opened()
 
         def go(conn: libvirt.virConnect) -> None:
-            migration.send(_active(conn, machine), journey, gate)
+            migration.send(_active(conn, machine), journey, gate, live=self._live)
 
         self._session.run(f"send {machine}", go)
 
@@ -209,7 +248,7 @@ class LibvirtHypervisor:
             if not facts.arrives:
                 return
             if _arriving(domain.state(), facts):
-                there = migration.passage(domain, facts, still=True)
+                there = migration.passage(domain, facts, still=True, live=self._live)
                 if there is None or there.state is not PassageState.COMPLETE:
                     raise Conflict(f"{guest.machine} has not arrived here")
                 migration.arrive(domain, self._clock)
@@ -229,8 +268,29 @@ class LibvirtHypervisor:
         for domain in conn.listAllDomains():
             with _unless_gone():
                 seen = _seen(domain)
+                if seen.stalled:
+                    seen = replace(seen, short=self._short(domain))
                 found[seen.machine] = seen
+        for name in self._found_no_room.keys() - found.keys():
+            self._found_no_room.pop(name, None)
         return found
+
+    def _listen(self, conn: libvirt.virConnect) -> None:
+        which = libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON
+        conn.domainEventRegisterAny(None, which, self._disk_failed, None)
+
+    def _disk_failed(self, _conn: Any, domain: libvirt.virDomain, *told: Any) -> None:
+        """Libvirt says so, on its own thread: path, alias, what QEMU does, why; and what we gave it."""
+        self._found_no_room[domain.name()] = told[3] == "enospc"
+
+    def _short(self, domain: libvirt.virDomain) -> bool:
+        """Whether there was no room for what one that is stalled wrote.
+
+        A disk keeps the kind of its first trouble until the guest ends, so what was heard of the last one counts; what
+        failed before anybody listened fails again when the guest is told to go on.
+        """
+        heard = self._found_no_room.get(domain.name())
+        return _no_space(domain) if heard is None else heard
 
     def _count(self, conn: libvirt.virConnect) -> list[GuestStats]:
         # A guest whose QEMU doesn't answer just now must not hold up the numbers of the others.
@@ -252,16 +312,23 @@ class LibvirtHypervisor:
         if domain is not None and _seen(domain).power is GuestPower.ARRIVING:
             raise Conflict(f"{guest.machine} is arriving here")
         reboot = _runs(state) and _boots(domain) < guest.boots
+        changed = domain is None or _facts(domain) != wanted.facts
+        if domain is not None and _runs(state) and not reboot:
+            if state == libvirt.VIR_DOMAIN_PAUSED:
+                _resume(domain)
+            live_disks.adjust(domain, guest.disks)
+            if changed:  # it asks QEMU, and one that does not answer must not hold up what is as it should be
+                live_disks.fit(domain, guest.disks, self._clock)
+            live_ports.adjust(domain, guest)  # these first: its generation says that they are done
         if reboot or not _runs(state):
             _present(guest)
-        if domain is None or _facts(domain) != wanted.facts:
+        if domain is None or changed:
             domain = conn.defineXML(wanted.xml)
         if reboot or state == libvirt.VIR_DOMAIN_CRASHED:
             _plug_out(domain)
         if reboot or not _runs(state):
-            self._start(conn, domain, guest, new=state == libvirt.VIR_DOMAIN_NOSTATE)
-        elif state == libvirt.VIR_DOMAIN_PAUSED:
-            _resume(domain)
+            with lent_secrets.lent(conn, guest.disks):
+                self._start(conn, domain, guest, new=state == libvirt.VIR_DOMAIN_NOSTATE)
 
     def _start(
         self, conn: libvirt.virConnect, domain: libvirt.virDomain, guest: Guest, *, new: bool
@@ -357,6 +424,16 @@ def _stalled(state: int, reason: int) -> bool:
     return bool(state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR)
 
 
+def _no_space(domain: libvirt.virDomain) -> bool:
+    """Whether the first trouble of a disk was that it found no room."""
+    try:
+        return libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE in domain.diskErrors().values()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+            raise
+        return False  # it has ended meanwhile
+
+
 def _still(state: int, reason: int) -> bool:
     """Whether it does not run, and not because of a disk: it was sent away, or waits for what is sent to it."""
     return bool(state == libvirt.VIR_DOMAIN_PAUSED and not _stalled(state, reason))
@@ -422,7 +499,7 @@ def _room(conn: libvirt.virConnect, guest: Guest, accelerator: str) -> None:
 
 
 def _present(guest: Guest) -> None:
-    wanted = [disk.path for disk in guest.disks if disk.nbd is None]
+    wanted = [disk.path for disk in guest.disks if not disk.is_far]
     wanted += [path for path in (guest.kernel, guest.initrd) if path is not None]
     for path in wanted:
         if not path.exists():

@@ -5,29 +5,28 @@ other one. Here a host opens one port for one guest's memory and lets in one nam
 memory. QEMU ends it with the sent guest standing still, and the received one too: neither libvirt nor we are asked by
 it who may run. Nothing is kept outside of the two QEMUs, so an agent that comes back finds all there is to know: the
 attempt's epoch is in the name of its TLS credentials (sender) and in the guest's metadata (receiver).
+
+A guest on an emulated processor stands still from the beginning: there QEMU can forget that a page was written to
+(docs/decisions/0008), and what arrived would not be what was sent away.
 """
 
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 from xml.etree.ElementTree import fromstring, tostring
 
 import libvirt
-import libvirt_qemu
-import msgspec
 
 from arable.domain.errors import Conflict, Unavailable
 from arable.domain.ids import HostId
-from arable.drivers.hypervisor import domain_xml
+from arable.drivers.hypervisor import domain_xml, qemu
 from arable.drivers.hypervisor.domain_xml import Definition, Facts
 from arable.drivers.hypervisor.protocol import Gate, Journey, Passage, PassageState
 from arable.runtime.clock import Clock
 
 _CREDENTIALS = "move-e"
 _PERIODS = {"initial": 50, "max": 550, "rounds": 5, "step": 100}  # milliseconds; as QEMU does it
-_POKES, _POKE = 6, timedelta(milliseconds=30)
 _STATES = {
     "setup": PassageState.MOVING,
     "active": PassageState.MOVING,
@@ -54,8 +53,8 @@ def kin(conn: libvirt.virConnect, accelerator: str) -> str:
     return " ".join(words)
 
 
-def passage(domain: libvirt.virDomain, facts: Facts, *, still: bool) -> Passage | None:
-    """How it stands with a running domain. `still`: it does not run, and not because of a disk."""
+def passage(domain: libvirt.virDomain, facts: Facts, *, still: bool, live: bool) -> Passage | None:
+    """How it stands with a running domain. `still`: it does not run, and not because of a disk; `live`: as `send` has it."""
     seen = _ask(domain, "query-migrate")
     if facts.arrives:
         state = _STATES.get(seen.get("status", ""), PassageState.WAITING)
@@ -68,14 +67,16 @@ def passage(domain: libvirt.virDomain, facts: Facts, *, still: bool) -> Passage 
             told=seen.get("error-desc", ""),
         )
     epoch = _attempt(domain)
-    if not epoch or "status" not in seen:
+    if not epoch:
         return None
+    if "status" not in seen:
+        seen = {"status": "failed", "error-desc": "it was not begun"}
     state, told = _STATES.get(seen["status"], PassageState.MOVING), seen.get("error-desc", "")
     if seen["status"] == "cancelled":
         told = "it was called off"
     if state is PassageState.COMPLETE and not still:
         state, told = PassageState.FAILED, "all had gone over, and it was kept"
-    memory = seen.get("ram", {})
+    memory, total = seen.get("ram", {}), seen.get("total-time", 0)
     return Passage(
         machine=facts.machine,
         epoch=epoch,
@@ -84,8 +85,9 @@ def passage(domain: libvirt.virDomain, facts: Facts, *, still: bool) -> Passage 
         sent_bytes=memory.get("transferred", 0),
         left_bytes=memory.get("remaining", 0),
         dirty_bytes_per_second=memory.get("dirty-pages-rate", 0) * memory.get("page-size", 0),
-        downtime_ms=seen.get("downtime", seen.get("expected-downtime", 0)),
-        seconds=seen.get("total-time", 0) / 1000,
+        downtime_ms=seen.get("downtime", seen.get("expected-downtime", 0)) if live else total,
+        seconds=total / 1000,
+        still=still,
         told=told,
     )
 
@@ -100,11 +102,11 @@ def receive(
         _credentials(domain, name, "server", gate)
         # As in the server of a disk: whoever else has a certificate of this cloud is not let in.
         one = {"qom-type": "authz-simple", "id": f"source-e{epoch}", "identity": f"CN={source}"}
-        _tell(domain, "object-add", one)
+        qemu.tell(domain, "object-add", one)
         _can(domain, "return-path", "late-block-activate")
         # Where the guest is gets known when it runs, and not before.
         limits = {"tls-creds": name, "tls-authz": one["id"], "announce-rounds": 0}
-        _tell(domain, "migrate-set-parameters", limits)
+        qemu.tell(domain, "migrate-set-parameters", limits)
         _listen(domain, gate)
         return _address(_ask(domain, "query-migrate"))
     except BaseException:
@@ -113,12 +115,19 @@ def receive(
         raise
 
 
-def send(domain: libvirt.virDomain, journey: Journey, gate: Gate) -> None:
-    """Begin, unless this attempt was begun already."""
+def send(domain: libvirt.virDomain, journey: Journey, gate: Gate, *, live: bool) -> None:
+    """Begin, unless this attempt was begun already. Unless `live`, it stands still from now on.
+
+    Who is stopped amid this leaves an attempt that failed, and is seen as one.
+    """
     if _attempt(domain) == journey.epoch:
         return
-    if _STATES.get(_ask(domain, "query-migrate").get("status", "")) is PassageState.MOVING:
+    status = _ask(domain, "query-migrate").get("status", "")
+    if _STATES.get(status) is PassageState.MOVING:
         raise Conflict(f"{domain.name()} is on its way already")
+    if status == "completed":  # by an attempt that was decided against: it is not this one's
+        with suppress(Unavailable):
+            qemu.tell(domain, "migrate", {"uri": "nowhere:"})
     name = f"{_CREDENTIALS}{journey.epoch}"
     _credentials(domain, name, "client", gate)
     _can(domain, "return-path", "auto-converge")
@@ -128,15 +137,17 @@ def send(domain: libvirt.virDomain, journey: Journey, gate: Gate) -> None:
         "max-bandwidth": journey.bytes_per_second or 1 << 40,
         "downtime-limit": journey.downtime_ms,
     }
-    _tell(domain, "migrate-set-parameters", limits)
-    _tell(domain, "migrate", {"uri": f"tcp:{journey.address}"})
+    qemu.tell(domain, "migrate-set-parameters", limits)
+    if not live:
+        domain.suspend()
+    qemu.tell(domain, "migrate", {"uri": f"tcp:{journey.address}"})
 
 
 def go_on(domain: libvirt.virDomain, *, still: bool) -> None:
     """Call it off, or have it run again."""
     status = _ask(domain, "query-migrate").get("status", "")
     if _STATES.get(status) is PassageState.MOVING:
-        _tell(domain, "migrate_cancel")
+        qemu.tell(domain, "migrate_cancel")
     elif still and _attempt(domain):
         domain.resume()
         _announce(domain)
@@ -144,7 +155,7 @@ def go_on(domain: libvirt.virDomain, *, still: bool) -> None:
 
 def arrive(domain: libvirt.virDomain, clock: Clock) -> None:
     """It runs. All of it has come."""
-    _reconnect(domain, clock)
+    qemu.reconnect(domain, clock)
     domain.resume()
     _announce(domain)
 
@@ -164,21 +175,21 @@ def _attempt(domain: libvirt.virDomain) -> int:
 
 def _credentials(domain: libvirt.virDomain, name: str, endpoint: str, gate: Gate) -> None:
     with suppress(Unavailable):  # left by a try that got no further
-        _tell(domain, "object-del", {"id": name})
+        qemu.tell(domain, "object-del", {"id": name})
     made = {"qom-type": "tls-creds-x509", "id": name, "endpoint": endpoint, "verify-peer": True}
-    _tell(domain, "object-add", {**made, "dir": str(gate.credentials)})
+    qemu.tell(domain, "object-add", {**made, "dir": str(gate.credentials)})
 
 
 def _can(domain: libvirt.virDomain, *names: str) -> None:
     wanted = [{"capability": name, "state": True} for name in names]
-    _tell(domain, "migrate-set-capabilities", {"capabilities": wanted})
+    qemu.tell(domain, "migrate-set-capabilities", {"capabilities": wanted})
 
 
 def _listen(domain: libvirt.virDomain, gate: Gate) -> None:
     failure: Unavailable | None = None
     for port in gate.ports:
         try:
-            _tell(domain, "migrate-incoming", {"uri": f"tcp:{_in_url(gate.address)}:{port}"})
+            qemu.tell(domain, "migrate-incoming", {"uri": f"tcp:{_in_url(gate.address)}:{port}"})
         except Unavailable as error:
             if "in use" not in error.detail:
                 raise
@@ -188,25 +199,10 @@ def _listen(domain: libvirt.virDomain, gate: Gate) -> None:
     raise failure or Unavailable("there are no ports for guests that arrive")
 
 
-def _reconnect(domain: libvirt.virDomain, clock: Clock) -> None:
-    """Have QEMU notice that what stood in for its disks is gone, and connect anew, before the guest wants anything.
-
-    It does so with each read, and not within one, so the first few fail; in vain, the guest stands still at its first
-    access until it is told to go on, as it does whenever a disk was away.
-    """
-    nodes = _tell(domain, "query-named-block-nodes", {"flat": True})
-    names = [node["node-name"] for node in nodes if node["drv"] == "nbd"]
-    how = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
-    for _ in range(_POKES):
-        for name in names:
-            libvirt_qemu.qemuMonitorCommand(domain, f'qemu-io {name} "read 0 512"', how)
-        clock.wait(_POKE)
-
-
 def _announce(domain: libvirt.virDomain) -> None:
     """Every switch on the way learns where the guest is. It would in time anyhow."""
     with suppress(Unavailable):
-        _tell(domain, "announce-self", _PERIODS)
+        qemu.tell(domain, "announce-self", _PERIODS)
 
 
 def _address(seen: dict[str, Any]) -> str:
@@ -221,16 +217,5 @@ def _in_url(address: str) -> str:
 
 
 def _ask(domain: libvirt.virDomain, command: str) -> dict[str, Any]:
-    found = _tell(domain, command)
+    found = qemu.tell(domain, command)
     return found if isinstance(found, dict) else {}
-
-
-def _tell(domain: libvirt.virDomain, command: str, arguments: Any = None) -> Any:
-    """QEMU's answer. Raises `Unavailable` with its words when it refuses."""
-    said = {"execute": command, **({"arguments": arguments} if arguments else {})}
-    text = msgspec.json.encode(said).decode()
-    answer = msgspec.json.decode(libvirt_qemu.qemuMonitorCommand(domain, text, 0))
-    if "error" in answer:
-        told = answer["error"].get("desc", "")
-        raise Unavailable(f"QEMU did not take {command} for {domain.name()}", detail=told)
-    return answer.get("return")

@@ -5,13 +5,14 @@ Drivers know nothing of accounts, tables or HTTP.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import GuestStats, PartFormat
+from arable.runtime.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,28 +26,53 @@ class NbdSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IscsiSource:
+    """A disk on a storage host: an iSCSI target, what this host is called there, and the secret by which it is known."""
+
+    address: str
+    port: int
+    target: str
+    initiator: str
+    secret: Secret = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestDisk:
     """A disk as the hypervisor opens it. `serial` shows up in the guest; limits of 0 mean none.
 
-    With `nbd` it is there and not at `path`. When it does not answer, the guest stands still until somebody says
+    A guest that runs sees it grow to `bytes`, where those are more than it has; never shrink; 0 leaves it as it is.
+    One with a `position` above 0 comes and goes while the guest runs, and is always at that place of it. With `nbd` or
+    `iscsi` it is there and not at `path`. When it does not answer, the guest stands still until somebody says
     `ensure` again and it does: no error reaches the guest, nothing that it wrote is lost.
     """
 
     path: Path = Path()
     format: PartFormat
     serial: str
+    bytes: int = 0
     read_only: bool = False
     iops: int = 0
     bytes_per_second: int = 0
     nbd: NbdSource | None = None
+    iscsi: IscsiSource | None = None
+    position: int = 0
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it is on another host."""
+        return self.nbd is not None or self.iscsi is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestPort:
-    """A NIC: the tap device that the network driver made, and its MAC."""
+    """A NIC: the tap device that the network driver made, and its MAC.
+
+    In each `place` of a guest there is one at most. All but the first can be filled and emptied while it runs.
+    """
 
     device: str
     mac: str
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +106,11 @@ class GuestPower(StrEnum):
 class GuestFound:
     """A guest as found: what was last ensured of it, and whether it runs.
 
+    `generation` is of the definition that it is like: one that runs is like an earlier one until it has the disks of
+    the newest, as large as there, and no others.
+
     One that is `stalled` runs, and stands still because a disk did not take what was to be written; `ensure` has it
-    try again. One that is `still` runs, and stands still for another reason: it was sent away, perhaps.
+    try again. It is `short` as well if that is because there was no room for it where a disk is. One that is `still` runs, and stands still for another reason: it was sent away, perhaps.
     """
 
     machine: MachineId
@@ -89,6 +118,7 @@ class GuestFound:
     boots: int
     power: GuestPower
     stalled: bool = False
+    short: bool = False
     still: bool = False
 
 
@@ -105,9 +135,10 @@ class Hypervisor(Protocol):
     def ensure(self, guest: Guest) -> None:
         """Defined as given, and running.
 
-        A guest that already runs is left running, even if its definition changed: the new one counts from the
-        next boot. One with fewer `boots` is restarted (a reboot was asked for). Raises `NoRoom` or `BadInput`
-        before touching anything, `Unavailable` when it may succeed later.
+        A guest that already runs is left running, even if its definition changed: it gets ports and further disks
+        that it lacks and lets go of those that it should not have, its disks grow and get their limits, and the rest counts from the next boot. One with
+        fewer `boots` is restarted (a reboot was asked for). Raises `NoRoom` or `BadInput` before touching anything,
+        `Unavailable` when it may succeed later; one that does not let go is found with its earlier generation.
         """
 
     def stop(self, machine: MachineId, *, force: bool) -> None:
@@ -129,6 +160,27 @@ class HasConsole(Protocol):
 
 
 @runtime_checkable
+class SetsPasswords(Protocol):
+    """Guests that run an agent by which the host can change a password in them."""
+
+    def set_password(self, machine: MachineId, user: str, hashed: str) -> None:
+        """The user has this password, given as a hash. Raises `Unavailable` when nobody in the guest does it."""
+
+
+@runtime_checkable
+class KeepsDisks(Protocol):
+    """Guests whose disks, files of this host, keep what is on them now (`storage/protocol.py`, `KeepsSnapshots`)."""
+
+    def snapshot(self, machine: MachineId, serial: str, name: str, *, drop: bool = False) -> None:
+        """The disk of the guest that runs keeps what is on it now under that name, or no more.
+
+        What was answered to the guest as written is in it. Already so is fine, and so is what was asked before and given
+        up, and is not over: it comes to its end first.
+        Raises `NotFound` when the guest or the disk is not there, `Unavailable` when it may succeed later.
+        """
+
+
+@runtime_checkable
 class HasStats(Protocol):
     """Guests whose use is counted."""
 
@@ -142,14 +194,15 @@ class PassageState(StrEnum):
     WAITING = "waiting"  # nothing came yet
     MOVING = "moving"
     COMPLETE = "complete"  # all is there; neither side runs it
-    FAILED = "failed"  # what was sent away runs on, what was to arrive never will
+    FAILED = "failed"  # what was sent away is all here, what was to arrive never will
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """A guest on its way from one hypervisor to another, as one of them sees it. Counters are the sender's.
 
-    `epoch` tells one attempt from every other. `address` is where the receiver waits (HOST:PORT).
+    `epoch` tells one attempt from every other. `address` is where the receiver waits (HOST:PORT). `still`: the sent one
+    stands still, also once it failed, until it is told to `go_on`.
     """
 
     machine: MachineId
@@ -162,6 +215,7 @@ class Passage:
     dirty_bytes_per_second: int = 0
     downtime_ms: int = 0
     seconds: float = 0.0  # since it began
+    still: bool = False
     told: str = ""
 
 
@@ -211,7 +265,7 @@ class Moves(Protocol):
         """
 
     def send(self, machine: MachineId, journey: Journey) -> None:
-        """Begin to send its memory; it runs on meanwhile. Already begun, and already over, are fine."""
+        """Begin to send its memory; it runs on meanwhile where that is safe. Already begun, and already over, are fine."""
 
     def go_on(self, machine: MachineId) -> None:
         """The sent one is not sent any more, and runs. Only for who has the right to run it."""

@@ -50,8 +50,17 @@ _events_run = False
 class Session:
     """A way to one libvirtd; as many connections as there are verbs at the same time."""
 
-    def __init__(self, uri: str, clock: Clock, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        uri: str,
+        clock: Clock,
+        *,
+        patience: float = PATIENCE,
+        opened: Callable[[libvirt.virConnect], None] = lambda _connection: None,
+    ) -> None:
+        """`opened` is called with each new connection, before it is used."""
         self._uri = uri
+        self._opened = opened
         self._clock = clock
         self._patience = patience
         self._lock = threading.Lock()
@@ -117,6 +126,7 @@ class Session:
             run_events()
             connection = libvirt.open(self._uri)
             connection.setKeepAlive(*_KEEPALIVE)
+            self._opened(connection)
         except libvirt.libvirtError as error:
             self._failed_at = now
             raise Unavailable("the hypervisor does not answer", detail=str(error)) from error

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound, Unavailable
-from arable.domain.ids import HostId, MachineId
+from arable.domain.ids import HostId, MachineId, SnapshotId
 from arable.domain.manifest import GuestStats
 from arable.drivers.faults import Faults
 from arable.drivers.hypervisor.protocol import (
@@ -50,17 +50,24 @@ class SimHypervisor:
         if kept and kept.found.power is GuestPower.ARRIVING:
             raise Conflict(f"{guest.machine} is arriving here")
         runs = kept.runs if kept else None
+        if runs:
+            self._hardware.try_again(guest.machine)
         restart = runs is not None and runs.boots < guest.boots
         if runs is None or restart:
             self._check(guest, runs.memory_mib if runs else 0)
         elif kept and kept.guest == guest:
             return
+        else:
+            self._check_disks(guest, clings=kept is not None and kept.clings, runs=runs)
+            self._check_ports(guest, clings=kept is not None and kept.clings, runs=runs)
         with self._faults.around(f"ensure {guest.machine}"):
             self._hardware.define(guest)
             if restart:
                 self._hardware.off(guest.machine)
             if runs is None or restart:
                 self._hardware.start(guest.machine)
+            else:
+                self._hardware.replug(guest)
 
     def stop(self, machine: MachineId, *, force: bool) -> None:
         kept = self._hardware.guests.get(machine)
@@ -76,6 +83,27 @@ class SimHypervisor:
         if machine in self._hardware.guests:
             with self._faults.around(f"remove {machine}"):
                 self._hardware.forget(machine)
+
+    def set_password(self, machine: MachineId, user: str, hashed: str) -> None:
+        kept = self._hardware.guests.get(machine)
+        if kept is None or not kept.awake:
+            raise Unavailable(f"{machine} does not run here")
+        if not kept.has_agent:
+            raise Unavailable("its guest agent does not answer")
+        with self._faults.around(f"password {machine}"):
+            kept.passwords[user] = hashed
+
+    def snapshot(self, machine: MachineId, serial: str, name: str, *, drop: bool = False) -> None:
+        kept = self._hardware.guests.get(machine)
+        disks = kept.runs.disks if kept and kept.awake and kept.runs else ()
+        path = next((disk.path for disk in disks if disk.serial == serial and not disk.nbd), None)
+        for pool in self._hardware.pools.values():
+            for volume, found in pool.volumes.items():
+                if found.path == path:
+                    with self._faults.around(f"{'drop' if drop else 'take'} {name}"):
+                        (pool.drop if drop else pool.take)(volume, SnapshotId(name))
+                    return
+        raise NotFound(f"{machine} does not run here with a disk {serial}")
 
     def stats(self) -> Sequence[GuestStats]:
         now = self._hardware.clock.monotonic()
@@ -98,10 +126,12 @@ class SimHypervisor:
             self._rails.turn()
         kept = self._hardware.guests.get(machine)
         found = kept.passage if kept else None
-        if kept and found and not found.arriving and found.state is PassageState.COMPLETE:
+        if kept is None or found is None or found.arriving:
+            return found
+        if found.state is PassageState.COMPLETE and not kept.still:
             told = "all had gone over, and it was kept"
-            return found if kept.still else replace(found, state=PassageState.FAILED, told=told)
-        return found
+            return replace(found, state=PassageState.FAILED, told=told)
+        return replace(found, still=kept.still)
 
     def receive(self, guest: Guest, epoch: int, source: HostId) -> str:
         rails = self._opened()
@@ -159,11 +189,38 @@ class SimHypervisor:
         free = self._hardware.memory_mib - self._hardware.memory_used_mib + freed_mib
         if guest.memory_mib > free:
             raise NoRoom(f"{guest.machine} needs {guest.memory_mib} MiB, {free} MiB are free here")
+        self._check_disks(guest)
+        self._check_ports(guest)
+
+    def _check_disks(
+        self, guest: Guest, *, clings: bool = False, runs: Guest | None = None
+    ) -> None:
+        had = {disk.serial for disk in runs.disks} if runs else set()
+        gone = had - {disk.serial for disk in guest.disks}
+        sizes = {disk.serial: disk.bytes for disk in runs.disks} if runs else {}
+        if gone and clings:
+            raise Unavailable(f"{guest.machine} does not let go of {min(gone)}")
         for disk in guest.disks:
+            grows = disk.serial in had and disk.bytes > sizes[disk.serial]
+            if grows and disk.nbd and self._hardware.size(disk.nbd) < disk.bytes:
+                raise Unavailable(f"{guest.machine}: {disk.nbd.name} has not grown yet")
+            if disk.serial in had or (runs and not disk.position):
+                continue
             if disk.nbd is None and disk.path not in self._hardware.files:
                 raise Unavailable(f"{guest.machine}: no such disk: {disk.path.name}")
             if disk.nbd and not self._hardware.reaches(disk.nbd):
                 raise Unavailable(f"{guest.machine}: {disk.nbd.name} is not served to this host")
+
+    def _check_ports(
+        self, guest: Guest, *, clings: bool = False, runs: Guest | None = None
+    ) -> None:
+        places = [port.place for port in guest.ports]
+        if len(set(places)) < len(places):
+            raise BadInput(f"{guest.machine} has two ports in one place", field="ports.place")
+        kept = {port.device: port.place for port in guest.ports}
+        gone = [port for port in runs.ports if port.device not in kept] if runs else []
+        if gone and (clings or any(port.place == 0 for port in gone)):
+            raise Unavailable(f"{guest.machine} does not let go of {gone[0].device}")
         for port in guest.ports:
             if port.device not in self._hardware.devices:
                 raise Unavailable(f"{guest.machine}: no such port: {port.device}")

@@ -26,9 +26,13 @@ class _Trip:
 
 @dataclass(slots=True)
 class SimRails:
-    """Between all hosts that share one. `cut` says whether the wire between two of them is cut."""
+    """Between all hosts that share one. `cut` says whether the wire between two of them is cut.
+
+    Unless `live`, guests stand still from the beginning, as those on emulated processors do.
+    """
 
     seconds: float = 2.0
+    live: bool = True
     cut: Callable[[SimHost, SimHost], bool] = field(default=lambda _source, _target: False)
     doors: dict[str, tuple[SimHost, HostId, HostId]] = field(default_factory=dict)
     trips: list[_Trip] = field(default_factory=list)
@@ -52,6 +56,8 @@ class SimRails:
         """It is on its way, or is told at once why not."""
         kept = _running(host, machine)
         kept.passage = _passage(machine, journey.epoch)
+        if not self.live:
+            host.stand(machine, still=True)
         target, there, let_in = self.doors.get(journey.address, (None, None, None))
         if target is None or (there, let_in) != (journey.target, name):
             kept.passage = _failed(kept.passage, "nobody answers there, or not as who we asked for")

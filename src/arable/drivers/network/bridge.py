@@ -4,13 +4,14 @@ The facts of a port of ours stand beside it in `external_ids`, so the database i
 starts anew finds every port with all that it was asked to be.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from arable.domain.errors import Unavailable
 from arable.domain.ids import NicId
+from arable.domain.layer2 import is_vlan
 from arable.drivers.network.ovsdb import (
     Operation,
     Ovsdb,
@@ -20,11 +21,14 @@ from arable.drivers.network.ovsdb import (
     to_map,
     to_set,
 )
-from arable.drivers.network.protocol import Port, PortKind
+from arable.drivers.network.protocol import Port, PortKind, Reach
 
+NOWHERE = 4095  # the tag of ports in no VLAN: no frame of any VLAN has it, so what the switch does by itself passes by
 NUMBERS = range(1000, 60_000)  # OpenFlow port numbers that we give out; the switch's own start at 1
 
 _NIC = "arable-nic"
+_VNI = "arable-vni"
+_REACH = "arable-reach-"
 
 
 class Origin(StrEnum):
@@ -55,6 +59,13 @@ class Plug:
     number: int  # as the switch has it; 0 or less: not at all
     error: str
     held: Held | None
+    vni: int = 0  # of the tunnel that it is
+    promised: int = 0  # the number that such a one is to have
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a port that was asked for, or what one needs."""
+        return self.held is not None or self.vni > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,7 @@ class Bridge:
     datapath: str
     fail_mode: str
     plugs: Mapping[str, Plug]
+    reaches: Mapping[int, Reach] = field(default_factory=dict)  # as was told
 
     @property
     def userspace(self) -> bool:
@@ -74,11 +86,21 @@ class Bridge:
     def ours(self) -> dict[NicId, tuple[Plug, Held]]:
         return {plug.held.port.nic: (plug, plug.held) for plug in self.plugs.values() if plug.held}
 
-    def free_number(self) -> int:
-        """The lowest that nobody has or was promised."""
+    @property
+    def tunnels(self) -> dict[int, Plug]:
+        """By VNI."""
+        return {plug.vni: plug for plug in self.plugs.values() if plug.vni}
+
+    def numbers_in(self, vni: int) -> list[int]:
+        """Of the ports of a VNI, but for its tunnel."""
+        return [held.number for _, held in self.ours.values() if held.port.vlan == vni]
+
+    def free_number(self, but: Collection[int] = ()) -> int:
+        """The lowest that nobody has or was promised, and that is not among these."""
         taken = {plug.number for plug in self.plugs.values()}
         taken |= {held.number for _, held in self.ours.values()}
-        return next(number for number in NUMBERS if number not in taken)
+        taken |= {plug.promised for plug in self.plugs.values()}
+        return next(number for number in NUMBERS if number not in taken and number not in but)
 
     def unchanged(self) -> Operation:
         """A condition: nobody has added or removed a port since this was read."""
@@ -97,7 +119,11 @@ class Bridge:
 def read(db: Ovsdb, name: str) -> Bridge:
     """The bridge as it is now. Raises `Unavailable` when there is none."""
     bridges, ports, interfaces = db.transact(
-        _select("Bridge", ["_uuid", "name", "ports", "fail_mode", "datapath_type"], name),
+        _select(
+            "Bridge",
+            ["_uuid", "name", "ports", "fail_mode", "datapath_type", "external_ids"],
+            name,
+        ),
         _select(
             "Port", ["_uuid", "name", "tag", "trunks", "vlan_mode", "interfaces", "external_ids"]
         ),
@@ -118,6 +144,7 @@ def read(db: Ovsdb, name: str) -> Bridge:
         datapath=row["datapath_type"] or "system",
         fail_mode=first(row["fail_mode"]) or "",
         plugs={plug.name: plug for plug in sorted(plugs, key=lambda plug: plug.name)},
+        reaches=_reaches(from_map(row["external_ids"])),
     )
 
 
@@ -131,7 +158,7 @@ def adding(bridge: Bridge, held: Held) -> list[Operation]:
     }
     row = {
         "name": port.device,
-        "tag": port.vlan,
+        "tag": tag_of(port),
         "vlan_mode": "access",
         "interfaces": ["named-uuid", "interface"],
         "external_ids": to_map(_facts(held)),
@@ -141,6 +168,42 @@ def adding(bridge: Bridge, held: Held) -> list[Operation]:
         {"op": "insert", "table": "Port", "row": row, "uuid-name": "port"},
         _mutate_ports(bridge, "insert", ["named-uuid", "port"]),
     ]
+
+
+def tag_of(port: Port) -> int:
+    """The VLAN that the switch has its port in."""
+    return port.vlan if is_vlan(port.vlan) else NOWHERE
+
+
+def digging(bridge: Bridge, vni: int, name: str, number: int) -> list[Operation]:
+    """The tunnel of a VNI comes to be; its device may come later."""
+    interface = {"name": name, "ofport_request": number}
+    row = {
+        "name": name,
+        "tag": NOWHERE,
+        "vlan_mode": "access",
+        "interfaces": ["named-uuid", "tunnel_interface"],
+        "external_ids": to_map({_VNI: str(vni), "arable-number": str(number)}),
+    }
+    return [
+        {"op": "insert", "table": "Interface", "row": interface, "uuid-name": "tunnel_interface"},
+        {"op": "insert", "table": "Port", "row": row, "uuid-name": "tunnel"},
+        _mutate_ports(bridge, "insert", ["named-uuid", "tunnel"]),
+    ]
+
+
+def reaching(bridge: Bridge, reach: Reach) -> list[Operation]:
+    """Where else a VNI is is kept; what was kept of it goes."""
+    told = " ".join([str(reach.mtu), *sorted(reach.hosts)])
+    return [
+        *leaving(bridge, reach.vni),
+        _mutate_facts(bridge, "insert", to_map({f"{_REACH}{reach.vni}": told})),
+    ]
+
+
+def leaving(bridge: Bridge, vni: int) -> list[Operation]:
+    """A VNI is nowhere else, as far as is kept."""
+    return [_mutate_facts(bridge, "delete", to_set(frozenset({f"{_REACH}{vni}"})))]
 
 
 def changing(plug: Plug, held: Held) -> list[Operation]:
@@ -192,7 +255,28 @@ def _mutate_ports(bridge: Bridge, how: str, port: Any) -> Operation:
     }
 
 
+def _mutate_facts(bridge: Bridge, how: str, facts: Any) -> Operation:
+    return {
+        "op": "mutate",
+        "table": "Bridge",
+        "where": [["_uuid", "==", ["uuid", bridge.uuid]]],
+        "mutations": [["external_ids", how, facts]],
+    }
+
+
+def _reaches(facts: Mapping[str, str]) -> dict[int, Reach]:
+    found = {}
+    for name, told in facts.items():
+        if name.startswith(_REACH):
+            mtu, *hosts = told.split()
+            vni = int(name.removeprefix(_REACH))
+            found[vni] = Reach(vni, frozenset(hosts), int(mtu))
+    return found
+
+
 def _plug(port: Mapping[str, Any], interface: Mapping[str, Any]) -> Plug:
+    facts = from_map(port["external_ids"])
+    vni = int(facts.get(_VNI, 0))
     return Plug(
         uuid=first(port["_uuid"]),
         name=port["name"],
@@ -201,7 +285,9 @@ def _plug(port: Mapping[str, Any], interface: Mapping[str, Any]) -> Plug:
         vlan_mode=first(port["vlan_mode"]) or "",
         number=first(interface["ofport"]) or 0,
         error=first(interface["error"]) or "",
-        held=_held(port["name"], from_map(port["external_ids"])),
+        held=_held(port["name"], facts),
+        vni=vni,
+        promised=int(facts["arable-number"]) if vni else 0,
     )
 
 

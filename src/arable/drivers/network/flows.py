@@ -4,6 +4,11 @@ Table 0 decides whether a frame may come in at all, and notes its VLAN in regist
 let in by name is dropped, so a port without rules is a port without traffic: there is no unguarded instant while
 a port is made, and none after the switch lost its memory. Table 1 limits what goes to a port, and forwards.
 
+VLANs are forwarded as the switch does by itself. There is no such thing for VNIs, and their ports are in no VLAN: what
+comes from a port of one is told in register 0 as well, and leads to ports of the same VNI alone, since each rule that
+puts a frame out names both. Table 2 is what was learned: behind which port a MAC was seen last (register 2). Table 3 puts
+the frame out there if that port is in the VNI, or to all ports of the VNI.
+
 Each rule carries a cookie: our mark, the port's number, and a digest of all of the port's rules and meters. Whether
 a port is guarded exactly as it should be is then a count of cookies, also after an upgrade changed the rules.
 """
@@ -12,15 +17,19 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from arable.domain.layer2 import is_vni
 from arable.drivers.network.protocol import Port, PortKind
 
 MARK = 0xA7AB << 48
 MARK_MASK = 0xFFFF << 48
 PORT_MASK = 0xFFFFFFFF << 32
+LEARNED = 0xA7AC << 48  # with a port's number: what was learned of what came from there
 
 FORWARD = "actions=NORMAL"
 _UNTAGGED = "vlan_tci=0x0000/0x1fff"
 _TAGGED = "vlan_tci=0x1000/0x1000"
+_TO_MANY = "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
+_FORGOTTEN = 300  # seconds after which a MAC that was not seen any more is forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,8 @@ def of_bridge(uplink: int, others: Iterable[int], native: int) -> Rules:
         *(outside if uplink > 0 else ()),
         *(f"table=0,priority=10,in_port={n},actions={note_native}" for n in sorted(others)),
         "table=0,priority=0,actions=drop",
+        # Of a VNI whose own rules are missing, nothing goes anywhere: the switch itself would take it to all VNIs' ports.
+        "table=1,priority=5,reg3=1,actions=drop",
         f"table=1,priority=0,{FORWARD}",
     ]
     return Rules(0, tuple(flows))
@@ -92,7 +103,9 @@ def of_bridge(uplink: int, others: Iterable[int], native: int) -> Rules:
 def of_port(number: int, port: Port) -> Rules:
     """The rules of a port: what its kind may send, and its limits in both directions."""
     up, down = meter_ids(number)
-    admit = f"load:{port.vlan}->NXM_NX_REG0[0..11],goto_table:1"
+    tunnelled = is_vni(port.vlan)
+    note_vlan = f"load:{port.vlan}->NXM_NX_REG0[0..11],goto_table:1"
+    admit = _note_vni(port.vlan, number) if tunnelled else note_vlan
     meters = []
     if port.rate_kbps:
         admit = f"meter:{up},{admit}"
@@ -101,8 +114,40 @@ def of_port(number: int, port: Port) -> Rules:
     if port.rate_kbps and port.mac:
         meters.append(Meter(down, port.rate_kbps))
         to_it = f"reg0={port.vlan},dl_dst={port.mac}"
-        flows.append(f"table=1,priority=100,{to_it},actions=meter:{down},NORMAL")
+        onwards = _LOOK if tunnelled else "NORMAL"
+        flows.append(f"table=1,priority=100,{to_it},actions=meter:{down},{onwards}")
     return Rules(number, tuple(flows), tuple(meters))
+
+
+_LOOK = "resubmit(,2),goto_table:3"
+
+
+def _note_vni(vni: int, number: int) -> str:
+    """The frame is of this VNI, and whoever sent it is behind this port."""
+    learn = (
+        f"learn(table=2,priority=10,idle_timeout={_FORGOTTEN},cookie={LEARNED | number << 32:#x},"
+        "NXM_NX_REG0[],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG2[0..15])"
+    )
+    return f"load:{vni}->NXM_NX_REG0[0..23],load:1->NXM_NX_REG3[0..15],{learn},goto_table:1"
+
+
+def of_vni(tunnel: int, vni: int, ports: Iterable[int]) -> Rules:
+    """The rules of a VNI, kept as those of its `tunnel`; `ports` are its others here. Nothing goes out where it came in."""
+    every = (*sorted(ports), tunnel)
+    flows = [
+        f"table=0,priority=200,in_port={tunnel},{_TAGGED},actions=drop",
+        f"table=0,priority=100,in_port={tunnel},actions={_note_vni(vni, tunnel)}",
+        f"table=1,priority=20,reg0={vni},{_TO_MANY},actions=goto_table:3",
+        f"table=1,priority=10,reg0={vni},actions={_LOOK}",
+        *(f"table=3,priority=10,reg0={vni},reg2={n},actions=output:{n}" for n in every),
+        f"table=3,priority=5,reg0={vni},actions={','.join(f'output:{n}' for n in every)}",
+    ]
+    return Rules(tunnel, tuple(flows))
+
+
+def learned_from(number: int) -> str:
+    """Matches what was learned of frames from a port."""
+    return f"cookie={LEARNED | number << 32:#x}/{PORT_MASK:#x}"
 
 
 def _trusted(number: int, admit: str) -> list[str]:

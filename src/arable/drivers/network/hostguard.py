@@ -48,17 +48,22 @@ table arp {TABLE} {{
 
 def stands(netns: str | None) -> bool:
     """Whether the rules are loaded; an operator's `nft flush ruleset` takes them too."""
+    return loaded(netns, TABLE) >= _FAMILIES
+
+
+def loaded(netns: str | None, name: str) -> set[int]:
+    """The families in which there is a table of that name."""
 
     def families() -> set[int]:
         with NFTables(nfgen_family=socket.AF_UNSPEC) as tables:
             return {
                 table["nfgen_family"]
                 for table in tables.get_tables()
-                if table.get_attr("NFTA_TABLE_NAME") == TABLE
+                if table.get_attr("NFTA_TABLE_NAME") == name
             }
 
     with failing("look at the host's packet filter"):
-        return namespaces.inside(netns, families) >= _FAMILIES
+        return namespaces.inside(netns, families)
 
 
 def raise_up(netns: str | None) -> None:

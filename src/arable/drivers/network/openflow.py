@@ -33,9 +33,11 @@ class OpenFlow:
         self._set_meters(rules.meters)
         self._run("--bundle", "add-flows", self._to, "-", told=rules.bundle())
 
-    def remove(self, number: int, *, meters: bool = True) -> None:
-        """No rule and no meter of that port is left."""
+    def remove(self, number: int, *, meters: bool = True, learned: bool = True) -> None:
+        """No rule and no meter of that port is left, and nothing that was `learned` from it."""
         self._run("del-flows", self._to, flows.owned_by(number))
+        if learned:
+            self._run("del-flows", self._to, flows.learned_from(number))
         if meters:
             self.remove_meters(number)
 

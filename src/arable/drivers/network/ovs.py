@@ -1,4 +1,4 @@
-"""Guest networks on Open vSwitch: 802.1Q between hosts, port security and limits by OpenFlow.
+"""Guest networks on Open vSwitch: 802.1Q or VXLAN between hosts, port security and limits by OpenFlow.
 
 The same code drives the userspace datapath (emulated hosts) and the kernel's (real ones); it asks which one the
 bridge has. The bridge and its uplink are there already: an operator, or `switch.py` for an emulated host, makes
@@ -11,6 +11,9 @@ no traffic, so a guest never has an unguarded instant. Removal goes the other wa
 
 When `ovs-vswitchd` restarts it has lost all rules. The host's own are given back by whoever looks (`ports`), since
 the agent's way to its server may go through them; ports without rules are not listed, so the agent ensures them.
+
+A VNI has one port more than those that were asked for: its tunnel (`tunnels.py`), made with the first and removed after
+the last. It is in the database before its device, too; one that has no port any more is taken away by whoever looks.
 
 A device that exists already is used: a tap counts as ours and goes with its port; anything else under a guest's
 port (one end of somebody's veth) is adopted, plugged in and guarded like a tap, and left where it is at the end.
@@ -27,13 +30,15 @@ from typing import TypeVar
 
 from arable.domain.errors import BadInput, Conflict, Stale, Unavailable
 from arable.domain.ids import NicId
+from arable.domain.layer2 import is_vlan, is_vni
 from arable.drivers.network import bridge as b
-from arable.drivers.network import flows, hostguard
+from arable.drivers.network import flows, hostguard, tunnels
 from arable.drivers.network.bridge import Bridge, Held, Origin, Plug
 from arable.drivers.network.links import GROUP, Link, Links
 from arable.drivers.network.openflow import OpenFlow
 from arable.drivers.network.ovsdb import Operation, Ovsdb, first
-from arable.drivers.network.protocol import Port, PortKind
+from arable.drivers.network.protocol import Port, PortKind, Reach
+from arable.drivers.network.tunnels import Tunnels
 from arable.runtime.clock import Clock
 
 T = TypeVar("T")
@@ -59,7 +64,9 @@ class OvsNetwork:
         netns: str | None = None,
         native: int = NATIVE,
         patience: float = 20.0,
+        tunnel: str = "",
     ) -> None:
+        """`tunnel` is the host's own address on the network that VXLAN goes over; without one it has no VNIs."""
         self._db = db
         self._bridge = bridge
         self._uplink = uplink
@@ -70,6 +77,7 @@ class OvsNetwork:
         rundir = rundir or Path(db.removeprefix("unix:")).parent
         self._openflow = OpenFlow(rundir, bridge, patience)
         self._links = Links(netns)
+        self._tunnels = Tunnels(netns, tunnel) if tunnel else None
         self._apart = False
         self._lock = threading.Lock()
 
@@ -97,9 +105,20 @@ class OvsNetwork:
         with self._conversation() as db:
             bridge = b.read(db, self._bridge)
         uplink = self._uplink_of(bridge)
-        own = {plug.tag for plug, _ in bridge.ours.values() if plug.tag is not None}
-        others = {plug.tag for plug in bridge.plugs.values() if not plug.held}
-        return frozenset(own | (uplink.trunks - others - {self._native}))
+        own = {plug.tag for plug, _ in bridge.ours.values() if plug.tag is not None} - {b.NOWHERE}
+        own |= {held.port.vlan for _, held in bridge.ours.values() if is_vni(held.port.vlan)}
+        others = {plug.tag for plug in bridge.plugs.values() if not plug.ours}
+        return frozenset(own | bridge.tunnels.keys() | (uplink.trunks - others - {self._native}))
+
+    def reaches(self) -> Mapping[int, Reach]:
+        return self._agreeing(self._reaches)
+
+    def reach(self, reach: Reach) -> None:
+        self._check_reach(reach)
+        self._agreeing(lambda db: self._reach(db, reach))
+
+    def unreach(self, vni: int) -> None:
+        self._agreeing(lambda db: self._unreach(db, vni))
 
     # -- the verbs ------------------------------------------------------------------------------
 
@@ -128,25 +147,60 @@ class OvsNetwork:
             db.change(bridge.unchanged(), *b.changing(plug, held))
         else:
             held = self._new(bridge, port, links)
-            trunk = self._trunk(bridge, further={port.vlan})
-            db.transact(bridge.unchanged(), *b.adding(bridge, held), *trunk)
+            more = self._way(bridge, held)
+            db.transact(bridge.unchanged(), *b.adding(bridge, held), *more)
         self._make_device(port, userspace=bridge.userspace)
+        if is_vni(port.vlan):
+            self._dig(db, port.vlan)
         self._openflow.install(flows.of_port(held.number, port))
         number = held.number
         if limited and not port.rate_kbps:
             self._openflow.remove_meters(number)
+        self._connected(db, port.device, number)
+        self._links.raise_up(port.device)
+
+    def _connected(self, db: Ovsdb, device: str, number: int) -> None:
+        """The switch has the device by that number when this returns."""
         db.until(
             "Interface",
-            [["name", "==", port.device]],
+            [["name", "==", device]],
             ["ofport"],
             lambda row: bool(first(row["ofport"]) == number),
         )
-        self._links.raise_up(port.device)
 
     def _remove(self, db: Ovsdb, nic: NicId) -> None:
         bridge = b.read(db, self._bridge)
         if nic in bridge.ours:
             self._unplug(db, bridge, *bridge.ours[nic], keep_device=False)
+
+    def _reaches(self, db: Ovsdb) -> dict[int, Reach]:
+        bridge = b.read(db, self._bridge)
+        if self._tunnels is None:
+            return {}
+        self._let_in(bridge)
+        there = {vni: self._tunnels.leads(vni) for vni in bridge.reaches}
+        return {
+            vni: reach
+            for vni, reach in bridge.reaches.items()
+            if there[vni] in (None, (reach.hosts, reach.mtu))
+        }
+
+    def _reach(self, db: Ovsdb, reach: Reach) -> None:
+        bridge = b.read(db, self._bridge)
+        if bridge.reaches.get(reach.vni) != reach:
+            db.change(bridge.unchanged(), *b.reaching(bridge, reach))
+            bridge = b.read(db, self._bridge)
+        self._let_in(bridge)
+        self._lead(bridge, reach.vni)
+
+    def _unreach(self, db: Ovsdb, vni: int) -> None:
+        bridge = b.read(db, self._bridge)
+        if vni in bridge.reaches:
+            db.change(bridge.unchanged(), *b.leaving(bridge, vni))
+            bridge = b.read(db, self._bridge)
+        if self._tunnels is not None:
+            self._lead(bridge, vni)
+            self._let_in(bridge)
 
     # -- their steps ----------------------------------------------------------------------------
 
@@ -157,15 +211,19 @@ class OvsNetwork:
         if changes:
             db.change(bridge.unchanged(), *changes)
             bridge = b.read(db, self._bridge)
+        for vni in bridge.tunnels.keys() - {held.port.vlan for _, held in bridge.ours.values()}:
+            bridge = self._fill(db, bridge, vni)
         links = self._links.all()
         if bridge.userspace:
             self._keep_host_apart(links)
+        if self._tunnels is not None:
+            self._let_in(bridge)
         rules = self._openflow.held()
         uplink = self._uplink_of(bridge)
         others = [
             plug.number
             for plug in bridge.plugs.values()
-            if plug.number > 0 and not plug.held and plug.name != uplink.name
+            if plug.number > 0 and not plug.ours and plug.name != uplink.name
         ]
         wanted = flows.of_bridge(uplink.number, others, self._native)
         if rules[wanted.cookie] != len(wanted.flows):
@@ -203,6 +261,7 @@ class OvsNetwork:
     def _sweep(self, bridge: Bridge, rules: Counter[int]) -> None:
         """Rules of ports that are no more: a crash came between them and their row."""
         known = {0, *(held.number for _, held in bridge.ours.values())}
+        known |= {plug.promised for plug in bridge.tunnels.values()}
         for number in {flows.number_in(cookie) for cookie in rules} - known:
             self._openflow.remove(number)
 
@@ -231,7 +290,7 @@ class OvsNetwork:
         lost = plug.name not in links and (plug.number > 0 or held.origin is Origin.ADOPTED)
         return (
             lasting == (port.kind, port.vlan, port.device, port.peer)
-            and plug.tag == port.vlan
+            and plug.tag == b.tag_of(port)
             and plug.number in (held.number, 0, -1)
             and not lost
         )
@@ -246,11 +305,16 @@ class OvsNetwork:
     ) -> bool:
         wanted = flows.of_port(held.number, held.port)
         link = links.get(plug.name)
+        vlan = held.port.vlan
         return (
-            plug.tag == held.port.vlan
+            plug.tag == b.tag_of(held.port)
             and plug.number == held.number
             and not plug.error
-            and held.port.vlan in self._uplink_of(bridge).trunks
+            and (
+                self._dug(bridge, vlan, rules, links)
+                if is_vni(vlan)
+                else vlan in self._uplink_of(bridge).trunks
+            )
             and rules[wanted.cookie] == len(wanted.flows)
             and link is not None
             and link.up
@@ -263,9 +327,108 @@ class OvsNetwork:
         """Silence first, the row last: it is what a crash in between is remembered by."""
         if held.origin is Origin.MADE and not keep_device:
             self._links.remove(plug.name)
-        self._openflow.remove(held.number, meters=bool(held.port.rate_kbps))
+        self._openflow.remove(
+            held.number, meters=bool(held.port.rate_kbps), learned=is_vni(held.port.vlan)
+        )
+        vlan = held.port.vlan
+        others = {*bridge.numbers_in(vlan)} - {held.number}
+        if vlan in bridge.tunnels:
+            self._openflow.install(flows.of_vni(bridge.tunnels[vlan].promised, vlan, others))
         trunk = self._trunk(bridge, without=plug.name)
         db.change(bridge.unchanged(), *b.dropping(bridge, plug), *trunk)
+        if vlan in bridge.tunnels and not others:
+            self._fill(db, b.read(db, self._bridge), vlan)
+
+    # -- tunnels ----------------------------------------------------------------------------------
+
+    def _way(self, bridge: Bridge, held: Held) -> list[Operation]:
+        """What a new port needs to have a way to other hosts: its VLAN on the uplink, or a tunnel."""
+        vlan = held.port.vlan
+        if not is_vni(vlan):
+            return self._trunk(bridge, further={vlan})
+        if vlan in bridge.tunnels:
+            return []
+        return b.digging(bridge, vlan, tunnels.device(vlan), bridge.free_number({held.number}))
+
+    def _dig(self, db: Ovsdb, vni: int) -> None:
+        """The tunnel is made, with the rules of the VNI as its ports are now."""
+        bridge, name = b.read(db, self._bridge), tunnels.device(vni)
+        plug = bridge.tunnels.get(vni)
+        missing = self._links.find(name) is None
+        if plug and missing and plug.number > 0:  # the switch has one that is no more
+            db.change(bridge.unchanged(), *b.dropping(bridge, plug))
+            bridge, plug = b.read(db, self._bridge), None
+        if plug is None:
+            db.change(bridge.unchanged(), *b.digging(bridge, vni, name, bridge.free_number()))
+            bridge = b.read(db, self._bridge)
+        number = bridge.tunnels[vni].promised
+        if missing:
+            self._our_tunnels().make(vni)
+        self._links.make_quiet(name, offloads=not bridge.userspace)
+        self._lead(bridge, vni)
+        self._openflow.install(flows.of_vni(number, vni, bridge.numbers_in(vni)))
+        self._connected(db, name, number)
+        self._links.raise_up(name)
+
+    def _dug(
+        self, bridge: Bridge, vni: int, rules: Counter[int], links: Mapping[str, Link]
+    ) -> bool:
+        """Whether the tunnel is complete."""
+        plug = bridge.tunnels.get(vni)
+        if plug is None:
+            return False
+        wanted = flows.of_vni(plug.promised, vni, bridge.numbers_in(vni))
+        link = links.get(plug.name)
+        return (
+            plug.number == plug.promised
+            and not plug.error
+            and rules[wanted.cookie] == len(wanted.flows)
+            and link is not None
+            and link.up
+            and link.group == GROUP
+        )
+
+    def _fill(self, db: Ovsdb, bridge: Bridge, vni: int) -> Bridge:
+        """The tunnel of a VNI that has no ports here goes, its row last."""
+        plug = bridge.tunnels[vni]
+        self._links.remove(plug.name)
+        self._openflow.remove(plug.promised, meters=False)
+        db.change(bridge.unchanged(), *b.dropping(bridge, plug))
+        return b.read(db, self._bridge)
+
+    def _lead(self, bridge: Bridge, vni: int) -> None:
+        """The tunnel leads where it was told to; nowhere, if it was not."""
+        reach = bridge.reaches.get(vni, Reach(vni))
+        ours = self._our_tunnels()
+        if ours.leads(vni) not in (None, (reach.hosts, reach.mtu)):
+            ours.lead(vni, reach.hosts, reach.mtu)
+
+    def _let_in(self, bridge: Bridge) -> None:
+        hosts = {host for reach in bridge.reaches.values() for host in reach.hosts}
+        self._our_tunnels().let_in(hosts)
+
+    def _our_tunnels(self) -> Tunnels:
+        if self._tunnels is None:
+            raise Unavailable(
+                "this host has no address for tunnels, so it has no VNIs: its agent's configuration "
+                "names it (network.tunnel)"
+            )
+        return self._tunnels
+
+    def _check_reach(self, reach: Reach) -> None:
+        ours = self._our_tunnels()
+        if not is_vni(reach.vni):
+            raise BadInput(f"there is no VNI {reach.vni}", field="vni")
+        try:
+            hosts = {str(IPv4Address(host)) for host in reach.hosts}
+        except AddressValueError as error:
+            raise BadInput(f"{error}", field="hosts") from None
+        if ours.local in hosts:
+            raise BadInput(f"{ours.local} is this host", field="hosts")
+        if not 576 <= reach.mtu <= 9216:
+            raise BadInput(f"{reach.mtu} is no MTU", field="mtu")
+
+    # -- the uplink -------------------------------------------------------------------------------
 
     def _trunk(
         self, bridge: Bridge, *, further: Iterable[int] = (), without: str = ""
@@ -278,7 +441,7 @@ class OvsNetwork:
         return {
             plug.tag
             for plug in bridge.plugs.values()
-            if plug.tag is not None and plug.name not in (self._uplink, without)
+            if plug.tag not in (None, b.NOWHERE) and plug.name not in (self._uplink, without)
         }
 
     def _uplink_of(self, bridge: Bridge) -> Plug:
@@ -292,7 +455,9 @@ class OvsNetwork:
     # -- refusals, and speaking with the switch -------------------------------------------------
 
     def _check(self, port: Port) -> None:
-        if not 1 <= port.vlan <= 4094 or port.vlan == self._native:
+        if is_vni(port.vlan):
+            self._our_tunnels()
+        elif not is_vlan(port.vlan) or port.vlan == self._native:
             raise BadInput(f"{port.nic}: {port.vlan} is no VLAN for guests", field="vlan")
         if not _DEVICE.fullmatch(port.device) or port.device == self._uplink:
             raise BadInput(f"{port.nic}: {port.device!r} is no name for a device", field="device")

@@ -1,7 +1,8 @@
 """What every network driver promises.
 
-A port is a tap device (for a guest) or one end of a veth (for an appliance), an access port of one VLAN. Bridges,
-trunks and whatever a VLAN needs here are made with its first port and removed after its last; nobody asks for them.
+A port is a tap device (for a guest) or one end of a veth (for an appliance), an access port of one VLAN, or of one VNI:
+its number says which (`domain/layer2.py`). Bridges, trunks, tunnels and whatever a VLAN or VNI needs here are made with its
+first port and removed after its last; nobody asks for them. Which other hosts have a VNI has to be told (`reach`).
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,15 @@ class PortKind(StrEnum):
 
     TAP = "tap"  # a guest: guarded, its MAC and IP are bound to the port
     VETH = "veth"  # an appliance: trusted, may speak for others
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where else a VNI is: the addresses of the other hosts that have it, and what fits into a frame of it."""
+
+    vni: int
+    hosts: frozenset[str] = frozenset()
+    mtu: int = 1450
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +48,7 @@ class Port:
 
 
 class Network(Protocol):
-    """Four verbs; each safe to say twice."""
+    """Each verb is safe to say twice."""
 
     @property
     def name(self) -> str:
@@ -54,4 +64,13 @@ class Network(Protocol):
         """No such port any more, nor what only it needed; already gone is fine."""
 
     def vlans(self) -> frozenset[int]:
-        """Every guest VLAN that still has anything of ours on this host: what rule 3 rests on."""
+        """Every guest VLAN or VNI that still has anything of ours on this host: what rule 3 rests on."""
+
+    def reaches(self) -> Mapping[int, Reach]:
+        """Where else VNIs are, as far as it was told and is in effect; also of those that have no port here yet."""
+
+    def reach(self, reach: Reach) -> None:
+        """Frames of the VNI go to these hosts, and are taken from hosts that were named for any VNI, and no others."""
+
+    def unreach(self, vni: int) -> None:
+        """The VNI is nowhere else; its ports here see each other alone."""

@@ -68,11 +68,18 @@ class OvsDaemon:
         self._end(_SWITCH, signal.SIGKILL)
 
     def lay_host_bridge(
-        self, bridge: str, uplink: str, management: str = "", *, datapath: str = "netdev"
+        self,
+        bridge: str,
+        uplink: str,
+        management: str = "",
+        *,
+        datapath: str = "netdev",
+        tunnel: str = "",
     ) -> OvsNetwork:
         """The bridge of a host: `uplink` (a device that exists) as its trunk, closed but for management.
 
-        `management` names a port that the switch makes for the host's own untagged traffic.
+        `management` names a port that the switch makes for the host's own untagged traffic, `tunnel` is the host's
+        address for VXLAN.
         """
         self._lay(bridge, datapath)
         self._plug(
@@ -80,7 +87,7 @@ class OvsDaemon:
         )
         if management:
             self._plug(bridge, management, {"tag": NATIVE}, kind="internal")
-        network = OvsNetwork(self.db, bridge, uplink, self._clock, netns=self.netns)
+        network = OvsNetwork(self.db, bridge, uplink, self._clock, netns=self.netns, tunnel=tunnel)
         network.prepare()
         return network
 

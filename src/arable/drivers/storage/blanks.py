@@ -83,7 +83,7 @@ def must_be_fine(done: Done, volume: str) -> None:
     if "No space left" in done.told:
         raise NoRoom("the disk is full", detail=told)
     if "lock" in done.told:
-        raise Conflict(f"{volume} is in use; it can grow while its machine is stopped", detail=told)
+        raise Conflict(f"{volume} is in use", detail=told)
     raise Unavailable(f"{volume} can't be made so", detail=told)
 
 

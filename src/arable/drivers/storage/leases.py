@@ -96,6 +96,9 @@ class Records(Protocol):
 class Exports(Protocol):
     """What lets hosts reach disks."""
 
+    def has(self, volume: VolumeId) -> bool:
+        """Whether the volume is there to be served, and as large as it should be."""
+
     def open(self, epoch: int, holder: HostId, volumes: Iterable[VolumeId]) -> None:
         """These are served to that host, and to no other; already so is fine. Raises `Unavailable`."""
 
@@ -115,6 +118,10 @@ class Exports(Protocol):
 
 class Coming(Conflict):
     """Its holder may hand it over to the asker, and has not done so. Disks to wait with are served."""
+
+
+class Lapsed(Conflict):
+    """Its time was over, and it was taken back. Nobody had it since; who had it may ask for it anew."""
 
 
 class TooEarly(Conflict):
@@ -142,6 +149,7 @@ class Leases:
         self._records = dict(records.load())
         self._rights: dict[MachineId, Right] = {}
         self._unsaved: dict[MachineId, Record] = {}
+        self._lapsed: set[MachineId] = set()  # as was told last
         now = time.now()
         self._until = {
             record.machine: now + record.length
@@ -164,6 +172,10 @@ class Leases:
             return 0.0
         return max(0.0, self._until[machine] - self._time.now())
 
+    def lapsed(self, machine: MachineId) -> bool:
+        """Whether a lease was not renewed in its time by its holder, who still may: nobody can be running the machine."""
+        return self.record(machine).held is Held.TAKEN and not self.waits(machine)
+
     def allow(self, right: Right) -> None:
         """From now on this is who may have the lease; every earlier epoch is over, and cut off. May be repeated.
 
@@ -185,6 +197,7 @@ class Leases:
                 held = Held.ENDING if known.held is Held.TAKEN else known.held
                 known = self._keep(replace(known, epoch=right.epoch, held=held))
             self._rights[right.machine] = right
+            known = self._without(known, right)
             if known.held is Held.ENDING:
                 self._end(known, fenced=known.holder == right.fenced)
             if right.heir is None or (before and before.heir != right.heir):
@@ -202,21 +215,23 @@ class Leases:
         may run the machine, `Coming` for an heir, `Unavailable` when the disks can't be served now.
         """
         with self._turn_of(machine):
-            known = self.record(machine)
-            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
-                known = self._take(known, holder, epoch)
-            self._exports.open(epoch, holder, known.volumes)
-            return self._longer(machine)
+            return self._have(self.record(machine), holder, epoch)
 
     def renew(self, machine: MachineId, holder: HostId, epoch: int) -> float:
         """The lease is this host's for so many seconds more. Whether its disks can be reached is another matter.
 
-        Raises `Stale` when it is not this host's (any more).
+        Raises `Lapsed` when it was taken back, and `Stale` when it is not this host's any more.
         """
-        with self._turn_of(machine):
+        with self._guard:  # who has it has it longer, whatever is being done with its disks
             known = self.record(machine)
-            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
-                raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
+            his = (known.holder, known.served, known.epoch) == (holder, epoch, epoch)
+            rests = known.length == self.length and machine not in self._unsaved
+            if his and rests and known.held is Held.TAKEN:
+                return self._longer(machine)
+        with self._turn_of(machine):
+            known = self._last_of(machine, holder, epoch)
+            if known.held is not Held.TAKEN:
+                raise Lapsed(f"epoch {epoch} of {machine} was not renewed in its time")
             if known.length != self.length:
                 self._keep(replace(known, length=self.length))
             return self._longer(machine)
@@ -225,14 +240,15 @@ class Leases:
         """The lease is the heir's, of epoch `to`, and was never anybody else's in between. Already so is fine.
 
         The holder's guest stands still and must not run again. Raises `Forbidden` when there is no such heir (any
-        more), `Stale` when the lease is not this host's, `Unavailable` when one should ask again.
+        more) or the lease was taken back, `Stale` when it is not this host's, `Unavailable` when one should ask again.
         """
         with self._turn_of(machine):
             known = self.record(machine)
             if known.passed and known.served == to:
                 return
-            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
-                raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
+            known = self._last_of(machine, holder, epoch)
+            if known.held is not Held.TAKEN:
+                raise Forbidden(f"epoch {epoch} of {machine} was not renewed in its time")
             right = self._rights.get(machine)
             if right is None:
                 raise Unavailable(f"who may have {machine} is not known yet")
@@ -255,17 +271,15 @@ class Leases:
                 self._exports.open(to, heir.host, known.volumes)
 
     def keep(self, machine: MachineId, holder: HostId, epoch: int, to: int) -> float:
-        """The lease stays this host's, which will never hand it over to epoch `to`, nor could it: a renewal.
+        """The lease stays this host's, which will never hand it over to epoch `to`, nor could it.
 
-        Its guest may go on then. Raises `Stale` when it is not this host's (any more).
+        Its guest may go on then. Raises `Stale` when it is not this host's (any more), and what `acquire` does.
         """
         with self._turn_of(machine):
-            known = self.record(machine)
-            if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
-                raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
+            known = self._last_of(machine, holder, epoch)
             if to > known.kept:
-                self._keep(replace(known, kept=to))
-            return self._longer(machine)
+                known = self._keep(replace(known, kept=to))
+            return self._have(known, holder, epoch)
 
     def release(self, machine: MachineId, holder: HostId, epoch: int) -> None:
         """The host runs the machine no more, and its disks are served to it no more. Already so is fine."""
@@ -276,6 +290,21 @@ class Leases:
             if known.held is not Held.FREE:
                 self._end(known, fenced=True)
 
+    def rework(self, machine: MachineId, volume: VolumeId, work: Callable[[], None]) -> None:
+        """Do something to a volume that needs it for itself. Who has it by the machine's lease waits that long.
+
+        Nothing is lost by that: what was answered is on the disk (docs/decisions/0007), and the rest is asked again. Whoever dies in
+        between leaves it cut off, and `tend` serves it again.
+        """
+        with self._turn_of(machine):
+            known = self.record(machine)
+            self._exports.cut([volume])
+            try:
+                work()
+            finally:
+                if known.held is Held.TAKEN and known.holder and volume in known.volumes:
+                    self._exports.open(known.served, known.holder, [volume])
+
     def tend(self) -> None:
         """What is taken is served, what is ending is cut off, and free when its time is over.
 
@@ -284,7 +313,10 @@ class Leases:
         Raises `Unavailable` for one that could not be, when the others were.
         """
         failure: CloudError | None = None
+        lapsed = set()
         for machine in self.records():
+            if self.lapsed(machine):
+                lapsed.add(machine)
             try:
                 with self._turn_of(machine):
                     known = self.record(machine)
@@ -295,6 +327,9 @@ class Leases:
                         self._exports.open(known.served, known.holder, known.volumes)
             except CloudError as error:
                 failure = error
+        if lapsed != self._lapsed:
+            self._lapsed = lapsed
+            self.changed()
         if failure:
             raise failure
 
@@ -310,6 +345,21 @@ class Leases:
         if unsaved:
             self._keep(unsaved)
             del self._unsaved[machine]
+
+    def _last_of(self, machine: MachineId, holder: HostId, epoch: int) -> Record:
+        """The record of a lease that this host had last, if none was given after it. Raises `Stale`."""
+        known = self.record(machine)
+        if (known.holder, known.served, known.epoch) != (holder, epoch, epoch):
+            raise Stale(f"{holder} does not have epoch {epoch} of {machine}")
+        return known
+
+    def _have(self, known: Record, holder: HostId, epoch: int) -> float:
+        """Take it, or have it longer."""
+        if known.held is not Held.TAKEN or (known.holder, known.served) != (holder, epoch):
+            known = self._take(known, holder, epoch)
+        known = self._with_more(known)
+        self._exports.open(epoch, holder, known.volumes)
+        return self._longer(known.machine)
 
     def _take(self, known: Record, holder: HostId, epoch: int) -> Record:
         """The record of a lease that was just given; nothing is served by it yet."""
@@ -330,6 +380,10 @@ class Leases:
             left = self.waits(known.machine)
             told = f"{known.holder} may run {known.machine} for {left:.1f} s more"
             raise TooEarly(told, left)
+        with self._guard:
+            self._nobody_has(right)
+        if waits := [volume for volume in right.volumes if not self._exports.has(volume)]:
+            raise Unavailable(f"{waits[0]} is not ready")
         self._exports.cut(right.volumes)  # nothing should be left of others; this makes sure
         taken = replace(
             known,
@@ -348,6 +402,44 @@ class Leases:
             self._records[known.machine] = taken
         self.changed()
         return taken
+
+    def _without(self, known: Record, right: Right) -> Record:
+        """Disks that the machine is not to have any more are cut off, and then no part of the lease.
+
+        In this order: who dies in between has them served once more until this is said again, which it is.
+        """
+        less = [volume for volume in known.volumes if volume not in right.volumes]
+        if known.held is not Held.TAKEN or known.served != right.epoch or not less:
+            return known
+        self._exports.cut(less)
+        left = tuple(volume for volume in known.volumes if volume in right.volumes)
+        return self._keep(replace(known, volumes=left))
+
+    def _with_more(self, known: Record) -> Record:
+        """Disks that the machine has got since are part of the lease, once they are there and nobody else has them.
+
+        Until then the lease is what it was: a disk that can't be had costs the machine none of its others.
+        """
+        right = self._rights.get(known.machine)
+        if right is None or right.epoch != known.served:
+            return known
+        more = [volume for volume in right.volumes if volume not in known.volumes]
+        if not more or not all(self._exports.has(volume) for volume in more):
+            return known
+        new = replace(right, volumes=tuple(more))
+        try:
+            with self._guard:
+                self._nobody_has(new)
+            self._exports.cut(more)
+            with self._guard:
+                self._nobody_has(new)
+                grown = replace(known, volumes=(*known.volumes, *more))
+                self._store.save(grown)
+                self._records[known.machine] = grown
+        except TooEarly:
+            return known
+        self.changed()
+        return grown
 
     def _nobody_has(self, right: Right) -> None:
         wanted = set(right.volumes)

@@ -3,6 +3,7 @@
     images/<sha256>      verified parts, read-only          records/<sha256>  what they looked like then
     volumes/<id>.qcow2   volumes                            seeds/<id>.iso    NoCloud disks
     staging/             what is not finished               erasing/          what was ordered to be erased
+    restored/<id>        the operation by which a volume was last set back to one of its snapshots (in its own file)
 
 Every change becomes visible by one rename or link of something complete, so a process may be killed between any
 two steps: what was not finished lies in `staging` and is dropped at the next start, what was being erased lies in
@@ -14,30 +15,41 @@ ever guesses a format or runs a tool outside the jail. Thin volumes may promise 
 which the control plane accounts for; this is the last line behind it, and keeps a reserve of the disk free.
 """
 
+import errno
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from arable.domain import ids
-from arable.domain.errors import BadInput, Corrupt, NoRoom
-from arable.domain.ids import PoolId, VolumeId
+from arable.domain.errors import BadInput, Conflict, Corrupt, NoRoom, NotFound, Unavailable
+from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.image_header import HEAD_BYTES, Overlay, read_overlay
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.domain.units import MIB
+from arable.drivers.storage import snapshots
 from arable.drivers.storage.blanks import Backing, Blanks, must_be_fine
-from arable.drivers.storage.durable import destroy, put_in_place, sync_folder
+from arable.drivers.storage.durable import destroy, put_in_place, sync_folder, write_whole
+from arable.drivers.storage.intake import digest_of
 from arable.drivers.storage.jail import Bounds, Jail
-from arable.drivers.storage.protocol import Fetch, VolumeFound
+from arable.drivers.storage.protocol import CachedImage, Fetch, Flat, Promised, VolumeFound
 from arable.drivers.storage.room import SECTOR, Room
 from arable.drivers.storage.seeds import Seeds
+from arable.drivers.storage.turns import Turns
 from arable.drivers.storage.verified import VerifiedImages
 from arable.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_GROW_SECONDS = 15  # who has the volume by its lease may be waiting for it
+_SECONDS = Bounds().seconds
 _FRESH = 1 * MIB  # what a new overlay takes at most before anything is written to it
 _SUFFIX = ".qcow2"
+_PIECE = 1 * MIB
 
 
 class LocalStorage:
@@ -56,6 +68,7 @@ class LocalStorage:
         thin_times: int = 10,
     ) -> None:
         self._pool = pool
+        self._clock = clock
         self._thin_times = thin_times
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         root = directory.resolve()
@@ -68,8 +81,11 @@ class LocalStorage:
         self._blanks = Blanks(self._jail)
         records = _folder(root, "records", 0o700)
         self._images = VerifiedImages(self._images_folder, records, self._staging, self._room)
+        self._restored = _folder(root, "restored", 0o700)
+        self._snapshots = snapshots.SnapshotTool(self._jail)
         self._seeds = Seeds(_folder(root, "seeds", 0o711), self._staging)
         self._lock = threading.RLock()
+        self._turns = Turns()  # of what takes long
         self._finish_what_was_begun()
 
     @property
@@ -80,7 +96,29 @@ class LocalStorage:
         return self._images.names()
 
     def admit(self, part: ImagePart, fetch: Fetch) -> Path:
-        return self._images.admit(part, fetch)
+        path = self._images.admit(part, fetch)
+        self._images.used(part.sha256, self._clock.now().timestamp())
+        return path
+
+    def cached(self) -> Sequence[CachedImage]:
+        now, below = self._clock.now(), self._stood_on()
+        for sha256 in below:
+            self._images.used(sha256, now.timestamp())
+        return [
+            CachedImage(
+                sha256=sha256,
+                length=length,
+                used_at=datetime.fromtimestamp(used, tz=now.tzinfo),
+                in_use=sha256 in below,
+            )
+            for sha256, (length, used) in sorted(self._images.about().items())
+        ]
+
+    def evict(self, sha256: str) -> None:
+        with self._lock:  # no volume is made over it meanwhile
+            if sha256 in self._stood_on():
+                raise Conflict(f"something in {self._pool} stands on image part {sha256[:12]}")
+            self._images.evict(sha256, self._erasing)
 
     def verify(self, sha256: str) -> None:
         """Read an image through. Raises `Corrupt` when it rotted; it then counts as not here, and is fetched anew."""
@@ -98,13 +136,14 @@ class LocalStorage:
         size = -(-size // SECTOR) * SECTOR
         with self._lock:
             if path.exists():
-                return self._grown(volume, path, size)
+                return self._grown(volume, path, size, _GROW_SECONDS)
             backing = None
             if source:
                 if source.format is PartFormat.BLOB:
                     raise BadInput("a kernel is no disk", field="source")
                 size = max(size, source.virtual_bytes)
                 backing = Backing(self._images.path(source), source.format)
+                self._images.used(source.sha256, self._clock.now().timestamp())
             self._may_promise(size)
             with self._room.claimed(_FRESH):
                 made = self._staging / path.name
@@ -126,10 +165,49 @@ class LocalStorage:
                 path.replace(doomed)
                 sync_folder(self._volumes_folder)
             destroy(doomed)
+            destroy(self._restored / volume)
+
+    def snapshots(self, volume: VolumeId) -> frozenset[SnapshotId]:
+        with _answering(volume):
+            return snapshots.names(self._existing(volume))
+
+    def take(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        with self._turns.of(volume), _answering(volume), self._room.claimed(_FRESH):
+            if snapshot not in self.snapshots(volume):
+                path = self._existing(volume)
+                self._snapshots.take(path, _named(snapshot), self._below(volume, path))
+
+    def drop(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        with self._turns.of(volume), _answering(volume):
+            if snapshot in self.snapshots(volume):
+                path = self._existing(volume)
+                self._snapshots.drop(path, _named(snapshot), self._below(volume, path))
+
+    def restore(
+        self, volume: VolumeId, snapshot: SnapshotId, size: int, by: OperationId
+    ) -> VolumeFound:
+        mark = self._restored / volume
+        with self._turns.of(volume), _answering(volume), self._room.claimed(_FRESH):
+            path = self._existing(volume)
+            if not mark.exists() or mark.read_text() != by:
+                if snapshot not in self.snapshots(volume):
+                    raise NotFound(f"{volume} has no such snapshot")
+                self._snapshots.apply(path, _named(snapshot), self._below(volume, path))
+                found = self._grown(volume, path, size, _SECONDS)
+                write_whole(mark, by.encode(), self._staging)
+                return found
+            return _found(volume, path)
 
     def usage(self) -> PoolSeen:
         use = self._room.use()
-        return PoolSeen(pool=self._pool, total_bytes=use.total, used_bytes=use.used)
+        lengths = [length for length, _used in self._images.about().values()]
+        return PoolSeen(
+            pool=self._pool,
+            total_bytes=use.total,
+            used_bytes=use.used,
+            images=len(lengths),
+            image_bytes=sum(lengths),
+        )
 
     def strays(self) -> list[Path]:
         """Files here that are none of ours, or whose volume is gone: for an operator to look at."""
@@ -141,6 +219,7 @@ class LocalStorage:
 
     def _finish_what_was_begun(self) -> None:
         for path in self._erasing.iterdir():
+            path.chmod(0o600)  # images are for nobody to write to
             destroy(path)
         for path in self._staging.iterdir():
             if path.is_dir():
@@ -154,36 +233,108 @@ class LocalStorage:
             names = ", ".join(str(path) for path in strays[:10])
             log.warning("%s: %d files are not understood: %s", self._pool, len(strays), names)
 
-    def _grown(self, volume: VolumeId, path: Path, size: int) -> VolumeFound:
+    def check_room(self, volume: VolumeId, size: int) -> None:
+        """Raises `NoRoom` when the volume can't be made so large now, and touches nothing."""
+        with _answering(volume), self._room.claimed(_FRESH):
+            self._may_promise(size - virtual_bytes(self._existing(volume)))
+
+    def _grown(self, volume: VolumeId, path: Path, size: int, seconds: int) -> VolumeFound:
         overlay = _overlay(path)
         if overlay is None:
             raise Corrupt(f"{volume} is damaged")
         if overlay.virtual_bytes >= size:
             return _found(volume, path)
         self._may_promise(size - overlay.virtual_bytes)
-        read = []
-        if overlay.backing:
-            backing = Path(overlay.backing)
-            if backing.parent != self._images_folder or not backing.is_file():
-                raise Corrupt(f"{volume} stands over an image that is not here")
-            read = [backing]
         with self._room.claimed(_FRESH):
             done = self._jail.run(
                 "qemu-img",
                 ["resize", "-q", "-f", "qcow2", "--", str(path), str(size)],
-                read=read,
+                read=self._below(volume, path),
                 write=[path],
-                bounds=Bounds(file_bytes=path.stat().st_size + 64 * MIB),
+                bounds=Bounds(seconds=seconds, file_bytes=path.stat().st_size + 64 * MIB),
             )
             must_be_fine(done, volume)
         return _found(volume, path)
 
+    def copy(self, volume: VolumeId, snapshot: SnapshotId, to: VolumeId, size: int) -> VolumeFound:
+        path, source = self._path(to), self._existing(volume)
+        with self._turns.of(to), _answering(volume):
+            if path.exists():
+                return _found(to, path)
+            if snapshot not in snapshots.names(source):
+                raise NotFound(f"{volume} has no such snapshot")
+            self._may_promise(size)
+            made = self._staging / path.name
+            try:
+                # There is room now; what is written counts by itself.
+                with self._room.claimed(_FRESH + source.stat().st_blocks * SECTOR):
+                    below = self._below(volume, source)
+                self._snapshots.copy(source, _named(snapshot), made, below)
+                if snapshot not in self.snapshots(volume):
+                    raise NotFound(f"the snapshot of {volume} went away meanwhile")
+                found = self._grown(to, made, size, _SECONDS)
+                put_in_place(made, path)
+            finally:
+                destroy(made)
+            return replace(found, path=path)
+
+    @contextmanager
+    def flat(self, volume: VolumeId, snapshot: SnapshotId) -> Iterator[Flat]:
+        made = self._staging / f"{_named(snapshot)}.flat"
+        with self._turns.of(made.name):
+            try:
+                yield self._flattened(volume, snapshot, made)
+            finally:
+                destroy(made)
+
+    def _flattened(self, volume: VolumeId, snapshot: SnapshotId, made: Path) -> Flat:
+        source = self._existing(volume)
+        with _answering(volume):
+            if snapshot not in snapshots.names(source):
+                raise NotFound(f"{volume} has no such snapshot")
+            below = self._below(volume, source)
+            # There is room now; what is written counts by itself.
+            blocks = sum(each.stat().st_blocks for each in (source, *below))
+            with self._room.claimed(_FRESH + blocks * SECTOR):
+                pass
+            self._snapshots.flatten(source, snapshot, made, below)
+            if snapshot not in self.snapshots(volume):
+                raise NotFound(f"the snapshot of {volume} went away meanwhile")
+            return Flat(
+                sha256=digest_of(made), length=made.stat().st_size, read=partial(_pieces, made)
+            )
+
+    def _stood_on(self) -> set[str]:
+        """The parts below volumes, and below what is being made. A file that can't be read stands on nothing."""
+        folders = (self._volumes_folder, self._staging)
+        files = (path for folder in folders for path in folder.glob(f"*{_SUFFIX}"))
+        overlays = (overlay for path in files if (overlay := _overlay(path)))
+        return {Path(overlay.backing).name for overlay in overlays if overlay.backing}
+
+    def _below(self, volume: VolumeId, path: Path) -> list[Path]:
+        """The image that a volume stands over, if any. Raises `Corrupt` when that is none of ours."""
+        overlay = _overlay(path)
+        if overlay is None:
+            raise Corrupt(f"{volume} is damaged")
+        if not overlay.backing:
+            return []
+        backing = Path(overlay.backing)
+        if backing.parent != self._images_folder or not backing.is_file():
+            raise Corrupt(f"{volume} stands over an image that is not here")
+        return [backing]
+
+    def _existing(self, volume: VolumeId) -> Path:
+        path = self._path(volume)
+        if not path.exists():
+            raise NotFound(f"{volume} is not here")
+        return path
+
     def _may_promise(self, more: int) -> None:
-        """Raises `NoRoom` when all volumes together would promise too many times what the pool has."""
+        """Raises `Promised` when all volumes together would promise too many times what the pool has."""
         promised = sum(found.bytes for found in self.volumes().values())
         most = self._room.total() * self._thin_times
         if promised + more > most:
-            raise NoRoom(
+            raise Promised(
                 "the pool has promised too much already",
                 why={"needs": more, "promised": promised, "may_promise": most},
             )
@@ -194,6 +345,29 @@ def _folder(root: Path, name: str, mode: int) -> Path:
     return root / name
 
 
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+@contextmanager
+def _answering(volume: VolumeId) -> Iterator[None]:
+    """What a file system says of itself is said as we say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoRoom("the disk is full", detail=str(error)) from error
+        told = f"{volume} can't be reached where it is: {error.strerror}"
+        raise Unavailable(told, detail=str(error)) from error
+
+
+def _named(snapshot: SnapshotId) -> SnapshotId:
+    """As it stands in files and arguments: an id and nothing else."""
+    return SnapshotId(ids.check("snapshot", snapshot))
+
+
 def _volume_of(path: Path) -> VolumeId | None:
     if path.suffix != _SUFFIX:
         return None
@@ -201,6 +375,12 @@ def _volume_of(path: Path) -> VolumeId | None:
         return VolumeId(ids.check("volume", path.stem))
     except BadInput:
         return None
+
+
+def virtual_bytes(path: Path) -> int:
+    """How large the disk in a volume's file is; 0 when that can't be told."""
+    overlay = _overlay(path)
+    return overlay.virtual_bytes if overlay else 0
 
 
 def _overlay(path: Path) -> Overlay | None:

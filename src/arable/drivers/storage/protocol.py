@@ -1,13 +1,17 @@
 """What every storage driver promises: images that were verified where they are used (rule 7), and volumes."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from arable.domain.ids import PoolId, VolumeId
+from arable.domain.errors import NoRoom
+from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.drivers.storage.leases import Leases
+from arable.runtime.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,18 +29,46 @@ class VolumeFound:
 class ExportAt:
     """Where the holder of a lease reaches a shared volume: an NBD server over TLS, and what it calls the volume.
 
-    Another epoch's name is another one, and nobody but the holder is let in under it.
+    With a `secret` it is an iSCSI target instead, which lets in an initiator that knows it and is called as the holder
+    is (`iscsi/names.py`). Another epoch's name and secret are others, and nobody but the holder is let in.
     """
 
     volume: VolumeId
     address: str
     port: int
     name: str
+    initiator: str = ""  # what its holder calls itself; a storage host knows that without
+    secret: Secret | None = field(default=None, compare=False)
 
 
 def export_name(volume: VolumeId, epoch: int) -> str:
     """What an NBD client asks for. It names the epoch, so a client of an earlier one asks in vain."""
     return f"{volume}.e{epoch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """What a snapshot keeps, as the bytes of one qcow2 file that stands over nothing. Each `read` begins anew."""
+
+    sha256: str
+    length: int  # bytes
+    read: Callable[[], Iterator[bytes]]
+
+
+class Promised(NoRoom):
+    """All volumes of a pool together would promise too much: no byte that is freed would help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedImage:
+    """A verified part in a pool. One that is `in_use` is stood on by something in the pool."""
+
+    sha256: str
+    length: int  # bytes
+    used_at: (
+        datetime  # when it was last admitted, or anything was seen to be made or to stand on it
+    )
+    in_use: bool
 
 
 Fetch = Callable[[str], Iterable[bytes]]
@@ -63,6 +95,15 @@ class Storage(Protocol):
         `NoRoom` when the pool is full, `Unavailable` when it can't be fetched now.
         """
 
+    def cached(self) -> Sequence[CachedImage]:
+        """Every part that is here, as `images` names them. Those in use are noted to be used now."""
+
+    def evict(self, sha256: str) -> None:
+        """The part is not here any more, and its room is free; already gone is fine.
+
+        Raises `Conflict` when anything in the pool stands on it, before touching it.
+        """
+
     def volumes(self) -> Mapping[VolumeId, VolumeFound]:
         """Every volume here."""
 
@@ -83,6 +124,52 @@ class Storage(Protocol):
 
 
 @runtime_checkable
+class KeepsSnapshots(Protocol):
+    """A pool whose volumes keep what was on them at earlier moments, which goes with them when they are erased.
+
+    A shared volume's are taken and dropped while it is served, too; a local one that a guest has open is its
+    hypervisor's to see to (`hypervisor/protocol.py`), and refused here with `Conflict`.
+    """
+
+    def snapshots(self, volume: VolumeId) -> frozenset[SnapshotId]:
+        """Those that the volume has, in use or not. Raises `NotFound`, and `Corrupt` when that can't be known."""
+
+    def take(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        """It has this snapshot: of what is on it now, unless it has it already.
+
+        What was answered to its user as written is in it. Raises `NotFound`, `NoRoom`, `Unavailable`.
+        """
+
+    def drop(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        """It has no such snapshot, and what only that one kept is free. The volume and its others stay as they are.
+
+        Nor does it get it by a `take` that was given up before it had an end: whoever has the file open is asked anyway.
+        """
+
+    def restore(
+        self, volume: VolumeId, snapshot: SnapshotId, size: int, by: OperationId
+    ) -> VolumeFound:
+        """On it is what the snapshot keeps, and nothing beyond that up to `size`.
+
+        Once for each operation: said again, after others have written to it, it does nothing. Raises `NotFound` for no
+        such snapshot, and `Conflict` while anybody may be using the volume, before it touches anything.
+        """
+
+    def copy(self, volume: VolumeId, snapshot: SnapshotId, to: VolumeId, size: int) -> VolumeFound:
+        """Another volume that has on it what the snapshot keeps, and is independent of it from then on.
+
+        Of at least `size`, and as large as the first one is. Already there is fine. It may take minutes, for which
+        others may use the pool, and the volume. Raises `NotFound` when the snapshot is, or goes, away.
+        """
+
+    def flat(self, volume: VolumeId, snapshot: SnapshotId) -> AbstractContextManager[Flat]:
+        """What the snapshot keeps, to be brought elsewhere; nothing is left of it here at the end.
+
+        It may take minutes, as a copy does. Raises `NotFound` when the snapshot is, or goes, away, and `NoRoom`.
+        """
+
+
+@runtime_checkable
 class Shares(Protocol):
     """A pool whose volumes other hosts may use: those that have a lease, while they have it."""
 
@@ -91,8 +178,14 @@ class Shares(Protocol):
     @property
     def pool(self) -> PoolId: ...
 
+    def expect(self, volume: VolumeId, size: int) -> None:
+        """A lease of it is given when it has so many bytes, and not before: who has it would not see it grow."""
+
+    def check_room(self, volume: VolumeId, size: int) -> None:
+        """Raises `NoRoom` when the volume can't be made so large now, and touches nothing."""
+
     def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
-        """What the volume allows from its next opening on; 0 means no limit."""
+        """What the volume allows from now on; 0 means no limit. Raises `Unavailable` when that can't be changed now."""
 
     def where(self, volume: VolumeId, epoch: int) -> ExportAt:
         """Where the holder of that epoch finds the volume."""

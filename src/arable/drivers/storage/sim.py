@@ -1,19 +1,25 @@
 """A pool whose volumes are values. Fetched bytes are really read and digested (rule 7), then dropped."""
 
 import hashlib
+import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from arable.domain.errors import Corrupt, NoRoom, NotFound
-from arable.domain.ids import PoolId, VolumeId
+from arable.domain.errors import Conflict, Corrupt, NoRoom, NotFound
+from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.drivers.faults import Faults
 from arable.drivers.simhost import SimHost, SimPool
-from arable.drivers.storage.protocol import Fetch, VolumeFound
+from arable.drivers.storage.protocol import CachedImage, Fetch, Flat, Promised, VolumeFound
 
 _THIN = 256 * 1024  # what an untouched overlay takes
 _HEADER = struct.Struct(">4sIQIIQ")
+_TABLES = struct.Struct(">IIQQIIQ")
+_CLUSTER = 4096
+_MARK = b"simulated: "
 
 
 class SimStorage:
@@ -36,15 +42,41 @@ class SimStorage:
 
     def admit(self, part: ImagePart, fetch: Fetch) -> Path:
         path = self._folder / part.sha256
+        self._used(part.sha256)
         if part.sha256 in self._disks.images:
             return path
         self._need(part.bytes)
         with self._faults.around(f"admit {part.sha256[:12]}"):
-            _verify(part, fetch)
+            self._disks.begins[part.sha256] = _verify(part, fetch)
             self._disks.images[part.sha256] = part.bytes
             self._disks.used_bytes += part.bytes
             self._hardware.files.add(path)
         return path
+
+    def cached(self) -> Sequence[CachedImage]:
+        below = set(self._disks.bases.values())
+        for sha256 in below:
+            self._used(sha256)
+        return [
+            CachedImage(
+                sha256=sha256,
+                length=length,
+                used_at=self._disks.used_at[sha256],
+                in_use=sha256 in below,
+            )
+            for sha256, length in sorted(self._disks.images.items())
+        ]
+
+    def evict(self, sha256: str) -> None:
+        if sha256 in self._disks.bases.values():
+            raise Conflict(f"something in {self.pool} stands on image part {sha256[:12]}")
+        if sha256 in self._disks.images:
+            with self._faults.around(f"evict {sha256[:12]}"):
+                self._disks.used_bytes -= self._disks.images.pop(sha256)
+                self._hardware.files.discard(self._folder / sha256)
+
+    def _used(self, sha256: str) -> None:
+        self._disks.used_at[sha256] = self._hardware.clock.now()
 
     def volumes(self) -> Mapping[VolumeId, VolumeFound]:
         return self._disks.volumes.copy()
@@ -54,7 +86,7 @@ class SimStorage:
         if held and held.bytes >= size:
             return held
         if size > self._disks.total_bytes:
-            raise NoRoom(f"{volume}: {size} bytes are more than the pool has")
+            raise Promised(f"{volume}: {size} bytes are more than the pool has")
         if held is None:
             self._need(_THIN)
             if source and source.sha256 not in self._disks.images:
@@ -69,6 +101,11 @@ class SimStorage:
             )
             if held is None:
                 self._disks.used_bytes += _THIN
+                if source:
+                    self._used(source.sha256)
+                    self._disks.bases[volume] = source.sha256
+                if source and (first := self._disks.begins.get(source.sha256)):
+                    self._disks.contents[volume] = json.loads(first)
             self._disks.volumes[volume] = made
             self._hardware.files.add(made.path)
         return made
@@ -87,16 +124,92 @@ class SimStorage:
         with self._faults.around(f"erase {volume}"):
             held = self._disks.volumes.pop(volume, None)
             if held:
+                self._disks.erased.add(volume)
                 self._disks.used_bytes -= held.used_bytes
                 self._hardware.erase(held.path)
             if self._disks.seeds.pop(volume, None):
                 self._hardware.erase(self._folder / f"{volume}.seed")
+            disks = self._disks
+            for of_it in (disks.contents, disks.kept, disks.restored, disks.bases):
+                of_it.pop(volume, None)
+
+    def snapshots(self, volume: VolumeId) -> frozenset[SnapshotId]:
+        self._there(volume)
+        return frozenset(self._disks.kept.get(volume, ()))
+
+    def take(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        if snapshot not in self.snapshots(volume):
+            self._closed(volume)
+            with self._faults.around(f"take {snapshot}"):
+                self._disks.take(volume, snapshot)
+
+    def drop(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        if snapshot in self.snapshots(volume) or (volume, snapshot) in self._disks.late:
+            self._closed(volume)
+            with self._faults.around(f"drop {snapshot}"):
+                self._disks.drop(volume, snapshot)
+
+    def restore(
+        self, volume: VolumeId, snapshot: SnapshotId, size: int, by: OperationId
+    ) -> VolumeFound:
+        held = self._there(volume)
+        if self._disks.restored.get(volume) != by:
+            if snapshot not in self.snapshots(volume):
+                raise NotFound(f"{volume} has no such snapshot")
+            self._closed(volume)
+            with self._faults.around(f"restore {volume}"):
+                self._disks.contents[volume] = self._disks.kept[volume][snapshot]
+                self._disks.restored[volume] = by
+                held = self._disks.volumes[volume] = replace(held, bytes=max(held.bytes, size))
+        return held
+
+    def copy(self, volume: VolumeId, snapshot: SnapshotId, to: VolumeId, size: int) -> VolumeFound:
+        if to in self._disks.volumes:
+            return self._disks.volumes[to]
+        of = self._there(volume)
+        if snapshot not in self.snapshots(volume):
+            raise NotFound(f"{volume} has no such snapshot")
+        self._need(_THIN)
+        with self._faults.around(f"copy {snapshot} to {to}"):
+            path = self._folder / to
+            made = replace(of, volume=to, path=path, bytes=max(size, of.bytes), used_bytes=_THIN)
+            self._disks.contents[to] = self._disks.kept[volume][snapshot]
+            self._disks.volumes[to] = made
+            if base := self._disks.bases.get(volume):
+                self._disks.bases[to] = base
+            self._disks.used_bytes += _THIN
+            self._hardware.files.add(path)
+        return made
+
+    @contextmanager
+    def flat(self, volume: VolumeId, snapshot: SnapshotId) -> Iterator[Flat]:
+        of = self._there(volume)
+        if snapshot not in self.snapshots(volume):
+            raise NotFound(f"{volume} has no such snapshot")
+        with self._faults.around(f"flatten {snapshot}"):
+            made = flat_file(of.bytes, self._disks.kept[volume][snapshot])
+        yield Flat(
+            sha256=hashlib.sha256(made).hexdigest(), length=len(made), read=lambda: iter([made])
+        )
+
+    def _there(self, volume: VolumeId) -> VolumeFound:
+        held = self._disks.volumes.get(volume)
+        if held is None:
+            raise NotFound(f"{volume} is not here")
+        return held
+
+    def _closed(self, volume: VolumeId) -> None:
+        """No guest has it open: what QEMU's lock on a file sees to."""
+        if self._there(volume).path in self._hardware.used_files:
+            raise Conflict(f"{volume} is in use")
 
     def usage(self) -> PoolSeen:
         return PoolSeen(
             pool=self._disks.pool,
             total_bytes=self._disks.total_bytes,
             used_bytes=self._disks.used_bytes,
+            images=len(self._disks.images),
+            image_bytes=sum(self._disks.images.values()),
         )
 
     def _need(self, size: int) -> None:
@@ -105,8 +218,19 @@ class SimStorage:
             raise NoRoom(f"{size} bytes are wanted, {free} are free in {self._disks.pool}")
 
 
-def _verify(part: ImagePart, fetch: Fetch) -> None:
-    digest, length, head = hashlib.sha256(), 0, b""
+def flat_file(size: int, content: object) -> bytes:
+    """A qcow2 file of which every header is as it has to be, and what is on the disk is not where it would be."""
+    entries = -(-size // (_CLUSTER * _CLUSTER // 8))
+    table = -(-entries * 8 // _CLUSTER) * _CLUSTER
+    head = _HEADER.pack(b"QFI\xfb", 2, 0, 0, _CLUSTER.bit_length() - 1, size)
+    head += _TABLES.pack(0, entries, _CLUSTER, _CLUSTER + table, 1, 0, 0)
+    blank = bytes(_CLUSTER - len(head)) + bytes(table + _CLUSTER)
+    return head + blank + _MARK + json.dumps(content).encode()
+
+
+def _verify(part: ImagePart, fetch: Fetch) -> bytes:
+    """What is on it, if a simulated pool wrote it."""
+    digest, length, head, tail = hashlib.sha256(), 0, b"", b""
     for piece in fetch(part.sha256):
         digest.update(piece)
         length += len(piece)
@@ -114,6 +238,7 @@ def _verify(part: ImagePart, fetch: Fetch) -> None:
             break
         if len(head) < _HEADER.size:
             head += piece[: _HEADER.size - len(head)]
+        tail = (tail + piece)[-_CLUSTER:]
     if length != part.bytes or digest.hexdigest() != part.sha256:
         raise Corrupt(f"part {part.sha256[:12]} is not what its digest says")
     if part.format is PartFormat.QCOW2:
@@ -122,3 +247,4 @@ def _verify(part: ImagePart, fetch: Fetch) -> None:
         magic, _version, backing, _length, _bits, size = _HEADER.unpack(head)
         if magic != b"QFI\xfb" or backing or size != part.virtual_bytes:
             raise Corrupt(f"part {part.sha256[:12]} is not the qcow2 it was said to be")
+    return tail.partition(_MARK)[2]

@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from arable.domain.errors import Conflict, NotFound
-from arable.domain.ids import HostId, PoolId, VolumeId
+from arable.domain.errors import Conflict, NoRoom, NotFound, Unavailable
+from arable.domain.ids import HostId, OperationId, PoolId, SnapshotId, VolumeId
+from arable.domain.manifest import ImagePart
 from arable.drivers.faults import Faults
 from arable.drivers.hypervisor.protocol import NbdSource
 from arable.drivers.simhost import SimHost
 from arable.drivers.storage.lease_records import MemoryRecords
 from arable.drivers.storage.leases import Held, Leases
-from arable.drivers.storage.protocol import ExportAt, export_name
+from arable.drivers.storage.protocol import ExportAt, VolumeFound, export_name
 from arable.drivers.storage.sim import SimStorage
 from arable.runtime.boottime import BootTime
 
@@ -24,8 +25,14 @@ class SimExports:
     address: str
     serving: dict[VolumeId, tuple[int, HostId]] = field(default_factory=dict)
     standing_in: dict[VolumeId, tuple[int, HostId]] = field(default_factory=dict)
+    sizes: dict[VolumeId, int] = field(
+        default_factory=dict
+    )  # of what is served, since it was opened
     faults: Faults = field(default_factory=Faults)
     mishaps: list[str] = field(default_factory=list)
+
+    def has(self, volume: VolumeId) -> bool:  # noqa: ARG002
+        return True
 
     def open(self, epoch: int, holder: HostId, volumes: Iterable[VolumeId]) -> None:
         for volume in volumes:
@@ -65,6 +72,10 @@ class SimExports:
         volume, wanted = VolumeId(name), (int(epoch), host)
         return wanted in (self.serving.get(volume), self.standing_in.get(volume))
 
+    def size(self, source: NbdSource) -> int:
+        """Bytes of the disk under that name, as its server knows it."""
+        return self.sizes.get(VolumeId(source.name.rpartition(".e")[0]), 0)
+
     def serves(self, source: NbdSource, host: HostId) -> bool:
         """Whether what it gets at is the disk itself."""
         name, _, epoch = source.name.rpartition(".e")
@@ -89,9 +100,26 @@ class SimSharedStorage(SimStorage):
         super().__init__(hardware, pool, faults)
         self._exports = exports
         self.limits: dict[VolumeId, tuple[int, int]] = {}
+        self.hung: set[VolumeId] = set()  # their servers serve on, but can't be talked to
+        self.least: dict[VolumeId, int] = {}
         self.leases = Leases(records, _Present(self, exports), time, length)
 
+    def expect(self, volume: VolumeId, size: int) -> None:
+        self.least[volume] = size
+
+    def ensure(self, volume: VolumeId, size: int, source: ImagePart | None) -> VolumeFound:
+        held = self.volumes().get(volume)
+        if held and held.bytes < size and volume in self._exports.serving:
+            raise Unavailable(f"{volume} is open")
+        return super().ensure(volume, size, source)
+
+    def check_room(self, volume: VolumeId, size: int) -> None:
+        if size > self._disks.total_bytes:
+            raise NoRoom(f"{volume}: {size} bytes are more than the pool has")
+
     def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
+        if volume in self.hung:
+            raise Unavailable(f"the server of {volume} does not answer")
         self.limits[volume] = (iops, bytes_per_second)
 
     def where(self, volume: VolumeId, epoch: int) -> ExportAt:
@@ -105,11 +133,20 @@ class SimSharedStorage(SimStorage):
     def await_trouble(self, seconds: float) -> None:
         """Virtual time passes for nobody who waits here."""
 
+    def restore(
+        self, volume: VolumeId, snapshot: SnapshotId, size: int, by: OperationId
+    ) -> VolumeFound:
+        self._check_free(volume)
+        return super().restore(volume, snapshot, size, by)
+
     def erase(self, volume: VolumeId) -> None:
+        self._check_free(volume)
+        super().erase(volume)
+
+    def _check_free(self, volume: VolumeId) -> None:
         for record in self.leases.records().values():
             if volume in record.volumes and record.held is not Held.FREE:
                 raise Conflict(f"{volume} is leased to {record.holder}")
-        super().erase(volume)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +156,17 @@ class _Present:
     pool: SimSharedStorage
     exports: SimExports
 
+    def has(self, volume: VolumeId) -> bool:
+        there = self.pool.volumes().get(volume)
+        return there is not None and there.bytes >= self.pool.least.get(volume, 0)
+
     def open(self, epoch: int, holder: HostId, volumes: Iterable[VolumeId]) -> None:
         wanted = tuple(volumes)
         missing = [volume for volume in wanted if volume not in self.pool.volumes()]
         if missing:
             raise NotFound(f"{missing[0]} is not here")
         self.exports.open(epoch, holder, wanted)
+        self.exports.sizes |= {volume: self.pool.volumes()[volume].bytes for volume in wanted}
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         self.exports.cut(volumes)

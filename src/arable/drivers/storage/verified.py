@@ -6,15 +6,16 @@ looks otherwise, counts as not there until it has been read through again. `veri
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from arable.domain.errors import BadInput, Corrupt, NotFound
 from arable.domain.image_files import PartSaid
 from arable.domain.image_header import Limits, judge
 from arable.domain.manifest import ImagePart
-from arable.drivers.storage.durable import write_whole
+from arable.drivers.storage.durable import destroy, sync_folder, write_whole
 from arable.drivers.storage.intake import Intake, checked_name, digest_of, head_of, names_in
 from arable.drivers.storage.protocol import Fetch
 from arable.drivers.storage.room import Room
@@ -59,6 +60,32 @@ class VerifiedImages:
                 self._record(part.sha256)
             _check_header(path, part)
         return path
+
+    def used(self, sha256: str, at: float) -> None:
+        """Note that it was used then (seconds since the epoch); nothing when it is not here."""
+        with suppress(FileNotFoundError):
+            os.utime(self._record_of(sha256), (at, at))
+
+    def about(self) -> Mapping[str, tuple[int, float]]:
+        """Of each that is here how long it is, and when it was used last."""
+        found = {}
+        for name in self.names():
+            with suppress(FileNotFoundError):
+                length = (self._folder / name).stat().st_size
+                found[name] = (length, self._record_of(name).stat().st_mtime)
+        return found
+
+    def evict(self, sha256: str, erasing: Path) -> None:
+        """It is not here any more. `erasing`: a folder, what lies there is erased to its end also after a crash."""
+        with self._turns.of(checked_name(sha256)):
+            path, doomed = self._folder / sha256, erasing / sha256
+            if path.exists():
+                path.replace(doomed)
+                sync_folder(self._folder)
+            self._record_of(sha256).unlink(missing_ok=True)
+            if doomed.exists():
+                doomed.chmod(0o600)
+            destroy(doomed)
 
     def verify(self, sha256: str) -> None:
         """Read the file through. Raises `Corrupt` when it is not what its name says; it then counts as not here."""

@@ -103,6 +103,20 @@ def upgrade() -> None:
     sa.Column('agreed', sa.Text(), server_default='[]', nullable=False),
     sa.PrimaryKeyConstraint('epoch', name=op.f('pk_election'))
     )
+    op.create_table('element_use',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('tier', sa.String(), nullable=False),
+    sa.Column('element', sa.String(), nullable=False),
+    sa.Column('machine', sa.String(), nullable=False),
+    sa.Column('offering', sa.String(), nullable=False),
+    sa.Column('since', sa.BigInteger(), nullable=False),
+    sa.Column('until', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_element_use')),
+    sqlite_autoincrement=True
+    )
+    op.create_index('uq_element_use_open', 'element_use', ['machine'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
     op.create_table('event',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('at', sa.BigInteger(), nullable=False),
@@ -124,6 +138,7 @@ def upgrade() -> None:
     sa.Column('holder', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('lapsed', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.PrimaryKeyConstraint('machine', name=op.f('pk_export')),
     sqlite_with_rowid=False
     )
@@ -159,17 +174,12 @@ def upgrade() -> None:
     sa.Column('until', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_lease'))
     )
-    op.create_table('machine_boot',
-    sa.Column('machine', sa.String(), nullable=False),
-    sa.Column('boot', sa.Text(), server_default='{}', nullable=False),
-    sa.Column('seed', sa.Text(), server_default='{}', nullable=False),
-    sa.PrimaryKeyConstraint('machine', name=op.f('pk_machine_boot')),
-    sqlite_with_rowid=False
-    )
     op.create_table('machine_usage',
     sa.Column('machine', sa.String(), nullable=False),
     sa.Column('at', sa.BigInteger(), nullable=False),
     sa.Column('counters', sa.Text(), nullable=False),
+    sa.Column('cpu_ns', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('millicpus', sa.BigInteger(), server_default='0', nullable=False),
     sa.PrimaryKeyConstraint('machine', name=op.f('pk_machine_usage'))
     )
     op.create_table('manifest_item',
@@ -182,6 +192,34 @@ def upgrade() -> None:
     )
     op.create_index('ix_manifest_item_gone', 'manifest_item', ['host'], unique=False, sqlite_where=sa.text('body is null'), postgresql_where=sa.text('body is null'))
     op.create_index('ix_manifest_item_host_generation', 'manifest_item', ['host', 'generation'], unique=False)
+    op.create_table('move',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('stage', sa.String(), nullable=False),
+    sa.Column('why', sa.String(), nullable=False),
+    sa.Column('source', sa.String(), nullable=False),
+    sa.Column('target', sa.String(), nullable=True),
+    sa.Column('wanted', sa.String(), nullable=True),
+    sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('epoch', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('address', sa.String(), server_default='', nullable=False),
+    sa.Column('bytes_per_second', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('downtime_ms', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('seconds', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('offered', sa.String(), server_default='', nullable=False),
+    sa.Column('failing', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('off', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('cancelled', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('sent_bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('left_bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('begun_at', sa.BigInteger(), nullable=False),
+    sa.Column('changed_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_move')),
+    sqlite_with_rowid=False
+    )
+    op.create_index('ix_move_stage', 'move', ['id'], unique=False, sqlite_where=sa.text("stage <> 'over'"), postgresql_where=sa.text("stage <> 'over'"))
     op.create_table('network_presence',
     sa.Column('network', sa.String(), nullable=False),
     sa.Column('host', sa.String(), nullable=False),
@@ -228,6 +266,23 @@ def upgrade() -> None:
     op.create_index('ix_operation_account_id', 'operation', ['account', 'id'], unique=False)
     op.create_index('ix_operation_failed', 'operation', ['id'], unique=False, sqlite_where=sa.text("state = 'failed'"), postgresql_where=sa.text("state = 'failed'"))
     op.create_index('ix_operation_running', 'operation', ['target'], unique=False, sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'"))
+    op.create_table('pool_cursor',
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('event', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('name', name=op.f('pk_pool_cursor'))
+    )
+    op.create_table('pool_hour',
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('offering', sa.String(), nullable=False),
+    sa.Column('hour', sa.BigInteger(), nullable=False),
+    sa.Column('arrivals', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('refused', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('busy_seconds', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('sampled_seconds', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('peak', sa.BigInteger(), server_default='0', nullable=False),
+    sa.PrimaryKeyConstraint('zone', 'offering', 'hour', name=op.f('pk_pool_hour'))
+    )
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('rank', sa.BigInteger(), server_default='0', nullable=False),
@@ -262,6 +317,12 @@ def upgrade() -> None:
     sa.Column('value', sa.Text(), server_default='{}', nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_setting'))
     )
+    op.create_table('tunnel_work',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('network', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_tunnel_work')),
+    sqlite_autoincrement=True
+    )
     op.create_table('zone',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -270,6 +331,8 @@ def upgrade() -> None:
     sa.Column('dns_domain', sa.String(), server_default='internal', nullable=False),
     sa.Column('resolvers', sa.Text(), server_default='[]', nullable=False),
     sa.Column('guest_cidr', sa.String(), server_default='10.1.1.0/24', nullable=False),
+    sa.Column('isolation', sa.String(), server_default='vlan', nullable=False),
+    sa.Column('underlay_mtu', sa.BigInteger(), server_default='1500', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_zone')),
@@ -299,6 +362,16 @@ def upgrade() -> None:
     )
     op.create_index('ix_alert_delivery_next_at', 'alert_delivery', ['next_at'], unique=False)
     op.create_index(op.f('ix_alert_delivery_route'), 'alert_delivery', ['route'], unique=False)
+    op.create_table('machine_boot',
+    sa.Column('machine', sa.String(), nullable=False),
+    sa.Column('boot', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('seed', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('password', sa.String(), server_default='', nullable=False),
+    sa.Column('resetting', sa.String(), nullable=True),
+    sa.ForeignKeyConstraint(['resetting'], ['operation.id'], name=op.f('fk_machine_boot_resetting')),
+    sa.PrimaryKeyConstraint('machine', name=op.f('pk_machine_boot')),
+    sqlite_with_rowid=False
+    )
     op.create_table('pod',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('zone', sa.String(), nullable=False),
@@ -367,6 +440,18 @@ def upgrade() -> None:
     op.create_index('ix_address_free', 'address', ['zone', 'number'], unique=False, sqlite_where=sa.text('account is null'), postgresql_where=sa.text('account is null'))
     op.create_index(op.f('ix_address_network'), 'address', ['network'], unique=False)
     op.create_index(op.f('ix_address_range'), 'address', ['range'], unique=False)
+    op.create_table('blueprint',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('public', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('newest', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_blueprint_account')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_blueprint')),
+    sa.UniqueConstraint('account', 'name', name=op.f('uq_blueprint_account_name'))
+    )
     op.create_table('farm',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -411,12 +496,18 @@ def upgrade() -> None:
     sa.Column('acked_generation', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('server', sa.String(), server_default='', nullable=False),
     sa.Column('seen_at', sa.BigInteger(), nullable=True),
+    sa.Column('disk_full', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('powered_off', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('held_back', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('excused_until', sa.BigInteger(), nullable=True),
     sa.Column('peer_address', sa.String(), server_default='', nullable=False),
+    sa.Column('tunnel_address', sa.String(), server_default='', nullable=False),
+    sa.Column('rests', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('rests_since', sa.BigInteger(), nullable=True),
+    sa.Column('idle_since', sa.BigInteger(), nullable=True),
     sa.Column('epoch', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('removing', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('awaited', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
@@ -441,6 +532,10 @@ def upgrade() -> None:
     sa.Column('command_line', sa.String(), server_default='', nullable=False),
     sa.Column('minimum_memory_mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('newest', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('snapshot', sa.String(), nullable=True),
+    sa.Column('beside', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_image_account')),
@@ -448,6 +543,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('account', 'name', name=op.f('uq_image_account_name'))
     )
     op.create_index(op.f('ix_image_account'), 'image', ['account'], unique=False)
+    op.create_index(op.f('ix_image_operation'), 'image', ['operation'], unique=False)
     op.create_table('image_part',
     sa.Column('account', sa.String(), nullable=False),
     sa.Column('sha256', sa.String(), nullable=False),
@@ -492,6 +588,8 @@ def upgrade() -> None:
     sa.Column('used_memory_mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('used_volumes', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('used_storage_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('used_snapshots', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('used_snapshot_mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('used_networks', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('used_addresses', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('max_machines', sa.BigInteger(), server_default='-1', nullable=False),
@@ -499,17 +597,35 @@ def upgrade() -> None:
     sa.Column('max_memory_mib', sa.BigInteger(), server_default='-1', nullable=False),
     sa.Column('max_volumes', sa.BigInteger(), server_default='-1', nullable=False),
     sa.Column('max_storage_mib', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('max_snapshots', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('max_snapshot_mib', sa.BigInteger(), server_default='-1', nullable=False),
     sa.Column('max_networks', sa.BigInteger(), server_default='-1', nullable=False),
     sa.Column('max_addresses', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('max_network_kbps', sa.BigInteger(), server_default='0', nullable=False),
     sa.CheckConstraint('used_addresses >= 0', name=op.f('ck_quota_used_addresses')),
     sa.CheckConstraint('used_cpus >= 0', name=op.f('ck_quota_used_cpus')),
     sa.CheckConstraint('used_machines >= 0', name=op.f('ck_quota_used_machines')),
     sa.CheckConstraint('used_memory_mib >= 0', name=op.f('ck_quota_used_memory_mib')),
     sa.CheckConstraint('used_networks >= 0', name=op.f('ck_quota_used_networks')),
+    sa.CheckConstraint('used_snapshot_mib >= 0', name=op.f('ck_quota_used_snapshot_mib')),
+    sa.CheckConstraint('used_snapshots >= 0', name=op.f('ck_quota_used_snapshots')),
     sa.CheckConstraint('used_storage_mib >= 0', name=op.f('ck_quota_used_storage_mib')),
     sa.CheckConstraint('used_volumes >= 0', name=op.f('ck_quota_used_volumes')),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_quota_account')),
     sa.PrimaryKeyConstraint('account', name=op.f('pk_quota'))
+    )
+    op.create_table('ssh_key',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('bits', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('fingerprint', sa.String(), nullable=False),
+    sa.Column('line', sa.String(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_ssh_key_account')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_ssh_key')),
+    sa.UniqueConstraint('account', 'name', name=op.f('uq_ssh_key_account_name'))
     )
     op.create_table('user',
     sa.Column('id', sa.String(), nullable=False),
@@ -539,6 +655,14 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_api_key'))
     )
     op.create_index(op.f('ix_api_key_user'), 'api_key', ['user'], unique=False)
+    op.create_table('blueprint_version',
+    sa.Column('blueprint', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('body', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['blueprint'], ['blueprint.id'], name=op.f('fk_blueprint_version_blueprint')),
+    sa.PrimaryKeyConstraint('blueprint', 'number', name=op.f('pk_blueprint_version'))
+    )
     op.create_table('bmc',
     sa.Column('host', sa.String(), nullable=False),
     sa.Column('driver', sa.String(), nullable=False),
@@ -561,6 +685,36 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('host', name=op.f('pk_bmc'))
     )
     op.create_index(op.f('ix_bmc_wanted'), 'bmc', ['wanted'], unique=False)
+    op.create_table('farm_part',
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('id', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_part_farm'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('farm', 'kind', 'name', name=op.f('pk_farm_part')),
+    sa.UniqueConstraint('id', name=op.f('uq_farm_part_id'))
+    )
+    op.create_table('farm_secret',
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_secret_farm'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('farm', 'name', name=op.f('pk_farm_secret'))
+    )
+    op.create_table('farm_spec',
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('spec', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('changed_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_spec_farm'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('farm', name=op.f('pk_farm_spec'))
+    )
+    op.create_index('ix_farm_spec_attention', 'farm_spec', ['farm'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
     op.create_table('farm_trouble',
     sa.Column('farm', sa.String(), nullable=False),
     sa.Column('server', sa.String(), nullable=False),
@@ -646,12 +800,17 @@ def upgrade() -> None:
     sa.Column('gateway', sa.String(), nullable=False),
     sa.Column('dns_domain', sa.String(), nullable=False),
     sa.Column('vlan', sa.Integer(), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('next_offset', sa.BigInteger(), server_default='2', nullable=False),
     sa.Column('appliance_host', sa.String(), nullable=True),
     sa.Column('appliance_state', sa.String(), server_default='absent', nullable=False),
     sa.Column('appliance_told', sa.String(), server_default='', nullable=False),
+    sa.Column('appliance_epoch', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('appliance_failed', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('restarts', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('isolated', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('resolvers', sa.Text(), server_default='null', nullable=False),
     sa.Column('idle_since', sa.BigInteger(), nullable=True),
     sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
@@ -661,7 +820,8 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_network_farm')),
     sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_network_zone')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_network')),
-    sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_network_account_zone_name'))
+    sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_network_account_zone_name')),
+    sa.UniqueConstraint('farm', 'number', name=op.f('uq_network_farm_number'))
     )
     op.create_index(op.f('ix_network_account'), 'network', ['account'], unique=False)
     op.create_index(op.f('ix_network_appliance_host'), 'network', ['appliance_host'], unique=False)
@@ -675,6 +835,8 @@ def upgrade() -> None:
     sa.Column('address', sa.String(), server_default='', nullable=False),
     sa.Column('total_mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('used_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('images', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('image_mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['host'], ['host.id'], name=op.f('fk_pool_host')),
@@ -702,6 +864,87 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('by', 'kind', 'host', name=op.f('pk_sighting'))
     )
     op.create_index(op.f('ix_sighting_host'), 'sighting', ['host'], unique=False)
+    op.create_table('tier',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('blueprint', sa.String(), nullable=False),
+    sa.Column('blueprint_number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('image_version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('least', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('most', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('count', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('body', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('leaving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('again_at', sa.BigInteger(), nullable=True),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.CheckConstraint('count >= 0 and count <= most', name=op.f('ck_tier_count')),
+    sa.CheckConstraint('least >= 0 and least <= most', name=op.f('ck_tier_bounds')),
+    sa.ForeignKeyConstraint(['blueprint'], ['blueprint.id'], name=op.f('fk_tier_blueprint')),
+    sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_tier_farm')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_tier')),
+    sa.UniqueConstraint('farm', 'name', name=op.f('uq_tier_farm_name'))
+    )
+    op.create_index('ix_tier_attention', 'tier', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
+    op.create_index(op.f('ix_tier_blueprint'), 'tier', ['blueprint'], unique=False)
+    op.create_table('balancer',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('network', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), server_default='public', nullable=False),
+    sa.Column('address', sa.String(), nullable=True),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('port', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('traffic', sa.String(), nullable=False),
+    sa.Column('algorithm', sa.String(), nullable=False),
+    sa.Column('stickiness', sa.String(), nullable=False),
+    sa.Column('cidr', sa.String(), server_default='0.0.0.0/0', nullable=False),
+    sa.Column('health', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('certificate', sa.String(), server_default='', nullable=False),
+    sa.Column('sealed', sa.String(), server_default='', nullable=False),
+    sa.Column('calm', sa.Text(), nullable=True),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.CheckConstraint("(kind = 'public') = (address is not null)", name=op.f('ck_balancer_kind')),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_balancer_account')),
+    sa.ForeignKeyConstraint(['address'], ['address.id'], name=op.f('fk_balancer_address')),
+    sa.ForeignKeyConstraint(['network'], ['network.id'], name=op.f('fk_balancer_network')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_balancer')),
+    sa.UniqueConstraint('account', 'name', name=op.f('uq_balancer_account_name')),
+    sa.UniqueConstraint('address', 'port', name=op.f('uq_balancer_address_port'))
+    )
+    op.create_index(op.f('ix_balancer_network'), 'balancer', ['network'], unique=False)
+    op.create_index('uq_balancer_inner', 'balancer', ['network', 'port'], unique=True, sqlite_where=sa.text("kind = 'inner'"), postgresql_where=sa.text("kind = 'inner'"))
+    op.create_table('element',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('tier', sa.String(), nullable=False),
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('machine', sa.String(), nullable=True),
+    sa.Column('blueprint_number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('image_version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('kept', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('surplus', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('since', sa.BigInteger(), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_element_tier')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_element')),
+    sa.UniqueConstraint('machine', name=op.f('uq_element_machine')),
+    sa.UniqueConstraint('tier', 'number', name=op.f('uq_element_tier_number')),
+    postgresql_with={'fillfactor': 50}
+    )
+    op.create_index('ix_element_unrest', 'element', ['tier'], unique=False, sqlite_where=sa.text("state <> 'serving'"), postgresql_where=sa.text("state <> 'serving'"))
     op.create_table('group_member',
     sa.Column('group', sa.String(), nullable=False),
     sa.Column('machine', sa.String(), nullable=False),
@@ -720,13 +963,54 @@ def upgrade() -> None:
     sa.Column('address', sa.String(), nullable=False),
     sa.Column('offset', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('rate_kbps', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('is_default', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('leaving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.ForeignKeyConstraint(['machine'], ['machine.id'], name=op.f('fk_nic_machine')),
     sa.ForeignKeyConstraint(['network'], ['network.id'], name=op.f('fk_nic_network')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_nic')),
+    sa.UniqueConstraint('machine', 'position', name=op.f('uq_nic_machine_position')),
     sa.UniqueConstraint('network', 'mac', name=op.f('uq_nic_network_mac')),
     sa.UniqueConstraint('network', 'offset', name=op.f('uq_nic_network_offset'))
     )
+    op.create_index('ix_nic_default', 'nic', ['machine'], unique=True, sqlite_where=sa.text('is_default'), postgresql_where=sa.text('is_default'))
+    op.create_index('ix_nic_leaving', 'nic', ['id'], unique=False, sqlite_where=sa.text('leaving'), postgresql_where=sa.text('leaving'))
     op.create_index(op.f('ix_nic_machine'), 'nic', ['machine'], unique=False)
+    op.create_table('rollout',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('tier', sa.String(), nullable=False),
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('before', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('goal', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('policy', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('failures', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('gate_at', sa.BigInteger(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.Column('ended_at', sa.BigInteger(), nullable=True),
+    sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_rollout_tier')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_rollout'))
+    )
+    op.create_index(op.f('ix_rollout_tier'), 'rollout', ['tier'], unique=False)
+    op.create_index('uq_rollout_open', 'rollout', ['tier'], unique=True, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
+    op.create_table('tier_load',
+    sa.Column('tier', sa.String(), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('load', sa.Text(), server_default='{}', nullable=False),
+    sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_tier_load_tier'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('tier', name=op.f('pk_tier_load'))
+    )
+    op.create_table('tier_scaling',
+    sa.Column('tier', sa.String(), nullable=False),
+    sa.Column('memory', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('looked_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_tier_scaling_tier'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('tier', name=op.f('pk_tier_scaling'))
+    )
     op.create_table('volume',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -740,7 +1024,13 @@ def upgrade() -> None:
     sa.Column('bytes_per_second', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('source', sa.Text(), nullable=True),
     sa.Column('shared', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('stays', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('tags', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('change', sa.String(), server_default='', nullable=False),
+    sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('erasing', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('copied_from', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_volume_account')),
@@ -749,8 +1039,52 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_volume'))
     )
     op.create_index(op.f('ix_volume_account'), 'volume', ['account'], unique=False)
+    op.create_index('ix_volume_change', 'volume', ['machine'], unique=False, sqlite_where=sa.text("change <> ''"), postgresql_where=sa.text("change <> ''"))
     op.create_index(op.f('ix_volume_machine'), 'volume', ['machine'], unique=False)
     op.create_index(op.f('ix_volume_pool'), 'volume', ['pool'], unique=False)
+    op.create_index('uq_volume_name', 'volume', ['account', 'zone', 'name'], unique=True, sqlite_where=sa.text('stays and not erasing'), postgresql_where=sa.text('stays and not erasing'))
+    op.create_table('vpn',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('network', sa.String(), nullable=False),
+    sa.Column('address', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('port', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cidr', sa.String(), server_default='', nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('public_key', sa.String(), nullable=False),
+    sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('openings', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_vpn_account')),
+    sa.ForeignKeyConstraint(['address'], ['address.id'], name=op.f('fk_vpn_address')),
+    sa.ForeignKeyConstraint(['network'], ['network.id'], name=op.f('fk_vpn_network')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_vpn')),
+    sa.UniqueConstraint('account', 'kind', 'name', name=op.f('uq_vpn_account_kind_name')),
+    sa.UniqueConstraint('network', 'port', name=op.f('uq_vpn_network_port'))
+    )
+    op.create_index(op.f('ix_vpn_address'), 'vpn', ['address'], unique=False)
+    op.create_table('balancer_member',
+    sa.Column('balancer', sa.String(), nullable=False),
+    sa.Column('nic', sa.String(), nullable=False),
+    sa.Column('port', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('weight', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('draining', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.ForeignKeyConstraint(['balancer'], ['balancer.id'], name=op.f('fk_balancer_member_balancer')),
+    sa.ForeignKeyConstraint(['nic'], ['nic.id'], name=op.f('fk_balancer_member_nic')),
+    sa.PrimaryKeyConstraint('balancer', 'nic', name=op.f('pk_balancer_member'))
+    )
+    op.create_index(op.f('ix_balancer_member_nic'), 'balancer_member', ['nic'], unique=False)
+    op.create_table('balancer_seen',
+    sa.Column('balancer', sa.String(), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('seen', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('ill', sa.BigInteger(), server_default='0', nullable=False),
+    sa.ForeignKeyConstraint(['balancer'], ['balancer.id'], name=op.f('fk_balancer_seen_balancer')),
+    sa.PrimaryKeyConstraint('balancer', name=op.f('pk_balancer_seen'))
+    )
+    op.create_index('ix_balancer_seen_ill', 'balancer_seen', ['balancer'], unique=False, sqlite_where=sa.text('ill > 0'), postgresql_where=sa.text('ill > 0'))
     op.create_table('rule',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -764,16 +1098,65 @@ def upgrade() -> None:
     sa.Column('last_port', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('nic', sa.String(), nullable=True),
     sa.Column('to_port', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('source', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_rule_account')),
     sa.ForeignKeyConstraint(['address'], ['address.id'], name=op.f('fk_rule_address')),
     sa.ForeignKeyConstraint(['network'], ['network.id'], name=op.f('fk_rule_network')),
     sa.ForeignKeyConstraint(['nic'], ['nic.id'], name=op.f('fk_rule_nic')),
+    sa.ForeignKeyConstraint(['source'], ['network.id'], name=op.f('fk_rule_source')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_rule'))
     )
     op.create_index(op.f('ix_rule_account'), 'rule', ['account'], unique=False)
     op.create_index(op.f('ix_rule_address'), 'rule', ['address'], unique=False)
     op.create_index(op.f('ix_rule_network'), 'rule', ['network'], unique=False)
     op.create_index(op.f('ix_rule_nic'), 'rule', ['nic'], unique=False)
+    op.create_index(op.f('ix_rule_source'), 'rule', ['source'], unique=False)
+    op.create_table('snapshot',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('volume', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_snapshot_account')),
+    sa.ForeignKeyConstraint(['volume'], ['volume.id'], name=op.f('fk_snapshot_volume')),
+    sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_snapshot_zone')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_snapshot')),
+    sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_snapshot_account_zone_name'))
+    )
+    op.create_index(op.f('ix_snapshot_account'), 'snapshot', ['account'], unique=False)
+    op.create_index(op.f('ix_snapshot_operation'), 'snapshot', ['operation'], unique=False)
+    op.create_index(op.f('ix_snapshot_volume'), 'snapshot', ['volume'], unique=False)
+    op.create_table('vpn_peer',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('vpn', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('public_key', sa.String(), nullable=False),
+    sa.Column('sealed', sa.String(), server_default='', nullable=False),
+    sa.Column('endpoint', sa.String(), server_default='', nullable=False),
+    sa.Column('cidrs', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_vpn_peer_account')),
+    sa.ForeignKeyConstraint(['vpn'], ['vpn.id'], name=op.f('fk_vpn_peer_vpn')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_vpn_peer')),
+    sa.UniqueConstraint('account', 'name', 'vpn', name=op.f('uq_vpn_peer_account_name_vpn')),
+    sa.UniqueConstraint('vpn', 'public_key', name=op.f('uq_vpn_peer_vpn_public_key'))
+    )
+    op.create_table('vpn_seen',
+    sa.Column('peer', sa.String(), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('up', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('since', sa.BigInteger(), nullable=False),
+    sa.Column('seen', sa.Text(), server_default='{}', nullable=False),
+    sa.ForeignKeyConstraint(['peer'], ['vpn_peer.id'], name=op.f('fk_vpn_seen_peer')),
+    sa.PrimaryKeyConstraint('peer', name=op.f('pk_vpn_seen'))
+    )
     # ### end Alembic commands ###

@@ -10,16 +10,16 @@ from functools import lru_cache
 
 from arable.domain import fitting
 from arable.domain.access import Permission
-from arable.domain.errors import BadInput, NoRoom
-from arable.domain.farm import DEFAULT, Farm
+from arable.domain.errors import BadInput, Conflict, LimitExceeded, NoRoom
+from arable.domain.farm import DEFAULT
 from arable.domain.group import Group, Placement, Strategy
 from arable.domain.guest_cidr import checked, subnet_of
-from arable.domain.ids import AccountId
+from arable.domain.ids import AccountId, FarmId
 from arable.domain.image import Image, ImageVersion
 from arable.domain.manifest import ImagePart
 from arable.domain.network import Network, NetworkState
 from arable.domain.offering import Offering, StorageKind
-from arable.domain.seed import USER_DATA_BYTES, takes_password
+from arable.domain.seed import check_size, takes_password
 from arable.domain.zone import Zone
 from arable.services import passwords as passwords_
 from arable.services.call import Asked
@@ -66,11 +66,13 @@ class Plan:
     every_disk: Sequence[DiskPlan]  # the root disk, if there is one, and the further ones
     disk_mib: int
     nics: list[NicPlan]
+    default_nic: int  # which of them
     names: list[str]
     group: Group | None
-    farm: Farm | None  # None: the default one
+    farm: FarmId | None  # None: the default one
     placement: str  # a Placement, as JSON
     boot: str  # a Boot, as JSON
+    keys: tuple[str, ...]  # public ones
     passwords: Sequence[Password]
 
     @property
@@ -105,6 +107,7 @@ def plan(found: References, asked: Asked) -> Plan:
             f"machines of {offering.name} are highly available, which takes a disk", field="disks"
         )
     every_disk = disks if root is None else [root, *disks]
+    nics = _nics(found, account, zone, ask)
     return Plan(
         asked=asked,
         ask=ask,
@@ -116,10 +119,11 @@ def plan(found: References, asked: Asked) -> Plan:
         root=root,
         every_disk=every_disk,
         disk_mib=sum(disk.mib for disk in every_disk),
-        nics=_nics(found, account, zone, ask),
+        nics=nics,
+        default_nic=_default_nic(ask),
         names=_names(ask),
         group=None if ask.group is None else found.group(account, ask.group),
-        farm=None if ask.farm in (None, DEFAULT) else found.farm(account, zone, ask.farm or ""),
+        farm=_farm(found, account, zone, ask, [nic.network for nic in nics]),
         placement=_placement(
             ask.tags,
             offering.tags,
@@ -127,6 +131,9 @@ def plan(found: References, asked: Asked) -> Plan:
             ask.strategy or found.strategy(),
         ),
         boot=found.boot(image, version),
+        keys=tuple(
+            found.ssh_key(account, ref, f"ssh_keys.{at}") for at, ref in enumerate(ask.ssh_keys)
+        ),
         passwords=passwords,
     )
 
@@ -142,8 +149,7 @@ def _names(ask: DeployIn) -> list[str]:
 
 
 def _check_user_data(ask: DeployIn) -> None:
-    if len(ask.user_data) > USER_DATA_BYTES // 4 and len(ask.user_data.encode()) > USER_DATA_BYTES:
-        raise BadInput(f"more than {USER_DATA_BYTES} bytes", field="user_data")
+    check_size(ask.user_data)
     if not ask.password:
         return
     if ask.count > passwords_.MOST:
@@ -197,6 +203,13 @@ def _disk(found: References, size: Offering, ask: DiskIn, at: int) -> DiskPlan:
 
 
 def _nics(found: References, account: AccountId, zone: Zone, ask: DeployIn) -> list[NicPlan]:
+    most = found.most_nics()
+    if len(ask.networks) > most:
+        raise LimitExceeded(
+            f"a machine has at most {most} ports in this cloud",
+            field="networks",
+            why={"limit": most},
+        )
     plans = [
         _nic(found, account, zone, nic, ask.count, f"networks.{at}")
         for at, nic in enumerate(ask.networks or _DEFAULT_NICS)
@@ -208,6 +221,45 @@ def _nics(found: References, account: AccountId, zone: Zone, ask: DeployIn) -> l
 
 
 _DEFAULT_NICS = (NicIn(),)
+
+
+def _farm(
+    found: References,
+    account: AccountId,
+    zone: Zone,
+    ask: DeployIn,
+    networks: Sequence[Network | None],
+) -> FarmId | None:
+    """The one that is named, or else that of the networks: a machine has ports on networks of its own farm alone."""
+    farm: FarmId | None
+    if ask.farm not in (None, DEFAULT):
+        farm = found.farm(account, zone, ask.farm or "").id
+        if not ask.networks:
+            raise BadInput("say on which networks of that farm", field="networks")
+    elif ask.farm is None and None not in networks:
+        farm = networks[0].farm if networks[0] else None
+    else:
+        farm = found.default_farm(account, zone)
+    for at, network in enumerate(networks):
+        if network is not None and network.farm != farm:
+            raise Conflict(
+                f"{network.name} is of another farm than the machine",
+                field=f"networks.{at}.network",
+            )
+    by_default = ask.farm is None and any(each and each.name == DEFAULT for each in networks)
+    if farm is not None and ask.farm != DEFAULT and not by_default:  # a default one never goes
+        found.check_stays(farm)
+    return farm
+
+
+def _default_nic(ask: DeployIn) -> int:
+    """The one that is said to be, or the first."""
+    said = [at for at, nic in enumerate(ask.networks) if nic.default]
+    if len(said) > 1:
+        raise BadInput(
+            "one port is the default one, not several", field=f"networks.{said[1]}.default"
+        )
+    return said[0] if said else 0
 
 
 def _nic(

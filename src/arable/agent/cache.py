@@ -1,0 +1,128 @@
+"""Image parts in this host's pools: those that nothing needs go, after some time, or when a pool needs their room.
+
+A part is needed while a volume of the pool stands on it, and while anything that is wished for here names it. All others
+are copies of what the management servers have, fetched and verified anew when they are wanted again.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from arable.agent.sight import Ground, Sight, ask
+from arable.domain.errors import CloudError
+from arable.domain.ids import PoolId
+from arable.domain.pool import ImageEvicted
+from arable.drivers.storage.protocol import CachedImage, Storage
+from arable.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 7 * 86_400.0
+_LOOK_SECONDS = 60.0
+_CROWDED = 85
+"""Of so much of a pool in use, in percent, nothing is kept that is not needed: well before it is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Have this part no more."""
+
+    pool: PoolId
+    image: CachedImage
+    why: str
+
+    def __str__(self) -> str:
+        return f"evict {self.image.sha256[:12]} from {self.pool}"
+
+
+class ImageCache:
+    """Looks now and then; `make_room` is for those who need it at once."""
+
+    name = "image cache"
+
+    def __init__(self, ground: Ground, clock: Clock) -> None:
+        self._ground = ground
+        self._clock = clock
+        self._look_at = clock.monotonic() + _LOOK_SECONDS
+        self._evicted: list[ImageEvicted] = []
+        self.keep_seconds = KEEP_SECONDS
+
+    def observe(self) -> Sight:
+        return self._ground.seen
+
+    def plan(self, seen: Sight, /) -> Sequence[Evict]:
+        now = self._clock.monotonic()
+        if now < self._look_at:
+            return []
+        self._look_at = now + _LOOK_SECONDS
+        return [
+            action
+            for storage in self._ground.drivers.pools
+            if storage.pool in seen.shelves
+            for action in self._of(storage)
+        ]
+
+    def apply(self, action: Evict, /) -> None:
+        storage = self._ground.drivers.pool(action.pool)
+        assert storage, "it was asked what it has"
+        storage.evict(action.image.sha256)
+        self._ground.seen.shelves[action.pool].images.discard(action.image.sha256)
+        gone = ImageEvicted(
+            pool=action.pool,
+            sha256=action.image.sha256,
+            bytes=action.image.length,
+            why=action.why,
+        )
+        log.info("%s went out of %s: %s", gone.sha256[:12], gone.pool, gone.why)
+        self._evicted.append(gone)
+
+    def tell(self) -> list[ImageEvicted]:
+        """What went and was not told yet; whoever tells it empties the list."""
+        return self._evicted
+
+    def make_room(self, pool: PoolId) -> bool:
+        """Have one part less there, of those that nothing needs the one that was not used for longest."""
+        storage = self._ground.drivers.pool(pool)
+        if storage is None or pool not in self._ground.seen.shelves:
+            return False
+        for image in self._spare(storage):
+            try:
+                self.apply(Evict(pool, image, "its room was needed"))
+            except CloudError as error:
+                log.warning("%s stays in %s: %s", image.sha256[:12], pool, error.public)
+            else:
+                return True
+        return False
+
+    def _of(self, storage: Storage) -> Iterator[Evict]:
+        use = ask(storage.usage, storage.pool, self._ground.patience)
+        if use is None:
+            return
+        used = use.used_bytes
+        before = self._clock.now() - timedelta(seconds=self.keep_seconds)
+        for image in self._spare(storage):
+            if used * 100 >= use.total_bytes * _CROWDED:
+                yield Evict(storage.pool, image, f"{_CROWDED} % of the pool are in use")
+            elif image.used_at <= before:
+                yield Evict(storage.pool, image, "it was not used for long")
+            else:
+                return
+            used -= image.length
+
+    def _spare(self, storage: Storage) -> list[CachedImage]:
+        """What nothing needs, in order of its last use."""
+        cached = ask(storage.cached, storage.pool, self._ground.patience) or ()
+        needed = self._needed()
+        spare = [one for one in cached if not one.in_use and one.sha256 not in needed]
+        return sorted(spare, key=lambda one: one.used_at)
+
+    def _needed(self) -> set[str]:
+        """Whatever is wished for here names these: they are about to be used, or will be when a guest starts anew."""
+        wishes = self._ground.wishes
+        guests = (*wishes.manifest.guests.values(), *wishes.kept.values())
+        disks = [disk for wish in guests for disk in wish.disks]
+        disks += [disk for wish in wishes.manifest.exports.values() for disk in wish.disks]
+        found = {disk.source.sha256 for disk in disks if disk.source}
+        found.update(part.sha256 for wish in guests for part in wish.parts)
+        return found

@@ -1,0 +1,73 @@
+"""Farms become what their documents say, as far as tiers do not: what a document no longer says goes when nothing needs it.
+
+The change that was asked for is done when every tier is as it should be and nothing is left to go. A farm that was
+deleted goes with the last of what it made. That is asked of `Hands` in a round of its own, which holds nothing of a farm
+before the account's limits: whoever asks for something of several kinds takes them in that order.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from arable.domain.errors import CloudError
+from arable.domain.event import Event
+from arable.domain.farm import Farm, FarmDocument, FarmState
+from arable.domain.ids import FarmId, SegmentId
+from arable.domain.tier_acts import complete
+from arable.store import events, farm_documents, farms, holdings, operations, tiers
+from arable.store.database import Tx
+
+MOST = 100
+SECONDS = 2
+
+
+class Hands(Protocol):
+    """What can be asked for a farm."""
+
+    def clear(self, tx: Tx, farm: Farm) -> bool:
+        """Let go what its document no longer says; whether nothing of that is left. Raises what is refused."""
+
+
+def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:  # noqa: ARG001
+    """Its farms whose documents were changed, and are not yet as they say."""
+    return holdings.wanting_documents(tx, holder, MOST)
+
+
+def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
+    """One round for these farms; how many are as their documents say from now on."""
+    done = 0
+    for farm in farms.by_account(tx, wanted):
+        told = ""
+        cleared = False
+        try:
+            with tx.begin_nested():
+                cleared = hands.clear(tx, farm)
+        except CloudError as error:
+            told = error.public
+        document = farm_documents.of(tx, [farm.id]).get(farm.id)
+        if document is None:  # it is gone
+            done += 1
+        elif cleared and document.state is FarmState.READY and _complete(tx, farm.id):
+            _end(tx, farm, document, at)
+            done += 1
+        elif told != document.told:
+            farm_documents.note(tx, replace(document, told=told))
+    return done
+
+
+def _complete(tx: Tx, farm: FarmId) -> bool:
+    of_farm = tiers.of_farms(tx, [farm]).get(farm, [])
+    elements = tiers.elements(tx, [tier.id for tier in of_farm])
+    # Elements keep the release that they were made of, so a change of it is done without them.
+    return all(complete(tier, elements.get(tier.id, [])) for tier in of_farm)
+
+
+def _end(tx: Tx, farm: Farm, document: FarmDocument, at: datetime) -> None:
+    """The change that was asked for is done."""
+    if document.operation is not None:
+        operations.finish(tx, document.operation, at)
+        text = f"{farm.name}: is as its document says"
+        told = Event(at=at, account=farm.account, kind="farm.ready", subject=farm.id, text=text)
+        events.add_many(tx, [told])
+    farm_documents.note(tx, replace(document, attention=False, operation=None, told=""))

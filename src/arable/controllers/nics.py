@@ -1,0 +1,46 @@
+"""Ports that were detached go when nothing of them is left on their machine's host, and with them what they held.
+
+Most go with the operation that waited for that (`settle.py`), or at once, where no host has the machine
+(`machines.py`). What is left here is what a crash, another wish or a lost host came between.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from arable.controllers import wishes
+from arable.domain.ids import MachineId
+from arable.domain.machine import MachineWish
+from arable.store import attention, nics
+from arable.store.attention import MachineRow, NicRow
+from arable.store.database import Tx
+from arable.store.wishes import Item
+
+MOST = 200
+_LIVING = (MachineWish.RUNNING, MachineWish.STOPPED)
+
+
+def collect(tx: Tx, at: datetime) -> int:  # noqa: ARG001
+    """One round; how many machines had some."""
+    found = nics.forsaken(tx, MOST)
+    held = attention.machines_by_id(tx, found)
+    let_go(tx, set(nics.forsaken(tx, MOST)) & held.keys())
+    return len(found)
+
+
+def let_go(tx: Tx, machines: Iterable[MachineId]) -> None:
+    """The hosts of these (locked) machines have nothing of what was detached from them any more."""
+    nics.remove(tx, nics.leaving_of(tx, machines))
+
+
+def leases(machine: MachineRow, ports: Sequence[NicRow], seed: str) -> list[Item]:
+    """What the routers of a machine's networks are told of it; of a port that is leaving, that it is not there."""
+    items = []
+    for nic in ports:
+        if nic.appliance_host is None:
+            continue
+        item = wishes.lease(machine.name, nic, nic.appliance_host, seed)
+        if nic.leaving:
+            item = Item(item.host, item.kind, item.id, None)
+        if nic.leaving or machine.wish in _LIVING:
+            items.append(item)
+    return items

@@ -1,0 +1,523 @@
+"""Tiers become what they should be: machines are made for elements, led to, drained, dropped and replaced.
+
+Each round gathers what is known of the elements of all farms with work, has `domain/tier_acts` say what is next, and
+does it in the round's transaction. Nothing is remembered between rounds. What is done are asks that a customer could
+make by hand; controllers know no services, so that the asks are `Hands` (services/hands.py), put in by who wires a
+process.
+
+What is refused (a limit, no room) is undone by its savepoint, told, and tried again after a pause; it is no trouble of
+the farm's work.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+from arable.domain import template
+from arable.domain.blueprint import Body, Keeps
+from arable.domain.element import Element, ElementEvent, ElementState
+from arable.domain.errors import CloudError, NotFound
+from arable.domain.event import Event
+from arable.domain.ids import AccountId, ElementId, FarmId, MachineId, SegmentId, TierId, ZoneId
+from arable.domain.settings import (
+    FARM_DRAIN_SECONDS,
+    FARM_HEAL_SECONDS,
+    FARM_READY_SECONDS,
+    FARM_RETRY_SECONDS,
+    FARM_STOP_SECONDS,
+)
+from arable.domain.tier import Door, Tier
+from arable.domain.tier_acts import (
+    Act,
+    Dismiss,
+    Drain,
+    Drop,
+    Join,
+    Leave,
+    Make,
+    Note,
+    Pace,
+    Start,
+    TakeBack,
+    next_acts,
+    pause,
+)
+from arable.store import (
+    blueprints,
+    elements,
+    events,
+    farm_documents,
+    incarnations,
+    nics,
+    operations,
+    settings,
+    tiers,
+)
+from arable.store.database import Tx
+from arable.store.nudges import nudge
+from arable.wire.machines import DeployedOut, DeployIn, DiskIn, NicIn
+from arable.wire.volumes import VolumeIn
+
+MOST = 200
+"""Acts of one round, after which others' work comes first."""
+SECONDS = 1
+SWEEP_SECONDS = 5
+_MOST_FARMS = 200
+
+_S, _E = ElementState, ElementEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """In whose name a farm's asks are made."""
+
+    account: AccountId
+    farm: FarmId
+    farm_name: str
+    zone: ZoneId
+    zone_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDisk:
+    """A volume that stays with an element: what the farm calls it, and how it is made the first time."""
+
+    part: str
+    ask: VolumeIn
+
+
+class Hands(Protocol):
+    """What can be asked for a farm, in the caller's transaction. All but `deploy` raise what is refused."""
+
+    def new_element(self) -> ElementId: ...
+
+    def deploy(
+        self, tx: Tx, owner: Owner, asks: Sequence[DeployIn]
+    ) -> Sequence[DeployedOut | CloudError]:
+        """One machine, or why not, for each; what was refused has written nothing."""
+
+    def deploy_with(
+        self, tx: Tx, owner: Owner, ask: DeployIn, disks: Sequence[KeptDisk]
+    ) -> DeployedOut:
+        """One machine that has these volumes, which are made if they are not there."""
+
+    def set_members(
+        self, tx: Tx, owner: Owner, door: Door, weights: Mapping[MachineId, int | None]
+    ) -> None:
+        """What these machines get of a balancer: 0 is nobody new, None that they are no members."""
+
+    def start(self, tx: Tx, owner: Owner, machine: MachineId) -> None: ...
+
+    def destroy(self, tx: Tx, owner: Owner, machine: MachineId, *, force: bool) -> None:
+        """To be erased as soon as it is off."""
+
+
+def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:
+    """Its farms with tiers that are not as they should be."""
+    return elements.wanting(tx, holder, at, _MOST_FARMS)
+
+
+def sweep(tx: Tx, at: datetime) -> int:  # noqa: ARG001
+    """Have tiers looked at whose elements serve no more; nobody tells us when a machine stops or a check fails."""
+    found = elements.sweep(tx)
+    if found:
+        nudge(tx, tiers.TOPIC)
+    return found
+
+
+def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
+    """One round for these farms; how much was done. Call again at once when it is `MOST`."""
+    found = tiers.of_farms(tx, farms, lock=True)
+    every = [tier for of in found.values() for tier in of]
+    if not every or incarnations.taking_stock(tx):
+        return 0
+    bodies = _bodies(tx, every)
+    seen = elements.seen(tx, every, [tier.id for tier in every if bodies[tier.id].keeps != Keeps()])
+    paces = _Paces.of(tx)
+    done = 0
+    progress, serving = set[FarmId](), Counter[FarmId]()
+    # Whoever asks for several accounts takes their limits in order of account (services/deployments.py).
+    for tier in sorted(every, key=lambda tier: (tier.account, tier.farm, tier.id)):
+        body = bodies[tier.id]
+        acts = next_acts(tier, seen[tier.id], None, at, paces.pace(body))
+        room = max(0, MOST - done)
+        known = {one.element.id: one.element for one in seen[tier.id]}
+        work = _Work(hands, tx, at, tier, body, known)
+        work.do(acts[:room])
+        work.end(left=len(acts) > room, paces=paces)
+        done += len(acts[:room])
+        if work.well:
+            progress.add(tier.farm)
+        serving[tier.farm] += sum(e.state is _S.SERVING for e in work.elements.values())
+    _tell_progress(tx, at, found, serving, progress)
+    if done:
+        nudge(tx, tiers.TOPIC)
+    return done
+
+
+def _tell_progress(
+    tx: Tx,
+    at: datetime,
+    found: Mapping[FarmId, Sequence[Tier]],
+    serving: Mapping[FarmId, int],
+    changed: Collection[FarmId],
+) -> None:
+    """Whoever waits for a change of these farms sees how far it is."""
+    if not changed:
+        return
+    documents = farm_documents.of(tx, changed)
+    wished = {
+        farm: sum(each.count for each in of if not each.leaving) for farm, of in found.items()
+    }
+    steps = {
+        document.operation: f"{serving[farm]} of {wished[farm]} elements serve"
+        for farm, document in documents.items()
+        if document.operation is not None
+    }
+    operations.advance_many(tx, steps, at)
+
+
+def _bodies(tx: Tx, found: Sequence[Tier]) -> dict[TierId, Body]:
+    """What each tier's blueprint says."""
+    versions = {(tier.blueprint, tier.blueprint_number) for tier in found}
+    bodies = {key: blueprints.version(tx, *key).body for key in sorted(versions)}
+    return {tier.id: bodies[tier.blueprint, tier.blueprint_number] for tier in found}
+
+
+@dataclass(slots=True)
+class _Work:
+    """One tier's round."""
+
+    hands: Hands
+    tx: Tx
+    at: datetime
+    tier: Tier
+    body: Body
+    elements: dict[ElementId, Element]
+    refused: str = ""
+    made: int = 0
+    well: int = 0
+    told: list[Event] = field(default_factory=list)
+    _owner: Owner | None = None
+
+    def do(self, acts: Sequence[Act]) -> None:
+        for act in acts:
+            match act:
+                case Note(id_, event, told):
+                    self._note(id_, event, told)
+                case Dismiss(id_):
+                    self._dismiss(id_)
+                case Make(numbers):
+                    there = {each.number: each for each in self.elements.values()}
+                    wanted = [there.get(number) or self._new(number) for number in numbers]
+                    if not self.body.keeps.volumes:
+                        self._refusable(partial(self._make, wanted))
+                    for element in wanted if self.body.keeps.volumes else ():
+                        self._refusable(partial(self._make_with_disks, element))
+                case _:
+                    self._refusable(partial(self._ask, act))
+        events.add_many(self.tx, self.told)
+
+    def _refusable(self, work: Callable[[], None]) -> None:
+        """All of it, or nothing and why not."""
+        elements_, told = dict(self.elements), len(self.told)
+        try:
+            with self.tx.begin_nested():
+                work()
+        except CloudError as error:
+            self.elements, self.refused = elements_, error.public
+            del self.told[told:]
+
+    def end(self, *, left: bool, paces: "_Paces") -> None:
+        """What keeps the tier waiting, told once each time that it is something else."""
+        tier, told = self.tier, self.refused
+        tries, again = tier.tries, tier.again_at
+        if told:
+            tries += 1
+            again = self.at + pause(tries, paces.longest)
+            if told != tier.told:
+                self._tell_tier("tier.waits", f"waits: {told}")
+        elif self.made or not tier.told or self._complete():
+            tries, again = 0, None
+        else:
+            told = tier.told
+        if tier.leaving and not self.elements:
+            tiers.remove(self.tx, tier.id)
+            return
+        attention = left or bool(self.refused)  # also what was refused to elements that serve
+        now = (attention, again, tries, told)
+        if now != (tier.attention, tier.again_at, tier.tries, tier.told):
+            elements.put_note(
+                self.tx, tier.id, attention=attention, again_at=again, tries=tries, told=told
+            )
+
+    def _complete(self) -> bool:
+        """Nothing that it waited for is missing any more."""
+        return all(each.state is not _S.WAITING for each in self.elements.values())
+
+    # --- acts
+
+    def _ask(self, act: Act) -> None:
+        match act:
+            case Join(id_):
+                self._lead(id_, 1)
+            case Drain(id_):
+                self._lead(id_, 0)
+                self._event(id_, _E.DRAIN, "element.draining", "gets nobody new")
+            case TakeBack(id_):
+                self._lead(id_, 1)
+                self._event(id_, _E.TAKE_BACK, "element.proving", "is wanted after all")
+            case Leave(id_, event, told, cut_off):
+                self._leave(id_, event, told, cut_off)
+            case Start(id_):
+                self.hands.start(self.tx, self.owner, self._machine(id_))
+            case Drop(id_, force):
+                self.hands.destroy(self.tx, self.owner, self._machine(id_), force=force)
+
+    def _make(self, wanted: Sequence[Element]) -> None:
+        """As many as there is room for; the others wait."""
+        answers = self.hands.deploy(self.tx, self.owner, [self._wish(each) for each in wanted])
+        made = []
+        for element, answer in zip(wanted, answers, strict=True):
+            if isinstance(answer, CloudError):
+                self.refused = answer.public
+            else:
+                made.append((element, MachineId(answer.id)))
+        if made:
+            self._made(made)
+
+    def _make_with_disks(self, element: Element) -> None:
+        name = self._name(element)
+        disks = [
+            KeptDisk(
+                f"{self.tier.name}-{element.number}-{disk.name}",
+                VolumeIn(
+                    name=f"{name}-{disk.name}",
+                    offering=disk.offering,
+                    mib=disk.mib,
+                    zone=self.tier.zone,
+                ),
+            )
+            for disk in self.body.disks
+        ]
+        made = self.hands.deploy_with(self.tx, self.owner, self._wish(element), disks)
+        self._made([(element, MachineId(made.id))])
+
+    def _made(self, made: Sequence[tuple[Element, MachineId]]) -> None:
+        """They are members from the beginning: their routers let nobody in before their checks have passed."""
+        doors = self._doors()
+        elements.watch(self.tx, doors)
+        for door in doors:
+            self.hands.set_members(self.tx, self.owner, door, {id_: 1 for _, id_ in made})
+        kept = self._kept([id_ for _, id_ in made]) if self.body.keeps.address else {}
+        for element, id_ in made:
+            self._event(
+                element.id,
+                _E.MAKE,
+                "element.making",
+                "gets a machine",
+                machine=id_,
+                blueprint_number=self.tier.release.blueprint,
+                image_version=self.tier.release.image,
+                kept=kept.get(id_, element.kept),
+                tries=element.tries + 1,
+                told="",
+            )
+        self.made += len(made)
+
+    def _new(self, number: int) -> Element:
+        made = Element(
+            id=self.hands.new_element(),
+            tier=self.tier.id,
+            farm=self.tier.farm,
+            account=self.tier.account,
+            number=number,
+            since=self.at,
+        )
+        elements.add(self.tx, made)
+        self.elements[made.id] = made
+        return made
+
+    def _wish(self, element: Element) -> DeployIn:
+        tier, body = self.tier, self.body
+        name = self._name(element)
+        facts = self._ways() | {
+            "farm.name": self.owner.farm_name,
+            "zone.name": self.owner.zone_name,
+            "tier.name": tier.name,
+            "element.name": name,
+            "element.number": str(element.number),
+        }
+        return DeployIn(
+            name=name,
+            zone=tier.zone,
+            farm=tier.farm,
+            offering=tier.body.offering or body.offering,
+            image=tier.image,
+            version=tier.release.image,
+            networks=tuple(
+                NicIn(network=network, address=element.kept.get(network))
+                for network in tier.body.networks
+            ),
+            disks=tuple(
+                DiskIn(offering=disk.offering, mib=disk.mib)
+                for disk in body.disks
+                if not body.keeps.volumes
+            ),
+            ssh_keys=tier.body.keys,
+            user_data=template.filled(body.user_data, facts),
+        )
+
+    def _ways(self) -> dict[str, str]:
+        """Where elements call the tiers of their farm, if they ask."""
+        if not any(word.count(".") > 1 for word in template.words(self.body.user_data)):
+            return {}
+        of_farm = tiers.of_farms(self.tx, [self.tier.farm])[self.tier.farm]
+        ways = elements.ways_to(self.tx, of_farm)
+        found = {}
+        for tier in of_farm:
+            if tier.id in ways:
+                address, port = ways[tier.id]
+                found[f"tier.{tier.name}.address"] = address
+                found[f"tier.{tier.name}.port"] = str(port)
+        return found
+
+    def _kept(self, machines: Sequence[MachineId]) -> dict[MachineId, dict[str, str]]:
+        found = nics.of_machines(self.tx, machines)
+        return {
+            machine: {nic.network: nic.address for nic in ports} for machine, ports in found.items()
+        }
+
+    def _lead(self, id_: ElementId, weight: int | None) -> None:
+        machine = self.elements[id_].machine
+        if machine is not None:
+            for door in self._doors():
+                self.hands.set_members(self.tx, self.owner, door, {machine: weight})
+
+    def _leave(self, id_: ElementId, event: ElementEvent, told: str, cut_off: int) -> None:
+        self._lead(id_, None)
+        element = self.elements[id_]
+        if event is _E.FAIL:
+            tries = max(element.tries, 1)
+            self._event(id_, event, "element.failed", f"failed: {told}", told=told, tries=tries)
+        elif cut_off:
+            self._event(id_, event, "element.cut-off", told)
+        else:
+            self._event(id_, event, "element.leaving", "leaves")
+
+    def _dismiss(self, id_: ElementId) -> None:
+        element = self.elements.pop(id_)
+        element.after(_E.DISMISS, self.at)
+        elements.remove(self.tx, id_)
+        self._tell(element, "element.left", "is no more")
+
+    def _note(self, id_: ElementId, event: ElementEvent, told: str) -> None:
+        element = self.elements[id_]
+        match event:
+            case _E.SEE_RUN:
+                elements.use_begins(self.tx, element, self.at)
+                self._event(id_, event)
+            case _E.SEE_WELL:
+                self.well += 1
+                self._event(id_, event, "element.serving", "serves", tries=0, told="")
+            case _E.SEE_ILL:
+                self._event(id_, event, "element.ill", told, told=told)
+            case _E.SEE_OFF:
+                elements.use_ends(self.tx, element.machine, self.at)
+                self._event(id_, event, "element.ill", told, told=told, tries=max(element.tries, 1))
+            case _E.REFUSE:
+                self.refused = told
+                self._event(id_, event, "element.waits", told, machine=None, told=told)
+            case _E.SEE_DROPPED:
+                elements.use_ends(self.tx, element.machine, self.at)
+                self._event(id_, event, machine=None)
+            case _:
+                self._event(id_, event)
+
+    # --- words
+
+    def _event(
+        self, id_: ElementId, event: ElementEvent, kind: str = "", text: str = "", **but: object
+    ) -> None:
+        element = self.elements[id_].after(event, self.at, **but)
+        elements.save(self.tx, element)
+        self.elements[id_] = element
+        if kind:
+            self._tell(element, kind, text)
+
+    def _tell(self, element: Element, kind: str, text: str) -> None:
+        data = {"tier": self.tier.id, "farm": self.tier.farm, "number": element.number}
+        self.told.append(
+            Event(
+                at=self.at,
+                account=element.account,
+                kind=kind,
+                subject=element.id,
+                text=f"{self._name(element)}: {text}",
+                data=data,
+            )
+        )
+
+    def _tell_tier(self, kind: str, text: str) -> None:
+        tier = self.tier
+        text = f"{self.owner.farm_name}-{tier.name}: {text}"
+        event = Event(at=self.at, account=tier.account, kind=kind, subject=tier.id, text=text)
+        events.add_many(self.tx, [event])
+
+    def _name(self, element: Element) -> str:
+        return f"{self.owner.farm_name}-{self.tier.name}-{element.number}"
+
+    def _machine(self, id_: ElementId) -> MachineId:
+        machine = self.elements[id_].machine
+        if machine is None:
+            raise NotFound(f"{id_} has no machine")
+        return machine
+
+    def _doors(self) -> list[Door]:
+        return elements.there(self.tx, self.tier.body.doors)
+
+    @property
+    def owner(self) -> Owner:
+        """Read when somebody is asked in its name, or told."""
+        if self._owner is None:
+            tier = self.tier
+            farm, zone = elements.names(self.tx, tier.farm)
+            self._owner = Owner(tier.account, tier.farm, farm, tier.zone, zone)
+        return self._owner
+
+
+@dataclass(frozen=True, slots=True)
+class _Paces:
+    """What holds where a blueprint says nothing."""
+
+    usual: Pace
+
+    @classmethod
+    def of(cls, tx: Tx) -> "_Paces":
+        return cls(
+            Pace(
+                ready=settings.get(tx, FARM_READY_SECONDS),
+                heal=settings.get(tx, FARM_HEAL_SECONDS),
+                drain=settings.get(tx, FARM_DRAIN_SECONDS),
+                stop=settings.get(tx, FARM_STOP_SECONDS),
+                longest=settings.get(tx, FARM_RETRY_SECONDS),
+            )
+        )
+
+    @property
+    def longest(self) -> float:
+        return self.usual.longest
+
+    def pace(self, body: Body) -> Pace:
+        """A tier's."""
+        usual = self.usual
+        return Pace(
+            ready=usual.ready if body.ready_seconds is None else body.ready_seconds,
+            heal=usual.heal,
+            drain=usual.drain if body.drain_seconds is None else body.drain_seconds,
+            stop=usual.stop,
+            longest=usual.longest,
+        )

@@ -1,0 +1,426 @@
+"""What is to be done next for a tier, so that there are as many elements as there should be.
+
+`next_acts` is all of it, and pure: what is known goes in, the next acts come out. Whoever does them may die at any time;
+the next look finds what is left to do. An act is an ask that a customer could make by hand (docs/decisions/0022).
+
+Acts keep an order, so that no request fails: a machine is a member before it runs, and is led to when its router has
+seen it well; it gets nothing new (weight 0) before it is a member no more, is no member at its routers before it is
+stopped. What stays with the element is its next machine's when this one is gone.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from arable.domain.element import Element, ElementEvent, ElementState
+from arable.domain.ids import BalancerId, ElementId
+from arable.domain.machine import LIVING, MachineState, MachineWish
+from arable.domain.tier import Release, Tier
+
+_S, _E = ElementState, ElementEvent
+HOLDING = (_S.MAKING, _S.PROVING, _S.SERVING)
+"""States of elements that are to serve, now or soon."""
+_FIRST = 5.0  # seconds before what was refused, or failed again, is tried again; then twice as long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long is waited, in seconds."""
+
+    ready: float = 600.0  # for a new element to serve, before it has failed
+    heal: float = 30.0  # for one that is ill, before it is replaced
+    drain: float = 60.0  # for those who are at a leaving one, before they are cut off
+    stop: float = 60.0  # for its guest to shut down, before its plug is pulled
+    longest: float = 300.0  # pause after refusals
+
+
+class RouterNow(StrEnum):
+    """What is known of a balancer's router."""
+
+    ABSENT = "absent"  # it leads nobody anywhere
+    SILENT = "silent"  # it may run; what it said last may be old
+    HEARD = "heard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberNow:
+    """An element at one of the balancers that lead to its tier: what the row says, and what the router said last."""
+
+    balancer: BalancerId
+    wanted: int | None = None  # the row's weight, 0 while it drains; None: it is no member
+    router: RouterNow = RouterNow.ABSENT
+    settled: bool = False  # the router has all that it was told
+    named: bool = False  # the router knows such a member
+    weight: int | None = None  # as the router has it; None: not named, or not said
+    sessions: int = 0  # that end at it now, said in one look with the weight
+    well: bool | None = None  # its check; None: not looked at yet
+    at: datetime | None = None  # when the router said so
+
+    def idle(self, since: datetime) -> bool:
+        """Nobody is led to it any more, and nobody is at it; what was said before it drained (`since`) does not count."""
+        if self.router is not RouterNow.HEARD:
+            return self.router is RouterNow.ABSENT
+        if self.wanted is None:
+            return self.out
+        fresh = self.at is not None and self.at >= since
+        return fresh and self.weight == 0 and self.sessions == 0
+
+    @property
+    def out(self) -> bool:
+        """Its router does not know it any more."""
+        if self.router is not RouterNow.HEARD:
+            return self.router is RouterNow.ABSENT
+        return self.wanted is None and self.settled and not self.named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineNow:
+    """An element's machine."""
+
+    state: MachineState
+    wish: MachineWish
+    ran: bool = False  # ever
+    force: bool = False  # its plug is being pulled
+    host_lost: bool = False
+    recovers: bool = False  # it is brought back elsewhere when its host is lost
+
+    @property
+    def off(self) -> bool:
+        """It does not run, and does not come to by itself."""
+        return self.state in (
+            MachineState.STOPPED,
+            MachineState.ERROR,
+            MachineState.DESTROYED,
+            MachineState.EXPUNGING,
+            MachineState.GONE,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElementSeen:
+    """What is known of an element now. No machine: the row of the one that it had is gone, or it has none."""
+
+    element: Element
+    machine: MachineNow | None = None
+    members: tuple[MemberNow, ...] = ()  # one for each balancer that leads to the tier
+    holds: bool = (
+        False  # its next machine needs what this one has until it is gone: its address, or volumes
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rolling:
+    """What a rollout wants now: numbers that are to be made anew, and how many elements more than usual."""
+
+    renew: frozenset[int] = frozenset()
+    surge: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """Deploy machines for these numbers, and have them join the tier's balancers."""
+
+    numbers: tuple[int, ...]
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """It is to be a member of all its balancers, with its whole weight."""
+
+    element: ElementId
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Lead nobody new to it."""
+
+    element: ElementId
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """It is wanted after all."""
+
+    element: ElementId
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """It is a member no more: nobody is at it (`SEE_IDLE`), those who are were waited for, or it failed."""
+
+    element: ElementId
+    event: ElementEvent
+    told: str = ""
+    cut_off: int = 0  # sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Its guest has shut itself down."""
+
+    element: ElementId
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Its machine is to be erased; with `force` it is not waited for the guest."""
+
+    element: ElementId
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """It was seen, and nothing has to be asked for."""
+
+    element: ElementId
+    event: ElementEvent
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """There is no such element any more."""
+
+    element: ElementId
+
+
+Act = Make | Join | Drain | TakeBack | Leave | Start | Drop | Note | Dismiss
+
+
+def pause(tries: int, longest: float) -> timedelta:
+    """How long to wait after so many refusals or failures in a row."""
+    return timedelta(seconds=min(_FIRST * 2.0 ** min(max(tries - 1, 0), 20), longest))
+
+
+def wanted(tier: Tier) -> int:
+    """How many elements there should be now."""
+    return 0 if tier.leaving else tier.count
+
+
+def complete(tier: Tier, elements: Collection[Element]) -> bool:
+    """As many serve as there should be, and there is nothing else."""
+    return len(elements) == wanted(tier) and all(each.state is _S.SERVING for each in elements)
+
+
+def at_rest(tier: Tier, elements: Collection[Element]) -> bool:
+    """It is complete, and all are of the tier's release: nothing is left to do for a rollout either."""
+    return complete(tier, elements) and all(release(each) == tier.release for each in elements)
+
+
+def release(element: Element) -> Release:
+    """What its machine was made of."""
+    return Release(element.blueprint_number, element.image_version)
+
+
+def next_acts(
+    tier: Tier,
+    elements: Sequence[ElementSeen],
+    rollout: Rolling | None,
+    at: datetime,
+    pace: Pace = Pace(),
+) -> list[Act]:
+    """What is to be done now: at most one act for an element, those that take away before those that make.
+
+    By its own acts there are never fewer serving than `least`, or than served before if those were fewer.
+    """
+    rolling = rollout or Rolling()
+    want = wanted(tier) + (0 if tier.leaving else rolling.surge)
+    unwanted = _unwanted(tier, elements, want)
+    renewed = {
+        seen.element.id
+        for seen in elements
+        if seen.element.number in rolling.renew and release(seen.element) != tier.release
+    }
+    spare = _spare(tier, elements)
+    acts: list[Act] = []
+    make: list[int] = []
+    for seen in sorted(elements, key=lambda seen: seen.element.number):
+        element = seen.element
+        goes = element.id in unwanted
+        if element.state is _S.WAITING:
+            if goes:
+                acts.append(Dismiss(element.id))
+            elif element.since + _rest(element, pace) <= at:
+                make.append(element.number)
+            continue
+        act = _sight(seen, at, pace)
+        if act is None and element.state in HOLDING and (goes or element.id in renewed):
+            if element.state is not _S.SERVING or spare > 0:
+                spare -= element.state is _S.SERVING
+                act = Drain(element.id)
+        elif (
+            act is None and element.state is _S.DRAINING and not goes and element.id not in renewed
+        ):
+            act = TakeBack(element.id)
+        act = act or _ask(seen, at, pace)
+        if act is not None:
+            acts.append(act)
+    make += _fresh(elements, want - len(elements))
+    if make and not tier.leaving and (tier.again_at is None or tier.again_at <= at):
+        acts.append(Make(tuple(make), tier.release))
+    return acts
+
+
+# Who goes first when there are too many: those that are going already, farthest first, then those that serve nobody.
+_GOES = (
+    *(_S.LEAVING, _S.DROPPING, _S.WAITING, _S.DRAINING),
+    *(_S.MAKING, _S.PROVING, _S.SERVING),
+)
+
+
+def _unwanted(tier: Tier, elements: Sequence[ElementSeen], want: int) -> set[ElementId]:
+    """Those above the number wanted. Nothing is remembered of it: who goes already is chosen again."""
+
+    def key(element: Element) -> tuple[int, bool, int]:
+        current = release(element) == tier.release
+        return _GOES.index(element.state), current, -element.number
+
+    going = sorted((seen.element for seen in elements), key=key)
+    return {element.id for element in going[: max(0, len(going) - want)]}
+
+
+def _spare(tier: Tier, elements: Sequence[ElementSeen]) -> int:
+    """How many that serve may be drained now."""
+    serving = sum(seen.element.state is _S.SERVING for seen in elements)
+    return serving - (0 if tier.leaving else min(tier.least, tier.count))
+
+
+def _fresh(elements: Sequence[ElementSeen], missing: int) -> Iterator[int]:
+    """The lowest numbers that nobody has."""
+    taken = {seen.element.number for seen in elements}
+    number = 0
+    while missing > 0:
+        number += 1
+        if number not in taken:
+            missing -= 1
+            yield number
+
+
+def _rest(element: Element, pace: Pace) -> timedelta:
+    """How long one is left alone that has failed more than once in a row."""
+    return pause(element.tries - 1, pace.longest) if element.tries > 1 else timedelta()
+
+
+def _sight(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+    """What was seen of it that it has not been told."""
+    match seen.element.state:
+        case _S.MAKING:
+            return _making(seen, at, pace)
+        case _S.PROVING:
+            return _broken(seen) or _proving(seen, at, pace)
+        case _S.SERVING:
+            return _broken(seen) or _serving(seen)
+        case _S.DRAINING:
+            return _draining(seen, at, pace)
+        case _S.LEAVING:
+            if all(member.out for member in seen.members):
+                return Note(seen.element.id, _E.SEE_OUT)
+        case _S.DROPPING:
+            if _dropped(seen):
+                return Note(seen.element.id, _E.SEE_DROPPED)
+    return None
+
+
+def _broken(seen: ElementSeen) -> Act | None:
+    """It will not come back by itself."""
+    id_, machine = seen.element.id, seen.machine
+    if machine is None or machine.wish not in LIVING:
+        return Leave(id_, _E.FAIL, "its machine was destroyed")
+    if machine.state is MachineState.ERROR:
+        return Leave(id_, _E.FAIL, "its machine could not be started")
+    if machine.host_lost and not machine.recovers:
+        return Leave(id_, _E.FAIL, "its host is lost")
+    return None
+
+
+def _making(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+    element, machine = seen.element, seen.machine
+    if machine is None:
+        return Note(element.id, _E.REFUSE, "there was no room for its machine")
+    if broken := _broken(seen):
+        return broken
+    if machine.off and not machine.ran:
+        return Leave(element.id, _E.FAIL, "there was no room for its machine")
+    if machine.state is MachineState.RUNNING and not machine.host_lost:
+        return Note(element.id, _E.SEE_RUN)
+    if _since(element, at) >= pace.ready:
+        return Leave(
+            element.id, _E.FAIL, f"its machine did not run within {pace.ready:.0f} seconds"
+        )
+    return None
+
+
+def _proving(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+    element = seen.element
+    if _away(seen):
+        return Note(element.id, _E.SEE_OFF, "its machine does not run")
+    if all(member.well and member.router is RouterNow.HEARD for member in seen.members):
+        return Note(element.id, _E.SEE_WELL)
+    if any(member.router is not RouterNow.HEARD for member in seen.members):
+        return None  # nobody looks at it, which says nothing about it
+    limit = pace.ready if element.tries else pace.heal
+    if _since(element, at) < limit:
+        return None
+    return Leave(element.id, _E.FAIL, f"it was not seen well for {limit:.0f} seconds")
+
+
+def _serving(seen: ElementSeen) -> Act | None:
+    element = seen.element
+    if _away(seen):
+        return Note(element.id, _E.SEE_OFF, "its machine does not run")
+    if any(m.well is False and m.router is RouterNow.HEARD for m in seen.members):
+        return Note(element.id, _E.SEE_ILL, "its check fails")
+    return None
+
+
+def _draining(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+    element, machine = seen.element, seen.machine
+    broken = _broken(seen)
+    if broken is not None or (machine is not None and machine.off):
+        return broken or Leave(element.id, _E.FAIL, "its machine was stopped")
+    if all(member.idle(element.since) for member in seen.members):
+        return Leave(element.id, _E.SEE_IDLE)
+    if _since(element, at) >= pace.drain:
+        left = sum(member.sessions for member in seen.members)
+        return Leave(element.id, _E.SEE_IDLE, f"{left} sessions were cut off", left)
+    return None
+
+
+def _away(seen: ElementSeen) -> bool:
+    machine = seen.machine
+    return machine is not None and (machine.state is not MachineState.RUNNING or machine.host_lost)
+
+
+def _dropped(seen: ElementSeen) -> bool:
+    """Its machine is gone; or is only left to be erased, which nobody has to wait for."""
+    machine = seen.machine
+    if machine is None:
+        return True
+    erased = machine.wish is MachineWish.GONE and (machine.off or machine.host_lost)
+    return erased and not seen.holds
+
+
+def _ask(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+    """What has to be asked for in its state."""
+    element, machine = seen.element, seen.machine
+    if machine is None:
+        return None
+    if element.state in HOLDING:
+        if any(not member.wanted for member in seen.members):
+            return Join(element.id)
+        if machine.state is MachineState.STOPPED:
+            return Start(element.id)
+        return None
+    if element.state is not _S.DROPPING:
+        return None
+    late = _since(element, at) >= pace.stop and not machine.force
+    if machine.wish is MachineWish.GONE:
+        return Drop(element.id, force=True) if late and not machine.off else None
+    return Drop(element.id, force=late and not machine.off)
+
+
+def _since(element: Element, at: datetime) -> float:
+    return (at - element.since).total_seconds()

@@ -1,0 +1,1 @@
+"""Shared volumes as logical units of iSCSI targets."""

@@ -1,0 +1,79 @@
+"""A pool on a storage host whose volumes are shared: qcow2 files as in a local pool, leased, and served to others."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from arable.domain.errors import Conflict
+from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
+from arable.drivers.storage.disk_servers import DiskServers
+from arable.drivers.storage.lease_records import FileRecords
+from arable.drivers.storage.leases import Held, Leases
+from arable.drivers.storage.local import LocalStorage, virtual_bytes
+from arable.drivers.storage.protocol import ExportAt, VolumeFound
+from arable.runtime.boottime import BootTime
+from arable.runtime.clock import Clock
+
+LEASE_SECONDS = 30.0
+
+Servers = Callable[[Path, Callable[[VolumeId], Path], Callable[[Path], int]], DiskServers]
+"""Makes what serves volumes: from its directory, what tells a volume's file, and what tells a file's size to guests."""
+
+
+class ServedStorage(LocalStorage):
+    """`Storage` and `Shares`. `servers` says how volumes are served."""
+
+    def __init__(
+        self,
+        directory: Path,
+        pool: PoolId,
+        clock: Clock,
+        time: BootTime,
+        servers: Servers,
+        *,
+        lease_seconds: float,
+        capacity_bytes: int | None,
+        reserve_bytes: int | None,
+    ) -> None:
+        super().__init__(
+            directory, pool, clock, capacity_bytes=capacity_bytes, reserve_bytes=reserve_bytes
+        )
+        self.exports = servers(directory / "exports", self._existing, virtual_bytes)
+        records = FileRecords(directory / "leases")
+        self.leases = Leases(records, self.exports, time, lease_seconds)
+
+    def expect(self, volume: VolumeId, size: int) -> None:
+        self.exports.expect(volume, size)
+
+    def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
+        self.exports.limit(volume, iops, bytes_per_second)
+
+    def where(self, volume: VolumeId, epoch: int) -> ExportAt:
+        return self.exports.where(volume, epoch)
+
+    def await_trouble(self, seconds: float) -> None:
+        self.exports.await_end(seconds)
+
+    def take(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        if snapshot in self.snapshots(volume) or self.exports.snapshot(volume, snapshot):
+            return
+        super().take(volume, snapshot)
+
+    def drop(self, volume: VolumeId, snapshot: SnapshotId) -> None:
+        if not self.exports.snapshot(volume, snapshot, drop=True):
+            super().drop(volume, snapshot)
+
+    def restore(
+        self, volume: VolumeId, snapshot: SnapshotId, size: int, by: OperationId
+    ) -> VolumeFound:
+        self._check_free(volume)
+        return super().restore(volume, snapshot, size, by)
+
+    def erase(self, volume: VolumeId) -> None:
+        self._check_free(volume)
+        self.exports.forget(volume)
+        super().erase(volume)
+
+    def _check_free(self, volume: VolumeId) -> None:
+        for record in self.leases.records().values():
+            if volume in record.volumes and record.held is not Held.FREE:
+                raise Conflict(f"{volume} is leased to {record.holder}")

@@ -1,0 +1,137 @@
+"""What is asked for a farm without anybody at a keyboard: the use cases that its owner could ask for, in its name.
+
+So limits, names, addresses, events and operations hold for what a farm makes without a second copy of them. Here are the
+`Hands` of `controllers.tiers` and `controllers.farm_documents`, in their words: controllers know no services.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from arable.domain.access import EVERYTHING, ROLES, Caller
+from arable.domain.errors import CloudError
+from arable.domain.farm import Farm, Part, PartKind
+from arable.domain.ids import AccountId, ElementId, FarmId, MachineId, UserId, VolumeId
+from arable.domain.tier import Door
+from arable.services import attachments, balancers, deployments, farms, power, volumes
+from arable.services.belonging import FARM
+from arable.services.call import Asked, Call, Surroundings
+from arable.store import accounts, farm_documents
+from arable.store.database import Tx
+from arable.wire.balancers import MemberIn
+from arable.wire.machines import DeployedOut, DeployIn, DestroyIn
+from arable.wire.volumes import AttachVolumeIn, VolumeIn
+
+_ROLE = "customer"
+
+
+class Owner(Protocol):
+    """In whose name is asked."""
+
+    @property
+    def account(self) -> AccountId: ...
+    @property
+    def farm(self) -> FarmId: ...
+    @property
+    def farm_name(self) -> str: ...
+
+
+class KeptDisk(Protocol):
+    """A volume that stays: what the farm calls it, and how it is made."""
+
+    @property
+    def part(self) -> str: ...
+    @property
+    def ask(self) -> VolumeIn: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Farm:
+    account: AccountId
+    farm: FarmId
+    farm_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FarmHands:
+    """Of one process. `around` is asked for each time: it is not complete when these are made."""
+
+    around: Callable[[], Surroundings]
+
+    def new_element(self) -> ElementId:
+        return ElementId(self.around().ids.new("element"))
+
+    def deploy(
+        self, tx: Tx, owner: Owner, asks: Sequence[DeployIn]
+    ) -> Sequence[DeployedOut | CloudError]:
+        caller, around = _caller(tx, owner), self.around()
+        answers = deployments.deploy_batch(tx, [Asked(caller, around, (ask, None)) for ask in asks])
+        return [each if isinstance(each, CloudError) else each.machines[0] for each in answers]
+
+    def deploy_with(
+        self, tx: Tx, owner: Owner, ask: DeployIn, disks: Sequence[KeptDisk]
+    ) -> DeployedOut:
+        """It is deployed off, gets its volumes, and is started."""
+        call = self._call(tx, owner)
+        parts = farm_documents.parts(tx, owner.farm)
+        ids = [
+            VolumeId(parts.get((PartKind.VOLUME, disk.part)) or _made(call, owner, disk))
+            for disk in disks
+        ]
+        made = deployments.deploy(call, replace(ask, start=False), None).machines[0]
+        for id_ in ids:
+            attachments.attach(call, id_, AttachVolumeIn(machine=made.id))
+        power.start(call, MachineId(made.id))
+        return made
+
+    def set_members(
+        self, tx: Tx, owner: Owner, door: Door, weights: Mapping[MachineId, int | None]
+    ) -> None:
+        call = self._call(tx, owner)
+        gone = [machine for machine, weight in weights.items() if weight is None]
+        if gone:
+            balancers.drop_members(call, door.balancer, gone)
+        there = {machine: weight for machine, weight in weights.items() if weight is not None}
+        if there:
+            members = [MemberIn(machine=machine, port=door.port) for machine in sorted(there)]
+            drains = [machine for machine, weight in there.items() if not weight]
+            balancers.put_members(call, door.balancer, members, drains)
+
+    def start(self, tx: Tx, owner: Owner, machine: MachineId) -> None:
+        power.start(self._call(tx, owner), machine)
+
+    def destroy(self, tx: Tx, owner: Owner, machine: MachineId, *, force: bool) -> None:
+        power.destroy(self._call(tx, owner), machine, DestroyIn(force=force, expunge=True))
+
+    def clear(self, tx: Tx, farm: Farm) -> bool:
+        owner = _Farm(farm.account, farm.id, farm.name)
+        return farms.clear(self._call(tx, owner), farm)
+
+    def _call(self, tx: Tx, owner: Owner) -> Call:
+        return Call(tx, _caller(tx, owner), self.around())
+
+
+def _made(call: Call, owner: Owner, disk: KeptDisk) -> str:
+    made = volumes.create(call, disk.ask)
+    part = Part(farm=owner.farm, kind=PartKind.VOLUME, name=disk.part, id=made.id)
+    farm_documents.put_part(call.tx, part)
+    return made.id
+
+
+def _caller(tx: Tx, owner: Owner) -> Caller:
+    """The farm, with the rights that customers have."""
+    rank, may = ROLES[_ROLE]
+    account = accounts.get(tx, EVERYTHING, owner.account)
+    return Caller(
+        user=UserId(owner.farm),
+        name=owner.farm_name,
+        account=owner.account,
+        domain=account.domain,
+        path="",  # who sees one account alone has no need of it
+        role=_ROLE,
+        rank=rank,
+        permissions=may,
+        via=FARM,
+    )

@@ -1,0 +1,101 @@
+"""What customers in the simulated world ask for farms, where farms are what the story is about, and what befalls those."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Table, select
+
+from arable.domain.access import Caller
+from arable.domain.errors import CloudError
+from arable.domain.ids import AddressId, FarmId, RuleId, TierId
+from arable.runtime.entropy import Random
+from arable.services import addresses, farms, rules, tiers
+from arable.sim.acts import rows
+from arable.sim.asks import Ask
+from arable.sim.cloud import Cloud
+from arable.sim.farm_stories import lay_out
+from arable.sim.ground import DISK
+from arable.store import schema
+from arable.wire.tiers import TierChange
+
+_KEEPS = {"disks": [{"name": "data", "offering": DISK, "mib": 512}], "keeps": {"volumes": True}}
+
+
+def _apply(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """A small one: the world has room for few machines, and fewer VLANs."""
+    more = dice.choice(({}, {}, {"keeps": {"address": True}}, _KEEPS))
+    name, count = f"f{dice.randrange(10**6)}", dice.choice((1, 1, 2))
+    others = ("db",) if dice.random() < 0.3 else ()
+    return cloud.ask(
+        caller, lambda call: lay_out(call, name, count, *others, blueprint=f"b{name}", **more)
+    )
+
+
+def _scale(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    found = _some(cloud, caller, dice, schema.tier)
+    if found is None:
+        return "nothing"
+    change = TierChange(count=dice.randrange(1, 4))
+    cloud.ask(caller, lambda call: tiers.update(call, TierId(found), change))
+    return f"{found} to {change.count}"
+
+
+def _delete(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    found = _some(cloud, caller, dice, schema.farm)
+    if found is None:
+        return "nothing"
+    cloud.ask(caller, lambda call: farms.delete(call, FarmId(found)))
+    return found
+
+
+_WAITING = "select distinct farm from tier where told <> '' and not leaving"
+_IN_THE_WAY = """
+    select a.id from address a join network n on n.id = a.network join farm_spec s on s.farm = n.farm
+    where s.state = 'leaving' and s.told <> '' and a.account is not null and not a.source_nat
+"""
+
+_BETWEEN = """
+    select distinct r.id from rule r join network n on n.id in (r.network, r.source)
+      join farm_spec s on s.farm = n.farm
+    where r.source is not null and s.state = 'leaving' and s.told <> ''
+"""
+
+
+def give_up(cloud: Cloud) -> str:
+    """Farms that wait for what there is no room for are deleted, and what is in a deleted one's way goes; which."""
+    told = []
+    for farm in rows(cloud, _WAITING):
+        told.append(f"{farm} is deleted")
+        _operate(cloud, farms.delete, FarmId(farm))
+    for address in rows(cloud, _IN_THE_WAY):
+        told.append(f"{address} is released")
+        _operate(cloud, addresses.release, AddressId(address))
+    for rule in rows(cloud, _BETWEEN):
+        told.append(f"{rule} is deleted")
+        _operate(cloud, rules.delete, RuleId(rule))
+    return ", ".join(told)
+
+
+def _operate(cloud: Cloud, verb: Callable[..., Any], id_: str) -> None:
+    with suppress(CloudError):
+        cloud.ask(cloud.ground.operator, lambda call: verb(call, id_))
+
+
+def _some(cloud: Cloud, caller: Caller, dice: Random, table: Table) -> str | None:
+    """The id of one of the caller's."""
+    with cloud.database.read() as tx:
+        c = table.c
+        query = select(c.id).where(c.account == caller.account).order_by(c.id)
+        ids = list(tx.scalars(query))
+    return dice.choice(ids) if ids else None
+
+
+FARMS: tuple[tuple[str, Ask], ...] = (
+    ("applies a farm", _apply),
+    ("applies a farm", _apply),
+    ("scales a tier", _scale),
+    ("scales a tier", _scale),
+    ("deletes a farm", _delete),
+)
+"""Beside what others ask."""

@@ -1,0 +1,115 @@
+"""What must be true of farms' tiers after every step, and at rest: for `invariants.py`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from arable.domain.ids import HostId
+from arable.drivers.simhost import SimHost
+
+Look = Callable[[str], list[Any]]
+"""The rows of a query."""
+
+
+def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
+    """Safety, where there are elements at all."""
+    if look("select 1 from element limit 1"):
+        yield from _cut_off(look, hosts)
+        yield from _strangers(look)
+        yield from _bounds(look)
+        yield from _uses(look)
+    if look("select 1 from farm_part limit 1"):
+        yield from _parts(look)
+
+
+def at_rest(look: Look) -> Iterator[str]:
+    """Tiers are as wished, and wait for nothing."""
+    rows = """
+        select t.id, t.told, t.leaving, t.count,
+          (select count(*) from element e where e.tier = t.id),
+          (select count(*) from element e where e.tier = t.id and e.state = 'serving')
+        from tier t
+    """
+    for tier, told, leaving, count, there, serving in look(rows):
+        if leaving or (there, serving) != (count, count):
+            yield f"{serving} of {there} elements of {tier} serve, {count} should ({told})"
+    for number, machine in look("""
+        select number, machine from element_use
+        where until is null and machine not in (select machine from element where machine is not null)
+    """):
+        yield f"the use {number} of {machine} never ended"
+
+
+def _cut_off(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
+    """F1: the machine of an element is not told to end while its network's router leads somebody to it."""
+    ending = look("""
+        select m.id, n.id, w.id, w.appliance_host from element e
+          join machine m on m.id = e.machine and m.wish = 'gone'
+          join nic n on n.machine = m.id
+          join network w on w.id = n.network and w.appliance_state = 'running'
+        where e.state = 'dropping'
+    """)
+    for machine, nic, network, host in ending:
+        router = hosts[host].appliances.get(network)
+        for balancer in router.wish.balancers if router else ():
+            yield from (
+                f"{machine} ends, and the router of {network} leads to it with {member.weight}"
+                for member in balancer.members
+                if member.nic == nic
+            )
+
+
+def _strangers(look: Look) -> Iterator[str]:
+    """F2, F4: an element's machine is of its farm, account and zone, and so are its networks and balancers."""
+    machines = """
+        select e.id, m.id from element e join tier t on t.id = e.tier join machine m on m.id = e.machine
+        where (m.farm, m.account, m.zone) <> (t.farm, t.account, t.zone)
+    """
+    yield from (f"{element} has {machine} of somebody else" for element, machine in look(machines))
+    ports = """
+        select e.id, w.id from element e join nic n on n.machine = e.machine
+          join network w on w.id = n.network where w.farm <> e.farm
+    """
+    yield from (f"{element} is on {network} of another farm" for element, network in look(ports))
+    members = """
+        select e.id, b.id from element e join nic n on n.machine = e.machine
+          join balancer_member m on m.nic = n.id join balancer b on b.id = m.balancer
+        where b.network <> n.network
+    """
+    yield from (f"{element} is led to by {balancer}" for element, balancer in look(members))
+
+
+def _bounds(look: Look) -> Iterator[str]:
+    """F3: there are never fewer or more wished for than may be; no two living machines have an element's name."""
+    rows = "select id, count from tier where count > most or count < 0"
+    yield from (f"{tier} should have {count} elements" for tier, count in look(rows))
+
+
+def _uses(look: Look) -> Iterator[str]:
+    """F6: no second of a machine is counted twice."""
+    rows = """
+        select a.machine, a.number, b.number from element_use a join element_use b
+          on b.machine = a.machine and b.number > a.number
+        where coalesce(a.until, 9e18) > b.since
+    """
+    yield from (f"{machine} was used twice: {a}, {b}" for machine, a, b in look(rows))
+
+
+_TABLES = {
+    "network": "network",
+    "passage": "rule",
+    "address": "address",
+    "balancer": "balancer",
+    "firewall": "rule",
+    "forward": "rule",
+    "volume": "volume",
+    "key": "api_key",
+}
+
+
+def _parts(look: Look) -> Iterator[str]:
+    """F5: what a farm is said to have made is there."""
+    for kind, table in _TABLES.items():
+        rows = f"select farm, name, id from farm_part where kind = '{kind}' and id not in (select id from {table})"  # noqa: S608 - our own words
+        yield from (
+            f"{farm} has no {kind} {name} any more ({id_})" for farm, name, id_ in look(rows)
+        )

@@ -1,0 +1,195 @@
+"""The workflows of a farm's tiers, each as short as it can be: for `breaks.py`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import convert
+from sqlalchemy import select
+
+from arable.domain.ids import FarmId
+from arable.services import blueprints, farms
+from arable.services.call import Call
+from arable.sim.acts import ask as _ask
+from arable.sim.acts import rows, says, some
+from arable.sim.breaks import Act, Story
+from arable.sim.cloud import Cloud
+from arable.sim.ground import DISK, IMAGE, OFFERING
+from arable.store import schema, tiers
+from arable.wire.blueprints import BlueprintIn
+from arable.wire.farms import FarmIn
+
+PORT = 80
+
+
+def lay_out(
+    call: Call,
+    name: str,
+    count: int,
+    *tiers_: str,
+    blueprint: str = "web",
+    policy: dict[str, Any] | None = None,
+    **more: Any,
+) -> FarmId:
+    """A farm whose first tier has so many elements and a way in; it calls the others, which have one each.
+
+    With a `policy` the first tier has one element at least, and scales by it.
+    """
+    has = ("web", *tiers_)
+    made_of = {"image": IMAGE, "offering": OFFERING, "ports": [{"port": PORT}]}
+    blueprints.create(call, convert({"name": blueprint} | made_of | more, BlueprintIn))
+    counts = {"web": count}
+    farm = {
+        "name": name,
+        "networks": [{"name": tier} for tier in has],
+        "tiers": [
+            {
+                "name": tier,
+                "blueprint": blueprint,
+                "networks": [tier],
+                "most": 4,
+                "count": counts.get(tier, 1),
+            }
+            | ({"policy": policy} if policy and tier == has[0] else {})
+            for tier in has
+        ],
+        "passages": [{"source": "web", "to": tier, "port": PORT} for tier in tiers_],
+        "ways_in": [{"tier": "web", "port": PORT, "protocol": "tcp"}],
+    }
+    return FarmId(farms.create(call, convert(farm, FarmIn)).farm.id)
+
+
+def _applies(count: int, *tiers_: str, **more: Any) -> Act:
+    def ask(cloud: Cloud) -> None:
+        first = cloud.ground.callers[0]
+        cloud.ask(first, lambda call: lay_out(call, "shop", count, *tiers_, **more))
+
+    return Act(ask, some("tier"))
+
+
+def _scales(count: int) -> Act:
+    def ask(cloud: Cloud) -> None:
+        def work(call: Call) -> None:
+            for id_, generation in call.tx.execute(
+                select(schema.tier.c.id, schema.tier.c.generation)
+            ):
+                tiers.set_count(call.tx, id_, generation, count)
+
+        cloud.ask(cloud.ground.callers[0], work)
+
+    return Act(ask, says("select count from tier", count))
+
+
+def _serve(count: int) -> Callable[[Cloud], bool]:
+    """So many serve, the router leads to exactly these, and nothing else is there."""
+
+    def look(cloud: Cloud) -> bool:
+        serving = rows(cloud, "select state from element order by number") == ["serving"] * count
+        machines = rows(cloud, "select state from machine") == ["running"] * count
+        led = [
+            sorted((member.to, member.weight) for member in balancer.members)
+            for node in cloud.nodes.values()
+            for held in node.hardware.appliances.values()
+            for balancer in held.wish.balancers
+        ]
+        there = rows(cloud, "select address from nic")
+        return serving and machines and led == [sorted((to, 1) for to in there)]
+
+    return look
+
+
+def _served(count: int) -> Act:
+    return Act(lambda _cloud: None, _serve(count))
+
+
+def _fall_silent(cloud: Cloud) -> None:
+    """The guest of the first element runs, and answers nobody any more."""
+    (machine,) = rows(cloud, "select machine from element where number = 1")
+    for node in cloud.nodes.values():
+        if machine in node.hardware.guests:
+            node.hardware.deaf.add(machine)
+
+
+_silent = Act(
+    _fall_silent,
+    lambda cloud: any(node.hardware.deaf for node in cloud.nodes.values()),
+)
+
+
+def _replaced(cloud: Cloud) -> bool:
+    """Another machine by the same name."""
+    deaf = {machine for node in cloud.nodes.values() for machine in node.hardware.deaf}
+    named = rows(cloud, "select name from machine order by name") == ["shop-web-1"]
+    return named and _serve(1)(cloud) and not deaf & {*rows(cloud, "select id from machine")}
+
+
+def _data(cloud: Cloud) -> list[object]:
+    """What is on the volumes that stay."""
+    kept = rows(cloud, "select id from volume where stays")
+    pools = [pool for node in cloud.nodes.values() for pool in node.hardware.pools.values()]
+    return [pool.contents.get(id_) for pool in pools for id_ in kept if id_ in pool.volumes]
+
+
+def _write(cloud: Cloud) -> None:
+    (id_,) = rows(cloud, "select id from volume where stays")
+    for node in cloud.nodes.values():
+        for pool in node.hardware.pools.values():
+            if id_ in pool.volumes:
+                pool.contents[id_] = "orders"
+
+
+_written = Act(_write, lambda cloud: _data(cloud) == ["orders"])
+
+
+def _kept(cloud: Cloud) -> bool:
+    """The next machine has the volume of the one before, with all that was on it."""
+    theirs = "select v.id from volume v join machine m on m.id = v.machine where v.stays"
+    return _replaced(cloud) and len(rows(cloud, theirs)) == 1 and _data(cloud) == ["orders"]
+
+
+def _leave(cloud: Cloud) -> None:
+    """The farm is deleted."""
+    for farm in rows(cloud, "select id from farm where name = 'shop'"):
+        _ask(cloud, farms.delete, FarmId(farm))
+
+
+_left = Act(_leave, says("select 1 from farm_spec where state = 'ready'"))
+_TABLES = ("farm", "tier", "element", "machine", "volume", "balancer", "network", "rule", "address where account is not null")  # fmt: skip
+
+
+def _none(cloud: Cloud) -> bool:
+    """Nothing is left of it."""
+    return not any(rows(cloud, f"select 1 from {table}") for table in _TABLES)  # noqa: S608 - our own words
+
+
+def _up(cloud: Cloud) -> bool:
+    """Each tier has its machine, and whoever asked was told."""
+    elements = rows(cloud, "select state from element")
+    done = "select state from operation where kind = 'farm.create'"
+    return elements == ["serving", "serving"] and rows(cloud, done) == ["done"]
+
+
+FARMS = (
+    Story("apply a farm", (), (_applies(1, "db"),), _up),
+    Story("grow a tier", (_applies(1), _served(1)), (_scales(2),), _serve(2)),
+    Story("shrink a tier", (_applies(2), _served(2)), (_scales(1),), _serve(1)),
+    Story("replace a failed element", (_applies(1), _served(1)), (_silent,), _replaced),
+    Story(
+        "replace an element that keeps a volume",
+        (
+            _applies(
+                1, disks=[{"name": "data", "offering": DISK, "mib": 512}], keeps={"volumes": True}
+            ),
+            _served(1),
+            _written,
+        ),
+        (_silent,),
+        _kept,
+    ),
+    Story("delete a farm", (_applies(1), _served(1)), (_left,), _none),
+    Story(
+        "shrink and grow at once",
+        (_applies(2), _served(2)),
+        (_scales(1), _scales(2)),
+        _serve(2),
+    ),
+)

@@ -1,0 +1,133 @@
+"""How tiers of farms are kept."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, update
+
+from arable.domain.access import Scope
+from arable.domain.balancer import Calm
+from arable.domain.element import Element, ElementState
+from arable.domain.ids import AccountId, BalancerId, FarmId, TierId
+from arable.domain.tier import Tier
+from arable.store import balancers, kept, scalings
+from arable.store import schema as t
+from arable.store.database import Tx
+from arable.store.many import among
+from arable.store.nudges import nudge
+from arable.store.scope import visible
+
+WHAT = "tier"
+TOPIC = "tiers"
+"""Whoever makes tiers as they should be listens to it."""
+
+_c = t.tier.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierFilter:
+    """Which tiers of a list."""
+
+    account: AccountId | None = None
+    farm: FarmId | None = None
+    name: str | None = None
+
+
+def get(tx: Tx, scope: Scope, tier: TierId, *, lock: bool = False) -> Tier:
+    """The tier, if it is there and in sight. Raises `NotFound`."""
+    return kept.get(tx, t.tier, Tier, WHAT, _c.id == tier, *visible(_c.account, scope), lock=lock)
+
+
+def page(
+    tx: Tx, scope: Scope, where: TierFilter, *, after: str | None = None, limit: int = 100
+) -> list[Tier]:
+    """By age."""
+    conditions = visible(_c.account, scope)
+    for column, wanted in (
+        (_c.account, where.account),
+        (_c.farm, where.farm),
+        (_c.name, where.name),
+    ):
+        if wanted is not None:
+            conditions.append(column == wanted)
+    return kept.page(tx, t.tier, Tier, conditions, after=after, limit=limit)
+
+
+def of_farms(tx: Tx, farms: Iterable[FarmId], *, lock: bool = False) -> dict[FarmId, list[Tier]]:
+    """The tiers of each of these farms, by age."""
+    query = select(t.tier).where(among(tx, _c.farm, farms)).order_by(_c.id)
+    found: dict[FarmId, list[Tier]] = {}
+    for row in tx.execute(query.with_for_update() if lock else query):
+        found.setdefault(row.farm, []).append(kept.value(Tier, row))
+    return found
+
+
+def add(tx: Tx, tier: Tier) -> None:
+    """A new one, which wants attention."""
+    kept.add(tx, t.tier, tier)
+    scalings.begin(tx, tier)
+    nudge(tx, TOPIC)
+
+
+def save(tx: Tx, tier: Tier) -> None:
+    """The next generation; raises `Stale` when somebody got there first."""
+    count = tx.execute(select(_c.count).where(_c.id == tier.id)).scalar()
+    kept.save(tx, t.tier, tier, WHAT)
+    scalings.begin(tx, tier, count)
+    if tier.body.policy is None:
+        _be_calm(tx, tier)
+    if tier.attention:
+        nudge(tx, TOPIC)
+
+
+def _be_calm(tx: Tx, tier: Tier) -> None:
+    """Nobody acts by its balancers' figures any more: only of their members is news told at once."""
+    balancer = t.balancer.c
+    ids = among(tx, balancer.id, [door.balancer for door in tier.body.doors])
+    for id_ in tx.scalars(select(balancer.id).where(ids, balancer.calm.is_not(None))).all():
+        balancers.set_calm(tx, BalancerId(id_), Calm())
+
+
+def set_count(tx: Tx, tier: TierId, generation: int, count: int) -> bool:
+    """So many elements there should be from now on, unless the tier changed since it had that generation.
+
+    Written within its bounds alone, and to a tier that is leaving never. What it waited for does not hold it any more.
+    """
+    done = tx.execute(
+        update(t.tier)
+        .where(
+            _c.id == tier,
+            _c.generation == generation,
+            _c.least <= count,
+            _c.most >= count,
+            _c.leaving.is_(False),
+        )
+        .values(count=count, attention=True, again_at=None, tries=0, generation=_c.generation + 1)
+    )
+    if done.rowcount != 1:
+        return False
+    nudge(tx, TOPIC)
+    return True
+
+
+def elements(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, list[Element]]:
+    """The elements of each of these tiers, by number."""
+    e = t.element.c
+    query = select(t.element).where(among(tx, e.tier, tiers)).order_by(e.tier, e.number)
+    found: dict[TierId, list[Element]] = {}
+    for row in tx.execute(query):
+        found.setdefault(row.tier, []).append(kept.value(Element, row))
+    return found
+
+
+def serving(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, int]:
+    """How many elements of each of these tiers take part."""
+    e = t.element.c
+    here = (among(tx, e.tier, tiers), e.state == ElementState.SERVING.value)
+    query = select(e.tier, func.count()).where(*here).group_by(e.tier)
+    return {TierId(tier): count for tier, count in tx.execute(query)}
+
+
+def remove(tx: Tx, tier: TierId) -> None:
+    """Forget one that has no elements any more."""
+    tx.execute(delete(t.tier).where(_c.id == tier))

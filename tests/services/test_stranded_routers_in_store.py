@@ -1,0 +1,50 @@
+"""Routers of lost hosts, on both databases: who gets one, by which epoch, and what hosts are told of it."""
+
+import msgspec
+import pytest
+from make_cloud import Cloud
+from test_landing import routed, with_hosts
+
+from arable.controllers import repair, stranded
+from arable.domain.manifest import ApplianceWish
+
+
+@pytest.fixture
+def town(cloud) -> Cloud:
+    """Three hosts that route; the first one has the router of a network with a machine."""
+    with_hosts(cloud, "a", "b", "c")
+    cloud.run("""update host set roles = '["compute", "routing"]'""")
+    routed(cloud, cloud.account("me"))
+    return cloud
+
+
+def watch(cloud: Cloud) -> int:
+    with cloud.database.write() as tx:
+        return stranded.watch(tx, cloud.around.clock.now())
+
+
+def test_only_a_host_that_is_down_loses_its_router_and_what_hosts_are_told_fits(town):
+    for state in ("up", "silent"):
+        town.run("update host set state = :state where id = 'host-a'", state=state)
+        assert watch(town) == 0
+    town.run("update host set state = 'down' where id = 'host-a'")
+    town.run("update host set maintenance = true where id = 'host-b'")
+    assert watch(town) == 1
+    assert watch(town) == 0
+    items = dict(town.rows("select host, body from manifest_item where kind = 'appliance'"))
+    wish = msgspec.json.decode(items["host-c"], type=ApplianceWish)
+    assert wish.epoch == 1
+    assert items.get("host-a") is None
+    leases = town.rows("select host from manifest_item where kind = 'lease' and body is not null")
+    assert leases == [("host-c",)]
+    with town.database.write() as tx:
+        assert repair.check(tx, town.around.clock.now()) == 0
+
+
+def test_without_another_host_nothing_is_written_but_the_reason(town):
+    town.run("update host set state = 'down'")
+    assert watch(town) == 0
+    assert town.rows("select appliance_host, appliance_epoch from network") == [("host-a", 0)]
+    assert town.rows("select appliance_told from network") == [
+        ("its host is down, and no other one can run it",)
+    ]
