@@ -35,8 +35,8 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.id = make.pool()
-        # Several runs may be at it on this machine.
-        first = 20_000 + os.getpid() % 400 * 100
+        # Several runs may be at it on this machine; above 32,767 the kernel gives ports to whoever connects.
+        first = 20_000 + os.getpid() % 120 * 100
         self.ports = range(first, first + 100)
 
     def pool(self) -> IscsiStorage:

@@ -25,7 +25,7 @@ WITHIN = 240.0
 COUNT = (
     "(n=0; while [ ! -e /tmp/stop ]; do n=$((n+1)); printf %-512d $n |"
     " dd of=/dev/vda bs=512 seek=$n conv=notrunc,fsync 2>/dev/null || echo $n >> /tmp/failed;"
-    " echo $n > /tmp/n; done; echo yes > /tmp/done) & true"
+    " echo $n > /tmp/n.new; mv /tmp/n.new /tmp/n; done; echo yes > /tmp/done) & true"
 )
 COUNTS_ON = "was=$(cat /tmp/n); while [ $(cat /tmp/n) = $was ]; do sleep 1; done; cat /tmp/n"
 ALL_THERE = (

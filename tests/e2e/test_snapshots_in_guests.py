@@ -13,12 +13,12 @@ pytestmark = pytest.mark.real
 
 CHUNKS = 24
 PLUGGED = "while [ ! -b /dev/sda ]; do sleep 1; done"
-# Each chunk is on the disk before its number is said, and the next one begun.
+# Each chunk is on the disk before its number is said, and the next one begun. Whoever reads meanwhile finds a number.
 WRITES = (
     "dd if=/dev/urandom of=/tmp/chunk bs=64k count=1 2>/dev/null; echo 0 > /tmp/at;"
     f"(n=0; while [ $n -lt {CHUNKS} ]; do"
     " dd if=/tmp/chunk of=/dev/sda bs=64k count=1 seek=$n conv=notrunc,fsync 2>/dev/null;"
-    " n=$((n + 1)); echo $n > /tmp/at; done; touch /tmp/over) & md5sum < /tmp/chunk"
+    " n=$((n + 1)); echo $n > /tmp/next; mv /tmp/next /tmp/at; done; touch /tmp/over) & md5sum < /tmp/chunk"
 )
 AT = "cat /tmp/at"
 OVER = f"while [ ! -e /tmp/over ]; do sleep 1; done; {AT}"

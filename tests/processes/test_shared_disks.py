@@ -167,7 +167,7 @@ def test_a_shared_disk_is_kept_while_a_guest_writes_to_it_and_set_back_when_nobo
         sh.run(
             "(n=0; while [ $n -lt 120 ]; do dd if=/tmp/chunk of=/dev/vda bs=64k count=1 seek=$n"
             " conv=notrunc,fsync 2>/dev/null || echo no > /tmp/failed; n=$((n + 1));"
-            " echo $n > /tmp/at; done; touch /tmp/over) & true"
+            " echo $n > /tmp/next; mv /tmp/next /tmp/at; done; touch /tmp/over) & true"
         )
         sh.run("while [ ! -e /tmp/at ]; do sleep 1; done")
         (server,) = site.servers()
