@@ -120,8 +120,13 @@ class GuestEnd:
         ready, _, _ = select.select([self._tun], [], [], seconds)
         return Seen.parse(os.read(self._tun, 1 << 16)) if ready else None
 
-    def until(self, holds: Callable[[Seen], bool], seconds: float = 60) -> list[Seen]:
-        return collect(self.receive, holds, seconds)
+    def until(
+        self,
+        holds: Callable[[Seen], bool],
+        seconds: float = 60,
+        again: Callable[[], None] = lambda: None,
+    ) -> list[Seen]:
+        return collect(self.receive, holds, seconds, again)
 
     def close(self) -> None:
         os.close(self._tun)
@@ -162,15 +167,22 @@ class Wiretap:
 
 
 def collect(
-    receive: Callable[[float], Seen | None], holds: Callable[[Seen], bool], seconds: float
+    receive: Callable[[float], Seen | None],
+    holds: Callable[[Seen], bool],
+    seconds: float,
+    again: Callable[[], None] = lambda: None,
 ) -> list[Seen]:
-    """All frames up to the first for which `holds` is true; fails when it never comes."""
+    """All frames up to the first for which `holds` is true; fails when it never comes.
+
+    `again` is called each second in which nothing came: Ethernet may lose frames, and a port that is new does.
+    """
     clock = RealClock()
     end = clock.monotonic() + seconds
     seen: list[Seen] = []
     while (left := end - clock.monotonic()) > 0:
-        frame = receive(left)
+        frame = receive(min(left, 1.0))
         if frame is None:
+            again()
             continue
         seen.append(frame)
         if holds(frame):

@@ -532,18 +532,16 @@ def test_the_host_itself_does_not_hear_its_guests(host) -> None:
     for made in (port, near):
         host.network.ensure(made)
     guest, neighbour = (f.GuestEnd(host.netns, made.device) for made in (port, near))
-    try:
-        ask = f.arp(1, port.mac, port.address, host.management)
+    ask = f.arp(1, port.mac, port.address, host.management)
+    words = f.ipv4(near.address, port.address, f.UDP, f.udp(1, 1, b"fence"))
+
+    def send() -> None:
         guest.send(f.ethernet(port.mac, f.BROADCAST, f.ARP, ask))
-        neighbour.send(
-            f.ethernet(
-                OTHER_MAC,
-                port.mac,
-                f.IPV4,
-                f.ipv4(near.address, port.address, f.UDP, f.udp(1, 1, b"fence")),
-            )
-        )
-        seen = guest.until(lambda frame: b"fence" in frame.payload)
+        neighbour.send(f.ethernet(OTHER_MAC, port.mac, f.IPV4, words))
+
+    try:
+        send()
+        seen = guest.until(lambda frame: b"fence" in frame.payload, again=send)
         assert [frame.kind for frame in seen] == [f.IPV4]  # no ARP answer, no IPv6 chatter
         assert "counter packets 0" not in guard_of(host, "arp")
     finally:
