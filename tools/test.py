@@ -4,7 +4,7 @@ The real tests mostly wait, for guests to boot and timers to end, and want the p
 What only computes takes the time in between, so the whole takes little longer than the longer of the two. Without root
 or the tools, the real tests are left out and said to be: no test of them would be worth anything.
 
-A real test or two that failed beside all others are run once more, alone (docs/decisions/0032).
+A test or two that failed beside all others are run once more, alone (docs/decisions/0032).
 """
 
 import json
@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import IO
 
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
+REAL = ["-m", "real", "-n", "2", "--dist", "loadgroup"]
+OTHERS = ["-m", "not real", "-n", "2"]
 # What fits; `make world` plays longer stories.
 WORLD = [sys.executable, "-m", "arable.sim.run", "--seeds", "200", "--steps", "60"]
 TOOLS = ("qemu-system-x86_64", "libvirtd", "ovs-vsctl", "nft", "dnsmasq", "bwrap", "ip", "nice")
 LOW = ["nice", "-n", "10"]  # a tenth of the processor when others want it
 MOST_AGAIN = 2
-"""Real tests that may be run once more. With more, it is not the machine."""
+"""Tests that may be run once more, of the real ones and of the others. With more, it is not the machine."""
 TESTS_FAILED = 1  # pytest's exit code; any other says that it did not come to that
 
 
@@ -32,39 +34,43 @@ def main(more: list[str]) -> int:
     """All parts, whatever became of those before; the exit code of the first that failed."""
     if not more:
         compile_all()
-    rest = [[*PYTEST, *more, "-m", "not real", "-n", "2"], *([] if more else [WORLD])]
+    worlds = [] if more else [WORLD]
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if os.geteuid() != 0 or missing:
         why = f"missing: {', '.join(missing)}" if missing else "not root"
         print(f"The tests of real drivers and the lab are left out ({why}).", flush=True)
-        return run(rest)
+        return first(run([[*PYTEST, *more, *OTHERS], *worlds]))
     with (
         tempfile.TemporaryDirectory() as kept,
         tempfile.TemporaryFile() as said,
         ThreadPoolExecutor(1) as beside,
     ):
+        mine, theirs = Path(kept) / "real", Path(kept) / "others"
+        rest = [[*PYTEST, *more, *OTHERS, *failures_in(theirs)], *worlds]
         others = beside.submit(run, [LOW + each for each in rest], said)
-        which = [*(more or real_files()), "-m", "real", "-o", f"cache_dir={kept}"]
-        real = run([[*PYTEST, *which, "-n", "2", "--dist", "loadgroup"]])
+        real, *_ = run([[*PYTEST, *(more or real_files()), *REAL, *failures_in(mine)]])
         print("The others, which run beside these:", flush=True)
-        failed = others.result()
+        computed, *told = others.result()
         said.seek(0)
         shutil.copyfileobj(said, sys.stdout.buffer)
         sys.stdout.flush()
-        if real == TESTS_FAILED:
-            real = once_more(Path(kept))
-    return real or failed
+        return first([once_more(real, mine), once_more(computed, theirs), *told])
 
 
-def once_more(kept: Path) -> int:
-    """The few that failed, each alone on the machine; the exit code: that of the first run where there are more."""
-    failed = sorted(json.loads((kept / "v" / "cache" / "lastfailed").read_text()))
+def failures_in(folder: Path) -> list[str]:
+    """Have pytest write down there what failed."""
+    return ["-o", f"cache_dir={folder}"]
+
+
+def once_more(code: int, folder: Path) -> int:
+    """If a few failed: each again, alone on the machine. The exit code from then on."""
+    if code != TESTS_FAILED:
+        return code
+    failed = sorted(json.loads((folder / "v" / "cache" / "lastfailed").read_text()))
     if len(failed) > MOST_AGAIN:
-        return TESTS_FAILED
-    print(
-        "These failed beside others and are run once more, alone:", *failed, sep="\n  ", flush=True
-    )
-    code = run([[*PYTEST, "-n", "0", each] for each in failed])
+        return code
+    print("Failed beside others, run once more, alone:", *failed, sep="\n  ", flush=True)
+    code = first(run([[*PYTEST, "-n", "0", each] for each in failed]))
     if code == 0:
         print("Each passed alone. Why it failed is still to be found: see above.", flush=True)
     return code
@@ -82,12 +88,16 @@ def real_files() -> list[str]:
     return [str(each) for each in files if "mark.real" in each.read_text()]
 
 
-def run(parts: Sequence[list[str]], said: IO[bytes] | None = None) -> int:
-    """One after the other, what they say into that file; the exit code of the first that failed."""
-    codes = [
+def run(parts: Sequence[list[str]], said: IO[bytes] | None = None) -> list[int]:
+    """One after the other, what they say into that file; their exit codes."""
+    return [
         subprocess.run(each, check=False, stdout=said, stderr=said, env=environment()).returncode
         for each in parts
     ]
+
+
+def first(codes: list[int]) -> int:
+    """The exit code of the first that failed."""
     return next((code for code in codes if code), 0)
 
 
