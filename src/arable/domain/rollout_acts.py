@@ -63,7 +63,7 @@ def next_step(tier: Tier, rollout: Rollout, elements: Sequence[ElementSeen], at:
     rolls = rollout.state is RolloutState.ROLLING
     if rolls and (why := _failed(tier, rollout, elements)):
         return Step(event=RolloutEvent.TURN_BACK, told=why, renewed=look.renewed)
-    if not look.old and len(look.proven) >= tier.count:
+    if look.settled:
         over = complete(tier, look.elements)
         return Step(event=RolloutEvent.FINISH if over else None, renewed=look.renewed)
     return look.step(at)
@@ -99,6 +99,13 @@ class _Look:
             fresh=fresh,
             proven=[each for each in fresh if each.state is _S.SERVING and at - each.since >= bake],
         )
+
+    @property
+    def settled(self) -> bool:
+        """All that stay are as they should be; whoever is too many goes, which are the highest numbers."""
+        stay = sorted(self.elements, key=_number)[: self.tier.count]
+        proven = len(stay) == self.tier.count and all(each in self.proven for each in stay)
+        return proven and not self.old
 
     @property
     def renewed(self) -> int:
