@@ -12,7 +12,6 @@ from test_tier_acts import (
     MOVES,
     NEW,
     OLD,
-    PACE,
     RUNS,
     WELL,
     E,
@@ -28,7 +27,16 @@ from test_tier_acts import (
 from arable.domain.blueprint import Update
 from arable.domain.rollout import Cause, Rollout, RolloutEvent, RolloutState
 from arable.domain.rollout_acts import failures, next_step
-from arable.domain.tier_acts import Drain, Leave, MachineNow, Make, Note, Rolling, next_acts, release
+from arable.domain.tier_acts import (
+    Drain,
+    Leave,
+    MachineNow,
+    Make,
+    Note,
+    Rolling,
+    next_acts,
+    release,
+)
 
 R, X = RolloutState, RolloutEvent
 
@@ -109,9 +117,7 @@ class Rolled(Model):
     def moves(self, what: str) -> None:
         super().moves(what)
         if what == "checks" and self.bad:
-            self.router.well -= {
-                id_ for id_, each in self.elements.items() if release(each) == NEW
-            }
+            self.router.well -= {id_ for id_, each in self.elements.items() if release(each) == NEW}
         self.at += timedelta(seconds=1)
 
 
@@ -228,7 +234,9 @@ def test_more_failures_than_may_be_or_a_tier_that_leaves_end_it() -> None:
 
 
 @pytest.mark.parametrize(("errors", "turns"), [(1, False), (2, True)])
-def test_new_elements_that_answer_with_more_errors_than_old_ones_turn_it_back(errors, turns) -> None:
+def test_new_elements_that_answer_with_more_errors_than_old_ones_turn_it_back(
+    errors, turns
+) -> None:
     old = seen(element(1, made=OLD), RUNS, replace(WELL, answers=100, errors=1))
     new = seen(element(2), RUNS, replace(WELL, answers=50, errors=errors))
     step = wants([old, new], rollout(errors_percent=1))

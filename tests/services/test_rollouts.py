@@ -83,7 +83,9 @@ class Rolled(Shop):
         return [(number, image) for number, _, _, image in self.cloud.rows(MADE)]
 
     def ended(self, id_: str):
-        return self.cloud.rows("select state, steps, error from operation where id = :id", id=id_)[0]
+        return self.cloud.rows("select state, steps, error from operation where id = :id", id=id_)[
+            0
+        ]
 
     def alerts(self) -> list[str]:
         with self.cloud.database.read() as tx:
