@@ -88,7 +88,7 @@ _ROWS = (
           "id name state renewed count failures told created_at", named="", recent=True),
     _noun("release", "releases", "rollouts:Releases", "What elements of tiers run, and which are behind the newest.",
           "farm_name/farm name blueprint_name/blueprint blueprint_version/version newest_blueprint_version/newest "
-          "image_name/image image_version newest_image_version/newest_image follows automatic behind "
+          "image_name/image image_version newest_image_version/newest_image behind "
           "runs.*.image_version/runs rollout", named=""),
     _noun("blueprint", "blueprints", "blueprints:Blueprints", "Blueprints: what the elements of tiers are made of.",
           "name id public versions.*.number/versions created_at"),

@@ -65,7 +65,9 @@ def _publish(cloud: Cloud, caller: Caller, dice: Random) -> str:  # noqa: ARG001
 def _roll(cloud: Cloud, caller: Caller, dice: Random) -> str:
     found = _some(cloud, caller, dice, schema.farm)
     versions = rows(cloud, "select number from image_version order by number")
-    if found is None or not rows(cloud, f"select 1 from farm_spec where farm = '{found}'"):  # noqa: S608 - an id
+    if found is None or not rows(
+        cloud, f"select 1 from farm_spec where state = 'ready' and farm = '{found}'"
+    ):
         return "nothing"
     number = dice.choice(versions)
     cloud.ask(caller, lambda call: roll(call, FarmId(found), number))
@@ -136,6 +138,7 @@ FARMS: tuple[tuple[str, Ask], ...] = (
     ("scales a tier", _scale),
     ("deletes a farm", _delete),
     ("publishes an image", _publish),
+    ("rolls an image out", _roll),
     ("rolls an image out", _roll),
     ("turns a rollout", _turn),
 )
