@@ -25,6 +25,7 @@ OWNED = frozenset(
         "farm",
         "blueprint",
         "tier",
+        "rollout",
         "network",
         "machine",
         "volume",
@@ -85,6 +86,7 @@ _KINDS = [
     "sshkey",
     "blueprint",
     "tier",
+    "rollout",
 ]
 
 
@@ -304,6 +306,19 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "name": "web",
                 "most": 5,
                 "body": {"networks": []},
+                **own,
+            },
+        ),
+        (
+            t.rollout,
+            {
+                "id": ids["rollout"],
+                "tier": ids["tier"],
+                "farm": laid_out,
+                "state": "paused",
+                "before": {"blueprint": 1, "image": 1},
+                "goal": {"blueprint": 1, "image": 1},
+                "policy": {},
                 **own,
             },
         ),

@@ -167,6 +167,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "snapshots.restore": (409, "is on no storage pool yet"),
     "volumes.limit customer": (403, "this needs the permission catalogue:write"),
     "volumes.limit domain-admin": (403, "this needs the permission catalogue:write"),
+    "rollouts.pause": (409, "can't pause while paused"),
     "rules.static_nat": (409, "uses this address already"),
     "rules.between": (404, "there is no such network"),
     "balancers.add_member": (404, "there is no machine named web-3"),

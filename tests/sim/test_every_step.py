@@ -7,6 +7,7 @@ import pytest
 
 from arable.sim.breaks import Act, Story, Unending, play
 from arable.sim.farm_stories import FARMS
+from arable.sim.rollout_stories import ROLLOUTS
 from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
@@ -32,6 +33,14 @@ def test_a_farms_workflow_survives_it_too(number: int) -> None:
     story = FARMS[number]
     places = len(play(story))
     for at in range(37 * (number + 1), places, SELDOM):
+        play(story, at)
+
+
+@pytest.mark.parametrize("number", range(len(ROLLOUTS)), ids=[story.name for story in ROLLOUTS])
+def test_a_rollout_survives_it_too(number: int) -> None:
+    story = ROLLOUTS[number]
+    places = len(play(story))
+    for at in range(97 * (number + 1), places, 2 * SELDOM):
         play(story, at)
 
 

@@ -84,6 +84,12 @@ _ROWS = (
           special={"apply": "farm_files:apply", "plan": "farm_files:plan"}, instead=("create", "update")),
     _noun("tier", "tiers", "tiers:Tiers", "Tiers of farms: elements that are alike; grow and shrink them.",
           "name farm id blueprint blueprint_version/version image_version least most count serving told", within="farm"),
+    _noun("rollout", "rollouts", "rollouts:Rollouts", "Rollouts: the elements of a tier are made anew, some at a time.",
+          "id name state renewed count failures told created_at", named="", recent=True),
+    _noun("release", "releases", "rollouts:Releases", "What elements of tiers run, and which are behind the newest.",
+          "farm_name/farm name blueprint_name/blueprint blueprint_version/version newest_blueprint_version/newest "
+          "image_name/image image_version newest_image_version/newest_image behind "
+          "runs.*.image_version/runs rollout", named=""),
     _noun("blueprint", "blueprints", "blueprints:Blueprints", "Blueprints: what the elements of tiers are made of.",
           "name id public versions.*.number/versions created_at"),
     _noun("operation", "operations", "operations:Operations", "What is on its way, and what became of it.",

@@ -66,6 +66,10 @@ _MORE = {
     "snapshot delete": "Any of a volume's, in any order. One that is still being taken is given up.",
     "farm delete": "With all that it made: elements are drained and go, then the ways to them, networks, and the farm.",
     "tier update": "Its farm's document says the same from then on. FARM/TIER names one of several that are called alike.",
+    "rollout pause": "No more elements are made anew; those that drain are taken back.",
+    "rollout back": "All elements are made of the release before again. Its farm's document stays as it is: applied again, "
+    "it begins anew.",
+    "release list": "With --image or --blueprint: who is affected by a version of it; with --behind: who has not got it yet.",
     "join-token create": "Its text is shown this once: it goes to `arable agent join` on the host, on standard input.",
     "ssh-key create": "Its private key is shown this once: it goes into a file of yours, and is kept nowhere else.",
     "ssh-key import": "The private key stays with you. `--public-key @FILE` reads it from a file.",
@@ -370,6 +374,7 @@ class Verb:
 
 
 _MADE = {
+    "RolloutMadeOut": "rollout",
     "RuleMadeOut": "rule",
     "BalancerMadeOut": "balancer",
     "NicMadeOut": "nic",

@@ -28,6 +28,7 @@ from arable.client.pods import Pods
 from arable.client.pools import Pools
 from arable.client.public_ranges import PublicRanges
 from arable.client.remote_accesses import RemoteAccesses, VpnClients
+from arable.client.rollouts import Releases, Rollouts
 from arable.client.rules import Rules
 from arable.client.settings import Settings
 from arable.client.snapshots import Snapshots
@@ -94,6 +95,8 @@ class Arable:
         self.snapshots = Snapshots(to)
         self.farms = Farms(to)
         self.tiers = Tiers(to)
+        self.rollouts = Rollouts(to)
+        self.releases = Releases(to)
         self.blueprints = Blueprints(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:

@@ -13,9 +13,9 @@ from typing import Protocol
 from arable.domain.errors import CloudError
 from arable.domain.event import Event
 from arable.domain.farm import Farm, FarmDocument, FarmState
-from arable.domain.ids import FarmId, SegmentId
-from arable.domain.tier_acts import complete
-from arable.store import events, farm_documents, farms, holdings, operations, tiers
+from arable.domain.ids import FarmId, OperationId, SegmentId
+from arable.domain.tier_acts import complete, enough
+from arable.store import events, farm_documents, farms, holdings, operations, rollouts, tiers
 from arable.store.database import Tx
 
 MOST = 100
@@ -48,7 +48,11 @@ def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
         document = farm_documents.of(tx, [farm.id]).get(farm.id)
         if document is None:  # it is gone
             done += 1
-        elif cleared and document.state is FarmState.READY and _complete(tx, farm.id):
+        elif (
+            cleared
+            and document.state is FarmState.READY
+            and _complete(tx, farm.id, document.operation)
+        ):
             _end(tx, farm, document, at)
             done += 1
         elif told != document.told:
@@ -56,17 +60,25 @@ def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
     return done
 
 
-def _complete(tx: Tx, farm: FarmId) -> bool:
+def _complete(tx: Tx, farm: FarmId, operation: OperationId | None) -> bool:
     of_farm = tiers.of_farms(tx, [farm]).get(farm, [])
-    elements = tiers.elements(tx, [tier.id for tier in of_farm])
-    # Elements keep the release that they were made of, so a change of it is done without them.
-    return all(complete(tier, elements.get(tier.id, [])) for tier in of_farm)
+    ids = [tier.id for tier in of_farm]
+    elements, rolling = tiers.elements(tx, ids), rollouts.under_way(tx, ids)
+    for tier in of_farm:
+        mine, rollout = elements.get(tier.id, []), rolling.get(tier.id)
+        if rollout is None:
+            if not complete(tier, mine):
+                return False
+        elif rollout.operation in (None, operation) or not enough(tier, mine):
+            return False  # what was published in the meantime is nobody's to wait for
+    return True
 
 
 def _end(tx: Tx, farm: Farm, document: FarmDocument, at: datetime) -> None:
     """The change that was asked for is done."""
     if document.operation is not None:
         operations.finish(tx, document.operation, at)
+    if document.operation is not None and not rollouts.failed_with(tx, document.operation):
         text = f"{farm.name}: is as its document says"
         told = Event(at=at, account=farm.account, kind="farm.ready", subject=farm.id, text=text)
         events.add_many(tx, [told])

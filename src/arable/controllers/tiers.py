@@ -16,12 +16,14 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from arable.controllers import rollouts
+from arable.controllers.owner import Owner
 from arable.domain import template
 from arable.domain.blueprint import Body, Keeps
 from arable.domain.element import Element, ElementEvent, ElementState
 from arable.domain.errors import CloudError, NotFound
 from arable.domain.event import Event
-from arable.domain.ids import AccountId, ElementId, FarmId, MachineId, SegmentId, TierId, ZoneId
+from arable.domain.ids import ElementId, FarmId, MachineId, SegmentId, TierId
 from arable.domain.settings import (
     FARM_DRAIN_SECONDS,
     FARM_HEAL_SECONDS,
@@ -71,17 +73,6 @@ _S, _E = ElementState, ElementEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """In whose name a farm's asks are made."""
-
-    account: AccountId
-    farm: FarmId
-    farm_name: str
-    zone: ZoneId
-    zone_name: str
-
-
-@dataclass(frozen=True, slots=True)
 class KeptDisk:
     """A volume that stays with an element: what the farm calls it, and how it is made the first time."""
 
@@ -89,7 +80,7 @@ class KeptDisk:
     ask: VolumeIn
 
 
-class Hands(Protocol):
+class Hands(rollouts.Hands, Protocol):
     """What can be asked for a farm, in the caller's transaction. All but `deploy` raise what is refused."""
 
     def new_element(self) -> ElementId: ...
@@ -136,18 +127,22 @@ def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
         return 0
     bodies = _bodies(tx, every)
     seen = elements.seen(tx, every, [tier.id for tier in every if bodies[tier.id].keeps != Keeps()])
+    rolled = rollouts.look(hands, tx, at, every, seen)
+    if changed := [tier for tier in rolled.tiers if tier not in every]:
+        bodies |= _bodies(tx, changed)
     paces = _Paces.of(tx)
     done = 0
     progress, serving = set[FarmId](), Counter[FarmId]()
     # Whoever asks for several accounts takes their limits in order of account (services/deployments.py).
-    for tier in sorted(every, key=lambda tier: (tier.account, tier.farm, tier.id)):
+    for tier in sorted(rolled.tiers, key=lambda tier: (tier.account, tier.farm, tier.id)):
         body = bodies[tier.id]
-        acts = next_acts(tier, seen[tier.id], None, at, paces.pace(body))
+        acts = next_acts(tier, seen[tier.id], rolled.wants.get(tier.id), at, paces.pace(body))
         room = max(0, MOST - done)
         known = {one.element.id: one.element for one in seen[tier.id]}
         work = _Work(hands, tx, at, tier, body, known)
         work.do(acts[:room])
         work.end(left=len(acts) > room, paces=paces)
+        rolled.count_failures(tier, seen[tier.id], acts[:room], work.elements)
         done += len(acts[:room])
         if work.well:
             progress.add(tier.farm)
@@ -483,9 +478,7 @@ class _Work:
     def owner(self) -> Owner:
         """Read when somebody is asked in its name, or told."""
         if self._owner is None:
-            tier = self.tier
-            farm, zone = elements.names(self.tx, tier.farm)
-            self._owner = Owner(tier.account, tier.farm, farm, tier.zone, zone)
+            self._owner = Owner.of(self.tx, self.tier)
         return self._owner
 
 

@@ -18,12 +18,13 @@ from arable.domain.settings import (
     ALERT_POOL_PERCENT,
     POOL_FULL_PERCENT,
 )
-from arable.store import alerts, pools, settings, troubles
+from arable.store import alerts, pools, rollouts, settings, troubles
 from arable.store.database import Tx
 
 Watch = Callable[[Tx, datetime], Iterable[Finding]]
 
 _LATELY = timedelta(minutes=15)
+_DAY = timedelta(days=1)
 _ELECTIONS = 3  # in that time
 _MOST = 100  # farms that are told of one by one
 _SAID = {"cpu_mhz": "CPU", "memory_mib": "memory", "disk_mib": "disk"}
@@ -90,6 +91,14 @@ def stuck_farms(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
             yield Finding(AlertKind.FARM_STUCK, each.farm, each.name, Severity.CRITICAL, told)
 
 
+def failed_rollouts(tx: Tx, at: datetime) -> Iterator[Finding]:
+    """Of images that operators publish, too. For a day, or until that tier gets another one."""
+    for rollout, farm, tier, told in rollouts.turned_back(tx, at - _DAY):
+        name = f"{farm}-{tier}"
+        text = f"a rollout of {name} was turned back: {told}"
+        yield Finding(AlertKind.ROLLOUT_FAILED, rollout, name, Severity.WARNING, text)
+
+
 def changing_masters(tx: Tx, at: datetime) -> Iterator[Finding]:
     """One election is a server that went; many are servers that don't find each other."""
     holders = alerts.masters_since(tx, at - _LATELY)
@@ -105,6 +114,7 @@ WATCHES: tuple[Watch, ...] = (
     filling_pools,
     failing_farms,
     stuck_farms,
+    failed_rollouts,
     changing_masters,
     *HOST_WATCHES,
     alerts.signals,

@@ -37,6 +37,7 @@ class AlertKind(StrEnum):
     POOL_FILLING = "pool-filling"
     FARM_FAILING = "farm-failing"
     FARM_STUCK = "farm-stuck"
+    ROLLOUT_FAILED = "rollout-failed"
     MASTER_CHANGING = "master-changing"
     CONTROLLER_FAILING = "controller-failing"
     WRITER_FAILING = "writer-failing"
@@ -65,6 +66,7 @@ DAMPING: dict[AlertKind, Damping] = {
     AlertKind.POOL_FILLING: Damping(_SOON, _WHILE),
     AlertKind.FARM_FAILING: Damping(_NOW, _SOON),
     AlertKind.FARM_STUCK: Damping(_NOW, _SOON),  # it was tried more than once
+    AlertKind.ROLLOUT_FAILED: Damping(_NOW, _SOON),
     AlertKind.MASTER_CHANGING: Damping(_NOW, _WHILE),
     AlertKind.CONTROLLER_FAILING: Damping(_SOON, _WHILE),
     AlertKind.WRITER_FAILING: Damping(_NOW, _WHILE),

@@ -40,13 +40,15 @@ class Keeps:
 class Update:
     """How elements are made anew: so many more than wished, so many fewer, and what is waited for in between.
 
-    New ones have to serve for `bake_seconds`, and may answer with so many more errors in a hundred than old ones.
+    New ones have to serve for `bake_seconds`, and may answer with so many more errors in a hundred than old ones. When
+    more of them fail than `failures`, all go back.
     """
 
     surge: int = 1
     unavailable: int = 0
     bake_seconds: int = 30
     errors_percent: int = 1
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

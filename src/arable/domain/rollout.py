@@ -48,9 +48,20 @@ ROLLOUT = table(
 )
 
 
+class Cause(StrEnum):
+    """Why it was turned back."""
+
+    FAILURES = "failures"  # by itself
+    HAND = "hand"
+    DOCUMENT = "document"  # which asks for the release before again
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """As it is kept. `gate_at` is since when all new elements serve; `failures` are new ones that did not."""
+    """As it is kept. `failures` are new elements that failed, `renewed` is how many are of what they should be.
+
+    At `due_at` it is looked at even if nothing happens to an element: then a gate is over.
+    """
 
     id: RolloutId
     tier: TierId
@@ -61,7 +72,9 @@ class Rollout:
     goal: Release
     policy: Update
     failures: int = 0
-    gate_at: datetime | None = None
+    renewed: int = 0
+    cause: Cause | None = None
+    due_at: datetime | None = None
     told: str = ""
     operation: OperationId | None = None
     generation: int = 1
@@ -73,3 +86,7 @@ class Rollout:
         state = ROLLOUT.next(self.state, event)
         ended = at if state in ROLLOUT.final else None
         return replace(self, state=state, generation=self.generation + 1, ended_at=ended, **but)
+
+    def changed(self, **but: Any) -> "Rollout":
+        """The same rollout with other columns, one generation later."""
+        return replace(self, generation=self.generation + 1, **but)

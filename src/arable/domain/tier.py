@@ -56,6 +56,7 @@ class Body:
     offering: OfferingId | None = None  # instead of the blueprint's
     keys: tuple[str, ...] = ()  # SSH keys of the account, by id
     follows: Follows = Follows.ASKED
+    newest: bool = False  # of its blueprint it has the newest version, as of its image with NEWEST
     control: bool = False  # programs in it may ask for more
     policy: Policy | None = None
     windows: tuple[Window, ...] = ()
@@ -79,6 +80,7 @@ class Tier:
     most: int
     count: int
     body: Body
+    automatic: bool = False  # what it follows is rolled out by itself
     attention: bool = True
     leaving: bool = False  # its document no longer names it
     again_at: datetime | None = None

@@ -54,6 +54,8 @@ class MemberNow:
     named: bool = False  # the router knows such a member
     weight: int | None = None  # as the router has it; None: not named, or not said
     sessions: int = 0  # that end at it now, said in one look with the weight
+    answers: int = 0  # so far
+    errors: int = 0  # among them
     well: bool | None = None  # its check; None: not looked at yet
     at: datetime | None = None  # when the router said so
 
@@ -203,6 +205,11 @@ def wanted(tier: Tier) -> int:
 def complete(tier: Tier, elements: Collection[Element]) -> bool:
     """As many serve as there should be, and there is nothing else."""
     return len(elements) == wanted(tier) and all(each.state is _S.SERVING for each in elements)
+
+
+def enough(tier: Tier, elements: Collection[Element]) -> bool:
+    """As many serve as there should be, whatever else there is."""
+    return sum(each.state is _S.SERVING for each in elements) >= wanted(tier)
 
 
 def at_rest(tier: Tier, elements: Collection[Element]) -> bool:

@@ -18,7 +18,14 @@ MACHINES, NETWORKS = "machines", "networks"
 
 
 def begin(
-    call: Call, kind: str, target: str, account: AccountId, *, done: bool, result: Any = None
+    call: Call,
+    kind: str,
+    target: str,
+    account: AccountId,
+    *,
+    done: bool,
+    result: Any = None,
+    parts: int = 1,
 ) -> Operation:
     """A new operation of the account that owns what it is about; with `done` there is nothing to wait for."""
     now = call.around.clock.now()
@@ -29,7 +36,8 @@ def begin(
         kind=kind,
         target=target,
         state=OperationState.DONE if done else OperationState.RUNNING,
-        pending=0 if done else 1,
+        total=parts,
+        pending=0 if done else parts,
         steps=(Step(now, "done"),) if done else (),
         result=result,
         created_at=now,

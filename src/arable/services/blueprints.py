@@ -22,7 +22,7 @@ from arable.services.asks import check_expected, tell
 from arable.services.call import Call
 from arable.services.pages import paged
 from arable.services.references import References
-from arable.store import blueprints
+from arable.store import blueprints, tiers
 from arable.store.blueprints import BlueprintFilter
 from arable.wire.balancers import CheckOut
 from arable.wire.blueprints import (
@@ -101,6 +101,7 @@ def create_version(call: Call, blueprint: BlueprintId, ask: BlueprintVersionIn) 
     blueprints.add_version(call.tx, version)
     told = f"{after.name}: version {after.newest}"
     tell(call, after.account, "blueprint.published", after.id, told)
+    tiers.published(call.tx, blueprint=after.id)
     return _shown(call, after)
 
 
@@ -136,6 +137,7 @@ def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
             unavailable=ask.update.unavailable,
             bake_seconds=ask.update.bake_seconds,
             errors_percent=ask.update.errors_percent,
+            failures=ask.update.failures,
         )
     body = Body(
         image=image.id,

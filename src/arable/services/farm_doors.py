@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from arable.domain.balancer import BalancerKind, Traffic
+from arable.domain.balancer import BalancerKind, Check, Traffic
 from arable.domain.blueprint import BlueprintVersion
+from arable.domain.errors import Conflict
 from arable.wire.balancers import BalancerIn, CheckIn
 from arable.wire.farms import FarmSpec, WayInIn
 
@@ -46,6 +47,15 @@ class Way:
         port = self.members_port(version)
         return next((each.traffic for each in version.body.ports if each.port == port), Traffic.TCP)
 
+    def check_same(self, before: BlueprintVersion, now: BlueprintVersion) -> None:
+        """Raises `Conflict` when elements of both versions could not be members of it side by side."""
+        for what, get in (("answers at", self.members_port), ("speaks", self.traffic)):
+            if get(before) != get(now):
+                raise Conflict(
+                    f"version {now.number} {what} {get(now)}, version {before.number} {get(before)}: both can't be "
+                    f"called by one balancer while elements are renewed; a tier of it needs another name"
+                )
+
     def told(self, version: BlueprintVersion, where: str) -> str:
         """For a plan."""
         if self.kind is BalancerKind.PROBE:
@@ -54,7 +64,6 @@ class Way:
 
     def asked(self, farm: str, version: BlueprintVersion) -> BalancerIn:
         """All but where it is."""
-        check = version.body.check
         return BalancerIn(
             name=self.balancer_name(farm),
             port=None if self.kind is BalancerKind.PROBE else self.port,
@@ -62,16 +71,7 @@ class Way:
             protocol=self.traffic(version).value,
             stickiness=self.said.stickiness if self.said else "none",
             cidr=self.said.cidr if self.said else "0.0.0.0/0",
-            check=CheckIn(
-                kind=check.kind.value,
-                path=check.path,
-                lowest_status=check.lowest_status,
-                highest_status=check.highest_status,
-                interval=check.interval,
-                timeout=check.timeout,
-                rise=check.rise,
-                fall=check.fall,
-            ),
+            check=asked_check(version.body.check),
         )
 
     def balancer_name(self, farm: str) -> str:
@@ -83,6 +83,20 @@ class Way:
                 return f"{farm}-{self.tier}" + ("" if self.first else f"-{self.port}-inner")
             case BalancerKind.PROBE:
                 return f"{farm}-{self.tier}-probe"
+
+
+def asked_check(check: Check) -> CheckIn:
+    """As one asks for it."""
+    return CheckIn(
+        kind=check.kind.value,
+        path=check.path,
+        lowest_status=check.lowest_status,
+        highest_status=check.highest_status,
+        interval=check.interval,
+        timeout=check.timeout,
+        rise=check.rise,
+        fall=check.fall,
+    )
 
 
 def what(name: str) -> str:

@@ -24,6 +24,7 @@ from arable.domain.zone import Zone
 from arable.services import balancers as balancers_
 from arable.services import farm_doors, farm_tiers
 from arable.services import networks as networks_
+from arable.services import rollouts as rollouts_
 from arable.services import rules as rules_
 from arable.services.belonging import FARM
 from arable.services.call import Call
@@ -32,12 +33,14 @@ from arable.services.networks import NO_WAY_OUT, Told
 from arable.store import (
     addresses,
     balancers,
+    blueprints,
     farm_documents,
     images,
     machines,
     networks,
     public_ranges,
     quotas,
+    rollouts,
     tiers,
 )
 from arable.wire.balancers import BalancerChange
@@ -140,6 +143,7 @@ class Layout:
         gone = [tier for name, tier in self._tiers.items() if name not in said or tier.leaving]
         elements = tiers.elements(self.call.tx, [tier.id for tier in gone])
         for tier in gone:
+            rollouts_.drop(self.call, tier)
             count = len(elements.get(tier.id, []))
             if not count:
                 tiers.remove(self.call.tx, tier.id)
@@ -286,11 +290,12 @@ class Layout:
         tx = self.call.tx
         there = self._parts.get((PartKind.BALANCER, way.name))
         if there is not None:
+            renews = self._renews(way, version)
             found = balancers.get(tx, self.call.caller.scope, BalancerId(there))
             if found.traffic is not way.traffic(version):  # that can't be changed
                 self._remove(PartKind.BALANCER, way.name)
             else:
-                self._change_door(found, way, version)
+                self._change_door(found, way, version, renews=renews)
                 return found.id
         ask = way.asked(self.farm.name, version)
         where = ""
@@ -308,7 +313,9 @@ class Layout:
         self._say("+", what(way.name), way.name, way.told(version, where), id_)
         return id_
 
-    def _change_door(self, found: Balancer, way: Way, version: BlueprintVersion) -> None:
+    def _change_door(
+        self, found: Balancer, way: Way, version: BlueprintVersion, *, renews: bool
+    ) -> None:
         tx = self.call.tx
         if found.address is not None:
             where = balancers.publics(tx, [found.address])[found.address]
@@ -316,8 +323,13 @@ class Layout:
             where = balancers.gateways(tx, [found.network])[found.network]
         about = way.told(version, where)
         ask = way.asked(self.farm.name, version)
+        check = version.body.check
+        if renews:
+            # That of the version before holds for both until all elements are renewed.
+            check = found.check
+            ask = structs.replace(ask, check=farm_doors.asked_check(check))
         now = (found.name, found.cidr, found.stickiness.value, found.check)
-        if now == (ask.name, ask.cidr, ask.stickiness, version.body.check):
+        if now == (ask.name, ask.cidr, ask.stickiness, check):
             self._say("=", what(way.name), way.name, about, found.id)
             return
         change = BalancerChange(
@@ -325,6 +337,17 @@ class Layout:
         )
         balancers_.update(self.call, found.id, change)
         self._say("~", what(way.name), way.name, about, found.id)
+
+    def _renews(self, way: Way, version: BlueprintVersion) -> bool:
+        """Whether its tier has elements of another version that are to be renewed, which then both have to bear."""
+        tx, before = self.call.tx, self._tiers.get(way.tier)
+        if before is None:
+            return False
+        made = tiers.elements(tx, [before.id]).get(before.id, [])
+        others = {each.blueprint_number for each in made if each.machine} - {version.number}
+        for number in others:
+            way.check_same(blueprints.version(tx, before.blueprint, number), version)
+        return bool(others) or before.id in rollouts.under_way(tx, [before.id])
 
     def _blueprints(self) -> dict[str, BlueprintVersion]:
         return {
@@ -352,6 +375,9 @@ class Layout:
                 before,
                 f"tiers.{at}",
             )
+            renews = ""
+            if before is not None and now is not before:
+                now, renews = rollouts_.lead(self.call, before, now)
             image = images.get(tx, self.call.caller.scope, now.image)
             release = f"{said.blueprint}/{now.blueprint_number} on {image.name}/{now.image_version}"
             if before is None:
@@ -362,7 +388,8 @@ class Layout:
                 self._say("=", "tier", now.name, f"{_elements(now.count)} of {release}", now.id)
             else:
                 tiers.save(tx, now)
-                self._say("~", "tier", now.name, _changes(before, now), now.id)
+                about = ", ".join(filter(None, (_changes(before, now), renews)))
+                self._say("~", "tier", now.name, about, now.id)
             self._tiers[now.name] = now
 
     def _check_names(self, tier: Tier, version: BlueprintVersion, field: str) -> None:
@@ -409,13 +436,15 @@ def _changes(before: Tier, now: Tier) -> str:
         )
         if old != new
     ]
-    body = ("policy", "windows", "doors", "offering", "keys", "follows", "time_zone")
-    others = ("policy", "windows", "ways in", "offering", "SSH keys", "which images", "time zone")
+    body = ("policy", "windows", "doors", "offering", "keys", "follows", "newest", "time_zone")
+    others = ("policy", "windows", "ways in", "offering", "SSH keys", "which images", "newest version", "time zone")  # fmt: skip
     words += [
         f"other {word}" if getattr(now.body, name) else f"no {word}"
         for name, word in zip(body, others, strict=True)
         if getattr(before.body, name) != getattr(now.body, name)
     ]
+    if before.automatic != now.automatic:
+        words.append("automatic" if now.automatic else "no longer automatic")
     return ", ".join(words)
 
 

@@ -84,6 +84,11 @@ def _check_tier(farm: str, tier: TierIn, networks: set[str], field: str) -> None
     for at, window in enumerate(tier.windows):
         if window.least > most:
             raise BadInput(f"more than {most}, the most", field=f"{field}.windows.{at}.least")
+    if tier.automatic and "newest" not in (tier.version, tier.image_version):
+        raise BadInput(
+            "it follows nothing: say `version: newest`, or `image_version: newest`, too",
+            field=f"{field}.automatic",
+        )
     if tier.policy is not None and not (tier.policy.targets or tier.policy.steps):
         raise BadInput("a policy has targets, or steps, or both", field=f"{field}.policy")
 
@@ -116,8 +121,8 @@ def blueprint_of(
             f"{tier.name} is made of another blueprint; a tier of this one needs another name",
             field=f"{field}.blueprint",
         )
-    if tier.version is None:
-        number = before.blueprint_number if before else found.newest
+    if tier.version is None or tier.version == "newest":
+        number = before.blueprint_number if before and tier.version is None else found.newest
     else:
         number = tier.version
     there = blueprints.versions(call.tx, [found.id])[found.id]
@@ -152,14 +157,14 @@ def wanted(
     )
     for at, key in enumerate(spec.ssh_keys):
         found.ssh_key(farm.account, key, f"ssh_keys.{at}")
-    _check_words(spec, version, field)
-    _check_metrics(spec, tier, version, field)
+    check_version(spec, tier, version, field)
     body = Body(
         networks=tuple(networks[name] for name in tier.networks),
         doors=doors,
         offering=offering,
         keys=spec.ssh_keys,
         follows=follows,
+        newest=tier.version == "newest",
         policy=None if tier.policy is None else _policy(tier.policy),
         windows=tuple(_window(each) for each in tier.windows),
         time_zone=spec.time_zone,
@@ -180,6 +185,7 @@ def wanted(
             most=most,
             count=tier.least if tier.count is None else tier.count,
             body=body,
+            automatic=tier.automatic,
             created_at=call.around.clock.now(),
         )
     if before.leaving:
@@ -200,6 +206,7 @@ def wanted(
         "most": most,
         "count": min(max(count, tier.least), most),
         "body": body,
+        "automatic": tier.automatic,
     }
     if all(getattr(before, name) == value for name, value in but.items()):
         return before
@@ -223,6 +230,12 @@ def _followed(
         return Follows.PINNED, int(tier.image_version)
     same = before is not None and before.image == version.body.image
     return Follows.ASKED, before.image_version if before is not None and same else None
+
+
+def check_version(spec: FarmSpec, tier: TierIn, version: BlueprintVersion, field: str) -> None:
+    """Raises `BadInput` for a version that the document's farm can't have elements of."""
+    _check_words(spec, version, field)
+    _check_metrics(spec, tier, version, field)
 
 
 def _check_words(spec: FarmSpec, version: BlueprintVersion, field: str) -> None:

@@ -12,7 +12,7 @@ from arable.domain.farm import DEFAULT, Farm, FarmDocument, FarmState
 from arable.domain.ids import AccountId, FarmId, ZoneId
 from arable.domain.operation import Operation
 from arable.domain.tier import Tier
-from arable.services import farm_layout
+from arable.services import farm_layout, rollouts
 from arable.services.asks import begin, check_expected, tell
 from arable.services.call import Call
 from arable.services.farm_layout import Layout
@@ -179,7 +179,9 @@ def following(call: Call, before: FarmDocument, spec: FarmSpec) -> str:
 def _followed(
     call: Call, account: AccountId, before: FarmDocument, kept: Mapping[str, Any]
 ) -> Operation:
-    operation = _begun(call, before.farm, account, "farm.update")
+    found = rollouts.followed(call, before.farm)
+    operation = _begun(call, before.farm, account, "farm.update", len(found))
+    rollouts.follow(call, found, operation)
     _supersede(call, before, operation)
     document = before.changed(
         call.around.clock.now(), spec=kept, operation=operation.id, attention=True, told=""
@@ -188,11 +190,11 @@ def _followed(
     return operation
 
 
-def _begun(call: Call, farm: FarmId, account: AccountId, kind: str) -> Operation:
-    """Done already where there are no elements, and are to be none."""
+def _begun(call: Call, farm: FarmId, account: AccountId, kind: str, rolling: int = 0) -> Operation:
+    """Done already where there are no elements, and are to be none. Each rollout is a part of it."""
     rows = tiers.of_farms(call.tx, [farm]).get(farm, [])
-    waits = any(tier.count or tier.leaving for tier in rows)
-    return begin(call, kind, farm, account, done=not waits)
+    waits = rolling or any(tier.count or tier.leaving for tier in rows)
+    return begin(call, kind, farm, account, done=not waits, parts=1 + rolling)
 
 
 def _supersede(call: Call, before: FarmDocument, by: Operation) -> None:
@@ -202,7 +204,7 @@ def _supersede(call: Call, before: FarmDocument, by: Operation) -> None:
             f"superseded: {by.kind} was asked for before this was done",
             why={"superseded_by": by.id},
         )
-        operations.settle_many(call.tx, {before.operation: (1, error)}, call.around.clock.now())
+        operations.fail(call.tx, before.operation, call.around.clock.now(), error)
 
 
 def _check_by_hand(call: Call, farm: Farm) -> None:

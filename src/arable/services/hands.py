@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from arable.domain.access import EVERYTHING, ROLES, Caller
 from arable.domain.errors import CloudError
 from arable.domain.farm import Farm, Part, PartKind
-from arable.domain.ids import AccountId, ElementId, FarmId, MachineId, UserId, VolumeId
-from arable.domain.tier import Door
-from arable.services import attachments, balancers, deployments, farms, power, volumes
+from arable.domain.ids import AccountId, BalancerId, ElementId, FarmId, MachineId, UserId, VolumeId
+from arable.domain.tier import Door, Release, Tier
+from arable.services import attachments, balancers, deployments, farms, power, rollouts, volumes
 from arable.services.belonging import FARM
 from arable.services.call import Asked, Call, Surroundings
 from arable.store import accounts, farm_documents
@@ -104,6 +104,12 @@ class FarmHands:
 
     def destroy(self, tx: Tx, owner: Owner, machine: MachineId, *, force: bool) -> None:
         power.destroy(self._call(tx, owner), machine, DestroyIn(force=force, expunge=True))
+
+    def begin_rollout(self, tx: Tx, owner: Owner, tier: Tier, goal: Release) -> Tier:
+        return rollouts.begin(self._call(tx, owner), tier, goal)
+
+    def set_check(self, tx: Tx, owner: Owner, balancer: BalancerId, tier: Tier) -> None:
+        rollouts.set_check(self._call(tx, owner), balancer, tier)
 
     def clear(self, tx: Tx, farm: Farm) -> bool:
         owner = _Farm(farm.account, farm.id, farm.name)

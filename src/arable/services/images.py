@@ -24,7 +24,7 @@ from arable.domain.units import MIB
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude, Surroundings
 from arable.services.pages import paged
-from arable.store import bringing, images, operations, settings, wishes
+from arable.store import bringing, images, operations, settings, tiers, wishes
 from arable.store.database import Tx
 from arable.store.images import ImageFilter
 from arable.wire.common import Page
@@ -253,6 +253,7 @@ def new_version(
         created_at=around.clock.now(),
     )
     images.add_version(tx, version)
+    tiers.published(tx, image=image.id)
     return _version_out(version)
 
 

@@ -8,14 +8,15 @@ from sqlalchemy import Table, select
 
 from arable.domain.access import Caller
 from arable.domain.errors import CloudError
-from arable.domain.ids import AddressId, FarmId, RuleId, TierId
+from arable.domain.ids import AddressId, FarmId, RolloutId, RuleId, TierId
 from arable.runtime.entropy import Random
-from arable.services import addresses, farms, rules, tiers
+from arable.services import addresses, farms, rollouts, rules, tiers
 from arable.sim.acts import rows
 from arable.sim.asks import Ask
 from arable.sim.cloud import Cloud
 from arable.sim.farm_stories import lay_out
 from arable.sim.ground import DISK
+from arable.sim.rollout_stories import publish, roll
 from arable.store import schema
 from arable.wire.tiers import TierChange
 
@@ -27,9 +28,14 @@ def _apply(cloud: Cloud, caller: Caller, dice: Random) -> str:
     more = dice.choice(({}, {}, {"keeps": {"address": True}}, _KEEPS))
     name, count = f"f{dice.randrange(10**6)}", dice.choice((1, 1, 2))
     others = ("db",) if dice.random() < 0.3 else ()
-    return cloud.ask(
-        caller, lambda call: lay_out(call, name, count, *others, blueprint=f"b{name}", **more)
+    first = dice.choice(({}, {"image_version": "newest", "automatic": True}))
+    if "disks" in more:
+        first = {**first, "least": 0}  # or else none may be missing
+    update = (
+        {} if "disks" in more else {"update": {"bake_seconds": 10, "surge": dice.choice((1, 2))}}
     )
+    body: dict[str, Any] = {"blueprint": f"b{name}", "first": first, **update, **more}
+    return cloud.ask(caller, lambda call: lay_out(call, name, count, *others, **body))
 
 
 def _scale(cloud: Cloud, caller: Caller, dice: Random) -> str:
@@ -49,6 +55,37 @@ def _delete(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return found
 
 
+def _publish(cloud: Cloud, caller: Caller, dice: Random) -> str:  # noqa: ARG001
+    """Few, as each has farms at work for long."""
+    if rows(cloud, "select max(number) from image_version")[0] > _MOST_VERSIONS:
+        return "nothing"
+    return f"version {cloud.ask(cloud.ground.operator, publish)}"
+
+
+def _roll(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    found = _some(cloud, caller, dice, schema.farm)
+    versions = rows(cloud, "select number from image_version order by number")
+    if found is None or not rows(
+        cloud, f"select 1 from farm_spec where state = 'ready' and farm = '{found}'"
+    ):
+        return "nothing"
+    number = dice.choice(versions)
+    cloud.ask(caller, lambda call: roll(call, FarmId(found), number))
+    return f"{found} to {number}"
+
+
+def _turn(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    found = _some(cloud, caller, dice, schema.rollout)
+    if found is None:
+        return "nothing"
+    verb = dice.choice((rollouts.pause, rollouts.resume, rollouts.back))
+    cloud.ask(caller, lambda call: verb(call, RolloutId(found)))
+    return f"{verb.__name__} {found}"
+
+
+_MOST_VERSIONS = 4
+_PAUSED = "select id from rollout where state = 'paused'"
+_STUCK = "select farm from rollout where ended_at is null and told like 'none may be missing%'"
 _WAITING = "select distinct farm from tier where told <> '' and not leaving"
 _IN_THE_WAY = """
     select a.id from address a join network n on n.id = a.network join farm_spec s on s.farm = n.farm
@@ -65,7 +102,10 @@ _BETWEEN = """
 def give_up(cloud: Cloud) -> str:
     """Farms that wait for what there is no room for are deleted, and what is in a deleted one's way goes; which."""
     told = []
-    for farm in rows(cloud, _WAITING):
+    for rollout in rows(cloud, _PAUSED):
+        told.append(f"{rollout} goes on")
+        _operate(cloud, rollouts.resume, RolloutId(rollout))
+    for farm in sorted({*rows(cloud, _WAITING), *rows(cloud, _STUCK)}):
         told.append(f"{farm} is deleted")
         _operate(cloud, farms.delete, FarmId(farm))
     for address in rows(cloud, _IN_THE_WAY):
@@ -97,5 +137,9 @@ FARMS: tuple[tuple[str, Ask], ...] = (
     ("scales a tier", _scale),
     ("scales a tier", _scale),
     ("deletes a farm", _delete),
+    ("publishes an image", _publish),
+    ("rolls an image out", _roll),
+    ("rolls an image out", _roll),
+    ("turns a rollout", _turn),
 )
 """Beside what others ask."""

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from arable.domain.ids import HostId
+from arable.domain.tier import Release
 from arable.drivers.simhost import SimHost
 
 Look = Callable[[str], list[Any]]
@@ -17,6 +20,7 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         yield from _strangers(look)
         yield from _bounds(look)
         yield from _uses(look)
+        yield from _releases(look)
     if look("select 1 from farm_part limit 1"):
         yield from _parts(look)
 
@@ -32,6 +36,8 @@ def at_rest(look: Look) -> Iterator[str]:
     for tier, told, leaving, count, there, serving in look(rows):
         if leaving or (there, serving) != (count, count):
             yield f"{serving} of {there} elements of {tier} serve, {count} should ({told})"
+    for rollout, state, told in look("select id, state, told from rollout where ended_at is null"):
+        yield f"{rollout} is {state}, and goes on no more ({told})"
     for number, machine in look("""
         select number, machine from element_use
         where until is null and machine not in (select machine from element where machine is not null)
@@ -92,6 +98,27 @@ def _uses(look: Look) -> Iterator[str]:
         where coalesce(a.until, 9e18) > b.since
     """
     yield from (f"{machine} was used twice: {a}, {b}" for machine, a, b in look(rows))
+
+
+def _releases(look: Look) -> Iterator[str]:
+    """F7: a tier is of what its rollout says; without one all its elements are of what it says itself."""
+    rows = "select r.id, r.state, r.before, r.goal, t.blueprint_number, t.image_version from rollout r join tier t on t.id = r.tier where r.ended_at is null and not t.leaving"
+    for rollout, state, before, goal, blueprint, image in look(rows):
+        wanted = msgspec.convert(_read(before if state == "back" else goal), Release)
+        if wanted != Release(blueprint, image):
+            yield f"{rollout} is {state}, and its tier of {blueprint}, {image}"
+    rows = """
+        select e.id from element e join tier t on t.id = e.tier
+        where e.state <> 'waiting' and not t.leaving
+          and (e.blueprint_number, e.image_version) <> (t.blueprint_number, t.image_version)
+          and not exists (select 1 from rollout r where r.tier = t.id and r.ended_at is null)
+    """
+    yield from (f"{element} is of another release than its tier" for (element,) in look(rows))
+
+
+def _read(kept: Any) -> Any:
+    """A JSON column, as whoever reads it without the schema has it."""
+    return msgspec.json.decode(kept) if isinstance(kept, str) else kept
 
 
 _TABLES = {

@@ -28,11 +28,12 @@ def lay_out(
     *tiers_: str,
     blueprint: str = "web",
     policy: dict[str, Any] | None = None,
+    first: dict[str, Any] | None = None,
     **more: Any,
 ) -> FarmId:
     """A farm whose first tier has so many elements and a way in; it calls the others, which have one each.
 
-    With a `policy` the first tier has one element at least, and scales by it.
+    With a `policy` the first tier has one element at least, and scales by it; `first` is what else is said of it.
     """
     has = ("web", *tiers_)
     made_of = {"image": IMAGE, "offering": OFFERING, "ports": [{"port": PORT}]}
@@ -50,6 +51,7 @@ def lay_out(
                 "count": counts.get(tier, 1),
             }
             | ({"policy": policy} if policy and tier == has[0] else {})
+            | ((first or {}) if tier == has[0] else {})
             for tier in has
         ],
         "passages": [{"source": "web", "to": tier, "port": PORT} for tier in tiers_],
@@ -79,7 +81,7 @@ def _scales(count: int) -> Act:
     return Act(ask, says("select count from tier", count))
 
 
-def _serve(count: int) -> Callable[[Cloud], bool]:
+def serve(count: int) -> Callable[[Cloud], bool]:
     """So many serve, the router leads to exactly these, and nothing else is there."""
 
     def look(cloud: Cloud) -> bool:
@@ -98,7 +100,7 @@ def _serve(count: int) -> Callable[[Cloud], bool]:
 
 
 def _served(count: int) -> Act:
-    return Act(lambda _cloud: None, _serve(count))
+    return Act(lambda _cloud: None, serve(count))
 
 
 def _fall_silent(cloud: Cloud) -> None:
@@ -119,7 +121,7 @@ def _replaced(cloud: Cloud) -> bool:
     """Another machine by the same name."""
     deaf = {machine for node in cloud.nodes.values() for machine in node.hardware.deaf}
     named = rows(cloud, "select name from machine order by name") == ["shop-web-1"]
-    return named and _serve(1)(cloud) and not deaf & {*rows(cloud, "select id from machine")}
+    return named and serve(1)(cloud) and not deaf & {*rows(cloud, "select id from machine")}
 
 
 def _data(cloud: Cloud) -> list[object]:
@@ -170,8 +172,8 @@ def _up(cloud: Cloud) -> bool:
 
 FARMS = (
     Story("apply a farm", (), (_applies(1, "db"),), _up),
-    Story("grow a tier", (_applies(1), _served(1)), (_scales(2),), _serve(2)),
-    Story("shrink a tier", (_applies(2), _served(2)), (_scales(1),), _serve(1)),
+    Story("grow a tier", (_applies(1), _served(1)), (_scales(2),), serve(2)),
+    Story("shrink a tier", (_applies(2), _served(2)), (_scales(1),), serve(1)),
     Story("replace a failed element", (_applies(1), _served(1)), (_silent,), _replaced),
     Story(
         "replace an element that keeps a volume",
@@ -190,6 +192,6 @@ FARMS = (
         "shrink and grow at once",
         (_applies(2), _served(2)),
         (_scales(1), _scales(2)),
-        _serve(2),
+        serve(2),
     ),
 )

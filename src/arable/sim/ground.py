@@ -183,6 +183,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         account=callers[0].account,
         name=IMAGE,
         public=True,
+        newest=1,
         created_at=at,
     )
     _add(

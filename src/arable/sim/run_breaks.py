@@ -10,10 +10,11 @@ from arable.runtime.clock import RealClock
 from arable.sim.breaks import play
 from arable.sim.farm_stories import FARMS
 from arable.sim.invariants import Broken
+from arable.sim.rollout_stories import ROLLOUTS
 from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
-_NAMED = {story.name: story for story in (*STORIES, *SNAPSHOTS, *FARMS)}
+_NAMED = {story.name: story for story in (*STORIES, *SNAPSHOTS, *FARMS, *ROLLOUTS)}
 
 
 def broken(name: str, at: int) -> str:

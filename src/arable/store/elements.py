@@ -156,6 +156,8 @@ class _Doors:
             named=said is not None,
             weight=said.weight if said and said.weight >= 0 else None,
             sessions=said.sessions if said else 0,
+            answers=said.all_sessions if said else 0,
+            errors=said.errors if said else 0,
             well=said.well if said else None,
             at=at,
         )
@@ -200,6 +202,9 @@ _WANTING = text(f"""
     select tier.farm from element join tier on tier.id = element.tier {_HELD}
       and element.state <> 'serving'
       and (element.state <> 'waiting' or tier.again_at is null or tier.again_at <= :at)
+    union
+    select tier.farm from rollout join tier on tier.id = rollout.tier {_HELD}
+      and rollout.ended_at is null and rollout.due_at <= :at
     limit :limit
 """)  # noqa: S608 - our own words
 _UNWELL = text("""

@@ -979,6 +979,7 @@ tier = Table(
     _count("most"),
     _count("count"),  # how many there should be now
     _json("body"),  # domain.tier.Body
+    _flag("automatic"),
     _flag("attention"),
     _flag("leaving"),
     _at("again_at", null=True),  # not before, after something was refused
@@ -994,6 +995,12 @@ tier = Table(
         "id",
         sqlite_where=text("attention"),
         postgresql_where=text("attention"),
+    ),
+    Index(
+        "ix_tier_automatic",
+        "image",
+        sqlite_where=text("automatic"),
+        postgresql_where=text("automatic"),
     ),
 )
 
@@ -1046,7 +1053,7 @@ rollout = Table(
     "rollout",
     metadata,
     _id(),
-    _ref("tier", "tier", index=True),
+    Column("tier", String, ForeignKey("tier.id", ondelete="CASCADE"), nullable=False, index=True),
     _text("farm"),
     _text("account"),
     _text("state"),  # RolloutState
@@ -1054,7 +1061,9 @@ rollout = Table(
     _json("goal"),
     _json("policy"),  # domain.blueprint.Update
     _count("failures"),
-    _at("gate_at", null=True),
+    _count("renewed"),
+    Column("cause", String, nullable=True),  # Cause
+    _at("due_at", null=True),
     _text("told", ""),
     Column("operation", String, nullable=True),
     _generation(),
@@ -1066,6 +1075,12 @@ rollout = Table(
         unique=True,
         sqlite_where=text("ended_at is null"),
         postgresql_where=text("ended_at is null"),
+    ),
+    Index(
+        "ix_rollout_failures",
+        "id",
+        sqlite_where=text("cause = 'failures'"),
+        postgresql_where=text("cause = 'failures'"),
     ),
 )
 

@@ -110,6 +110,29 @@ def set_count(tx: Tx, tier: TierId, generation: int, count: int) -> bool:
     return True
 
 
+def by_ids(tx: Tx, ids: Iterable[TierId]) -> dict[TierId, Tier]:
+    """Those of these that are there."""
+    query = select(t.tier).where(among(tx, _c.id, ids))
+    return {TierId(row.id): kept.value(Tier, row) for row in tx.execute(query)}
+
+
+def look_at(tx: Tx, tier: TierId) -> None:
+    """Have one looked at soon, which changes nothing of it."""
+    tx.execute(update(t.tier).where(_c.id == tier).values(attention=True))
+    nudge(tx, TOPIC)
+
+
+def published(tx: Tx, *, image: str = "", blueprint: str = "") -> int:
+    """There is another version of an image, or of a blueprint: have tiers looked at that get it by themselves; how many."""
+    here = _c.image == image if image else _c.blueprint == blueprint
+    ids = select(_c.id).where(_c.automatic, here).order_by(_c.id)
+    found = list(tx.scalars(ids.with_for_update()))
+    if found:
+        tx.execute(update(t.tier).where(among(tx, _c.id, found)).values(attention=True))
+        nudge(tx, TOPIC)
+    return len(found)
+
+
 def elements(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, list[Element]]:
     """The elements of each of these tiers, by number."""
     e = t.element.c

@@ -60,6 +60,9 @@ class UpdateIn(In, frozen=True, kw_only=True):
     errors_percent: Annotated[
         Few, Meta(description="So many more answers in a hundred than before may be errors.")
     ] = 1
+    failures: Annotated[
+        Few, Meta(description="So often new ones may fail; then all go back to what they were.")
+    ] = 0
 
 
 class BlueprintVersionIn(In, frozen=True, kw_only=True):
@@ -87,9 +90,7 @@ class BlueprintVersionIn(In, frozen=True, kw_only=True):
     keeps: KeepsIn = KeepsIn()
     update: Annotated[
         UpdateIn | None,
-        Meta(
-            description="How elements are to be brought to another release. Kept, and not yet heeded by anything."
-        ),
+        Meta(description="How elements are brought to another release."),
     ] = None
     ready_seconds: Annotated[
         Seconds | None,
@@ -141,6 +142,7 @@ class UpdateOut(Out, frozen=True, kw_only=True):
     unavailable: int
     bake_seconds: int
     errors_percent: int
+    failures: int
 
 
 class BlueprintVersionOut(Out, frozen=True, kw_only=True):

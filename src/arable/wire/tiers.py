@@ -74,20 +74,22 @@ class TierIn(In, frozen=True, kw_only=True):
     name: Annotated[Name, Meta(examples=["web"])]
     blueprint: Annotated[NameOrId, Meta(description="What they are made of.", examples=["web"])]
     version: Annotated[
-        VersionNumber | None,
+        VersionNumber | Literal["newest"] | None,
         Meta(
-            description="Of the blueprint, for elements that are made from now on; null: the newest when the tier is made, and no other by itself."
+            description=(
+                "Of the blueprint: this one, which another one of it is rolled out for; `newest`: the newest each time that "
+                "the document is applied; null: the newest when the tier is made, and no other."
+            )
         ),
     ] = None
     image_version: Annotated[
         VersionNumber | Literal["newest"] | None,
-        Meta(
-            description=(
-                "Of the blueprint's image, for elements that are made from now on: this one; `newest`: the newest each time "
-                "that the document is applied; null: the newest when the tier is made."
-            )
-        ),
+        Meta(description="Of the blueprint's image, in the same way."),
     ] = None
+    automatic: Annotated[
+        bool,
+        Meta(description="What is `newest` is rolled out as soon as it is published, too."),
+    ] = False
     networks: Annotated[
         tuple[Name, ...],
         Meta(

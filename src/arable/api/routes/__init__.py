@@ -22,6 +22,7 @@ from arable.api.routes import (
     pools,
     public_ranges,
     remote_accesses,
+    rollouts,
     rules,
     settings,
     snapshots,
@@ -63,4 +64,5 @@ OPERATIONS: tuple[Op, ...] = (
     *blueprints.OPERATIONS,
     *farms.OPERATIONS,
     *tiers.OPERATIONS,
+    *rollouts.OPERATIONS,
 )

@@ -878,6 +878,7 @@ def upgrade() -> None:
     sa.Column('most', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('count', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('body', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('automatic', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('leaving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('again_at', sa.BigInteger(), nullable=True),
@@ -893,6 +894,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('farm', 'name', name=op.f('uq_tier_farm_name'))
     )
     op.create_index('ix_tier_attention', 'tier', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
+    op.create_index('ix_tier_automatic', 'tier', ['image'], unique=False, sqlite_where=sa.text('automatic'), postgresql_where=sa.text('automatic'))
     op.create_index(op.f('ix_tier_blueprint'), 'tier', ['blueprint'], unique=False)
     op.create_table('balancer',
     sa.Column('id', sa.String(), nullable=False),
@@ -985,15 +987,18 @@ def upgrade() -> None:
     sa.Column('goal', sa.Text(), server_default='{}', nullable=False),
     sa.Column('policy', sa.Text(), server_default='{}', nullable=False),
     sa.Column('failures', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('gate_at', sa.BigInteger(), nullable=True),
+    sa.Column('renewed', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cause', sa.String(), nullable=True),
+    sa.Column('due_at', sa.BigInteger(), nullable=True),
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('operation', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.Column('ended_at', sa.BigInteger(), nullable=True),
-    sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_rollout_tier')),
+    sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_rollout_tier'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_rollout'))
     )
+    op.create_index('ix_rollout_failures', 'rollout', ['id'], unique=False, sqlite_where=sa.text("cause = 'failures'"), postgresql_where=sa.text("cause = 'failures'"))
     op.create_index(op.f('ix_rollout_tier'), 'rollout', ['tier'], unique=False)
     op.create_index('uq_rollout_open', 'rollout', ['tier'], unique=True, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
     op.create_table('tier_load',
