@@ -130,8 +130,8 @@ def test_a_farm_grows_and_shrinks_and_what_it_gives_back_is_a_rivals_who_sees_no
         alone = len(people.answers)
         people.hears("hostname=shop-web-1")
         assert people.since(alone) == {"hostname=shop-web-1"}
-        until(lambda: _tier(rival).serving == 1, "the rival's element has room")
     assert not people.failures(), f"of {len(people.answers)}"
+    until(lambda: _tier(rival).serving == 1, "the rival's element has room")
     assert set(owner.machines()) == {"shop-web-1", "shop-app-1"}
     elements = [each for each in cloud.operator.machines.all() if each.name.startswith("shop-")]
     assert [each.host for each in elements] == [host] * 3
