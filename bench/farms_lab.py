@@ -30,6 +30,7 @@ from arable.processes.demo_farm import Servers
 from arable.processes.up import EXAMPLES, Cloud, Wanted
 from arable.runtime.clock import RealClock
 from arable.wire.blueprints import BlueprintIn
+from arable.wire.events import EventQuery
 from arable.wire.farms import FarmIn, FarmQuery
 from bench.quiet import await_quiet
 from bench.start_overhead import Share, customer, deployed, ended, share_of, shared
@@ -48,7 +49,8 @@ class Found:
     """What was measured, in seconds."""
 
     answered: list[float] = field(default_factory=list)  # from applying to the first answer
-    grown: list[float] = field(default_factory=list)  # from more load to the new server's
+    decided: list[float] = field(default_factory=list)  # from more load to the policy's word
+    grown: list[float] = field(default_factory=list)  # from more load to the new server's answer
     plain: list[float] = field(default_factory=list)  # from QEMU's start to its answer, then
     plain_idle: list[float] = field(default_factory=list)  # the same without load
     all_grown: list[float] = field(default_factory=list)  # from more load until five serve
@@ -99,10 +101,12 @@ def _cycle(client: Arable, callers: Visitors, found: Found, boot: Callable[[], f
     """From two to three, to five, and back."""
     _until(lambda: len(callers.calls) > 5 * CALM, "nobody calls")
     known = {each.who for each in callers.calls}
-    began = time.monotonic()
+    began, moment = time.monotonic(), time.time()
     callers.rate = STEP
     found.grown.append(_new(callers, known, "it does not grow") - began)
     _until(lambda: _servers(client) == Servers((1, 2, 3)), "there are not three")
+    scaled = client.events.all(EventQuery(kind="tier.scaled"))
+    found.decided.append(min(t for e in scaled if (t := e.at.timestamp()) > moment) - moment)
     found.plain += [boot(), boot()]
     print(f"  a third after {found.grown[-1]:.2f} s, plain QEMU {found.plain[-1]:.2f}", flush=True)
     began = time.monotonic()

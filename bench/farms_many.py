@@ -90,19 +90,30 @@ def measured(options: argparse.Namespace) -> Found:
         print(f"  {options.hosts} hosts are there", flush=True)
         await_quiet(options.wait)
         found.empty = _share(served, options.quiet)
-        if profile:
-            profile.with_suffix(".go").touch()
-        _apply(served, store, keys, options, found)
-        if profile:
-            profile.with_suffix(".go").unlink()
-            while not profile.exists():
-                time.sleep(_LOOK)
-            print(told(msgspec.json.decode(profile.read_bytes(), type=Profile)))
+        with _looked_at(profile):
+            _apply(served, store, keys, options, found)
         print(f"  {options.farms} farms, {found.rate:.2f}/s", flush=True)
         time.sleep(min(options.quiet / 2, 5.0))  # what was asked for is over
-        found.rest = _share(served, options.quiet)
+        with _looked_at(profile):
+            found.rest = _share(served, options.quiet)
         found.memory_mb = memory(served.pid).rss
     return found
+
+
+@contextmanager
+def _looked_at(profile: Path | None) -> Iterator[None]:
+    """Where the server's time goes meanwhile is told, if anybody wants to know."""
+    if profile is None:
+        yield
+        return
+    profile.unlink(missing_ok=True)
+    profile.with_suffix(".go").touch()
+    yield
+    profile.with_suffix(".go").unlink()
+    while not profile.exists():
+        time.sleep(_LOOK)
+    time.sleep(_LOOK)
+    print(told(msgspec.json.decode(profile.read_bytes(), type=Profile)))
 
 
 def document(machines: int) -> dict[str, object]:
