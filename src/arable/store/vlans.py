@@ -92,7 +92,7 @@ def still_told(network: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether a host is still told where a network's VNI leads: it must not be another's before that is taken back."""
     item = schema.manifest_item.c
     # In so many words, or the index of tunnels alone is not used: there are a hundred times as many other items.
-    kind = literal_column(f"'{ItemKind.TUNNEL}'")
+    kind: ColumnElement[str] = literal_column(f"'{ItemKind.TUNNEL}'")
     told = (item.kind == kind, item.id == network, item.body.is_not(None))
     return exists(select(item.host).where(*told))
 
