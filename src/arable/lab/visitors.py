@@ -58,8 +58,8 @@ class Visitors:
         due = self.clock.monotonic()
         while not self._over.wait(max(0.0, due - self.clock.monotonic())):
             # Who is late because the page is slow does not make up for it: that would be a crowd at the door.
-            due = max(due, self.clock.monotonic() - 1.0) + among / max(self.rate, 0.1)
             began = self.clock.monotonic()
+            due = max(due + among / self.rate, began)
             who, failure = self._call()
             now = self.clock.monotonic()
             self.calls.append(Called(now, now - began, who, failure))
@@ -89,7 +89,7 @@ class Visitors:
 
 @contextmanager
 def visitors(
-    netns: str, at: tuple[str, int], path: str, rate: float, clock: Clock, count: int = 12
+    netns: str, at: tuple[str, int], path: str, rate: float, clock: Clock, count: int = 24
 ) -> Iterator[Visitors]:
     """So many of them at an address and port, who together call `rate` times a second."""
     made = Visitors(netns, *at, path, clock, rate)

@@ -18,7 +18,7 @@ from arable.wire.tiers import TierOut
 
 FILE = EXAMPLES / "growing-farm.yaml"
 FARM = "fair"  # as that file calls it
-CALM, RUSH = 6.0, 21.0  # requests a second; with eight for each server, for two and for three
+CALM, RUSH = 4.0, 13.0  # requests a second; with five for each server, for two and for three
 _PATH = "/who"
 _LINE = timedelta(seconds=1)
 _BAR = 30
