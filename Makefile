@@ -31,10 +31,10 @@ world: setup ## the simulated cloud: SEEDS=200 of them (from FIRST=0 on), or SEE
 breaks: setup ## every workflow, broken between any two of its steps (STORY="stop" and AT=n replay one)
 	$(PY) -m arable.sim.run_breaks $(if $(STORY),--story "$(STORY)") $(if $(AT),--at $(AT))
 
-demo: setup ## bring up a cloud and do the main job (ONCE=1 leaves by itself)
-	$(PY) -m arable.processes.demo $(if $(ONCE),--once)
+demo: setup ## bring up a cloud and do the main job, then show a farm under load (ONCE=1 leaves after the machine, with FARM=1 after the farm)
+	$(PY) -m arable.processes.demo $(if $(ONCE),--once) $(if $(FARM),--farm)
 
-bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost | dataplane | failover | backup | scale
+bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost | dataplane | failover | backup | scale | farms
 	$(PY) -m bench $(NAME) $(ARGS)
 
 lock: ## resolve the dependencies anew

@@ -10,6 +10,7 @@ NAMES = {
     "backup": "a cloud of 100,000 machines into one file, and back",
     "idle-cost": "memory and CPU of a server without anything to do",
     "scale": "10,000 hosts, 2,000 farms, 100,000 machines: rates, costs and delays",
+    "farms": "farms: the first answer, growing and shrinking under load, thousands of them",
     "dataplane": "rules, leases, balancers, disks and limits: what a customer's packets and blocks meet",
     "failover": "how long nobody acts when the master dies, and until all farms are served",
 }

@@ -30,6 +30,24 @@ class _Port(msgspec.Struct):
     vlan: int = 0
 
 
+class _Member(msgspec.Struct):
+    nic: str
+    weight: int = 1
+
+
+class _Balancer(msgspec.Struct):
+    id: str
+    members: list[_Member] = []
+
+    def seen(self) -> dict[str, object]:
+        """Its members are well, and nobody is there."""
+        well = {"up": True, "well": True, "told": "simulated", "sessions": 0}
+        return {
+            "id": self.id,
+            "members": [{"nic": m.nic, "weight": m.weight} | well for m in self.members],
+        }
+
+
 class _Body(msgspec.Struct):
     """What is needed of a wish; the rest is passed over."""
 
@@ -38,6 +56,8 @@ class _Body(msgspec.Struct):
     power: str = "on"
     vlan: int = 0
     ports: list[_Port] = []
+    balancers: list[_Balancer] = []
+    inners: list[_Balancer] = []
 
 
 class _Item(msgspec.Struct):
@@ -212,6 +232,7 @@ class Channel(asyncio.Protocol):
         host = self._host
         host.generation = told.generation
         guests, gone, appliances, withdrawn = [], [], [], []
+        balancers: list[dict[str, object]] = []
         for item in told.items:
             body = item.body
             if body is None:
@@ -235,10 +256,17 @@ class Channel(asyncio.Protocol):
                 seen = {"network": item.id, "generation": body.generation, "running": True}
                 host.appliances[item.id] = seen
                 appliances.append(seen)
+                balancers += [each.seen() for each in (*body.balancers, *body.inners)]
             elif item.kind == "appliance":
                 host.appliances.pop(item.id, None)
                 withdrawn.append(item.id)
-        self._report(guests=guests, gone=gone, appliances=appliances, appliances_gone=withdrawn)
+        self._report(
+            guests=guests,
+            gone=gone,
+            appliances=appliances,
+            appliances_gone=withdrawn,
+            balancers=balancers,
+        )
 
     def _pools(self) -> list[dict[str, object]]:
         return [{"pool": self._host.joined.pool, "total_bytes": 1 << 44, "used_bytes": 0}]

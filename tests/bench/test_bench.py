@@ -17,7 +17,16 @@ sys.path.insert(0, str(ROOT))  # `bench` is beside `src`, and installed nowhere
 from bench.cloud import HAS, Joined  # noqa: E402
 from bench.figures import Table, median, percentile, ratio, result, shown  # noqa: E402
 
-from bench import limit, load, quiet, scale, swarm, usage  # noqa: E402
+from bench import (  # noqa: E402
+    farms,
+    farms_lab,
+    limit,
+    load,
+    quiet,
+    scale,
+    swarm,
+    usage,
+)
 
 LINE = re.compile(r"RESULT [a-z0-9_]+ [0-9]+(\.[0-9]+)? \S+ goal [0-9.]+")
 times = st.lists(st.floats(min_value=0, max_value=1e6), min_size=1)
@@ -211,6 +220,25 @@ def test_a_process_and_its_children_are_a_family() -> None:
 def test_an_idle_server_has_a_cost() -> None:
     said = bench("idle-cost", "--seconds", "1", "--quiet", "0", "--repeat", "1")
     assert metrics(said) == ["memory_mb", "idle_cpu_percent"]
+
+
+def test_a_few_small_farms_have_a_rate_and_a_cost() -> None:
+    said = bench("farms", "--only", "many", "--farms", "2", "--machines", "2", "--hosts", "4", "--quiet", "0.5")  # fmt: skip
+    assert metrics(said) == ["farm_apply_rate", "farms_rest_ms"]
+    assert "2 farms of 2 machines on 4 hosts" in said
+
+
+def test_growing_is_told_against_plain_starts_under_the_same_load() -> None:
+    found = farms_lab.Found(
+        answered=[14.0, 12.0, 13.0], plain_idle=[10.0, 10.0, 10.0], grown=[14.3], plain=[12.0, 10.0]
+    )
+    found.requests, found.failed = 2000, 1
+    assert farms.lab_results(found) == [
+        "RESULT apply_to_answer_s 13.0 s goal 60",
+        "RESULT grow_ratio 1.30 ratio goal 1.3",
+        "RESULT failed_requests 1.00 requests goal 0",
+    ]
+    assert "to the third server's first answer    14.3  14.3            1.30" in farms.lab_table(found).text()  # fmt: skip
 
 
 def test_an_unknown_benchmark_is_told_the_known_ones() -> None:

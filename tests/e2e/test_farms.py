@@ -1,46 +1,68 @@
-"""A farm by a document in a real lab: it grows and shrinks under load and no request fails, and leaves nothing."""
+"""Farms by documents in a real lab.
 
+One grows and shrinks under load, and no request fails. What it gives back goes to a rival's, which is called the same
+and waited for room: neither sees the other. Both leave nothing.
+"""
+
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from arable.domain.settings import CPU_PERCENT
 from arable.wire.farms import FarmQuery
-from arable.wire.tiers import TierChange
+from arable.wire.hosts import HostChange
+from arable.wire.offerings import OfferingIn
+from arable.wire.tiers import TierChange, TierOut
 from cli.command_line import Arable
 from e2e.belief_and_truth import believed, true
 from e2e.crowd import crowd
 from e2e.customers import Customer, customer
 from e2e.guest_terminal import Terminal
 from e2e.lab_cloud import LabCloud
-from e2e.patience import settled
+from e2e.patience import settled, until
 
 pytestmark = pytest.mark.real
 
-# Elements answer at 8080, too, and nobody is to reach them there.
-FARM = """
+# Elements answer at 8080, too, and nobody is to reach them there. All are on one host, which has room for three.
+CELL = OfferingIn(name="cell", cpus=1, cpu_mhz=10_000, memory_mib=128, root_mib=64, tags=("right",))
+BLUEPRINT = """
 kind: blueprint
 name: page
 image: tiny
-offering: tiny
+offering: cell
 ports: [{port: 80, protocol: http}]
 check: {kind: http, path: /, interval: 1, timeout: 5, rise: 1}
 user_data: |
   #!/bin/sh
   httpd -p 8080 -h /www
 ---
+"""
+FARM = f"""{BLUEPRINT}
 kind: farm
 name: shop
 networks:
-  - {name: web}
-  - {name: app, isolated: true}
+  - {{name: web}}
+  - {{name: app, isolated: true}}
 tiers:
-  - {name: web, blueprint: page, networks: [web], least: 1, most: 2}
-  - {name: app, blueprint: page, networks: [app]}
+  - {{name: web, blueprint: page, networks: [web], least: 1, most: 2}}
+  - {{name: app, blueprint: page, networks: [app]}}
 passages:
-  - {source: web, to: app, port: 80}
+  - {{source: web, to: app, port: 80}}
 ways_in:
-  - {tier: web, port: 80}
+  - {{tier: web, port: 80}}
+"""
+RIVAL = f"""{BLUEPRINT}
+kind: farm
+name: shop
+networks:
+  - {{name: web, cidr: 10.77.0.0/24}}
+tiers:
+  - {{name: web, blueprint: page, networks: [web]}}
+ways_in:
+  - {{tier: web, port: 80}}
 """
 PORTS = (22, 53, 80, 81, 443, 8080)
 # Says which of the places takes connections; all are asked at once, as one that says nothing is waited for.
@@ -48,23 +70,45 @@ WHO_TAKES = (
     "for at in {}; do (nc -w 5 ${{at%:*}} ${{at#*:}} < /dev/null > /dev/null 2>&1 && echo $at) &"
     " done; wait"
 )
+WHO_HAS = "for it in {}; do arping -f -I eth0 -w 6 $it & done; wait"
 
 
 @pytest.fixture
 def owner(cloud: LabCloud) -> Iterator[Customer]:
-    made = customer(cloud.operator, cloud.url, "shopkeeper")
+    with _customer(cloud, "shopkeeper") as made:
+        yield made
+
+
+@pytest.fixture
+def rival(cloud: LabCloud) -> Iterator[Customer]:
+    with _customer(cloud, "rival") as made:
+        yield made
+
+
+@contextmanager
+def _customer(cloud: LabCloud, name: str) -> Iterator[Customer]:
+    made = customer(cloud.operator, cloud.url, name)
     try:
         yield made
     finally:
         made.close()
 
 
-def test_a_farm_grows_and_shrinks_under_load_and_no_request_fails(
-    cloud: LabCloud, owner: Customer, tmp_path: Path
+@pytest.fixture
+def host(cloud: LabCloud) -> Iterator[str]:
+    """The id of the host that has room for three elements."""
+    (found,) = (each for each in cloud.operator.hosts.all() if "right" in each.tags)
+    cloud.operator.offerings.create(CELL)
+    cloud.operator.hosts.update(found.id, HostChange(cpu_percent=100))
+    yield found.id
+    cloud.operator.hosts.update(found.id, HostChange(cpu_percent=CPU_PERCENT.default))
+
+
+def test_a_farm_grows_and_shrinks_and_what_it_gives_back_is_a_rivals_who_sees_nothing_of_it(
+    cloud: LabCloud, owner: Customer, rival: Customer, host: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "shop.yaml").write_text(FARM)
-    arable = Arable(tmp_path, {"ARABLE_URL": owner.url, "ARABLE_TOKEN": owner.token})
-    applied = arable.json("farm", "apply", "-f", str(tmp_path / "shop.yaml"))
+    arable, others = _command_line(tmp_path, owner, FARM), _command_line(tmp_path, rival, RIVAL)
+    applied = arable.json("farm", "apply", "-f", str(arable.home / "shop.yaml"))
     address, _, port = applied[-1]["about"].partition(":")
     (farm,) = owner.api.farms.all(FarmQuery(name="shop"))
     web = next(tier.id for tier in farm.tiers if tier.name == "web")
@@ -77,22 +121,51 @@ def test_a_farm_grows_and_shrinks_under_load_and_no_request_fails(
         more = owner.api.tiers.update(web, TierChange(count=2)).operation
         _web_calls_app_at_its_port_and_at_no_other(owner)
         owner.wait(more)
+        others("farm", "apply", "-f", str(others.home / "shop.yaml"), "--no-wait")
         people.hears("hostname=shop-web-1", "hostname=shop-web-2")
-        owner.wait(owner.api.tiers.update(web, TierChange(count=1)).operation)
+        until(lambda: _tier(rival).told, "the rival's element has no room")
+        assert not rival.machines()
+        fewer = owner.api.tiers.update(web, TierChange(count=1)).operation
+        owner.wait(fewer)
         alone = len(people.answers)
         people.hears("hostname=shop-web-1")
         assert people.since(alone) == {"hostname=shop-web-1"}
     assert not people.failures(), f"of {len(people.answers)}"
+    until(lambda: _tier(rival).serving == 1, "the rival's element has room")
     assert set(owner.machines()) == {"shop-web-1", "shop-app-1"}
+    elements = [each for each in cloud.operator.machines.all() if each.name.startswith("shop-")]
+    assert [each.host for each in elements] == [host] * 3
+    _farms_are_apart(owner, rival)
 
-    owner.hang_up()
+    for each in (owner, rival):
+        each.hang_up()
+    others("farm", "delete", "shop", "--no-wait")
     arable("farm", "delete", "shop")
-    for group in (owner.api.farms, owner.api.tiers, owner.api.networks, owner.api.balancers):
-        assert [one.name for one in group.all() if one.name != "default"] == []
-    assert owner.machines() == {}
-    assert not list(owner.api.volumes.all())
+    until(lambda: "shop" not in _farms(rival), "the rival's farm goes")
+    for who in (owner, rival):
+        for group in (who.api.farms, who.api.tiers, who.api.networks, who.api.balancers):
+            assert [one.name for one in group.all() if one.name != "default"] == []
+        assert who.machines() == {}
+        assert not list(who.api.volumes.all())
     settled(lambda: true(cloud) == believed(cloud), wanted=True)
     assert not any(vlans & host.tags for host in true(cloud).values())
+
+
+def _command_line(folder: Path, who: Customer, documents: str) -> Arable:
+    """Theirs, in a home with the documents in it."""
+    home = folder / who.name
+    home.mkdir()
+    (home / "shop.yaml").write_text(documents)
+    return Arable(home, {"ARABLE_URL": who.url, "ARABLE_TOKEN": who.token})
+
+
+def _tier(of: Customer) -> TierOut:
+    (found,) = of.api.tiers.all()
+    return found
+
+
+def _farms(of: Customer) -> list[str]:
+    return [farm.name for farm in of.api.farms.all()]
 
 
 def _web_calls_app_at_its_port_and_at_no_other(owner: Customer) -> None:
@@ -103,6 +176,23 @@ def _web_calls_app_at_its_port_and_at_no_other(owner: Customer) -> None:
     assert _taking(app, its) >= {f"{its}:80", f"{its}:8080"}
     assert _taking(at, name, its) == {f"{name}:80", f"{its}:80"}
     assert not _taking(app, owner.address("shop-web-1"))
+
+
+def _farms_are_apart(owner: Customer, rival: Customer) -> None:
+    """From within, both ways: of the other farm nobody answers, by address or by name, on the wire or through routers."""
+    web, app = owner.address("shop-web-1"), owner.address("shop-app-1")
+    new = rival.address("shop-web-1")
+    for at, mine, theirs in ((owner.at("shop-web-1"), web, (new,)), (rival.at("shop-web-1"), new, (web, app))):  # fmt: skip
+        router = mine.rpartition(".")[0] + ".1"
+        said = at.run(WHO_HAS.format(" ".join((router, *theirs))))
+        assert set(re.findall(r"reply from ([0-9.]+)", said)) == {router}
+        assert _taking(at, *theirs) == set()
+        assert f"{router}:53" in _taking(at, router), "so it is no wonder that nobody answers"
+        named = at.run("nslookup shop-web-1")
+        assert mine in named
+        assert not any(each in named for each in theirs)
+    rival.at("shop-web-1").run("nslookup shop-app-1", fails=True)
+    rival.at("shop-web-1").run("nslookup app.shop.internal", fails=True)
 
 
 def _taking(at: Terminal, *hosts: str) -> set[str]:

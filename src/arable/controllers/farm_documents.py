@@ -37,7 +37,9 @@ def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:  # noq
 def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
     """One round for these farms; how many are as their documents say from now on."""
     done = 0
-    for farm in farms.by_account(tx, wanted):
+    wanted = list(wanted)
+    new = _new(tx, wanted)
+    for farm in farms.by_account(tx, [each for each in wanted if each not in new]):
         told = ""
         cleared = False
         try:
@@ -58,6 +60,22 @@ def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
         elif told != document.told:
             farm_documents.note(tx, replace(document, told=told))
     return done
+
+
+def _new(tx: Tx, wanted: Sequence[FarmId]) -> set[FarmId]:
+    """Those that still lack elements of their first document: nothing is to be let go, nor is anything done.
+
+    Asked of all together. Each of the others is held with all that it has, which is too much for every look at a farm
+    that is just being made.
+    """
+    first = {
+        id_
+        for id_, document in farm_documents.of(tx, wanted).items()
+        if document.generation == 1 and document.state is FarmState.READY and not document.told
+    }
+    found = tiers.of_farms(tx, first)
+    serving = tiers.serving(tx, [tier.id for of in found.values() for tier in of])
+    return {farm for farm, of in found.items() if any(serving.get(t.id, 0) < t.count for t in of)}
 
 
 def _complete(tx: Tx, farm: FarmId, operation: OperationId | None) -> bool:

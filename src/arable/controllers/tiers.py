@@ -197,6 +197,8 @@ class _Work:
     well: int = 0
     told: list[Event] = field(default_factory=list)
     _owner: Owner | None = None
+    _kept: dict[ElementId, int] = field(default_factory=dict)  # generations of rows that are behind
+    _begun: list[Element] = field(default_factory=list)
 
     def do(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -207,23 +209,29 @@ class _Work:
                     self._dismiss(id_)
                 case Make(numbers):
                     there = {each.number: each for each in self.elements.values()}
-                    wanted = [there.get(number) or self._new(number) for number in numbers]
+                    new = [self._new(number) for number in numbers if number not in there]
+                    elements.add_many(self.tx, new)
+                    wanted = [*(there[number] for number in numbers if number in there), *new]
                     if not self.body.keeps.volumes:
                         self._refusable(partial(self._make, wanted))
                     for element in wanted if self.body.keeps.volumes else ():
                         self._refusable(partial(self._make_with_disks, element))
                 case _:
                     self._refusable(partial(self._ask, act))
+        # A round has hundreds of elements one step further: their rows are written at once.
+        changed = [(self.elements[id_], before) for id_, before in self._kept.items()]
+        elements.save_many(self.tx, changed)
+        elements.uses_begin(self.tx, self._begun, self.at)
         events.add_many(self.tx, self.told)
 
     def _refusable(self, work: Callable[[], None]) -> None:
         """All of it, or nothing and why not."""
-        elements_, told = dict(self.elements), len(self.told)
+        elements_, kept, told = dict(self.elements), dict(self._kept), len(self.told)
         try:
             with self.tx.begin_nested():
                 work()
         except CloudError as error:
-            self.elements, self.refused = elements_, error.public
+            self.elements, self._kept, self.refused = elements_, kept, error.public
             del self.told[told:]
 
     def end(self, *, left: bool, paces: "_Paces") -> None:
@@ -307,7 +315,7 @@ class _Work:
         elements.watch(self.tx, doors)
         for door in doors:
             self.hands.set_members(self.tx, self.owner, door, {id_: 1 for _, id_ in made})
-        kept = self._kept([id_ for _, id_ in made]) if self.body.keeps.address else {}
+        kept = self._addresses([id_ for _, id_ in made]) if self.body.keeps.address else {}
         for element, id_ in made:
             self._event(
                 element.id,
@@ -332,7 +340,6 @@ class _Work:
             number=number,
             since=self.at,
         )
-        elements.add(self.tx, made)
         self.elements[made.id] = made
         return made
 
@@ -380,7 +387,7 @@ class _Work:
                 found[f"tier.{tier.name}.port"] = str(port)
         return found
 
-    def _kept(self, machines: Sequence[MachineId]) -> dict[MachineId, dict[str, str]]:
+    def _addresses(self, machines: Sequence[MachineId]) -> dict[MachineId, dict[str, str]]:
         found = nics.of_machines(self.tx, machines)
         return {
             machine: {nic.network: nic.address for nic in ports} for machine, ports in found.items()
@@ -406,6 +413,7 @@ class _Work:
     def _dismiss(self, id_: ElementId) -> None:
         element = self.elements.pop(id_)
         element.after(_E.DISMISS, self.at)
+        self._kept.pop(id_, None)
         elements.remove(self.tx, id_)
         self._tell(element, "element.left", "is no more")
 
@@ -413,7 +421,7 @@ class _Work:
         element = self.elements[id_]
         match event:
             case _E.SEE_RUN:
-                elements.use_begins(self.tx, element, self.at)
+                self._begun.append(element)
                 self._event(id_, event)
             case _E.SEE_WELL:
                 self.well += 1
@@ -437,9 +445,9 @@ class _Work:
     def _event(
         self, id_: ElementId, event: ElementEvent, kind: str = "", text: str = "", **but: object
     ) -> None:
-        element = self.elements[id_].after(event, self.at, **but)
-        elements.save(self.tx, element)
-        self.elements[id_] = element
+        before = self.elements[id_]
+        self._kept.setdefault(id_, before.generation)
+        element = self.elements[id_] = before.after(event, self.at, **but)
         if kind:
             self._tell(element, kind, text)
 

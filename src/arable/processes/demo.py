@@ -1,8 +1,9 @@
 """`make demo`: the main job before one's eyes, from an empty lab to a customer's machine that answers.
 
-Run as `python -m arable.processes.demo [--once]`. Everything is done as an operator and a customer would do it: the
-operator by the API, the customer by `arable apply`, the visitor by HTTP from the lab's internet. With `--once` it leaves
-by itself, with status 0 only if the answer was the machine's own.
+Run as `python -m arable.processes.demo [--once] [--farm]`. Everything is done as an operator and a customer would do it:
+the operator by the API, the customer by `arable apply`, the visitor by HTTP from the lab's internet. Then a farm grows and
+shrinks under load (`demo_farm.py`), while one may look around. With `--once` it leaves by itself after the first answer, or
+with `--farm` after the farm, with status 0 only if all went well.
 """
 
 import os
@@ -20,7 +21,7 @@ import typer
 from arable.client.arable import Arable
 from arable.domain.errors import Unavailable
 from arable.lab import look
-from arable.processes import up, up_commands
+from arable.processes import demo_farm, up, up_commands
 from arable.processes.foreseen import told
 from arable.processes.leaving import Leave, until_told
 from arable.processes.up import EXAMPLES, Cloud, Say, Wanted
@@ -41,6 +42,10 @@ def main(
     once: Annotated[
         bool, typer.Option("--once", help="Leave at the end; status 0 if the answer was right.")
     ] = False,
+    farm: Annotated[
+        bool,
+        typer.Option("--farm", help="Show the farm, too, which without --once is always shown."),
+    ] = False,
     api: Annotated[str, typer.Option(help="HOST:PORT of the API.")] = "127.0.0.1:0",
 ) -> None:
     """Bring up a cloud in an emulated data centre, and a customer's machine in it that answers."""
@@ -54,9 +59,12 @@ def main(
             wanted = Wanted(data=data, topology=up.topology_of(None), api=api)
             with up.cloud(wanted, clock, say) as cloud:
                 show(cloud, clock, say)
-                done = True
+                done = not farm
                 if not once:
                     typer.echo(look_around(cloud))
+                if farm or not once:
+                    done = _show_farm(cloud, clock, say)
+                if not once:
                     up_commands.stay(cloud, clock)
         except Leave:
             say("leaving: machines, hosts and wires go")
@@ -74,7 +82,7 @@ def show(cloud: Cloud, clock: Clock, say: Say) -> None:
     say(f"an operator makes the account {CUSTOMER}")
     key = _customer(cloud)
     say(f"{CUSTOMER} says: arable apply -f {_FILE.name}")
-    _apply(cloud, key, say)
+    _arable(cloud, key, say, "apply", "--file", str(_FILE))
     with Arable(cloud.url, key) as customer:
         (forward,) = (rule for rule in customer.rules.all() if rule.kind == "forward")
         assert forward.address, "a forward is of an address"
@@ -103,8 +111,24 @@ def _key_file(cloud: Cloud) -> Path:
     return cloud.wanted.data / f"{CUSTOMER}.key"
 
 
-def _apply(cloud: Cloud, key: str, say: Callable[[str], None]) -> None:
-    argv = [sys.executable, "-m", "arable.processes.main", "apply", "--file", str(_FILE)]
+def _show_farm(cloud: Cloud, clock: Clock, say: Say) -> bool:
+    """Whether all went well. What did not is told, and the cloud stays for who wants to look at it."""
+    key = _key_file(cloud).read_text()
+    say(f"{CUSTOMER} says: arable farm apply -f {demo_farm.FILE.name}")
+    try:
+        _arable(cloud, key, say, "farm", "apply", "--file", str(demo_farm.FILE))
+        with Arable(cloud.url, key) as customer:
+            demo_farm.show(cloud, customer, clock, typer.echo)
+    except Unavailable as error:
+        say(f"this went wrong: {error.public}")
+        return False
+    say("a farm grew and shrank by itself")
+    return True
+
+
+def _arable(cloud: Cloud, key: str, say: Callable[[str], None], *words: str) -> None:
+    """The command line, as a process of the customer's. Raises `Unavailable` when it fails."""
+    argv = [sys.executable, "-m", "arable.processes.main", *words]
     environment = os.environ | {"ARABLE_URL": cloud.url, "ARABLE_TOKEN": key}
     child = subprocess.Popen(
         argv,
@@ -118,7 +142,7 @@ def _apply(cloud: Cloud, key: str, say: Callable[[str], None]) -> None:
     for line in child.stderr:
         say(f"  {line.rstrip()}")
     if child.wait():
-        raise Unavailable("`arable apply` failed")
+        raise Unavailable(f"`arable {words[0]}` failed")
 
 
 def _answer(cloud: Cloud, url: str, clock: Clock) -> str:

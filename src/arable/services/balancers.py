@@ -20,7 +20,7 @@ from arable.domain.balancer import (
 )
 from arable.domain.errors import BadInput, Conflict, NotFound, Stale
 from arable.domain.ids import AccountId, AddressId, BalancerId, MachineId, NetworkId, NicId
-from arable.domain.machine import Machine
+from arable.domain.machine import LIVING, Machine
 from arable.domain.network import Network, NetworkState
 from arable.runtime.sealed import seal
 from arable.runtime.secret import Secret
@@ -30,7 +30,7 @@ from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.rules import check_port_free, cidr_of, network_of, nic_of
-from arable.store import balancers, machines, networks, rules
+from arable.store import balancers, machines, networks, nics, rules
 from arable.store.balancers import MemberRow
 from arable.wire.balancers import (
     BalancerChange,
@@ -170,15 +170,16 @@ def put_members(
     found, network = _own(call, balancer)
     there = {row.machine: row for row in balancers.members(call.tx, [balancer]).get(balancer, [])}
     made: dict[MachineId, Member] = {}
+    ports = _ports(call, network, members)
     for at, ask in enumerate(members):
-        machine, nic = _machine(call, network, ask, f"members.{at}.machine")
-        made[machine.id] = Member(
+        machine, nic = ports.get(ask.machine) or _port(call, network, ask, f"members.{at}.machine")
+        made[machine] = Member(
             balancer=balancer,
-            machine=machine.id,
+            machine=machine,
             nic=nic,
             port=ask.port,
             weight=ask.weight,
-            draining=machine.id in weight_zero,
+            draining=machine in weight_zero,
         )
     for id_ in weight_zero:
         if id_ not in made:
@@ -381,6 +382,26 @@ def _machine(call: Call, network: Network, ask: MemberIn, field: str) -> tuple[M
             raise NotFound(f"there is no machine named {ask.machine}", field=field)
         machine = named
     return machine, nic_of(call, network, machine.id, field).id
+
+
+def _port(call: Call, network: Network, ask: MemberIn, field: str) -> tuple[MachineId, NicId]:
+    machine, nic = _machine(call, network, ask, field)
+    return machine.id, nic
+
+
+def _ports(
+    call: Call, network: Network, members: Sequence[MemberIn]
+) -> dict[str, tuple[MachineId, NicId]]:
+    """By their ids, looked up together, those that can be members; what is wrong with another is found by `_machine`."""
+    named = [MachineId(ask.machine) for ask in members if ids.kind_of(ask.machine) == "machine"]
+    found = machines.in_sight(call.tx, call.caller.scope, named)
+    living = [id_ for id_, machine in found.items() if machine.wish in LIVING]
+    return {
+        id_: (id_, nic.id)
+        for id_, here in nics.of_machines(call.tx, living).items()
+        for nic in reversed(here)
+        if nic.network == network.id
+    }
 
 
 def _join(call: Call, network: Network, balancer: Balancer, ask: MemberIn, where: str) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from arable.domain.ids import HostId
 from arable.domain.tier import Release
 from arable.drivers.simhost import SimHost
+from arable.sim import reach
 
 Look = Callable[[str], list[Any]]
 """The rows of a query."""
@@ -23,6 +24,7 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         yield from _releases(look)
     if look("select 1 from farm_part limit 1"):
         yield from _parts(look)
+    yield from _across(look, hosts)
 
 
 def at_rest(look: Look) -> Iterator[str]:
@@ -82,6 +84,20 @@ def _strangers(look: Look) -> Iterator[str]:
         where b.network <> n.network
     """
     yield from (f"{element} is led to by {balancer}" for element, balancer in look(members))
+
+
+def _across(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
+    """F7: by what hosts, switches and routers have, nobody reaches a machine of another farm, nor knows its name."""
+    farm_of = dict(look("select id, farm from machine"))
+    if len(set(farm_of.values())) < 2:
+        return
+    ends = dict(look("select id, tunnel_address from host"))
+    sight = reach.look(hosts, where=lambda host: ends.get(host, ""))
+    yield from (
+        f"{here} of {farm_of[here]} reaches {there} of {farm_of[there]}"
+        for here, there in sorted(reach.across(sight, farm_of))
+        if here in farm_of and there in farm_of  # a restored copy knows not all
+    )
 
 
 def _bounds(look: Look) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """How elements of tiers are kept, what is known of their machines and at their balancers, and how long each was used."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import delete, exists, insert, select, text, update
+from sqlalchemy import bindparam, delete, exists, insert, select, text, update
 
 from arable.domain.balancer import BalancerSeen, Calm
 from arable.domain.element import Element
@@ -34,16 +35,24 @@ from arable.store.tiers import elements as elements_of
 WHAT = "element"
 
 _e, _m, _t, _use = t.element.c, t.machine.c, t.tier.c, t.element_use.c
+_SAVE = (
+    update(t.element)
+    .where(_e.id == bindparam("_id"), _e.generation == bindparam("_before"))
+    .values({column: bindparam(column.name) for column in t.element.c})
+)
 
 
-def add(tx: Tx, element: Element) -> None:
-    """A new one."""
-    kept.add(tx, t.element, element)
+def add_many(tx: Tx, elements: Sequence[Element]) -> None:
+    """New ones."""
+    if elements:
+        tx.execute(insert(t.element), [asdict(each) for each in elements])
 
 
-def save(tx: Tx, element: Element) -> None:
-    """The next generation of it; raises `Stale` when somebody got there first."""
-    kept.save(tx, t.element, element, WHAT)
+def save_many(tx: Tx, elements: Iterable[tuple[Element, int]]) -> None:
+    """Later generations of them, each with the one that is kept; raises `Stale` when somebody got there first."""
+    rows = [asdict(each) | {"_id": each.id, "_before": before} for each, before in elements]
+    if rows and tx.execute(_SAVE, rows).rowcount != len(rows):
+        raise kept.stale(WHAT)
 
 
 def remove(tx: Tx, element: ElementId) -> None:
@@ -255,25 +264,30 @@ def sweep(tx: Tx) -> int:
 # --- how long they were used
 
 
-def use_begins(tx: Tx, element: Element, at: datetime) -> None:
-    """Its machine runs from now on. Said again it is the same use."""
-    if element.machine is None:
+def uses_begin(tx: Tx, elements: Sequence[Element], at: datetime) -> None:
+    """Their machines run from now on. Said again it is the same use."""
+    machines = {each.machine: each for each in elements if each.machine is not None}
+    if not machines:
         return
-    open_ = exists(select(_use.number).where(_use.machine == element.machine, _use.until.is_(None)))
-    if tx.execute(select(open_)).scalar():
-        return
-    offering = tx.execute(select(_m.offering).where(_m.id == element.machine)).scalar()
-    tx.execute(
-        insert(t.element_use).values(
-            account=element.account,
-            farm=element.farm,
-            tier=element.tier,
-            element=element.id,
-            machine=element.machine,
-            offering=OfferingId(offering or ""),
-            since=at,
-        )
-    )
+    open_ = select(_use.machine).where(among(tx, _use.machine, machines), _use.until.is_(None))
+    begun = set(tx.scalars(open_))
+    offerings = select(_m.id, _m.offering).where(among(tx, _m.id, machines))
+    made_of = {row.id: row.offering for row in tx.execute(offerings)}
+    rows = [
+        {
+            "account": each.account,
+            "farm": each.farm,
+            "tier": each.tier,
+            "element": each.id,
+            "machine": machine,
+            "offering": OfferingId(made_of.get(machine, "")),
+            "since": at,
+        }
+        for machine, each in machines.items()
+        if machine not in begun
+    ]
+    if rows:
+        tx.execute(insert(t.element_use), rows)
 
 
 def use_ends(tx: Tx, machine: MachineId | None, at: datetime) -> None:

@@ -113,6 +113,12 @@ def get(tx: Tx, scope: Scope, id_: MachineId, *, lock: bool = False) -> Machine:
     return _machine(row)
 
 
+def in_sight(tx: Tx, scope: Scope, ids: Iterable[MachineId]) -> dict[MachineId, Machine]:
+    """Those of these that are there and in sight."""
+    here = (among(tx, t.machine.c.id, ids), *visible(t.machine.c.account, scope))
+    return {machine.id: machine for machine in _read(tx, _SELECT.where(*here))}
+
+
 def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Machine | None:
     """The living machine of this name."""
     query = _SELECT.where(

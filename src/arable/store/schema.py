@@ -1155,6 +1155,12 @@ manifest_item = Table(
     ),  # JSON of the wish; null: no longer wished for, until the host has heard
     Index("ix_manifest_item_host_generation", "host", "generation"),
     Index(
+        "ix_manifest_item_tunnel",
+        "id",
+        sqlite_where=text("kind = 'tunnel'"),
+        postgresql_where=text("kind = 'tunnel'"),
+    ),
+    Index(
         "ix_manifest_item_gone",
         "host",
         sqlite_where=text("body is null"),

@@ -192,6 +192,7 @@ def upgrade() -> None:
     )
     op.create_index('ix_manifest_item_gone', 'manifest_item', ['host'], unique=False, sqlite_where=sa.text('body is null'), postgresql_where=sa.text('body is null'))
     op.create_index('ix_manifest_item_host_generation', 'manifest_item', ['host', 'generation'], unique=False)
+    op.create_index('ix_manifest_item_tunnel', 'manifest_item', ['id'], unique=False, sqlite_where=sa.text("kind = 'tunnel'"), postgresql_where=sa.text("kind = 'tunnel'"))
     op.create_table('move',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('stage', sa.String(), nullable=False),
