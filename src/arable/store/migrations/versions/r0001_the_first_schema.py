@@ -274,14 +274,30 @@ def upgrade() -> None:
     )
     op.create_table('pool_hour',
     sa.Column('zone', sa.String(), nullable=False),
-    sa.Column('offering', sa.String(), nullable=False),
-    sa.Column('hour', sa.BigInteger(), nullable=False),
-    sa.Column('arrivals', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('hour', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('cpus', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('cpu_mhz', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('came', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('again', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('refused', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('busy_seconds', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('sampled_seconds', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('peak', sa.BigInteger(), server_default='0', nullable=False),
-    sa.PrimaryKeyConstraint('zone', 'offering', 'hour', name=op.f('pk_pool_hour'))
+    sa.Column('went', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('held_us', sa.BigInteger(), server_default='0', nullable=False),
+    sa.PrimaryKeyConstraint('zone', 'hour', 'cpus', 'cpu_mhz', 'memory_mib', name=op.f('pk_pool_hour'))
+    )
+    op.create_table('pool_note',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('cpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cpu_mhz', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('came', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('again', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('refused', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('went', sa.BigInteger(), server_default='0', nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_pool_note')),
+    sqlite_autoincrement=True
     )
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
