@@ -204,6 +204,7 @@ FROM: dict[str, tuple[str, ...]] = {
         "join_tokens.delete",
         "pools.page",
         "pools.get",
+        "pools.plan",
         "alerts.page",
         "alerts.get",
         "alerts.acknowledge",

@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, Text, case, func, select, text, type_coerce
 
+from arable.domain.host import HostState
 from arable.domain.ids import ZoneId
 from arable.store import schema as t
 from arable.store.columns import micros, moment
@@ -178,6 +179,58 @@ def began(tx: Tx, zone: ZoneId) -> datetime | None:
     if first is not None:
         found.append(moment(first * HOUR))
     return min(found, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Hosts of a zone that take machines, or will when they are woken: how many, and of CPU (MHz) and memory (MiB) what
+    can be reserved there, and what is.
+    """
+
+    hosts: int
+    cpu_mhz: int
+    memory_mib: int
+    reserved_cpu_mhz: int
+    reserved_memory_mib: int
+
+
+def room(tx: Tx, zone: ZoneId, shapes: Sequence[Shape] = ()) -> tuple[Room, list[int]]:
+    """What there is, and of each of these sizes how many machines would find room at once, were they alone to come."""
+    h = t.host.c
+    limits = (h.cpu_mhz * h.cpu_percent // 100, h.memory_mib * h.memory_percent // 100)
+    free = (limits[0] - h.reserved_cpu_mhz, limits[1] - h.reserved_memory_mib)
+    columns: list[ColumnElement[Any]] = [
+        func.count(),
+        *(func.sum(each) for each in (*limits, h.reserved_cpu_mhz, h.reserved_memory_mib)),
+    ]
+    for shape in shapes:
+        by_cpu, by_memory = free[0] // max(shape.cpu_mhz, 1), free[1] // max(shape.memory_mib, 1)
+        fewer = case((by_cpu < by_memory, by_cpu), else_=by_memory)
+        columns.append(func.sum(case((fewer > 0, fewer), else_=0)))
+    query = (
+        select(*columns)
+        .join(t.pod, t.pod.c.id == h.pod)
+        .where(
+            h.zone == zone,
+            h.state.in_([HostState.UP, HostState.ASLEEP]),
+            ~h.maintenance,
+            ~h.awaited,
+            t.pod.c.enabled,
+            type_coerce(h.roles, Text).contains('"compute"'),
+        )
+    )
+    found = [int(value or 0) for value in tx.execute(query).one()]
+    return Room(*found[:5]), found[5:]
+
+
+def names(tx: Tx) -> dict[Shape, list[str]]:
+    """What machines of each size are called: the offerings that make them now."""
+    o = t.offering.c
+    found: dict[Shape, list[str]] = {}
+    query = select(o.name, o.cpus, o.cpu_mhz, o.memory_mib).where(o.enabled).order_by(o.name)
+    for name, cpus, mhz, memory in tx.execute(query):
+        found.setdefault(Shape(cpus, cpus * mhz, memory), []).append(name)
+    return found
 
 
 def there(tx: Tx, zone: ZoneId) -> dict[Shape, int]:
