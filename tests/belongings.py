@@ -25,6 +25,7 @@ OWNED = frozenset(
         "farm",
         "blueprint",
         "tier",
+        "element",
         "network",
         "machine",
         "volume",
@@ -85,6 +86,7 @@ _KINDS = [
     "sshkey",
     "blueprint",
     "tier",
+    "element",
 ]
 
 
@@ -305,6 +307,19 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "most": 5,
                 "body": {"networks": []},
                 **own,
+            },
+        ),
+        (
+            t.element,
+            {
+                "id": ids["element"],
+                "tier": ids["tier"],
+                "farm": laid_out,
+                "account": own["account"],
+                "number": 1,
+                "state": "serving",
+                "machine": "machine-of-it",
+                "since": NOW,
             },
         ),
         (

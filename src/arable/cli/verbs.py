@@ -66,6 +66,8 @@ _MORE = {
     "snapshot delete": "Any of a volume's, in any order. One that is still being taken is given up.",
     "farm delete": "With all that it made: elements are drained and go, then the ways to them, networks, and the farm.",
     "tier update": "Its farm's document says the same from then on. FARM/TIER names one of several that are called alike.",
+    "element replace": "Nobody new is led to it, those who are there are waited for, then its machine is erased and another one made. "
+    "Its name stays, and where its blueprint says so its addresses and volumes.",
     "join-token create": "Its text is shown this once: it goes to `arable agent join` on the host, on standard input.",
     "ssh-key create": "Its private key is shown this once: it goes into a file of yours, and is kept nowhere else.",
     "ssh-key import": "The private key stays with you. `--public-key @FILE` reads it from a file.",

@@ -14,6 +14,7 @@ from arable.client.balancers import Balancers
 from arable.client.blueprints import Blueprints
 from arable.client.connection import Connection, Exchange
 from arable.client.control import Control
+from arable.client.elements import Elements
 from arable.client.farms import Farms
 from arable.client.groups import Groups
 from arable.client.hosts import Hosts, JoinTokens
@@ -94,6 +95,7 @@ class Arable:
         self.snapshots = Snapshots(to)
         self.farms = Farms(to)
         self.tiers = Tiers(to)
+        self.elements = Elements(to)
         self.blueprints = Blueprints(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:

@@ -8,15 +8,16 @@ from sqlalchemy import Table, select
 
 from arable.domain.access import Caller
 from arable.domain.errors import CloudError
-from arable.domain.ids import AddressId, FarmId, RuleId, TierId
+from arable.domain.ids import AddressId, ElementId, FarmId, RuleId, TierId
 from arable.runtime.entropy import Random
-from arable.services import addresses, farms, rules, tiers
+from arable.services import addresses, elements, farms, rules, tiers
 from arable.sim.acts import rows
 from arable.sim.asks import Ask
 from arable.sim.cloud import Cloud
 from arable.sim.farm_stories import lay_out
 from arable.sim.ground import DISK
 from arable.store import schema
+from arable.wire.elements import ElementReplaceIn
 from arable.wire.tiers import TierChange
 
 _KEEPS = {"disks": [{"name": "data", "offering": DISK, "mib": 512}], "keeps": {"volumes": True}}
@@ -39,6 +40,15 @@ def _scale(cloud: Cloud, caller: Caller, dice: Random) -> str:
     change = TierChange(count=dice.randrange(1, 4))
     cloud.ask(caller, lambda call: tiers.update(call, TierId(found), change))
     return f"{found} to {change.count}"
+
+
+def _replace(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    found = _some(cloud, caller, dice, schema.element)
+    if found is None:
+        return "nothing"
+    ask = ElementReplaceIn(force=dice.random() < 0.4)
+    cloud.ask(caller, lambda call: elements.replace(call, ElementId(found), ask))
+    return f"{found}{', by force' if ask.force else ''}"
 
 
 def _delete(cloud: Cloud, caller: Caller, dice: Random) -> str:
@@ -96,6 +106,8 @@ FARMS: tuple[tuple[str, Ask], ...] = (
     ("applies a farm", _apply),
     ("scales a tier", _scale),
     ("scales a tier", _scale),
+    ("replaces an element", _replace),
+    ("replaces an element", _replace),
     ("deletes a farm", _delete),
 )
 """Beside what others ask."""

@@ -17,6 +17,7 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         yield from _strangers(look)
         yield from _bounds(look)
         yield from _uses(look)
+        yield from _taken_away(look)
     if look("select 1 from farm_part limit 1"):
         yield from _parts(look)
 
@@ -92,6 +93,19 @@ def _uses(look: Look) -> Iterator[str]:
         where coalesce(a.until, 9e18) > b.since
     """
     yield from (f"{machine} was used twice: {a}, {b}" for machine, a, b in look(rows))
+
+
+def _taken_away(look: Look) -> Iterator[str]:
+    """F7: none that serves is taken away where fewer are left than always should serve, unless somebody said so.
+
+    What is left is told with each that is: of that moment, since elements fail, and owners change their minds, at any time.
+    """
+    rows = """
+        select number, text, data ->> 'serving', data ->> 'least' from event
+        where kind = 'element.draining' and data ->> 'serving' < data ->> 'least' and data ->> 'forced' is null
+    """
+    for number, text, serving, least in look(rows):
+        yield f"event {number}: {text}, when {serving} were left and {least} should be"
 
 
 _TABLES = {

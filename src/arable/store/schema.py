@@ -1018,9 +1018,13 @@ element = Table(
     _flag("surplus"),  # of a rollout, with which it ends
     _count("tries"),
     _text("told", ""),
+    Column("replaces", String, nullable=True),  # a machine of its that somebody wants replaced
+    _flag("by_force"),  # even if fewer serve then than always should
+    Column("operation", String, nullable=True),  # that waits for this
     _at("since"),  # it is in its state
     _generation(),
     UniqueConstraint("tier", "number"),
+    Index("ix_element_account_id", "account", "id"),
     Index(
         "ix_element_unrest",
         "tier",

@@ -9,6 +9,7 @@ from arable.api.routes import (
     blueprints,
     consoles,
     control,
+    elements,
     farms,
     groups,
     hosts,
@@ -63,4 +64,5 @@ OPERATIONS: tuple[Op, ...] = (
     *blueprints.OPERATIONS,
     *farms.OPERATIONS,
     *tiers.OPERATIONS,
+    *elements.OPERATIONS,
 )

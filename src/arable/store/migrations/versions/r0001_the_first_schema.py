@@ -952,6 +952,9 @@ def upgrade() -> None:
     sa.Column('surplus', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('replaces', sa.String(), nullable=True),
+    sa.Column('by_force', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('operation', sa.String(), nullable=True),
     sa.Column('since', sa.BigInteger(), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_element_tier')),
@@ -960,6 +963,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('tier', 'number', name=op.f('uq_element_tier_number')),
     postgresql_with={'fillfactor': 50}
     )
+    op.create_index('ix_element_account_id', 'element', ['account', 'id'], unique=False)
     op.create_index('ix_element_unrest', 'element', ['tier'], unique=False, sqlite_where=sa.text("state <> 'serving'"), postgresql_where=sa.text("state <> 'serving'"))
     op.create_table('group_member',
     sa.Column('group', sa.String(), nullable=False),
