@@ -1,4 +1,4 @@
-"""What comes to a zone's pool of room is noted once, summed up once, and what is reckoned of it is what happened."""
+"""What comes to a zone's idle pool is noted once, summed up once, and what is reckoned of it is what happened."""
 
 import heapq
 from contextlib import suppress

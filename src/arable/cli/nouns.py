@@ -117,7 +117,7 @@ _ROWS = (
           instead=("power", "set_bmc", "remove_bmc", "declare_down", "remove_lost")),
     _noun("join-token", "join_tokens", "hosts:JoinTokens", "One-time tokens that let hosts join.",
           "id pod roles expires_at used_at host", named=""),
-    _noun("pool", "pools", "pools:Pools", "Storage pools, and the plan of zones' pools of room for machines.", "name id kind host fill used_mib total_mib allocated_mib reservable_mib percent",
+    _noun("pool", "pools", "pools:Pools", "Storage pools, and the plan of zones' idle pools.", "name id kind host fill used_mib total_mib allocated_mib reservable_mib percent",
           special={"plan": "pool_plans:plan"}, instead=("plan",)),
     _noun("alert", "alerts", "alerts:Alerts", "Alerts: what an operator should look at.",
           "severity kind name state since until acknowledged_by/by text id", named="", recent=True),

@@ -1,4 +1,4 @@
-"""How large zones' pools of room should be, for operators."""
+"""How large zones' idle pools should be, for operators."""
 
 from typing import Annotated
 

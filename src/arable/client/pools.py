@@ -29,5 +29,5 @@ class Pools(Group):
         return self._to.write("PATCH", f"/v1/pools/{part(pool)}", PoolOut, ask, how=how)
 
     def plan(self, zone: str, query: PoolPlanQuery | None = None) -> PoolPlanOut:
-        """Reckon how large a zone's pool of room should be."""
+        """Reckon how large a zone's idle pool should be."""
         return self._to.read(f"/v1/zones/{part(zone)}/pool-plan", PoolPlanOut, query)

@@ -1,4 +1,4 @@
-"""Sums up what machines did to zones' pools of room (`store/idle_pool.py`), and lets old hours go."""
+"""Sums up what machines did to zones' idle pools (`store/idle_pool.py`), and lets old hours go."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""How large a zone's pool of room should be: what was recorded in, what it means out. Pure.
+"""How large a zone's idle pool should be: what was recorded in, what it means out. Pure.
 
 For each size of machine that came: how often, how long they stay, and how many there would be with room for all (the
 offered load). By these, `pool_size` says how often one that comes finds no room. CPU and memory are reckoned apart, each

@@ -1,4 +1,4 @@
-"""How large a zone's pool of room should be: read from the store, reckoned by `placement.pool_plan`, told in words."""
+"""How large a zone's idle pool should be: read from the store, reckoned by `placement.pool_plan`, told in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

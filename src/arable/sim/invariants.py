@@ -72,7 +72,7 @@ _NOTED = """
 
 
 def _pools_of_room(tx: Tx) -> Iterator[str]:
-    """Those that came to a zone's pool of room and did not go are those that have a host."""
+    """Those that came to a zone's idle pool and did not go are those that have a host."""
     for zone, cpus, mhz, memory, more in _rows(tx, _NOTED):
         yield f"of {cpus} CPUs, {mhz} MHz, {memory} MiB {more} more have come to {zone} than have hosts"
 

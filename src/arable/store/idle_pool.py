@@ -1,4 +1,4 @@
-"""What came to zones' pools of room, was sent away and went: how it is noted, summed up, and read.
+"""What came to zones' idle pools, was sent away and went: how it is noted, summed up, and read.
 
 A machine holds room as long as it has a host. So it comes with a host, goes when it has none any more, and was refused
 when it wanted one and none had room; a machine that another host starts or that moves neither comes nor goes. What counts

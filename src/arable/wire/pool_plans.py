@@ -1,4 +1,4 @@
-"""How the plan of a zone's pool of room looks outside."""
+"""How the plan of a zone's idle pool looks outside."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -42,7 +42,7 @@ OPERATIONS = (
         writes=False,
         query=PoolPlanQuery,
         name="pools.plan",
-        summary="Reckon how large a zone's pool of room should be",
+        summary="Reckon how large a zone's idle pool should be",
         about=(
             "The idle pool is what hosts have free for machines. By the machines that came, were refused and went: how often "
             "one finds no room now, what is to be expected, and how many hosts it takes to keep that below a target."
