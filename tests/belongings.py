@@ -26,6 +26,7 @@ OWNED = frozenset(
         "blueprint",
         "tier",
         "rollout",
+        "element",
         "network",
         "machine",
         "volume",
@@ -87,6 +88,7 @@ _KINDS = [
     "blueprint",
     "tier",
     "rollout",
+    "element",
 ]
 
 
@@ -320,6 +322,19 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "goal": {"blueprint": 1, "image": 1},
                 "policy": {},
                 **own,
+            },
+        ),
+        (
+            t.element,
+            {
+                "id": ids["element"],
+                "tier": ids["tier"],
+                "farm": laid_out,
+                "account": own["account"],
+                "number": 1,
+                "state": "serving",
+                "machine": "machine-of-it",
+                "since": NOW,
             },
         ),
         (

@@ -17,6 +17,7 @@ from arable.domain.tier_acts import (
     Drop,
     ElementSeen,
     Join,
+    Keep,
     Leave,
     MachineNow,
     Make,
@@ -72,6 +73,38 @@ def seen(of: Element, machine: MachineNow | None = RUNS, *members: MemberNow) ->
 
 def acts(known: list[ElementSeen], at: float = 0.0, rollout: Rolling | None = None, **but):
     return next_acts(tier(**but), known, rollout, AT + timedelta(seconds=at))
+
+
+# --- somebody wants another machine
+
+
+def wanted_anew(number: int, **but) -> Element:
+    return element(number, replaces=f"machine-{number}", **but)
+
+
+def test_one_that_is_to_have_another_machine_is_drained_while_enough_serve():
+    one, other = wanted_anew(1), element(2)
+    assert acts([seen(one), seen(other)], least=1) == [Drain("element-1")]
+    waits = [seen(one), seen(element(2, S.PROVING), RUNS, replace(WELL, well=None))]
+    assert acts(waits, least=1) == []
+
+
+def test_one_that_never_can_be_spared_keeps_its_machine_unless_by_force():
+    one, other = wanted_anew(1), element(2)
+    (kept,) = acts([seen(one), seen(other)], least=2)
+    assert isinstance(kept, Keep)
+    assert kept.element == "element-1"
+    forced = replace(one, by_force=True)
+    assert acts([seen(forced), seen(other)], least=2) == [Drain("element-1")]
+    assert acts([seen(forced)], least=1, count=1) == [Drain("element-1")]
+
+
+def test_its_next_machine_is_not_the_one_that_somebody_did_not_want():
+    made = element(1, machine="machine-next", replaces="machine-1")
+    assert acts([seen(made), seen(element(2))], least=1) == []
+    ready = replace(WELL, wanted=0)
+    drained = element(1, S.DRAINING, replaces="machine-1")
+    assert not any(isinstance(a, TakeBack) for a in acts([seen(drained, RUNS, ready)], count=1))
 
 
 # --- a model of everything around a tier, that tells the truth and takes its time
@@ -145,14 +178,18 @@ class Model:
         named = [act.element for act in found if not isinstance(act, Make)]
         assert len(named) == len(set(named))
         ends = sum(
-            isinstance(act, Drain) and self.elements[act.element].state is S.SERVING
-            for act in found
+            isinstance(act, Drain) and self.takes_away(self.elements[act.element]) for act in found
         )
         least = 0 if self.tier.leaving else min(self.tier.least, self.tier.count)
         assert not ends or self.serving() - ends >= least
         for act in found:
             self.do(act)
         return len(found)
+
+    @staticmethod
+    def takes_away(each: Element) -> bool:
+        """One that serves, and nobody said that it is to go whatever happens."""
+        return each.state is S.SERVING and not (each.by_force and each.replaced)
 
     def event(self, id_: str, event: E, **but) -> None:
         self.elements[id_] = self.elements[id_].after(event, self.at, **but)
@@ -181,7 +218,13 @@ class Model:
                 self.no_member(id_)
                 off = self.machine(id_).off
                 self.turn(id_, state=M.EXPUNGING if off else M.STOPPING, wish=W.GONE, force=force)
+            case Keep(id_):
+                assert not self.elements[id_].by_force
+                self.elements[id_] = self.elements[id_].changed(replaces=None)
             case Note(id_, event):
+                each = self.elements[id_]
+                if event is E.SEE_WELL and each.replaces and not each.replaced:
+                    self.elements[id_] = each.changed(replaces=None, by_force=False)
                 if event is E.SEE_DROPPED:
                     self.event(id_, event, machine=None)
                 elif event is E.REFUSE:
@@ -246,6 +289,12 @@ class Model:
                         self.router.sessions[id_] = 1
             case "people go":
                 self.router.sessions.clear()
+            case "replace" | "replace by force":
+                for id_, each in list(self.elements.items())[:1]:
+                    if each.state in HOLDING and each.machine and not each.replaces:
+                        self.elements[id_] = each.changed(
+                            replaces=each.machine, by_force=what == "replace by force"
+                        )
             case "router is silent":
                 self.router.state = RouterNow.SILENT
             case "router speaks":
@@ -270,7 +319,7 @@ MOVES = (
     *("router speaks", "machines", "router applies", "router says"),
     *("checks", "people come", "people go"),
 )
-ANY = (*MOVES, "router is silent")
+ANY = (*MOVES, "router is silent", "replace", "replace by force")
 
 
 @st.composite
@@ -321,6 +370,7 @@ def test_any_mixture_comes_to_rest_whatever_happens_in_what_order(model, first) 
         for what in MOVES:
             model.moves(what)
         if rests(model) and not next_acts(model.tier, model.sights(), None, model.at):
+            assert not any(each.replaces for each in model.elements.values())
             return
     raise AssertionError(f"never at rest: {model.elements} {model.machines} {model.router}")
 

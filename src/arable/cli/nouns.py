@@ -90,6 +90,8 @@ _ROWS = (
           "farm_name/farm name blueprint_name/blueprint blueprint_version/version newest_blueprint_version/newest "
           "image_name/image image_version newest_image_version/newest_image behind "
           "runs.*.image_version/runs rollout", named=""),
+    _noun("element", "elements", "elements:Elements", "Elements of tiers: places that have a machine each; replace it.",
+          "name id state machine blueprint_version/version image_version since told"),
     _noun("blueprint", "blueprints", "blueprints:Blueprints", "Blueprints: what the elements of tiers are made of.",
           "name id public versions.*.number/versions created_at"),
     _noun("operation", "operations", "operations:Operations", "What is on its way, and what became of it.",
@@ -121,7 +123,8 @@ _ROWS = (
           instead=("power", "set_bmc", "remove_bmc", "declare_down", "remove_lost")),
     _noun("join-token", "join_tokens", "hosts:JoinTokens", "One-time tokens that let hosts join.",
           "id pod roles expires_at used_at host", named=""),
-    _noun("pool", "pools", "pools:Pools", "Storage pools.", "name id kind host fill used_mib total_mib allocated_mib reservable_mib percent"),
+    _noun("pool", "pools", "pools:Pools", "Storage pools, and the plan of zones' idle pools.", "name id kind host fill used_mib total_mib allocated_mib reservable_mib percent",
+          special={"plan": "pool_plans:plan"}, instead=("plan",)),
     _noun("alert", "alerts", "alerts:Alerts", "Alerts: what an operator should look at.",
           "severity kind name state since until acknowledged_by/by text id", named="", recent=True),
     _noun("alert-route", "alert_routes", "alerts:AlertRoutes", "Whom to tell of alerts: by mail, or by webhook.",

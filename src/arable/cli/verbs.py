@@ -70,6 +70,8 @@ _MORE = {
     "rollout back": "All elements are made of the release before again. Its farm's document stays as it is: applied again, "
     "it begins anew.",
     "release list": "With --image or --blueprint: who is affected by a version of it; with --behind: who has not got it yet.",
+    "element replace": "Nobody new is led to it, those who are there are waited for, then its machine is erased and another one made. "
+    "Its name stays, and where its blueprint says so its addresses and volumes.",
     "join-token create": "Its text is shown this once: it goes to `arable agent join` on the host, on standard input.",
     "ssh-key create": "Its private key is shown this once: it goes into a file of yours, and is kept nowhere else.",
     "ssh-key import": "The private key stays with you. `--public-key @FILE` reads it from a file.",

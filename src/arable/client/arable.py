@@ -14,6 +14,7 @@ from arable.client.balancers import Balancers
 from arable.client.blueprints import Blueprints
 from arable.client.connection import Connection, Exchange
 from arable.client.control import Control
+from arable.client.elements import Elements
 from arable.client.farms import Farms
 from arable.client.groups import Groups
 from arable.client.hosts import Hosts, JoinTokens
@@ -97,6 +98,7 @@ class Arable:
         self.tiers = Tiers(to)
         self.rollouts = Rollouts(to)
         self.releases = Releases(to)
+        self.elements = Elements(to)
         self.blueprints = Blueprints(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:

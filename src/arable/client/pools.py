@@ -5,6 +5,7 @@ from typing import Unpack
 
 from arable.client.connection import Group, How, part
 from arable.wire.common import Page
+from arable.wire.pool_plans import PoolPlanOut, PoolPlanQuery
 from arable.wire.pools import PoolChange, PoolOut, PoolQuery
 
 
@@ -26,3 +27,7 @@ class Pools(Group):
     def update(self, pool: str, ask: PoolChange, **how: Unpack[How]) -> PoolOut:
         """Change how much of a storage pool may be promised."""
         return self._to.write("PATCH", f"/v1/pools/{part(pool)}", PoolOut, ask, how=how)
+
+    def plan(self, zone: str, query: PoolPlanQuery | None = None) -> PoolPlanOut:
+        """Reckon how large a zone's idle pool should be."""
+        return self._to.read(f"/v1/zones/{part(zone)}/pool-plan", PoolPlanOut, query)

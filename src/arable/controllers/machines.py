@@ -22,7 +22,16 @@ from arable.domain.network import ApplianceState
 from arable.domain.units import Size
 from arable.placement.choose import GroupAsk, Placed, PlacementAsk, Refused, choose
 from arable.placement.view import HostView, ZoneView, groups_of
-from arable.store import attention, holdings, incarnations, moves, placing, reservations, routing
+from arable.store import (
+    attention,
+    holdings,
+    idle_pool,
+    incarnations,
+    moves,
+    placing,
+    reservations,
+    routing,
+)
 from arable.store import wishes as manifests
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
 from arable.store.database import Tx
@@ -298,6 +307,8 @@ def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
     pools = attention.local_pools(tx, {a.host for a in placed.values()})
     adopted: list[tuple[PoolId, VolumeRow]] = []
     refused: list[tuple[MachineRow, CloudError]] = []
+    came: list[MachineRow] = []
+    turned_away: list[MachineRow] = []
     considered: dict[tuple[object, ...], str] = {}
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, Refused):
@@ -313,6 +324,8 @@ def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
                 this.change(row, state=row.state, host=None, why=waits)
             else:
                 refused.append((row, NoRoom(answer.told(), why=why)))
+                if answer.for_room and not row.tries:
+                    turned_away.append(row)
             continue
         if row.id in lacking:
             continue
@@ -329,6 +342,10 @@ def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
         if key not in considered:
             considered[key] = wishes.why_placed(answer.strategy, answer.considered, answer.refused)
         this.change(told, state=state, host=answer.host, why=considered[key])
+        came.append(row)
+    anew = [row for row in came if row.tries or row.recovery]
+    first = [row for row in came if not (row.tries or row.recovery)]
+    idle_pool.note(tx, this.at, came=first, again=anew, refused=turned_away)
     attention.adopt_volumes(tx, adopted)
     endings.refuse(tx, refused, this.at)
     endings.step(tx, rows, placed, this.at)

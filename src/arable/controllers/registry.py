@@ -15,6 +15,7 @@ from arable.controllers import (
     expunge,
     farm_documents,
     farms,
+    idle_pool,
     liveness,
     machines,
     moving,
@@ -117,6 +118,7 @@ CONTROLLERS = (
     Controller("balance", balancing.watch, balancing.SECONDS),
     Controller("volumes", attachments.watch, attachments.SECONDS),
     Controller("failing elements", tiers.sweep, tiers.SWEEP_SECONDS),
+    Controller("idle pool", idle_pool.attend, idle_pool.SECONDS, most=idle_pool.MOST),
     Controller("alerts", alerts.watch, alerts.SECONDS, "alerts"),
     Controller("repair", repair.check, repair.SECONDS),
 )

@@ -23,6 +23,7 @@ from arable.domain.units import Size
 from arable.store import (
     attention,
     events,
+    idle_pool,
     incarnations,
     moves,
     removals,
@@ -103,6 +104,7 @@ def _clear(tx: Tx, this: _Clearing, ids: Sequence[MachineId]) -> None:
     snapshots.lost(tx, [v.id for v in lost], this.at)
     sights.unpool(tx, [v.id for v in lost])
     attention.change_machines(tx, _COLUMNS, [_columns(row, this.at) for row in this.changed])
+    idle_pool.note(tx, this.at, went=[row for row in rows.values() if row.host == this.host.id])
     endings.settle(tx, this.ended, this.at)
     endings.tell(tx, this.told, this.at)
     endings.gone(tx, this.erased, this.at)

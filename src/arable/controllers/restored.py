@@ -17,7 +17,16 @@ from arable.domain.ids import HostId, MachineId, OperationId, PoolId
 from arable.domain.machine import MachineState, MachineWish
 from arable.domain.manifest import GuestSeen, GuestState, HostReport
 from arable.domain.units import Size
-from arable.store import attention, events, incarnations, reservations, routing, snapshots, told
+from arable.store import (
+    attention,
+    events,
+    idle_pool,
+    incarnations,
+    reservations,
+    routing,
+    snapshots,
+    told,
+)
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow, VolumeRow
 from arable.store.database import Tx
@@ -89,6 +98,8 @@ def _of_host(tx: Tx, host: Awaited, report: HostReport, at: datetime) -> None:
             _off(this, row)
     reservations.give(tx, this.back)
     this.back.clear()
+    off = [row for row in rows.values() if row.host == host.id and row.id not in here]
+    came: list[MachineRow] = []
     for machine, guest in sorted(here.items()):
         known = rows.get(machine)
         if known is None or known.wish == _W.GONE:
@@ -97,6 +108,9 @@ def _of_host(tx: Tx, host: Awaited, report: HostReport, at: datetime) -> None:
         elif not _here(tx, this, known, guest):
             text = f"{host.name} runs {known.name} ({machine}), for which there is no place in this database; it is kept"
             this.tell("host.stranger", text)
+        elif known.host is None:
+            came.append(known)
+    idle_pool.note(tx, at, came=came, went=off)
     attention.change_machines(tx, _COLUMNS, this.changed)
     manifests.put(tx, this.items)
     endings.settle(tx, this.ended, at)

@@ -42,6 +42,7 @@ from arable.store import (
     addresses,
     attention,
     balancers,
+    idle_pool,
     moves,
     reservations,
     routing,
@@ -75,6 +76,7 @@ class _Settling:
     arrived: dict[MachineId, MachineRow] = field(default_factory=dict)  # as they were until now
     items: list[manifests.Item] = field(default_factory=list)
     back: list[tuple[HostId, Size, int]] = field(default_factory=list)
+    went: list[MachineRow] = field(default_factory=list)
     ended: list[tuple[OperationId | None, CloudError | None]] = field(default_factory=list)
     told: list[tuple[MachineRow, str, str]] = field(default_factory=list)
     left: dict[MachineId, HostId] = field(default_factory=dict)  # of shared disks; and which host
@@ -344,6 +346,7 @@ def _released(this: _Settling, row: MachineRow) -> MachineRow:
     if row.host is None:
         return row
     this.freed.add(row.id)
+    this.went.append(row)
     this.items.append(wishes.guest_gone(row.host, row.id))
     this.back.append((row.host, Size(row.cpus, row.cpu_mhz, row.memory_mib, 0), 1))
     if row.epoch:
@@ -384,6 +387,7 @@ def _write(tx: Tx, this: _Settling) -> None:
     )
     manifests.put(tx, [*this.items, *rights.leave(tx, this.left)])
     reservations.give(tx, this.back)
+    idle_pool.note(tx, this.at, went=this.went)
     _leave_disks(tx, this)
     endings.settle(tx, this.ended, this.at)
     endings.tell(tx, this.told, this.at)

@@ -11,12 +11,12 @@ the farm's work.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from arable.controllers import rollouts
+from arable.controllers import replacing, rollouts
 from arable.controllers.owner import Owner
 from arable.domain import template
 from arable.domain.blueprint import Body, Keeps
@@ -38,12 +38,14 @@ from arable.domain.tier_acts import (
     Drain,
     Drop,
     Join,
+    Keep,
     Leave,
     Make,
     Note,
     Pace,
     Start,
     TakeBack,
+    bound,
     next_acts,
     pause,
 )
@@ -207,6 +209,8 @@ class _Work:
                     self._note(id_, event, told)
                 case Dismiss(id_):
                     self._dismiss(id_)
+                case Keep(id_, told):
+                    self._keep(id_, told)
                 case Make(numbers):
                     there = {each.number: each for each in self.elements.values()}
                     new = [self._new(number) for number in numbers if number not in there]
@@ -250,7 +254,8 @@ class _Work:
         if tier.leaving and not self.elements:
             tiers.remove(self.tx, tier.id)
             return
-        attention = left or bool(self.refused)  # also what was refused to elements that serve
+        # Also what was refused to elements that serve, and what they wait for until there are more of them.
+        attention = left or bool(self.refused) or any(e.replaced for e in self.elements.values())
         now = (attention, again, tries, told)
         if now != (tier.attention, tier.again_at, tier.tries, tier.told):
             elements.put_note(
@@ -268,8 +273,7 @@ class _Work:
             case Join(id_):
                 self._lead(id_, 1)
             case Drain(id_):
-                self._lead(id_, 0)
-                self._event(id_, _E.DRAIN, "element.draining", "gets nobody new")
+                self._drain(id_)
             case TakeBack(id_):
                 self._lead(id_, 1)
                 self._event(id_, _E.TAKE_BACK, "element.proving", "is wanted after all")
@@ -410,10 +414,30 @@ class _Work:
         else:
             self._event(id_, event, "element.leaving", "leaves")
 
+    def _drain(self, id_: ElementId) -> None:
+        """How many still serve is told with it, so that anybody can see that there are enough."""
+        element = self.elements[id_]
+        served = element.state is _S.SERVING
+        self._lead(id_, 0)
+        self._event(id_, _E.DRAIN, "element.draining", "gets nobody new")
+        if served:
+            left = sum(each.state is _S.SERVING for each in self.elements.values())
+            more = {"serving": left, "least": bound(self.tier)}
+            more |= {"forced": True} if element.by_force and element.replaced else {}
+            self.told[-1] = replace(self.told[-1], data={**self.told[-1].data, **more})
+
+    def _keep(self, id_: ElementId, why: str) -> None:
+        before = self.elements[id_]
+        self._kept.setdefault(id_, before.generation)
+        element = before.changed(**replacing.kept(self.tx, before, why, self.at))
+        self.elements[id_] = element
+        self._tell(element, "element.kept", f"keeps its machine: {why}")
+
     def _dismiss(self, id_: ElementId) -> None:
         element = self.elements.pop(id_)
         element.after(_E.DISMISS, self.at)
         self._kept.pop(id_, None)
+        replacing.dismissed(self.tx, element, self.at)
         elements.remove(self.tx, id_)
         self._tell(element, "element.left", "is no more")
 
@@ -425,7 +449,8 @@ class _Work:
                 self._event(id_, event)
             case _E.SEE_WELL:
                 self.well += 1
-                self._event(id_, event, "element.serving", "serves", tries=0, told="")
+                done = replacing.served(self.tx, element, self.at)
+                self._event(id_, event, "element.serving", "serves", tries=0, told="", **done)
             case _E.SEE_ILL:
                 self._event(id_, event, "element.ill", told, told=told)
             case _E.SEE_OFF:
@@ -448,6 +473,7 @@ class _Work:
         before = self.elements[id_]
         self._kept.setdefault(id_, before.generation)
         element = self.elements[id_] = before.after(event, self.at, **but)
+        replacing.step(self.tx, element, text, self.at)
         if kind:
             self._tell(element, kind, text)
 

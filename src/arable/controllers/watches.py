@@ -99,6 +99,16 @@ def failed_rollouts(tx: Tx, at: datetime) -> Iterator[Finding]:
         yield Finding(AlertKind.ROLLOUT_FAILED, rollout, name, Severity.WARNING, text)
 
 
+def short_tiers(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
+    """Whoever depends on it bears more than was thought right, or stands before a closed door."""
+    for each in alerts.short_tiers(tx, _MOST):
+        severity = Severity.WARNING if each.serving else Severity.CRITICAL
+        told = f"{each.serving} elements of {each.name} serve, at least {each.least} always should"
+        if each.waits:
+            told += f"; it waits: {each.waits}"
+        yield Finding(AlertKind.TIER_BELOW_LEAST, each.id, each.name, severity, told)
+
+
 def changing_masters(tx: Tx, at: datetime) -> Iterator[Finding]:
     """One election is a server that went; many are servers that don't find each other."""
     holders = alerts.masters_since(tx, at - _LATELY)
@@ -115,6 +125,7 @@ WATCHES: tuple[Watch, ...] = (
     failing_farms,
     stuck_farms,
     failed_rollouts,
+    short_tiers,
     changing_masters,
     *HOST_WATCHES,
     alerts.signals,

@@ -38,6 +38,7 @@ class AlertKind(StrEnum):
     FARM_FAILING = "farm-failing"
     FARM_STUCK = "farm-stuck"
     ROLLOUT_FAILED = "rollout-failed"
+    TIER_BELOW_LEAST = "tier-below-least"
     MASTER_CHANGING = "master-changing"
     CONTROLLER_FAILING = "controller-failing"
     WRITER_FAILING = "writer-failing"
@@ -67,6 +68,8 @@ DAMPING: dict[AlertKind, Damping] = {
     AlertKind.FARM_FAILING: Damping(_NOW, _SOON),
     AlertKind.FARM_STUCK: Damping(_NOW, _SOON),  # it was tried more than once
     AlertKind.ROLLOUT_FAILED: Damping(_NOW, _SOON),
+    # As long as elements take to be made, or to be replaced one after the other.
+    AlertKind.TIER_BELOW_LEAST: Damping(_WHILE, _SOON),
     AlertKind.MASTER_CHANGING: Damping(_NOW, _WHILE),
     AlertKind.CONTROLLER_FAILING: Damping(_SOON, _WHILE),
     AlertKind.WRITER_FAILING: Damping(_NOW, _WHILE),

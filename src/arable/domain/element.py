@@ -10,7 +10,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from arable.domain.ids import AccountId, ElementId, FarmId, MachineId, NetworkId, TierId
+from arable.domain.ids import (
+    AccountId,
+    ElementId,
+    FarmId,
+    MachineId,
+    NetworkId,
+    OperationId,
+    TierId,
+)
 from arable.domain.lifecycle import table
 
 
@@ -76,7 +84,12 @@ ELEMENT = table(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """As it is kept. `kept` are the addresses that stay, by network."""
+    """As it is kept. `kept` are the addresses that stay, by network.
+
+    `replaces` is a machine that it is not to keep, although nothing is wrong with it: somebody asked for another one
+    (`operation` waits for that), `by_force` even if fewer elements serve then than always should. It stays until the
+    next machine serves.
+    """
 
     id: ElementId
     tier: TierId
@@ -91,8 +104,16 @@ class Element:
     surplus: bool = False  # of a rollout, with which it ends
     tries: int = 0
     told: str = ""
+    replaces: MachineId | None = None
+    by_force: bool = False
+    operation: OperationId | None = None
     since: datetime
     generation: int = 1
+
+    @property
+    def replaced(self) -> bool:
+        """Whether it still has the machine that it is not to keep."""
+        return self.replaces is not None and self.machine == self.replaces
 
     def after(self, event: ElementEvent, at: datetime, **but: Any) -> "Element":
         """The same element one event later; raises `Conflict` when the event can't happen now."""

@@ -183,13 +183,21 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """It keeps its machine, although somebody asked for another one."""
+
+    element: ElementId
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dismiss:
     """There is no such element any more."""
 
     element: ElementId
 
 
-Act = Make | Join | Drain | TakeBack | Leave | Start | Drop | Note | Dismiss
+Act = Make | Join | Drain | TakeBack | Leave | Start | Drop | Note | Keep | Dismiss
 
 
 def pause(tries: int, longest: float) -> timedelta:
@@ -239,7 +247,8 @@ def next_acts(
     renewed = {
         seen.element.id
         for seen in elements
-        if seen.element.number in rolling.renew and release(seen.element) != tier.release
+        if seen.element.replaced
+        or (seen.element.number in rolling.renew and release(seen.element) != tier.release)
     }
     spare = _spare(tier, elements)
     acts: list[Act] = []
@@ -254,8 +263,11 @@ def next_acts(
                 make.append(element.number)
             continue
         act = _sight(seen, at, pace)
+        if act is None and not goes and element.replaced and never_spared(tier, element, want):
+            act = Keep(element.id, NEVER_SPARED)
         if act is None and element.state in HOLDING and (goes or element.id in renewed):
-            if element.state is not _S.SERVING or spare > 0:
+            forced = element.by_force and element.replaced
+            if element.state is not _S.SERVING or spare > 0 or forced:
                 spare -= element.state is _S.SERVING
                 act = Drain(element.id)
         elif (
@@ -289,10 +301,25 @@ def _unwanted(tier: Tier, elements: Sequence[ElementSeen], want: int) -> set[Ele
     return {element.id for element in going[: max(0, len(going) - want)]}
 
 
+NEVER_SPARED = "fewer would serve than always should"
+
+
+def never_spared(tier: Tier, element: Element, want: int) -> bool:
+    """Whether it can't do without this one, of so many, for as long as another machine takes; not unless by force."""
+    if tier.leaving or element.by_force or element.state is not _S.SERVING:
+        return False
+    return want - 1 < bound(tier)
+
+
+def bound(tier: Tier) -> int:
+    """With fewer that serve none is taken away: so many there always should be, or what was asked for if that is less."""
+    return 0 if tier.leaving else min(tier.least, tier.count)
+
+
 def _spare(tier: Tier, elements: Sequence[ElementSeen]) -> int:
     """How many that serve may be drained now."""
     serving = sum(seen.element.state is _S.SERVING for seen in elements)
-    return serving - (0 if tier.leaving else min(tier.least, tier.count))
+    return serving - bound(tier)
 
 
 def _fresh(elements: Sequence[ElementSeen], missing: int) -> Iterator[int]:

@@ -89,6 +89,11 @@ class Refused:
     reasons: dict[str, int]
     by_host: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def for_room(self) -> bool:
+        """Whether more hosts of the same kind would have helped: it is not only its own wishes that none meets."""
+        return not self.reasons or not _ROOM.isdisjoint(self.reasons)
+
     def told(self) -> str:
         """One sentence for the user."""
         parts = ", ".join(f"{count} {why}" for why, count in sorted(self.reasons.items()))
@@ -96,6 +101,9 @@ class Refused:
 
 
 NAMED = 50
+_ROOM = frozenset(
+    {"take no machines now", "lack CPU", "lack memory", "lack disk", "have a full pool"}
+)
 
 
 def choose(view: ZoneView, asks: Sequence[PlacementAsk]) -> list[Placed | Refused]:

@@ -26,9 +26,9 @@ from arable.domain.rates import Rate
 from arable.domain.seed import SeedAsk, seed
 from arable.services.deployment_plans import Plan
 from arable.services.guest_addresses import GuestAddresses
-from arable.store import events, groups, machines, nics, operations, volumes
+from arable.store import events, groups, idle_pool, machines, nics, operations, volumes
 from arable.store.attention import BootRow, Fresh, Landed, MachineRow, NicRow, VolumeRow
-from arable.store.columns import micros
+from arable.store.columns import micros, moment
 from arable.store.database import Tx
 from arable.store.machines import NewMachine
 from arable.store.nics import NewNic
@@ -55,6 +55,9 @@ class Rows:
     def write(self, tx: Tx) -> None:
         """All of them."""
         machines.add_many(tx, self.machines, self.boots)
+        if self.machines:
+            landed = [each for each in self.machines if each.host is not None]
+            idle_pool.note(tx, moment(self.machines[0].created_at), came=landed)
         volumes.add_many(tx, self.volumes)
         nics.add_many(tx, self.nics)
         groups.add_members(tx, self.members)

@@ -16,6 +16,7 @@ from arable.domain.tier import Tier
 from arable.services import farm_tiers
 from arable.services.asks import check_expected, tell
 from arable.services.call import Call
+from arable.services.elements import element_out
 from arable.services.farms import following
 from arable.services.pages import paged
 from arable.store import farm_documents, farms, quotas, scalings, tiers
@@ -23,7 +24,6 @@ from arable.store.tiers import TierFilter
 from arable.wire.common import Page
 from arable.wire.farms import FarmSpec
 from arable.wire.tiers import (
-    ElementOut,
     LoadOut,
     TierChange,
     TierIn,
@@ -138,17 +138,7 @@ def _shapes(call: Call, found: Sequence[Tier]) -> list[TierOut]:
                 count=tier.count,
                 serving=sum(each.state is ElementState.SERVING for each in mine),
                 elements=[
-                    ElementOut(
-                        id=each.id,
-                        number=each.number,
-                        name=f"{names[tier.farm]}-{tier.name}-{each.number}",
-                        state=each.state.value,
-                        machine=each.machine,
-                        blueprint_version=each.blueprint_number,
-                        image_version=each.image_version,
-                        since=each.since,
-                        told=each.told,
-                    )
+                    element_out(each, f"{names[tier.farm]}-{tier.name}-{each.number}")
                     for each in mine
                 ],
                 networks=list(tier.body.networks),

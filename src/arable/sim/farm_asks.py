@@ -8,9 +8,9 @@ from sqlalchemy import Table, select
 
 from arable.domain.access import Caller
 from arable.domain.errors import CloudError
-from arable.domain.ids import AddressId, FarmId, RolloutId, RuleId, TierId
+from arable.domain.ids import AddressId, ElementId, FarmId, RolloutId, RuleId, TierId
 from arable.runtime.entropy import Random
-from arable.services import addresses, farms, rollouts, rules, tiers
+from arable.services import addresses, elements, farms, rollouts, rules, tiers
 from arable.sim.acts import rows
 from arable.sim.asks import Ask
 from arable.sim.cloud import Cloud
@@ -18,6 +18,7 @@ from arable.sim.farm_stories import lay_out
 from arable.sim.ground import DISK
 from arable.sim.rollout_stories import publish, roll
 from arable.store import schema
+from arable.wire.elements import ElementReplaceIn
 from arable.wire.tiers import TierChange
 
 _KEEPS = {"disks": [{"name": "data", "offering": DISK, "mib": 512}], "keeps": {"volumes": True}}
@@ -47,6 +48,15 @@ def _scale(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return f"{found} to {change.count}"
 
 
+def _replace(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    found = _some(cloud, caller, dice, schema.element)
+    if found is None:
+        return "nothing"
+    ask = ElementReplaceIn(force=dice.random() < 0.4)
+    cloud.ask(caller, lambda call: elements.replace(call, ElementId(found), ask))
+    return f"{found}{', by force' if ask.force else ''}"
+
+
 def _delete(cloud: Cloud, caller: Caller, dice: Random) -> str:
     found = _some(cloud, caller, dice, schema.farm)
     if found is None:
@@ -65,8 +75,8 @@ def _publish(cloud: Cloud, caller: Caller, dice: Random) -> str:  # noqa: ARG001
 def _roll(cloud: Cloud, caller: Caller, dice: Random) -> str:
     found = _some(cloud, caller, dice, schema.farm)
     versions = rows(cloud, "select number from image_version order by number")
-    if found is None or not rows(
-        cloud, f"select 1 from farm_spec where state = 'ready' and farm = '{found}'"
+    if found is None or found not in rows(
+        cloud, "select farm from farm_spec where state = 'ready'"
     ):
         return "nothing"
     number = dice.choice(versions)
@@ -136,6 +146,8 @@ FARMS: tuple[tuple[str, Ask], ...] = (
     ("applies a farm", _apply),
     ("scales a tier", _scale),
     ("scales a tier", _scale),
+    ("replaces an element", _replace),
+    ("replaces an element", _replace),
     ("deletes a farm", _delete),
     ("publishes an image", _publish),
     ("rolls an image out", _roll),

@@ -22,6 +22,7 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         yield from _bounds(look)
         yield from _uses(look)
         yield from _releases(look)
+        yield from _taken_away(look)
     if look("select 1 from farm_part limit 1"):
         yield from _parts(look)
     yield from _across(look, hosts)
@@ -87,7 +88,7 @@ def _strangers(look: Look) -> Iterator[str]:
 
 
 def _across(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
-    """F7: by what hosts, switches and routers have, nobody reaches a machine of another farm, nor knows its name."""
+    """F9: by what hosts, switches and routers have, nobody reaches a machine of another farm, nor knows its name."""
     farm_of = dict(look("select id, farm from machine"))
     if len(set(farm_of.values())) < 2:
         return
@@ -135,6 +136,19 @@ def _releases(look: Look) -> Iterator[str]:
 def _read(kept: Any) -> Any:
     """A JSON column, as whoever reads it without the schema has it."""
     return msgspec.json.decode(kept) if isinstance(kept, str) else kept
+
+
+def _taken_away(look: Look) -> Iterator[str]:
+    """F8: none that serves is taken away where fewer are left than always should serve, unless somebody said so.
+
+    What is left is told with each that is: of that moment, since elements fail, and owners change their minds, at any time.
+    """
+    rows = """
+        select number, text, data ->> 'serving', data ->> 'least' from event
+        where kind = 'element.draining' and data ->> 'serving' < data ->> 'least' and data ->> 'forced' is null
+    """
+    for number, text, serving, least in look(rows):
+        yield f"event {number}: {text}, when {serving} were left and {least} should be"
 
 
 _TABLES = {

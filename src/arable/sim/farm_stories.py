@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import convert
 from sqlalchemy import select
 
-from arable.domain.ids import FarmId
-from arable.services import blueprints, farms
+from arable.domain.ids import ElementId, FarmId
+from arable.services import blueprints, elements, farms
 from arable.services.call import Call
 from arable.sim.acts import ask as _ask
 from arable.sim.acts import rows, says, some
@@ -16,6 +16,7 @@ from arable.sim.cloud import Cloud
 from arable.sim.ground import DISK, IMAGE, OFFERING
 from arable.store import schema, tiers
 from arable.wire.blueprints import BlueprintIn
+from arable.wire.elements import ElementReplaceIn
 from arable.wire.farms import FarmIn
 
 PORT = 80
@@ -170,6 +171,22 @@ def _up(cloud: Cloud) -> bool:
     return elements == ["serving", "serving"] and rows(cloud, done) == ["done"]
 
 
+def _replace(cloud: Cloud) -> None:
+    """Its owner wants another machine for it, although there is no other one to serve meanwhile."""
+    for element in rows(cloud, "select id from element"):
+        _ask(cloud, elements.replace, ElementId(element), ElementReplaceIn(force=True))
+
+
+_by_hand = Act(_replace, some("operation where kind = 'element.replace'"))
+
+
+def _renewed(cloud: Cloud) -> bool:
+    """A second machine was made, has what stays, and whoever asked was told."""
+    made = rows(cloud, "select 1 from event where kind = 'element.making'")
+    done = rows(cloud, "select state from operation where kind = 'element.replace'")
+    return len(made) >= 2 and done == ["done"] and _kept(cloud)
+
+
 FARMS = (
     Story("apply a farm", (), (_applies(1, "db"),), _up),
     Story("grow a tier", (_applies(1), _served(1)), (_scales(2),), serve(2)),
@@ -186,6 +203,18 @@ FARMS = (
         ),
         (_silent,),
         _kept,
+    ),
+    Story(
+        "replace an element by hand",
+        (
+            _applies(
+                1, disks=[{"name": "data", "offering": DISK, "mib": 512}], keeps={"volumes": True}
+            ),
+            _served(1),
+            _written,
+        ),
+        (_by_hand,),
+        _renewed,
     ),
     Story("delete a farm", (_applies(1), _served(1)), (_left,), _none),
     Story(

@@ -37,6 +37,7 @@ def always(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
         *(f"{host}: {mishap}" for host, sim in hosts.items() for mishap in sim.mishaps),
         *_quotas(tx),
         *_reservations(tx),
+        *_pools_of_room(tx),
         *_vlans(tx, hosts),
         *_ports(hosts),
         *_addresses(tx),
@@ -59,6 +60,21 @@ def at_rest(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
     ]
     if broken:
         raise Broken("; ".join(broken))
+
+
+_NOTED = """
+    select zone, cpus, cpu_mhz, memory_mib, sum(n) from (
+      select zone, cpus, cpu_mhz, memory_mib, came - went as n from pool_note
+      union all select zone, cpus, cpu_mhz, memory_mib, came - went from pool_hour
+      union all select zone, cpus, cpu_mhz, memory_mib, -1 from machine where host is not null)
+    group by zone, cpus, cpu_mhz, memory_mib having sum(n) <> 0
+"""
+
+
+def _pools_of_room(tx: Tx) -> Iterator[str]:
+    """Those that came to a zone's idle pool and did not go are those that have a host."""
+    for zone, cpus, mhz, memory, more in _rows(tx, _NOTED):
+        yield f"of {cpus} CPUs, {mhz} MHz, {memory} MiB {more} more have come to {zone} than have hosts"
 
 
 def _stands_still(hosts: Mapping[HostId, SimHost]) -> Iterator[str]:

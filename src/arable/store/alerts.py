@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, text, update
 
 from arable.domain.alert import Alert, AlertKind, Finding, Severity
 from arable.domain.host import DIMENSIONS, HostState
-from arable.domain.ids import AlertId, FarmId, ZoneId
+from arable.domain.ids import AlertId, FarmId, TierId, ZoneId
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -178,6 +178,36 @@ def failing_farms(tx: Tx) -> list[tuple[FarmId, str, int, list[str]]]:
     return [
         (farm, name, len(machines), machines[:_NAMES_SHOWN])
         for farm, (name, machines) in farms.items()
+    ]
+
+
+# Where all that there are serve and nothing is to be done there are enough of them: by the indexes of the others.
+_SHORT = text("""
+    select tier.id, account.name, farm.name, tier.name, tier.least, tier.told, count(element.id)
+    from tier join farm on farm.id = tier.farm join account on account.id = tier.account
+      left join element on element.tier = tier.id and element.state = 'serving'
+    where tier.least > 0 and not tier.leaving and tier.id in (
+      select tier from element where state <> 'serving' union select id from tier where attention)
+    group by tier.id, account.name, farm.name, tier.name, tier.least, tier.told
+    having count(element.id) < tier.least order by tier.id limit :limit
+""")
+
+
+class ShortTier(NamedTuple):
+    """A tier of which fewer serve than always should. `name` is its account's, its farm's and its own; `waits` for what."""
+
+    id: TierId
+    name: str
+    least: int
+    serving: int
+    waits: str
+
+
+def short_tiers(tx: Tx, limit: int) -> list[ShortTier]:
+    """Tiers of which fewer elements serve than always should."""
+    return [
+        ShortTier(id_, f"{account}/{farm}/{tier}", least, serving, told)
+        for id_, account, farm, tier, least, told, serving in tx.execute(_SHORT, {"limit": limit})
     ]
 
 

@@ -1,16 +1,30 @@
 """How elements of tiers are kept, what is known of their machines and at their balancers, and how long each was used."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, exists, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    false,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
+from arable.domain.access import Scope
 from arable.domain.balancer import BalancerSeen, Calm
 from arable.domain.element import Element
 from arable.domain.host import HostState
 from arable.domain.ids import (
+    AccountId,
     BalancerId,
     ElementId,
     FarmId,
@@ -30,9 +44,11 @@ from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.many import among
+from arable.store.scope import visible
 from arable.store.tiers import elements as elements_of
 
 WHAT = "element"
+_DIGITS = 9  # of a number
 
 _e, _m, _t, _use = t.element.c, t.machine.c, t.tier.c, t.element_use.c
 _SAVE = (
@@ -58,6 +74,69 @@ def save_many(tx: Tx, elements: Iterable[tuple[Element, int]]) -> None:
 def remove(tx: Tx, element: ElementId) -> None:
     """There is no such element any more."""
     tx.execute(delete(t.element).where(_e.id == element))
+
+
+# --- who may see them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElementFilter:
+    """Which elements. `name` is the whole one, of farm, tier and number."""
+
+    account: AccountId | None = None
+    farm: FarmId | None = None
+    tier: TierId | None = None
+    name: str | None = None
+
+
+def get(tx: Tx, scope: Scope, element: ElementId) -> Element:
+    """The element, if it is there and in sight. Raises `NotFound`."""
+    return kept.get(tx, t.element, Element, WHAT, _e.id == element, *visible(_e.account, scope))
+
+
+def page(
+    tx: Tx, scope: Scope, where: ElementFilter, *, after: str | None = None, limit: int = 100
+) -> list[Element]:
+    """By age."""
+    conditions = visible(_e.account, scope)
+    for column, wanted in (
+        (_e.account, where.account),
+        (_e.farm, where.farm),
+        (_e.tier, where.tier),
+    ):
+        if wanted is not None:
+            conditions.append(column == wanted)
+    if where.name is not None:
+        conditions += _called(where.name)
+    return kept.page(tx, t.element, Element, conditions, after=after, limit=limit)
+
+
+def _called(name: str) -> list[ColumnElement[bool]]:
+    """A farm's and a tier's names may have hyphens, too: so all that the name may be made of are looked for."""
+    whose, _, number = name.rpartition("-")
+    if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
+        return [false()]
+    words = whose.split("-")
+    ways = [("-".join(words[:at]), "-".join(words[at:])) for at in range(1, len(words))]
+    farm = t.farm.c
+    tiers = (
+        select(_t.id)
+        .join(t.farm, farm.id == _t.farm)
+        .where(or_(false(), *(and_(farm.name == f, _t.name == of) for f, of in ways)))
+    )
+    return [_e.number == int(number), _e.tier.in_(tiers)]
+
+
+def titles(tx: Tx, found: Sequence[Element]) -> dict[ElementId, str]:
+    """What each of these is called."""
+    farm, ids = t.farm.c, {each.tier: each for each in found}
+    query = (
+        select(_t.id, farm.name, _t.name)
+        .join(t.farm, farm.id == _t.farm)
+        .where(among(tx, _t.id, ids))
+    )
+    begin = {tier: f"{of}-{name}" for tier, of, name in tx.execute(query)}
+    return {each.id: f"{begin[each.tier]}-{each.number}" for each in found}
 
 
 # --- what is known of them

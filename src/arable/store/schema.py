@@ -47,6 +47,11 @@ def _text(name: str, default: str | None = None) -> Column[str]:
     return Column(name, String, nullable=False, server_default=default)
 
 
+def _pool_counts() -> tuple[Column[int], ...]:
+    """Of machines: got a host, of those anew after one could not start them; found none; gave theirs back."""
+    return _count("came"), _count("again"), _count("refused"), _count("went")
+
+
 def _count(name: str, default: int = 0) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=str(default))
 
@@ -1020,9 +1025,13 @@ element = Table(
     _flag("surplus"),  # of a rollout, with which it ends
     _count("tries"),
     _text("told", ""),
+    Column("replaces", String, nullable=True),  # a machine of its that somebody wants replaced
+    _flag("by_force"),  # even if fewer serve then than always should
+    Column("operation", String, nullable=True),  # that waits for this
     _at("since"),  # it is in its state
     _generation(),
     UniqueConstraint("tier", "number"),
+    Index("ix_element_account_id", "account", "id"),
     Index(
         "ix_element_unrest",
         "tier",
@@ -1109,18 +1118,34 @@ element_use = Table(
     sqlite_autoincrement=True,
 )
 
-# What came to a zone's pool in an hour, from which its size is reckoned.
+# Machines that found room in a zone, found none, or gave theirs back: what one transaction did of one size. Only added,
+# so that nobody who deploys waits for anybody; soon they are summed up in `pool_hour`, and go.
+pool_note = Table(
+    "pool_note",
+    metadata,
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    _at("at"),
+    _text("zone"),
+    _count("cpus"),
+    _count("cpu_mhz"),
+    _count("memory_mib"),
+    *_pool_counts(),
+    sqlite_autoincrement=True,
+)
+
+# The same of an hour, from which the size that a zone's pool should have is reckoned.
 pool_hour = Table(
     "pool_hour",
     metadata,
     Column("zone", String, primary_key=True),
-    Column("offering", String, primary_key=True),
-    Column("hour", BigInteger, primary_key=True),  # since 1970
-    _count("arrivals"),
-    _count("refused"),
-    _count("busy_seconds"),
-    _count("sampled_seconds"),
-    _count("peak"),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),  # since 1970
+    Column("cpus", BigInteger, primary_key=True, autoincrement=False),
+    Column("cpu_mhz", BigInteger, primary_key=True, autoincrement=False),
+    Column("memory_mib", BigInteger, primary_key=True, autoincrement=False),
+    *_pool_counts(),
+    _count("held_us"),
 )
 
 pool_cursor = Table(  # how far events were counted

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.blueprints import VersionNumber
 from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.elements import ElementOut
 
 MetricName = Annotated[
     Literal["requests-per-s", "sessions", "response-ms", "cpu-percent", "memory-percent", "kbps"],
@@ -121,20 +122,6 @@ class TierChange(In, frozen=True, kw_only=True):
     count: Annotated[Count | UnsetType, Meta(description="So many there should be.")] = UNSET
     least: Count | UnsetType = UNSET
     most: Count | UnsetType = UNSET
-
-
-class ElementOut(Out, frozen=True, kw_only=True):
-    """A place in a tier, which has at most one machine at a time."""
-
-    id: Annotated[str, Meta(examples=["element-0mh5z1x2k3q8w7e6r5t4"])]
-    number: int
-    name: str
-    state: str
-    machine: str | None
-    blueprint_version: int
-    image_version: int
-    since: datetime
-    told: str
 
 
 class LoadOut(Out, frozen=True, kw_only=True):

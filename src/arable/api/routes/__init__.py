@@ -9,6 +9,7 @@ from arable.api.routes import (
     blueprints,
     consoles,
     control,
+    elements,
     farms,
     groups,
     hosts,
@@ -65,4 +66,5 @@ OPERATIONS: tuple[Op, ...] = (
     *farms.OPERATIONS,
     *tiers.OPERATIONS,
     *rollouts.OPERATIONS,
+    *elements.OPERATIONS,
 )

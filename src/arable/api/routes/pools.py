@@ -2,7 +2,8 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import pools
+from arable.services import pool_plans, pools
+from arable.wire.pool_plans import PoolPlanQuery
 from arable.wire.pools import PoolChange, PoolQuery
 
 OPERATIONS = (
@@ -32,5 +33,19 @@ OPERATIONS = (
         takes=PoolChange,
         summary="Change how much of a storage pool may be promised",
         example={"percent": 150},
+    ),
+    Op(
+        method="GET",
+        path="/v1/zones/{zone}/pool-plan",
+        does=pool_plans.plan,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        query=PoolPlanQuery,
+        name="pools.plan",
+        summary="Reckon how large a zone's idle pool should be",
+        about=(
+            "The idle pool is what hosts have free for machines. By the machines that came, were refused and went: how often "
+            "one finds no room now, what is to be expected, and how many hosts it takes to keep that below a target."
+        ),
     ),
 )

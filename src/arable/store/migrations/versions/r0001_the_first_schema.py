@@ -275,14 +275,30 @@ def upgrade() -> None:
     )
     op.create_table('pool_hour',
     sa.Column('zone', sa.String(), nullable=False),
-    sa.Column('offering', sa.String(), nullable=False),
-    sa.Column('hour', sa.BigInteger(), nullable=False),
-    sa.Column('arrivals', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('hour', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('cpus', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('cpu_mhz', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('came', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('again', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('refused', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('busy_seconds', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('sampled_seconds', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('peak', sa.BigInteger(), server_default='0', nullable=False),
-    sa.PrimaryKeyConstraint('zone', 'offering', 'hour', name=op.f('pk_pool_hour'))
+    sa.Column('went', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('held_us', sa.BigInteger(), server_default='0', nullable=False),
+    sa.PrimaryKeyConstraint('zone', 'hour', 'cpus', 'cpu_mhz', 'memory_mib', name=op.f('pk_pool_hour'))
+    )
+    op.create_table('pool_note',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('cpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cpu_mhz', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('came', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('again', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('refused', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('went', sa.BigInteger(), server_default='0', nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_pool_note')),
+    sqlite_autoincrement=True
     )
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
@@ -939,6 +955,9 @@ def upgrade() -> None:
     sa.Column('surplus', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('replaces', sa.String(), nullable=True),
+    sa.Column('by_force', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('operation', sa.String(), nullable=True),
     sa.Column('since', sa.BigInteger(), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_element_tier')),
@@ -947,6 +966,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('tier', 'number', name=op.f('uq_element_tier_number')),
     postgresql_with={'fillfactor': 50}
     )
+    op.create_index('ix_element_account_id', 'element', ['account', 'id'], unique=False)
     op.create_index('ix_element_unrest', 'element', ['tier'], unique=False, sqlite_where=sa.text("state <> 'serving'"), postgresql_where=sa.text("state <> 'serving'"))
     op.create_table('group_member',
     sa.Column('group', sa.String(), nullable=False),
