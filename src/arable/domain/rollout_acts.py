@@ -104,8 +104,7 @@ class _Look:
     def settled(self) -> bool:
         """All that stay are as they should be; whoever is too many goes, which are the highest numbers."""
         stay = sorted(self.elements, key=_number)[: self.tier.count]
-        proven = len(stay) == self.tier.count and all(each in self.proven for each in stay)
-        return proven and not self.old
+        return len(stay) == self.tier.count and all(each in self.proven for each in stay)
 
     @property
     def renewed(self) -> int:

@@ -75,9 +75,8 @@ def _publish(cloud: Cloud, caller: Caller, dice: Random) -> str:  # noqa: ARG001
 def _roll(cloud: Cloud, caller: Caller, dice: Random) -> str:
     found = _some(cloud, caller, dice, schema.farm)
     versions = rows(cloud, "select number from image_version order by number")
-    if found is None or found not in rows(
-        cloud, "select farm from farm_spec where state = 'ready'"
-    ):
+    ready = rows(cloud, "select farm from farm_spec where state = 'ready'")
+    if found is None or found not in ready:
         return "nothing"
     number = dice.choice(versions)
     cloud.ask(caller, lambda call: roll(call, FarmId(found), number))
