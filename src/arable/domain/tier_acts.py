@@ -308,7 +308,7 @@ def never_spared(tier: Tier, element: Element, want: int) -> bool:
     """Whether it can't do without this one, of so many, for as long as another machine takes; not unless by force."""
     if tier.leaving or element.by_force or element.state is not _S.SERVING:
         return False
-    return want - 1 < bound(tier)
+    return max(want - 1, 0) < bound(tier)
 
 
 def bound(tier: Tier) -> int:
