@@ -1,6 +1,7 @@
 """The demonstration's chart and its steps, with a farm that is made up: `make demo FARM=1` shows them in a lab."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -81,3 +82,11 @@ def test_a_request_that_failed_is_told_and_is_the_end() -> None:
 def test_a_farm_that_does_not_grow_is_not_waited_for_for_ever() -> None:
     with pytest.raises(Unavailable, match="there are not 3 web servers after 180 s"):
         Fair(slow=True).play()
+
+
+def test_visitors_come_evenly_and_do_not_make_up_for_what_was_slow() -> None:
+    clock = VirtualClock()
+    few = Visitors("internet", "203.0.113.9", 80, "/who", clock, 4.0)
+    assert [few._turn() for _ in range(4)] == [0.0, 0.25, 0.5, 0.75]
+    clock.wait(timedelta(seconds=60))
+    assert [few._turn() for _ in range(2)] == [0.0, 0.25]

@@ -40,6 +40,8 @@ class Visitors:
     rate: float = 1.0
     calls: list[Called] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _next: float = 0.0
 
     def failures(self) -> list[Called]:
         """Calls without a good answer."""
@@ -53,16 +55,21 @@ class Visitors:
             first -= 1
         return calls[first:]
 
-    def answered(self, among: int) -> None:
-        """One of so many visitors: calls in its turn, until it is all over."""
-        due = self.clock.monotonic()
-        while not self._over.wait(max(0.0, due - self.clock.monotonic())):
-            # Who is late because the page is slow does not make up for it: that would be a crowd at the door.
+    def visit(self) -> None:
+        """One of them: waits for its turn, calls, and comes back."""
+        while not self._over.wait(self._turn()):
             began = self.clock.monotonic()
-            due = max(due + among / self.rate, began)
             who, failure = self._call()
             now = self.clock.monotonic()
             self.calls.append(Called(now, now - began, who, failure))
+
+    def _turn(self) -> float:
+        """In how many seconds it is the next one's turn: evenly, whoever comes back, and nothing is made up for."""
+        with self._lock:
+            now = self.clock.monotonic()
+            turn = max(self._next, now)
+            self._next = turn + 1 / self.rate
+            return turn - now
 
     def leave(self) -> None:
         """Nobody calls any more; calls that are under way come to their ends."""
@@ -93,9 +100,7 @@ def visitors(
 ) -> Iterator[Visitors]:
     """So many of them at an address and port, who together call `rate` times a second."""
     made = Visitors(netns, *at, path, clock, rate)
-    threads = [
-        threading.Thread(target=made.answered, args=(count,), daemon=True) for _ in range(count)
-    ]
+    threads = [threading.Thread(target=made.visit, daemon=True) for _ in range(count)]
     for each in threads:
         each.start()
     try:
