@@ -1,7 +1,7 @@
 """The demonstration's chart and its steps, with a farm that is made up: `make demo FARM=1` shows them in a lab."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -84,9 +84,19 @@ def test_a_farm_that_does_not_grow_is_not_waited_for_for_ever() -> None:
         Fair(slow=True).play()
 
 
-def test_visitors_come_evenly_and_do_not_make_up_for_what_was_slow() -> None:
-    clock = VirtualClock()
-    few = Visitors("internet", "203.0.113.9", 80, "/who", clock, 4.0)
-    assert [few._turn() for _ in range(4)] == [0.0, 0.25, 0.5, 0.75]
-    clock.wait(timedelta(seconds=60))
-    assert [few._turn() for _ in range(2)] == [0.0, 0.25]
+class Answered(Visitors):
+    """Who calls is answered at once."""
+
+    def _call(self) -> tuple[str, str]:
+        return "fair-web-1", ""
+
+
+def test_where_all_visitors_wait_nothing_is_made_up_for() -> None:
+    few = Answered("internet", "203.0.113.9", 80, "/who", VirtualClock(), 4.0)
+    for _ in range(5):
+        few.give_turn()
+    closing = Thread(target=few.leave, args=(1,))
+    closing.start()
+    few.visit()
+    closing.join()
+    assert [each.who for each in few.calls] == ["fair-web-1"]
