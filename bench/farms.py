@@ -106,6 +106,6 @@ def many_table(found: farms_many.Found, database: str) -> Table:
 def many_results(found: farms_many.Found) -> list[str]:
     """The lines to be read."""
     return [
-        result("farm_apply_rate", found.rate, "1/s", "10"),
-        result("farms_rest_ms", max(found.rest_ms, 0.0), "ms", "50"),
+        result("farm_apply_rate", found.rate, "1/s", "30"),
+        result("farms_rest_ms", max(found.rest_ms, 0.0), "ms", "10"),
     ]

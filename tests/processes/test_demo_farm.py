@@ -1,6 +1,7 @@
 """The demonstration's chart and its steps, with a farm that is made up: `make demo FARM=1` shows them in a lab."""
 
 from dataclasses import dataclass, field
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -81,3 +82,21 @@ def test_a_request_that_failed_is_told_and_is_the_end() -> None:
 def test_a_farm_that_does_not_grow_is_not_waited_for_for_ever() -> None:
     with pytest.raises(Unavailable, match="there are not 3 web servers after 180 s"):
         Fair(slow=True).play()
+
+
+class Answered(Visitors):
+    """Who calls is answered at once."""
+
+    def _call(self) -> tuple[str, str]:
+        return "fair-web-1", ""
+
+
+def test_where_all_visitors_wait_nothing_is_made_up_for() -> None:
+    few = Answered("internet", "203.0.113.9", 80, "/who", VirtualClock(), 4.0)
+    for _ in range(5):
+        few.give_turn()
+    closing = Thread(target=few.leave, args=(1,))
+    closing.start()
+    few.visit()
+    closing.join()
+    assert [each.who for each in few.calls] == ["fair-web-1"]

@@ -8,8 +8,9 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from queue import Full, Queue
 
 from arable.drivers.namespaces import inside
 from arable.runtime.clock import Clock
@@ -40,6 +41,7 @@ class Visitors:
     rate: float = 1.0
     calls: list[Called] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
+    _turns: "Queue[bool]" = field(default_factory=lambda: Queue(maxsize=1))
 
     def failures(self) -> list[Called]:
         """Calls without a good answer."""
@@ -53,20 +55,29 @@ class Visitors:
             first -= 1
         return calls[first:]
 
-    def answered(self, among: int) -> None:
-        """One of so many visitors: calls in its turn, until it is all over."""
-        due = self.clock.monotonic()
-        while not self._over.wait(max(0.0, due - self.clock.monotonic())):
-            # Who is late because the page is slow does not make up for it: that would be a crowd at the door.
+    def visit(self) -> None:
+        """One of them: calls when it is somebody's turn, until there are no more turns."""
+        while self._turns.get():
             began = self.clock.monotonic()
-            due = max(due + among / self.rate, began)
             who, failure = self._call()
             now = self.clock.monotonic()
             self.calls.append(Called(now, now - began, who, failure))
 
-    def leave(self) -> None:
+    def let_in(self) -> None:
+        """One turn after the other, evenly, as `rate` says at the moment."""
+        while not self._over.wait(1 / self.rate):
+            self.give_turn()
+
+    def give_turn(self) -> None:
+        """To whoever is free. Where all wait for answers nothing is made up for later: that would be a crowd at the door."""
+        with suppress(Full):
+            self._turns.put_nowait(True)
+
+    def leave(self, among: int) -> None:
         """Nobody calls any more; calls that are under way come to their ends."""
         self._over.set()
+        for _ in range(among):
+            self._turns.put(False)
 
     def _call(self) -> tuple[str, str]:
         """Who answered, or what went wrong."""
@@ -93,14 +104,13 @@ def visitors(
 ) -> Iterator[Visitors]:
     """So many of them at an address and port, who together call `rate` times a second."""
     made = Visitors(netns, *at, path, clock, rate)
-    threads = [
-        threading.Thread(target=made.answered, args=(count,), daemon=True) for _ in range(count)
-    ]
-    for each in threads:
+    threads = [threading.Thread(target=made.visit, daemon=True) for _ in range(count)]
+    door = threading.Thread(target=made.let_in, daemon=True)
+    for each in (*threads, door):
         each.start()
     try:
         yield made
     finally:
-        made.leave()
-        for each in threads:
+        made.leave(count)
+        for each in (*threads, door):
             each.join(PATIENCE * 2)
