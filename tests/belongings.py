@@ -38,6 +38,8 @@ OWNED = frozenset(
         "vpnclient",
         "group",
         "sshkey",
+        "secret",
+        "secret",
         "operation",
     ]
 )
@@ -85,6 +87,7 @@ _KINDS = [
     "sshkey",
     "blueprint",
     "tier",
+    "secret",
 ]
 
 
@@ -408,6 +411,10 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "to_port": 80,
                 **own,
             },
+        ),
+        (
+            t.farm_secret,
+            {"id": ids["secret"], "farm": ids["farm"], "name": "kept", **own, "changed_at": NOW},
         ),
         (
             t.ssh_key,

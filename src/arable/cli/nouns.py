@@ -84,6 +84,8 @@ _ROWS = (
           special={"apply": "farm_files:apply", "plan": "farm_files:plan"}, instead=("create", "update")),
     _noun("tier", "tiers", "tiers:Tiers", "Tiers of farms: elements that are alike; grow and shrink them.",
           "name farm id blueprint blueprint_version/version image_version least most count serving told", within="farm"),
+    _noun("secret", "secrets", "secrets:Secrets", "Secrets of farms, which their elements are told and nobody is shown.",
+          "name farm id given number changed_at", within="farm"),
     _noun("blueprint", "blueprints", "blueprints:Blueprints", "Blueprints: what the elements of tiers are made of.",
           "name id public versions.*.number/versions created_at"),
     _noun("operation", "operations", "operations:Operations", "What is on its way, and what became of it.",

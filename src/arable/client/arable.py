@@ -29,6 +29,7 @@ from arable.client.pools import Pools
 from arable.client.public_ranges import PublicRanges
 from arable.client.remote_accesses import RemoteAccesses, VpnClients
 from arable.client.rules import Rules
+from arable.client.secrets import Secrets
 from arable.client.settings import Settings
 from arable.client.snapshots import Snapshots
 from arable.client.ssh_keys import SshKeys
@@ -94,6 +95,7 @@ class Arable:
         self.snapshots = Snapshots(to)
         self.farms = Farms(to)
         self.tiers = Tiers(to)
+        self.secrets = Secrets(to)
         self.blueprints = Blueprints(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:

@@ -72,7 +72,7 @@ class BlueprintVersionIn(In, frozen=True, kw_only=True):
         Meta(
             description=(
                 "As for a machine; and words in double braces are filled in for each element: farm.name, zone.name, "
-                "tier.name, element.name, element.number, tier.NAME.address, tier.NAME.port."
+                "tier.name, element.name, element.number, tier.NAME.address, tier.NAME.port, secret.NAME."
             )
         ),
     ] = ""

@@ -23,6 +23,7 @@ from arable.api.routes import (
     public_ranges,
     remote_accesses,
     rules,
+    secrets,
     settings,
     snapshots,
     ssh_keys,
@@ -63,4 +64,5 @@ OPERATIONS: tuple[Op, ...] = (
     *blueprints.OPERATIONS,
     *farms.OPERATIONS,
     *tiers.OPERATIONS,
+    *secrets.OPERATIONS,
 )
