@@ -56,7 +56,6 @@ class Body:
     offering: OfferingId | None = None  # instead of the blueprint's
     keys: tuple[str, ...] = ()  # SSH keys of the account, by id
     follows: Follows = Follows.ASKED
-    control: bool = False  # programs in it may ask for more
     policy: Policy | None = None
     windows: tuple[Window, ...] = ()
     time_zone: str = "UTC"  # of its windows

@@ -8,6 +8,7 @@ from msgspec import Meta
 from arable.wire.balancers import CheckIn, CheckOut, ProtocolName
 from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
 from arable.wire.machines import Mib, UserData
+from arable.wire.rights import RightName
 from arable.wire.rules import Port
 
 VersionNumber = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -62,6 +63,14 @@ class UpdateIn(In, frozen=True, kw_only=True):
     ] = 1
 
 
+Control = Annotated[
+    bool | tuple[RightName, ...],
+    Meta(
+        description="What programs in its elements may ask for, from inside: true is all of `read`, `scale` and `grow`."
+    ),
+]
+
+
 class BlueprintVersionIn(In, frozen=True, kw_only=True):
     """What a version says, which never changes."""
 
@@ -91,6 +100,7 @@ class BlueprintVersionIn(In, frozen=True, kw_only=True):
             description="How elements are to be brought to another release. Kept, and not yet heeded by anything."
         ),
     ] = None
+    control: Control = False
     ready_seconds: Annotated[
         Seconds | None,
         Meta(
@@ -155,6 +165,9 @@ class BlueprintVersionOut(Out, frozen=True, kw_only=True):
     check: CheckOut
     keeps: KeepsOut
     update: UpdateOut
+    control: Annotated[
+        list[str], Meta(description="What programs in its elements may ask for, from inside.")
+    ]
     ready_seconds: int | None
     drain_seconds: int | None
     created_at: datetime

@@ -7,7 +7,6 @@ from msgspec import Meta
 
 from arable.wire.common import Id, In, Name, Out, PageQuery
 
-
 Contents = Annotated[
     str,
     Meta(
