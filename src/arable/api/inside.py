@@ -66,7 +66,7 @@ class Inside:
         """What is to be said to who asked there. Raises `BadInput` for what no router hands on, `TooOften`."""
         if (ask.method, ask.path) not in CALLS:
             raise BadInput("this is nothing that may be asked from inside", field="path")
-        body = ask.body.encode()
+        body = ask.body.encode() or (b"{}" if ask.method == "POST" else b"")
         if len(body) > MOST_BODY or len(ask.token) > MOST_TOKEN or not ask.token.isascii():
             raise BadInput("too long", field="body")
         self._admit(ask.network, ask.asker)
