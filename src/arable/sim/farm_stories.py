@@ -28,6 +28,7 @@ def lay_out(
     *tiers_: str,
     blueprint: str = "web",
     policy: dict[str, Any] | None = None,
+    secrets: tuple[str, ...] = (),
     **more: Any,
 ) -> FarmId:
     """A farm whose first tier has so many elements and a way in; it calls the others, which have one each.
@@ -40,6 +41,7 @@ def lay_out(
     counts = {"web": count}
     farm = {
         "name": name,
+        "secrets": secrets,
         "networks": [{"name": tier} for tier in has],
         "tiers": [
             {
