@@ -26,7 +26,8 @@ echo well > /srv/ok
 httpd -p 8080 -h /srv
 """
 _HELLO = 'echo "{{tier.name}} {{element.number}} of {{farm.name}}"'
-_ASK = "wget -q -T %s -O - %shttp://%s.{{farm.name}}.internal:8080%s 2> /dev/null"
+# The guest's wget has no usable time-out of its own: Debian's busybox crashes with -T.
+_ASK = "timeout %s wget -q -O - %shttp://%s.{{farm.name}}.internal:8080%s 2> /dev/null"
 
 _DB = """#!/bin/sh
 # The volume may come from an element before this one: what is on it stays.
