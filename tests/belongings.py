@@ -40,6 +40,8 @@ OWNED = frozenset(
         "vpnclient",
         "group",
         "sshkey",
+        "secret",
+        "secret",
         "operation",
     ]
 )
@@ -89,6 +91,7 @@ _KINDS = [
     "tier",
     "rollout",
     "element",
+    "secret",
 ]
 
 
@@ -438,6 +441,10 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "to_port": 80,
                 **own,
             },
+        ),
+        (
+            t.farm_secret,
+            {"id": ids["secret"], "farm": ids["farm"], "name": "kept", **own, "changed_at": NOW},
         ),
         (
             t.ssh_key,

@@ -95,6 +95,7 @@ def serving(
     around: Mapping[str, Any] | None = None,
     routes: Callable[[Surroundings], Sequence[BaseRoute]] = lambda _around: (),
     ws: Any = "none",
+    inside: tuple[Op, ...] = (),
 ) -> Iterator[Served]:
     clock = RealClock()
     entropy = Entropy.system()
@@ -113,7 +114,8 @@ def serving(
     first = bootstrap.ensure(database, clock, entropy, surroundings.ids)
     assert first is not None
     writer = Writer(database)
-    server = build(operations, database, writer, surroundings, routes=routes(surroundings))
+    more = routes(surroundings)
+    server = build(operations, database, writer, surroundings, routes=more, inside=inside)
     with ExitStack() as hang_up, running(server, writer, ws) as url:
         operator = Arable(url)
         made = Served(url, server, database, writer, surroundings, operator, first)

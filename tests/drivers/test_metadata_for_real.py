@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from arable.domain.inside import GuestAnswer, GuestAsk
 from arable.domain.manifest import Seed
 from arable.drivers import namespaces
 from drivers import make_drivers as make
@@ -20,13 +21,13 @@ from drivers.town import PUBLIC
 pytestmark = pytest.mark.real
 
 
-def fetch(netns: str, path: str) -> str:
+def fetch(netns: str, path: str, method: str = "GET", body: str | None = None) -> str:
     """What the metadata service says to who is in there: status and text, or nothing when it does not answer."""
 
     def act() -> str:
-        line = http.client.HTTPConnection("169.254.169.254", timeout=2)
+        line = http.client.HTTPConnection("169.254.169.254", timeout=10 if body else 2)
         try:
-            line.request("GET", path)
+            line.request(method, path, body)
             told = line.getresponse()
             return f"{told.status} {told.read().decode()}"
         except OSError:
@@ -86,3 +87,34 @@ def test_data_that_changed_is_told_and_a_service_that_died_is_started_again(town
     pid = town.routers._metadata.pid()
     town.routers.remove(town.wish.network)
     make.wait_until(lambda: not is_alive(pid), "the service to end with the last network")
+
+
+def test_a_machine_s_calls_are_handed_on_as_its_own_also_after_the_service_or_the_agent_died(
+    town,
+) -> None:
+    guest = town.guest(10)
+    town.leases[0] = replace(town.leases[0], seed=Seed(meta_data="instance-id: a\n", user_data=""))
+    heard: list[GuestAsk] = []
+
+    def answer(ask: GuestAsk) -> GuestAnswer:
+        heard.append(ask)
+        return GuestAnswer(status=202, body='{"count": 2}')
+
+    def asks() -> str:
+        return fetch(guest, "/arable/v1/self/tier", "POST", '{"more": 1}')
+
+    town.program()
+    assert asks().startswith("503 ")
+    town.routers.relay(answer)
+    town.routers.appliances()  # as the agent looks with each step
+    assert asks() == '202 {"count": 2}'
+    assert fetch(guest, "/arable/v1/users").startswith("404 ")
+    os.kill(town.routers._metadata.pid(), signal.SIGKILL)
+    town.program()
+    assert asks() == '202 {"count": 2}'
+    town.routers._metadata._asking.close()  # an agent that dies closes its end
+    assert asks().startswith("503 ")
+    town.routers.appliances()
+    assert asks() == '202 {"count": 2}'
+    place = (town.wish.network, "10.1.1.10", "/v1/self/tier", '{"more": 1}')
+    assert [(ask.network, ask.asker, ask.path, ask.body) for ask in heard] == [place] * 3

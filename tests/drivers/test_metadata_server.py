@@ -2,11 +2,14 @@
 
 import asyncio
 import socket
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
 
+from arable.domain.inside import GuestAnswer, GuestAsk
 from arable.drivers.appliance import metadata_server as server
+from arable.drivers.appliance.asking import Asking
 
 ME, OTHER = "127.0.0.2", "127.0.0.3"
 MINE = {"meta-data/instance-id": "mine", "user-data": "é" * 3}
@@ -111,5 +114,106 @@ def test_one_that_holds_its_connections_open_keeps_nobody_else_out():
             for _, writer in held:
                 writer.close()
                 await writer.wait_closed()
+
+    run(story)
+
+
+@asynccontextmanager
+async def asking(service, answer):
+    """The service has a line, at whose other end this answers."""
+    line = Asking(answer)
+    await service.order({"do": "line"}, line.far.dup())
+    line.start()
+    try:
+        yield line
+    finally:
+        line.close()
+        await asyncio.wait([service.line.task])
+
+
+def test_calls_are_handed_on_with_the_place_from_which_they_come():
+    heard = []
+
+    def answer(ask: GuestAsk) -> GuestAnswer:
+        heard.append(ask)
+        return GuestAnswer(status=202, body='{"count": 2}')
+
+    async def story():
+        async with served(net={ME: MINE}) as (service, ports), asking(service, answer):
+            more = "Authorization: Bearer ae_x\r\nContent-Length: 11\r\nX: y\r\n"
+            data = f"POST /arable/v1/self/tier?a=b HTTP/1.1\r\n{more}\r\n" + '{"more": 1}'
+            told = await say(ports["net"], data.encode())
+            assert told.startswith("HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n")
+            assert told.endswith('\r\n\r\n{"count": 2}')
+            await ask(ports["net"], "/arable/v1/self", asker=OTHER)
+            assert " 200 " in await ask(ports["net"], "/latest/user-data")
+
+    run(story)
+    place = {"network": "net", "method": "POST", "path": "/v1/self/tier"}
+    assert heard == [
+        GuestAsk(**place, asker=ME, token="ae_x", body='{"more": 1}'),
+        GuestAsk(**place | {"method": "GET", "path": "/v1/self"}, asker=OTHER),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /arable/v1/tiers HTTP/1.1\r\n\r\n", 404),
+        (b"GET /arable/v1/self/../users HTTP/1.1\r\n\r\n", 404),
+        (b"GET /arable/v1/token HTTP/1.1\r\n\r\n", 405),
+        (b"DELETE /arable/v1/self HTTP/1.1\r\n\r\n", 405),
+        (b"POST /arable/v1/token HTTP/1.1\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n", 403),
+        (b"POST /arable/v1/token HTTP/1.1\r\nContent-Length: 5000\r\n\r\n", 413),
+        (b"POST /arable/v1/token HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /arable/v1/token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET /arable/v1/self HTTP/1.1\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400),
+        (b"GET /arable/v1/self HTTP/1.1\r\nAuthorization: Bearer " + b"a" * 600 + b"\r\n\r\n", 413),
+    ],
+)  # fmt: skip
+def test_nothing_else_is_handed_on(data, status):
+    heard = []
+
+    async def story():
+        async with served(net={ME: MINE}) as (service, ports), asking(service, heard.append):
+            assert (await say(ports["net"], data)).startswith(f"HTTP/1.1 {status} ")
+
+    run(story)
+    assert heard == []
+
+
+def test_without_a_line_calls_are_told_to_come_again_and_documents_are_there():
+    async def story():
+        async with served(net={ME: MINE}) as (service, ports):
+            assert " 503 " in await ask(ports["net"], "/arable/v1/self")
+            async with asking(service, lambda _ask: GuestAnswer(status=200, body="{}")):
+                assert " 200 " in await ask(ports["net"], "/arable/v1/self")
+            told = await ask(ports["net"], "/arable/v1/self")
+            assert told.startswith("HTTP/1.1 503 ")
+            assert "Retry-After: 5\r\n" in told
+            assert " 200 " in await ask(ports["net"], "/latest/user-data")
+
+    run(story)
+
+
+def test_a_machine_asks_for_few_things_at_once_and_holds_nobody_else_up():
+    may_go, come = threading.Event(), threading.Semaphore(0)
+
+    def answer(ask: GuestAsk) -> GuestAnswer:
+        if ask.asker == ME:
+            come.release()
+            may_go.wait(20)
+        return GuestAnswer(status=200, body="{}")
+
+    async def story():
+        async with served(net={ME: MINE, OTHER: MINE}) as (service, ports), asking(service, answer):
+            port = ports["net"]
+            slow = [asyncio.create_task(ask(port, "/arable/v1/self")) for _ in range(2)]
+            for _ in slow:
+                await asyncio.to_thread(come.acquire)
+            assert " 429 " in await ask(port, "/arable/v1/self")
+            assert " 200 " in await ask(port, "/arable/v1/self", asker=OTHER)
+            may_go.set()
+            assert all(" 200 " in told for told in await asyncio.gather(*slow))
 
     run(story)

@@ -227,6 +227,7 @@ async def rig(
     port: int = 0,
     name: str = "server-1",
     leaving: Callable[[], bool] = lambda: False,
+    inside: Any = None,
 ) -> AsyncIterator[Rig]:
     """Once more over the same database and directory, it is the same server after a restart."""
     clock, entropy = RealClock(), Entropy.system()
@@ -267,7 +268,7 @@ async def rig(
     )
     writer.start()
     made.channels.start()
-    calls = Calls(made.desk, made.consoles, clock, lambda: made.pong)
+    calls = Calls(made.desk, made.consoles, clock, lambda: made.pong, inside)
     context = server_context(
         directory / "server.pem", directory / "server.key", around.authority.pem, joining=True
     )

@@ -36,11 +36,15 @@ class Hands(FarmHands):
 class Shop:
     """A farm, and hands to do to it what hosts and controllers do."""
 
-    def __init__(self, cloud, tier=None, time_zone="UTC", **limits) -> None:
+    def __init__(
+        self, cloud, tier=None, time_zone="UTC", blueprint=None, secrets=(), **limits
+    ) -> None:
         self.cloud = cloud
         self.ann = cloud.account("ann", **limits)
-        cloud.do(self.ann, blueprints.create, msgspec.convert(BLUEPRINT, BlueprintIn))
+        made_of = msgspec.convert({**BLUEPRINT, **(blueprint or {})}, BlueprintIn)
+        cloud.do(self.ann, blueprints.create, made_of)
         said = {**SHOP, "time_zone": time_zone, "tiers": [{**SHOP["tiers"][0], **(tier or {})}]}
+        said["secrets"] = list(secrets)
         made = cloud.do(self.ann, farms.create, msgspec.convert(said, FarmIn))
         self.farm, self.operation = FarmId(made.farm.id), made.operation
         now = cloud.around.clock.now()

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from arable.api import incoming, problems
-from arable.api.gate import Gate, bearer
+from arable.api.gate import Gatekeeper, bearer
 from arable.api.hub import Hub
 from arable.api.incoming import BodyReader, ClientGone, Headers, QueryReader, Receive, Scope
 from arable.api.metrics import CallMetrics, Metrics
@@ -112,7 +112,7 @@ class Adaptor:
         self,
         operations: Sequence[Op],
         executor: Executor,
-        gate: Gate,
+        gate: Gatekeeper,
         hub: Hub,
         streams: EventStreams,
         metrics: Metrics,

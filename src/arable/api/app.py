@@ -22,10 +22,11 @@ from arable.api.adaptor import Adaptor, Send
 from arable.api.gate import Gate
 from arable.api.hub import Hub
 from arable.api.incoming import Receive, Scope
+from arable.api.inside import InsideGate
 from arable.api.metrics import Metrics
 from arable.api.operation import Op
 from arable.api.streams import EventStreams
-from arable.domain.errors import CloudError
+from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import UserId
 from arable.services import housekeeping
 from arable.services.call import Surroundings
@@ -52,8 +53,9 @@ class Server:
         routes: Sequence[BaseRoute] = (),
         metrics: Metrics | None = None,
         drained: Callable[[], bool] = lambda: False,
+        inside: Sequence[Op] = (),
     ) -> None:
-        """`drained`: whether other servers are to do our work, until further notice."""
+        """`inside` is what programs in farms may ask. `drained`: whether other servers are to do our work, until further notice."""
         self._drained = drained
         self.metrics = metrics or Metrics()
         self._operations = operations
@@ -66,6 +68,9 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._gate = Gate(self._credentials, self._readers)
+        self._inside = inside
+        self._inside_gate = InsideGate(database, around, self._readers)
+        self._inside_adaptor: Adaptor | None = None
         self._draining = False
         self._outside = Starlette(
             routes=[
@@ -103,6 +108,12 @@ class Server:
         if self._hub is not None:
             self._hub.close()
 
+    async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of a program in a farm, which its router's agent brought (`api/inside.py`)."""
+        if self._inside_adaptor is None:
+            raise Unavailable("this server is not ready yet")
+        await self._inside_adaptor(scope, receive, send)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._draining or self._drained():
             send = _last_on_its_connection(send)
@@ -118,15 +129,9 @@ class Server:
         streams = self._streams = EventStreams(
             self._executor, self._credentials, self._hub, self.metrics, self._readers
         )
-        self._adaptor = Adaptor(
-            self._operations,
-            self._executor,
-            self._gate,
-            self._hub,
-            streams,
-            self.metrics,
-            self._readers,
-        )
+        parts = (self._hub, streams, self.metrics, self._readers)
+        self._adaptor = Adaptor(self._operations, self._executor, self._gate, *parts)
+        self._inside_adaptor = Adaptor(self._inside, self._executor, self._inside_gate, *parts)
         before = self._writer.settle
         self._writer.settle = _settle_on(loop)
         tasks = [asyncio.ensure_future(streams.run()), asyncio.ensure_future(self._sweep())]
@@ -139,6 +144,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._adaptor.close()
+            self._inside_adaptor.close()
             self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _sweep(self) -> None:
@@ -185,10 +191,18 @@ def build(
     routes: Sequence[BaseRoute] = (),
     metrics: Metrics | None = None,
     drained: Callable[[], bool] = lambda: False,
+    inside: Sequence[Op] = (),
 ) -> Server:
     """The whole application. The writer must have been started, and tell `nudged` what it committed."""
     return Server(
-        operations, database, writer, around, routes=routes, metrics=metrics, drained=drained
+        operations,
+        database,
+        writer,
+        around,
+        routes=routes,
+        metrics=metrics,
+        drained=drained,
+        inside=inside,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import Executor as Pool
 from dataclasses import replace
+from typing import Protocol
 
 from arable.api.incoming import Headers, Scope, headers
 from arable.api.operation import Access, Policy
@@ -12,6 +13,12 @@ from arable.domain.ids import UserId
 from arable.services.credentials import NOBODY, REFUSED, Credentials
 
 _LONGEST = 512
+
+
+class Gatekeeper(Protocol):
+    """Who says who a caller is."""
+
+    async def caller(self, policy: Policy, said: Headers, scope: Scope, request: str) -> Caller: ...
 
 
 class Gate:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
 from arable.appliance.router import Lease, Router
+from arable.domain.inside import CALLS, PREFIX
 from arable.domain.seed import facts
 
 ADDRESS = IPv4Address("169.254.169.254")
@@ -38,6 +39,16 @@ def answer(found: Documents, path: str) -> str | None:
     if name in found and not (path.endswith("/") and f"{name}/" in found):
         return found[name]
     return found.get(f"{name}/" if name else "/")
+
+
+def call(method: str, path: str) -> str | int:
+    """The path of the call that this asks for, to be handed on; or the status with which it is refused. 0: it is none."""
+    if not path.startswith(f"{PREFIX}/"):
+        return 0
+    wanted = path.removeprefix(PREFIX)
+    if (method, wanted) in CALLS:
+        return wanted
+    return 405 if any(wanted == each for _, each in CALLS) else 404
 
 
 def documents(router: Router, lease: Lease) -> Documents:

@@ -75,10 +75,18 @@ class Field:
 _SECRETS = {"password", "old", "new"}
 _PREFIXES = {"limits": "limit"}
 _ALIASES = {"first_port": "port", "addresses": "addresses"}
-_FILES = {"user_data", "ssh_keys", "public_key", "certificate", "private_key", "preshared_key"}
+_FILES = {
+    "user_data",
+    "ssh_keys",
+    "public_key",
+    "certificate",
+    "private_key",
+    "preshared_key",
+    "contents",
+}
 """Texts that are usually in a file: `@FILE` reads it, `@-` reads standard input."""
-_ONE_LINE = {"preshared_key", "public_key"}
-_ONLY_FILES = {"private_key", "preshared_key"}
+_STRIPPED = {"preshared_key", "public_key", "contents"}
+_ONLY_FILES = {"private_key", "preshared_key", "contents"}
 _NOTHING = "none"
 _FEW = 12  # words that fit into a line of help
 _ID_PATTERN, _NAME_PATTERN = (
@@ -266,7 +274,7 @@ def _spoken(field: Field) -> str:
     return about[0].upper() + about[1:]
 
 
-_METAVARS = {"user_data": "TEXT|@FILE", "ssh_keys": "NAME|KEY|@FILE", "public_key": "KEY|@FILE", "cidr": "CIDR", "certificate": "PEM|@FILE", "private_key": "@FILE", "preshared_key": "@FILE"}  # fmt: skip
+_METAVARS = {"user_data": "TEXT|@FILE", "ssh_keys": "NAME|KEY|@FILE", "public_key": "KEY|@FILE", "cidr": "CIDR", "certificate": "PEM|@FILE", "private_key": "@FILE", "preshared_key": "@FILE", "contents": "@FILE"}  # fmt: skip
 
 
 def metavar(struct: type[msgspec.Struct]) -> str:
@@ -327,7 +335,7 @@ def _value(field: Field, said: Any, resolve: Callable[[str, str], str]) -> Any:
         )
     if field.path[-1] in _FILES and said.startswith("@"):
         text = read_file(said[1:], field.option)
-        return text.strip() if field.path[-1] in _ONE_LINE else text
+        return text.strip() if field.path[-1] in _STRIPPED else text
     if field.struct is not None:
         return _parts(field, field.struct, said)
     if field.by_id:

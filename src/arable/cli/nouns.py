@@ -92,6 +92,8 @@ _ROWS = (
           "runs.*.image_version/runs rollout", named=""),
     _noun("element", "elements", "elements:Elements", "Elements of tiers: places that have a machine each; replace it.",
           "name id state machine blueprint_version/version image_version since told"),
+    _noun("secret", "secrets", "secrets:Secrets", "Secrets of farms, which their elements are told and nobody is shown.",
+          "name farm id given number changed_at", within="farm"),
     _noun("blueprint", "blueprints", "blueprints:Blueprints", "Blueprints: what the elements of tiers are made of.",
           "name id public versions.*.number/versions created_at"),
     _noun("operation", "operations", "operations:Operations", "What is on its way, and what became of it.",

@@ -23,6 +23,7 @@ _HIDDEN = {
     "private_key",
     "preshared_key",
     "configuration",
+    "contents",
 }
 
 

@@ -31,6 +31,7 @@ from arable.client.public_ranges import PublicRanges
 from arable.client.remote_accesses import RemoteAccesses, VpnClients
 from arable.client.rollouts import Releases, Rollouts
 from arable.client.rules import Rules
+from arable.client.secrets import Secrets
 from arable.client.settings import Settings
 from arable.client.snapshots import Snapshots
 from arable.client.ssh_keys import SshKeys
@@ -99,6 +100,7 @@ class Arable:
         self.rollouts = Rollouts(to)
         self.releases = Releases(to)
         self.elements = Elements(to)
+        self.secrets = Secrets(to)
         self.blueprints = Blueprints(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:

@@ -26,7 +26,7 @@ from arable.domain.scaling import (
     top,
 )
 from arable.domain.tier import Tier
-from arable.store import balancers, events, farms, incarnations, scalings, tiers
+from arable.store import balancers, events, farms, incarnations, scalings, tier_loads, tiers
 from arable.store.database import Tx
 from arable.store.scalings import Scaling
 
@@ -59,7 +59,7 @@ def attend(tx: Tx, at: datetime, ids: Iterable[FarmId]) -> int:
     for tier in found:
         before = kept[tier.id]
         memory = before.memory
-        if (at - before.at).total_seconds() > load.STALE_SECONDS:  # nobody looked
+        if (at - before.at).total_seconds() > tier_loads.STALE_SECONDS:  # nobody looked
             memory = Memory(up_at=memory.up_at, before=memory.before)
         decided = _decide(tier, serving.get(tier.id, 0), loads.get(tier.id), memory, at)
         told = before.told
@@ -81,7 +81,7 @@ def _decide(tier: Tier, serving: int, known: Load | None, memory: Memory, at: da
     if tier.body.policy is None:
         return hold(bounds, tier.count, memory)
     return decide(
-        tier.body.policy, bounds, serving, tier.count, known, memory, at, load.STALE_SECONDS
+        tier.body.policy, bounds, serving, tier.count, known, memory, at, tier_loads.STALE_SECONDS
     )
 
 

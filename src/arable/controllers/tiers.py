@@ -356,6 +356,7 @@ class _Work:
             "tier.name": tier.name,
             "element.name": name,
             "element.number": str(element.number),
+            **template.untold_secrets(body.user_data),
         }
         return DeployIn(
             name=name,

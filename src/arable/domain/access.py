@@ -25,7 +25,11 @@ class Permission(StrEnum):
     VOLUME_WRITE = "volume:write"
     FARM_READ = "farm:read"
     FARM_WRITE = "farm:write"
-    FARM_CONTROL = "farm:control"  # of one's own farm, for programs in it
+    FARM_CONTROL = (
+        "farm:control"  # look at one's own farm; this and the next two are for programs in it
+    )
+    FARM_SCALE = "farm:scale"
+    FARM_GROW = "farm:grow"
     IMAGE_READ = "image:read"
     IMAGE_WRITE = "image:write"
     CATALOGUE_READ = "catalogue:read"

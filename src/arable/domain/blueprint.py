@@ -8,6 +8,7 @@ from arable.domain import template
 from arable.domain.balancer import Check, Traffic
 from arable.domain.errors import BadInput
 from arable.domain.ids import AccountId, BlueprintId, DiskOfferingId, ImageId, OfferingId
+from arable.domain.inside import Right
 from arable.domain.seed import check_size
 
 
@@ -66,6 +67,7 @@ class Body:
     check: Check = field(default_factory=Check)
     keeps: Keeps = Keeps()
     update: Update = Update()
+    control: tuple[Right, ...] = ()  # what programs in its elements may ask for
     ready_seconds: int | None = None  # from when a machine was accepted until it serves
     drain_seconds: int | None = None  # that sessions of one that leaves are waited for
 

@@ -47,6 +47,7 @@ BlueprintId = NewType("BlueprintId", str)
 TierId = NewType("TierId", str)
 ElementId = NewType("ElementId", str)
 RolloutId = NewType("RolloutId", str)
+SecretId = NewType("SecretId", str)  # of a farm
 
 KINDS = frozenset(
     [
@@ -85,6 +86,7 @@ KINDS = frozenset(
         "tier",
         "element",
         "rollout",
+        "secret",
     ]
 )
 

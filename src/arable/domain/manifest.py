@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from arable.domain.balancer import BalancerSeen, BalancerWish, NameWish
+from arable.domain.farm_secret import SealedWord
 from arable.domain.ids import (
     FarmId,
     HostId,
@@ -119,10 +120,11 @@ class PortWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """cloud-init NoCloud data, put on a read-only disk labelled `cidata`."""
+    """cloud-init NoCloud data, put on a read-only disk labelled `cidata`. Secrets are filled in on the way to a host."""
 
     meta_data: str
-    user_data: str
+    user_data: str = field(repr=False)
+    secrets: tuple[SealedWord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ how cloud-init takes several.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arable.domain.errors import BadInput
 from arable.domain.ids import MachineId
@@ -100,7 +100,7 @@ def facts(told: Seed) -> Facts:
 def _changed(old: Seed, head: str, value: str) -> Seed:
     lines = old.meta_data.split("\n")
     told = [f"{head}{value}" if line.startswith(head) else line for line in lines]
-    return Seed(meta_data="\n".join(told), user_data=old.user_data)
+    return replace(old, meta_data="\n".join(told))
 
 
 def _user_data(machine: MachineId, ask: SeedAsk) -> str:

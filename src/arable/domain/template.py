@@ -14,6 +14,7 @@ from arable.domain.errors import BadInput
 
 _WORD = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_SECRET = re.compile(rf"\{{\{{\s*secret\.({_LABEL})\s*\}}\}}")
 _KNOWN = re.compile(
     rf"(?:farm|zone|tier|element)\.name|element\.number|tier\.{_LABEL}\.(?:address|port)|secret\.{_LABEL}"
 )
@@ -30,6 +31,21 @@ def words(text: str) -> tuple[str, ...]:
                 field="user_data",
             )
     return found
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    """The names of the secrets that it asks for."""
+    return tuple(dict.fromkeys(match[1] for match in _SECRET.finditer(text)))
+
+
+def untold_secrets(text: str) -> dict[str, str]:
+    """Each of those words as it stands: they are filled in last, on the way to a host."""
+    return {f"secret.{name}": f"{{{{secret.{name}}}}}" for name in secrets(text)}
+
+
+def revealed(text: str, values: Mapping[str, str]) -> str:
+    """The text with these secrets in it; what they hold is never looked at for words, and other words stay as they are."""
+    return _SECRET.sub(lambda match: values.get(match[1], match[0]), text)
 
 
 def filled(text: str, facts: Mapping[str, str]) -> str:

@@ -57,7 +57,6 @@ class Body:
     keys: tuple[str, ...] = ()  # SSH keys of the account, by id
     follows: Follows = Follows.ASKED
     newest: bool = False  # of its blueprint it has the newest version, as of its image with NEWEST
-    control: bool = False  # programs in it may ask for more
     policy: Policy | None = None
     windows: tuple[Window, ...] = ()
     time_zone: str = "UTC"  # of its windows

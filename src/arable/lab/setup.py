@@ -30,15 +30,17 @@ from arable.agent.join import Identity
 from arable.client.arable import Arable
 from arable.domain.errors import NotFound, Unavailable
 from arable.lab import bmc, power
+from arable.lab.blueprints import BLUEPRINTS, DISKS
 from arable.lab.guest_image import MEMORY_MIB, GuestImage
 from arable.lab.plan import UPLINK
 from arable.lab.power import Site
 from arable.lab.topology import GATEWAY_PORT, Host, Pod, Region, Zone
 from arable.runtime.clock import Clock
 from arable.runtime.secret import Secret
+from arable.wire.blueprints import BlueprintQuery, BlueprintVersionIn
 from arable.wire.hosts import BmcIn, HostOut, HostQuery, JoinTokenIn
 from arable.wire.images import FromPartsIn, ImageIn, ImageOut, ImageQuery, UploadQuery
-from arable.wire.offerings import OfferingIn, OfferingQuery
+from arable.wire.offerings import DiskOfferingIn, OfferingIn, OfferingQuery
 from arable.wire.pods import PodIn, PodQuery
 from arable.wire.public_ranges import PublicRangeIn, PublicRangeQuery
 from arable.wire.zones import VlanRange, VniRange, ZoneIn, ZoneQuery
@@ -125,6 +127,19 @@ def publish(cloud: Arable, guest: GuestImage) -> ImageOut:
         )
         cloud.images.create_from_parts(image.id, FromPartsIn(parts=parts))
     return cloud.images.get(image.id)
+
+
+def teach(cloud: Arable) -> None:
+    """There are blueprints to make farms of, whose newest versions are these (`lab/blueprints.py`)."""
+    if next(cloud.disk_offerings.all(OfferingQuery(name=DISKS)), None) is None:
+        cloud.disk_offerings.create(DiskOfferingIn(name=DISKS))
+    for wanted in BLUEPRINTS:
+        found = next(cloud.blueprints.all(BlueprintQuery(name=wanted.name, public=True)), None)
+        if found is None:
+            cloud.blueprints.create(wanted)
+        elif found.versions[0].user_data != wanted.user_data:
+            said = {each: getattr(wanted, each) for each in BlueprintVersionIn.__struct_fields__}
+            cloud.blueprints.create_version(found.id, BlueprintVersionIn(**said))
 
 
 def _digest(path: Path) -> str:

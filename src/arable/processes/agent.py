@@ -21,6 +21,7 @@ from arable.agent.channel import Channel
 from arable.agent.config import AgentConfig, Iscsi, Libvirt, Local, Namespace, Ovs, Shared, read
 from arable.agent.delivery import Deliveries
 from arable.agent.download import Downloads
+from arable.agent.inside import Inside
 from arable.agent.inventory import InventoryOfHost
 from arable.agent.join import Identity
 from arable.agent.ledger import FileLedger
@@ -30,7 +31,7 @@ from arable.domain.ids import PoolId
 from arable.domain.manifest import Inventory
 from arable.domain.pool import ISCSI
 from arable.domain.units import MIB
-from arable.drivers.appliance.protocol import Appliances
+from arable.drivers.appliance.protocol import Appliances, Relays
 from arable.drivers.hypervisor.protocol import Hypervisor, Moves
 from arable.drivers.network.protocol import Network
 from arable.drivers.simhost import SimHost
@@ -101,6 +102,8 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             config.directory / "downloads", config.servers, passport.current, nudge
         )
         stack.callback(downloads.close)
+        if isinstance(drivers.appliances, Relays):
+            drivers.appliances.relay(Inside(config.servers, passport.current).answer)
         deliveries = Deliveries(config.servers, passport.current)
         stack.callback(deliveries.close)
         helper = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="aside"))

@@ -28,7 +28,9 @@ from arable.api import app, console
 from arable.api.gateway.calls import Calls
 from arable.api.gateway.channels import Channels
 from arable.api.gateway.server import Gateway
+from arable.api.inside import Inside
 from arable.api.routes import OPERATIONS
+from arable.api.routes.inside import INSIDE
 from arable.cluster.times import Times
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
@@ -259,7 +261,12 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         return await api.identify(scope)  # made below, before anybody comes
 
     consoles = console.Consoles(tickets, channels.open_console, entropy, identify=identify)
-    calls = Calls(desk, consoles, clock, member.manager.pong)
+
+    async def asked_inside(scope: Any, receive: Any, send: Any) -> None:
+        await api.inside(scope, receive, send)  # the same
+
+    from_inside = Inside(asked_inside, clock)
+    calls = Calls(desk, consoles, clock, member.manager.pong, from_inside)
     tls = _tls(config, authority, entropy)
     gateway = Gateway(calls, channels, clock, tls)
     api = app.build(
@@ -270,6 +277,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         routes=[console.route(consoles)],
         metrics=metrics(database, writer, channels, figures, clock),
         drained=lambda: member.manager.draining,
+        inside=INSIDE,
     )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 

@@ -38,6 +38,7 @@ REGION = "{region}"
 LOOK = timedelta(milliseconds=500)
 AUTHORITY, IMAGES = "authority", "images"
 _KEY = "setup.key"
+NO_GUEST = "simulated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +176,8 @@ def _emulated(
             made.ready[first.name] = _serve(site, wanted, region, first, chief=at == 0)
             with made.operator_of(region) as operator:
                 describe(operator, region, guest)
+                if guest.key != NO_GUEST:  # they are of no use where no guest runs
+                    setup.teach(operator)
                 setup.invite(operator, site, region)
             for server in others:
                 _share(wanted, region, server)
@@ -323,4 +326,4 @@ def _no_guest(data: Path) -> GuestImage:
     kernel, initrd = data / "kernel", data / "initrd"
     kernel.write_bytes(b"\x7fELF of a simulated machine")
     initrd.write_bytes(b"070701 of a simulated machine")
-    return GuestImage("simulated", kernel, initrd)
+    return GuestImage(NO_GUEST, kernel, initrd)

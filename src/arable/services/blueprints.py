@@ -1,5 +1,6 @@
 """What one may ask of blueprints: accounts make them, and use their own and the public ones."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from arable.domain import blueprint as domain
@@ -18,6 +19,7 @@ from arable.domain.blueprint import (
 from arable.domain.errors import Forbidden, NotFound
 from arable.domain.ids import AccountId, BlueprintId
 from arable.domain.image import Image
+from arable.domain.inside import ALL, Right
 from arable.services.asks import check_expected, tell
 from arable.services.call import Call
 from arable.services.pages import paged
@@ -164,10 +166,18 @@ def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
         ),
         keeps=Keeps(address=ask.keeps.address, volumes=ask.keeps.volumes),
         update=update,
+        control=_rights(ask.control),
         ready_seconds=ask.ready_seconds,
         drain_seconds=ask.drain_seconds,
     )
     return domain.checked(body)
+
+
+def _rights(said: bool | Sequence[str]) -> tuple[Right, ...]:
+    """Each once, in their order."""
+    if isinstance(said, bool):
+        return ALL if said else ()
+    return tuple(right for right in ALL if right.value in said)
 
 
 def _shown(call: Call, blueprint: Blueprint) -> BlueprintOut:
@@ -199,6 +209,7 @@ def _version(version: BlueprintVersion) -> BlueprintVersionOut:
         check=CheckOut(**asdict(body.check)),
         keeps=KeepsOut(**asdict(body.keeps)),
         update=UpdateOut(**asdict(body.update)),
+        control=[right.value for right in body.control],
         ready_seconds=body.ready_seconds,
         drain_seconds=body.drain_seconds,
         created_at=version.created_at,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from arable.domain import fitting
+from arable.domain import fitting, template
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict, LimitExceeded, NoRoom
 from arable.domain.farm import DEFAULT
@@ -21,7 +21,10 @@ from arable.domain.network import Network, NetworkState
 from arable.domain.offering import Offering, StorageKind
 from arable.domain.seed import check_size, takes_password
 from arable.domain.zone import Zone
+from arable.runtime.secret import Secret
+from arable.services import farm_secrets
 from arable.services import passwords as passwords_
+from arable.services.belonging import FARM
 from arable.services.call import Asked
 from arable.services.passwords import Password
 from arable.services.references import References
@@ -74,6 +77,7 @@ class Plan:
     boot: str  # a Boot, as JSON
     keys: tuple[str, ...]  # public ones
     passwords: Sequence[Password]
+    secrets: Mapping[str, Secret]  # of its farm, that its user-data asks for
 
     @property
     def amounts(self) -> Mapping[str, int]:
@@ -108,6 +112,7 @@ def plan(found: References, asked: Asked) -> Plan:
         )
     every_disk = disks if root is None else [root, *disks]
     nics = _nics(found, account, zone, ask)
+    farm = _farm(found, account, zone, ask, [nic.network for nic in nics])
     return Plan(
         asked=asked,
         ask=ask,
@@ -123,7 +128,7 @@ def plan(found: References, asked: Asked) -> Plan:
         default_nic=_default_nic(ask),
         names=_names(ask),
         group=None if ask.group is None else found.group(account, ask.group),
-        farm=_farm(found, account, zone, ask, [nic.network for nic in nics]),
+        farm=farm,
         placement=_placement(
             ask.tags,
             offering.tags,
@@ -135,7 +140,21 @@ def plan(found: References, asked: Asked) -> Plan:
             found.ssh_key(account, ref, f"ssh_keys.{at}") for at, ref in enumerate(ask.ssh_keys)
         ),
         passwords=passwords,
+        secrets=_secrets(found, asked, farm),
     )
+
+
+def _secrets(found: References, asked: Asked, farm: FarmId | None) -> Mapping[str, Secret]:
+    """Only a farm has its secrets told to machines: in user-data of somebody else's such words mean nothing."""
+    if asked.caller.via != FARM or farm is None:
+        return {}
+    user_data: str = asked.args[0].user_data
+    names = template.secrets(user_data)
+    if not names:
+        return {}
+    texts = farm_secrets.texts(found.tx, asked.around, farm, names)
+    check_size(template.revealed(user_data, {name: texts[name].reveal() for name in names}))
+    return texts
 
 
 def _names(ask: DeployIn) -> list[str]:

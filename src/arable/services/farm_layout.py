@@ -22,7 +22,7 @@ from arable.domain.network import NetworkState
 from arable.domain.tier import Door, Tier
 from arable.domain.zone import Zone
 from arable.services import balancers as balancers_
-from arable.services import farm_doors, farm_tiers
+from arable.services import farm_doors, farm_secrets, farm_tiers
 from arable.services import networks as networks_
 from arable.services import rollouts as rollouts_
 from arable.services import rules as rules_
@@ -99,6 +99,7 @@ class Layout:
         """All that the document says. Raises what it refuses, naming the field."""
         farm_tiers.check(self.farm.name, self.spec)
         self._let_tiers_go()
+        self.steps += farm_secrets.lay_out(self.call, self.farm, self.spec.secrets)
         made_of = self._blueprints()
         self._check_strangers()
         self._drop(PartKind.BALANCER, PartKind.PASSAGE)

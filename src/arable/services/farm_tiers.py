@@ -16,7 +16,7 @@ from arable.domain.image import Image
 from arable.domain.scaling import Metric, Policy, Step, Target, Window
 from arable.domain.tier import Body, Door, Follows, Tier
 from arable.services import blueprints as blueprints_
-from arable.services import farm_doors
+from arable.services import farm_doors, farm_secrets
 from arable.services.call import Call
 from arable.services.references import References
 from arable.store import blueprints, images
@@ -35,6 +35,7 @@ def check(farm: str, spec: FarmSpec) -> None:
     except (KeyError, ValueError, OSError):
         raise BadInput("there is no such time zone", field="time_zone") from None
     networks = _once([each.name for each in spec.networks], "networks")
+    _once(farm_secrets.names(spec.secrets), "secrets")
     tiers = _once([each.name for each in spec.tiers], "tiers")
     for at, network in enumerate(spec.networks):
         check_fits(f"{farm}-{network.name}", f"networks.{at}.name")
@@ -241,10 +242,16 @@ def check_version(spec: FarmSpec, tier: TierIn, version: BlueprintVersion, field
 def _check_words(spec: FarmSpec, version: BlueprintVersion, field: str) -> None:
     """A word that the farm has no answer to is refused now, not at boot."""
     tiers = {each.name for each in spec.tiers}
+    secrets = set(farm_secrets.names(spec.secrets))
     for word in template.words(version.body.user_data):
         kind, _, rest = word.partition(".")
         name = rest.rpartition(".")[0]
-        if kind == "secret" or (kind == "tier" and name and name not in tiers):
+        unknown = (
+            rest not in secrets
+            if kind == "secret"
+            else kind == "tier" and name and name not in tiers
+        )
+        if unknown:
             raise BadInput(
                 f"its user-data asks for {{{{{word}}}}}, which this farm does not have",
                 field=f"{field}.blueprint",

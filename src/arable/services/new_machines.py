@@ -6,7 +6,7 @@ much as everything else that is done for a machine's row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from arable.domain.event import Event
@@ -24,6 +24,7 @@ from arable.domain.network import Network
 from arable.domain.operation import Operation, OperationState, Step, placed
 from arable.domain.rates import Rate
 from arable.domain.seed import SeedAsk, seed
+from arable.services import farm_secrets
 from arable.services.deployment_plans import Plan
 from arable.services.guest_addresses import GuestAddresses
 from arable.store import events, groups, idle_pool, machines, nics, operations, volumes
@@ -100,11 +101,15 @@ class Deployment:
             told = SeedAsk(
                 plan.keys, hashed, plan.ask.user_data, plan.zone.name, plan.offering.name
             )
+            data = seed(id_, name, told)
+            if plan.secrets:
+                words = farm_secrets.for_machine(plan.asked.around, id_, plan.secrets)
+                data = replace(data, secrets=words)
             self.fresh.append(
                 Fresh(
                     self.farm,
                     self._machine(id_, name),
-                    BootRow(id_, plan.boot, json_text(seed(id_, name, told))),
+                    BootRow(id_, plan.boot, json_text(data)),
                     self._ports(rows, id_, at, pools, rate),
                     self._disks(id_),
                 )

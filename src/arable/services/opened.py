@@ -5,7 +5,10 @@ from typing import Any
 
 import msgspec
 
+from arable.domain import template
 from arable.domain.errors import Corrupt
+from arable.domain.manifest import Seed
+from arable.domain.seed import facts
 from arable.runtime.ca import Authority
 from arable.runtime.sealed import unseal
 
@@ -29,6 +32,8 @@ def opened(authority: Authority, body: str) -> bytes:
                 log.error("%s: %s", balancer["id"], error.public)  # noqa: TRY400
     for vpn in wish.get("vpns", ()):
         _open_vpn(authority, vpn)
+    if secrets := (wish.get("seed") or {}).pop("secrets", ()):
+        _fill_in(authority, wish["seed"], secrets)
     password = wish.get("password") or {}
     if sealed := password.pop("sealed", ""):
         try:
@@ -37,6 +42,24 @@ def opened(authority: Authority, body: str) -> bytes:
             del wish["password"]
             log.error("%s: %s", wish["machine"], error.public)  # noqa: TRY400
     return _encode(wish)
+
+
+def word_of(machine: str, name: str) -> str:
+    """What a farm's secret is sealed for beside a machine's data: for no other machine, and no other word."""
+    return f"{machine} secret {name}"
+
+
+def _fill_in(authority: Authority, seed: dict[str, Any], secrets: list[dict[str, str]]) -> None:
+    """Which machine it is stands in its meta-data, which is of our making. A word that can't be opened stays one."""
+    machine = facts(Seed(meta_data=seed["meta_data"], user_data="")).values["instance-id"]
+    texts = {}
+    for each in secrets:
+        name = each["name"]
+        try:
+            texts[name] = unseal(authority, each["sealed"], word_of(machine, name)).reveal()
+        except Corrupt as error:
+            log.error("%s: %s: %s", machine, name, error.public)  # noqa: TRY400
+    seed["user_data"] = template.revealed(seed["user_data"], texts)
 
 
 def _open_vpn(authority: Authority, vpn: dict[str, Any]) -> None:

@@ -102,7 +102,8 @@ def _documented(before: TierIn, now: Tier, said: dict[str, int]) -> TierIn:
     return msgspec.structs.replace(before, **but)
 
 
-def _load(known: Load | None) -> LoadOut | None:
+def shown_load(known: Load | None) -> LoadOut | None:
+    """As it looks outside."""
     if known is None:
         return None
     figures = known.figures
@@ -144,7 +145,7 @@ def _shapes(call: Call, found: Sequence[Tier]) -> list[TierOut]:
                 networks=list(tier.body.networks),
                 leaving=tier.leaving,
                 told=tier.told,
-                load=_load(loads.get(tier.id)),
+                load=shown_load(loads.get(tier.id)),
                 why=scaled[tier.id].told if tier.id in scaled else "",
                 generation=tier.generation,
                 created_at=tier.created_at,

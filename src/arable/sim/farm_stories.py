@@ -30,6 +30,7 @@ def lay_out(
     blueprint: str = "web",
     policy: dict[str, Any] | None = None,
     first: dict[str, Any] | None = None,
+    secrets: tuple[str, ...] = (),
     **more: Any,
 ) -> FarmId:
     """A farm whose first tier has so many elements and a way in; it calls the others, which have one each.
@@ -42,6 +43,7 @@ def lay_out(
     counts = {"web": count}
     farm = {
         "name": name,
+        "secrets": secrets,
         "networks": [{"name": tier} for tier in has],
         "tiers": [
             {

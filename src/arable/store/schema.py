@@ -961,10 +961,17 @@ farm_part = Table(
 farm_secret = Table(
     "farm_secret",
     metadata,
-    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), primary_key=True),
-    Column("name", String, primary_key=True),
-    _text("sealed"),
+    _id(),
+    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), nullable=False),
+    Column("account", String, nullable=False, index=True),
+    _text("name"),
+    _text("sealed", ""),  # its text, encrypted; empty until its owner gives it
+    _flag("given"),
+    _count("number"),  # so many texts it had
+    _generation(),
     _at("created_at"),
+    _at("changed_at"),
+    UniqueConstraint("farm", "name"),
 )
 
 tier = Table(

@@ -9,7 +9,8 @@ Item bodies are kept as raw JSON, so the server passes on what the store holds w
 Beside the channel, same port, same certificates:
 `POST /agent/v1/join` (no certificate, or none any more: one-time token), `POST /agent/v1/renew`,
 `GET /agent/v1/images/{sha256}` (ranges allowed), websocket `/agent/v1/console/{ticket}` (binary frames, opened when
-`OpenConsole` asks for it).
+`OpenConsole` asks for it), `POST /agent/v1/inside`: what a machine asked at its network's metadata service
+(`domain/inside.py`: `GuestAsk`, answered by a `GuestAnswer`).
 """
 
 from dataclasses import replace

@@ -8,6 +8,7 @@ from msgspec import Meta
 from arable.wire.balancers import CheckIn, CheckOut, ProtocolName
 from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
 from arable.wire.machines import Mib, UserData
+from arable.wire.rights import RightName
 from arable.wire.rules import Port
 
 VersionNumber = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -65,6 +66,14 @@ class UpdateIn(In, frozen=True, kw_only=True):
     ] = 0
 
 
+Control = Annotated[
+    bool | tuple[RightName, ...],
+    Meta(
+        description="What programs in its elements may ask for, from inside: true is all of `read`, `scale` and `grow`."
+    ),
+]
+
+
 class BlueprintVersionIn(In, frozen=True, kw_only=True):
     """What a version says, which never changes."""
 
@@ -75,7 +84,7 @@ class BlueprintVersionIn(In, frozen=True, kw_only=True):
         Meta(
             description=(
                 "As for a machine; and words in double braces are filled in for each element: farm.name, zone.name, "
-                "tier.name, element.name, element.number, tier.NAME.address, tier.NAME.port."
+                "tier.name, element.name, element.number, tier.NAME.address, tier.NAME.port, secret.NAME."
             )
         ),
     ] = ""
@@ -92,6 +101,7 @@ class BlueprintVersionIn(In, frozen=True, kw_only=True):
         UpdateIn | None,
         Meta(description="How elements are brought to another release."),
     ] = None
+    control: Control = False
     ready_seconds: Annotated[
         Seconds | None,
         Meta(
@@ -157,6 +167,9 @@ class BlueprintVersionOut(Out, frozen=True, kw_only=True):
     check: CheckOut
     keeps: KeepsOut
     update: UpdateOut
+    control: Annotated[
+        list[str], Meta(description="What programs in its elements may ask for, from inside.")
+    ]
     ready_seconds: int | None
     drain_seconds: int | None
     created_at: datetime

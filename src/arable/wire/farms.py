@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.balancers import ProtocolName, StickinessName
 from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.farm_secrets import FarmSecretIn
 from arable.wire.machines import SshKey
 from arable.wire.networks import Cidr
 from arable.wire.rules import AnyCidr, Port
@@ -63,6 +64,14 @@ Networks = Annotated[tuple[FarmNetworkIn, ...], Meta(max_length=50)]
 Tiers = Annotated[tuple[TierIn, ...], Meta(max_length=50)]
 Passages = Annotated[tuple[PassageIn, ...], Meta(max_length=200)]
 WaysIn = Annotated[tuple[WayInIn, ...], Meta(max_length=50)]
+Secrets = Annotated[
+    tuple[Name | FarmSecretIn, ...],
+    Meta(
+        max_length=50,
+        description="Texts that its elements are told as {{secret.NAME}}, and that are shown to nobody.",
+        examples=[["db-password"]],
+    ),
+]
 Keys = Annotated[
     tuple[SshKey, ...],
     Meta(max_length=32, description="Who may log in to elements made from now on."),
@@ -77,6 +86,7 @@ class FarmSpec(In, frozen=True, kw_only=True):
     passages: Passages = ()
     ways_in: WaysIn = ()
     time_zone: Annotated[ZoneName, Meta(description="By which its tiers' windows go.")] = "UTC"
+    secrets: Secrets = ()
     ssh_keys: Keys = ()
 
 
@@ -97,6 +107,7 @@ class FarmChange(In, frozen=True, kw_only=True):
     passages: Passages | UnsetType = UNSET
     ways_in: WaysIn | UnsetType = UNSET
     time_zone: ZoneName | UnsetType = UNSET
+    secrets: Secrets | UnsetType = UNSET
     ssh_keys: Keys | UnsetType = UNSET
 
 

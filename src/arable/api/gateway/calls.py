@@ -1,5 +1,5 @@
 """The calls beside the channel, as plain ASGI: join, renew, fetch an image part, bring one that was made of a snapshot,
-carry a console; and servers' pings.
+carry a console, answer programs inside farms; and servers' pings.
 """
 
 import asyncio
@@ -17,8 +17,10 @@ from arable.api.console import Consoles
 from arable.api.gateway.door import Door
 from arable.api.gateway.identity import host_of, server_of
 from arable.api.incoming import ClientGone, Receive, Scope
+from arable.api.inside import Inside
 from arable.domain.errors import BadInput, CloudError, NotFound
 from arable.domain.ids import HostId, OperationId
+from arable.domain.inside import GuestAnswer, GuestAsk
 from arable.runtime.ca import Peer
 from arable.runtime.clock import Clock
 from arable.services.desk import Desk
@@ -34,6 +36,7 @@ JOIN = "/agent/v1/join"
 """The one path that needs no certificate."""
 RENEW = "/agent/v1/renew"
 CHANNEL = "/agent/v1/channel"
+INSIDE = "/agent/v1/inside"
 _IMAGES = re.compile(r"/agent/v1/images/([0-9a-f]{64})")
 _BRING = re.compile(r"/agent/v1/snapshots/(operation-[0-9a-z]{1,64})")
 _CONSOLE = re.compile(r"/agent/v1/console/([0-9a-z]{1,64})")
@@ -45,9 +48,10 @@ _READ_WITHIN = 30.0  # seconds to bring a body, or to take or bring a piece of a
 _FETCHING = 64  # images on their way at once
 _BRINGING = 8
 
-T = TypeVar("T", JoinIn, RenewIn)
+T = TypeVar("T", JoinIn, RenewIn, GuestAsk)
 _join = msgspec.json.Decoder(JoinIn)
 _renew = msgspec.json.Decoder(RenewIn)
+_guest = msgspec.json.Decoder(GuestAsk)
 _announced = incoming.QueryReader(BringQuery)
 
 
@@ -55,10 +59,16 @@ class Calls:
     """ASGI application of the agents' port. Made and called on the event loop. `pong`: what other servers are told."""
 
     def __init__(
-        self, desk: Desk, consoles: Consoles, clock: Clock, pong: Callable[[], Pong] | None = None
+        self,
+        desk: Desk,
+        consoles: Consoles,
+        clock: Clock,
+        pong: Callable[[], Pong] | None = None,
+        inside: Inside | None = None,
     ) -> None:
         self._desk = desk
         self._pong = pong
+        self._inside = inside
         self._consoles = consoles
         self._clock = clock
         self._door = Door(clock)
@@ -101,6 +111,11 @@ class Calls:
             ask = _parsed(_renew, await _body(scope, receive))
             renewed = await asyncio.wrap_future(self._desk.renew(host, peer.epoch, ask))
             await _send_json(send, 200, renewed)
+        elif path == INSIDE and self._inside is not None:
+            _only(scope, "POST")
+            said = _parsed(_guest, await _body(scope, receive))
+            answered = await self._inside.answer(host, peer.epoch, said)
+            await _send_json(send, 200, answered)
         elif found := _IMAGES.fullmatch(path):
             _only(scope, "GET")
             async with self._fetching:
@@ -265,7 +280,7 @@ def _wanted(scope: Scope, size: int) -> tuple[int, int]:
     return first, min(last, size - 1)
 
 
-async def _send_json(send: Send, status: int, answer: msgspec.Struct) -> None:
+async def _send_json(send: Send, status: int, answer: msgspec.Struct | GuestAnswer) -> None:
     await _send(send, status, msgspec.json.encode(answer), [(b"content-type", b"application/json")])
 
 

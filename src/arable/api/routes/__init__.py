@@ -25,6 +25,7 @@ from arable.api.routes import (
     remote_accesses,
     rollouts,
     rules,
+    secrets,
     settings,
     snapshots,
     ssh_keys,
@@ -67,4 +68,5 @@ OPERATIONS: tuple[Op, ...] = (
     *tiers.OPERATIONS,
     *rollouts.OPERATIONS,
     *elements.OPERATIONS,
+    *secrets.OPERATIONS,
 )

@@ -23,6 +23,7 @@ from arable.domain.errors import Unavailable
 from arable.domain.ids import NetworkId
 from arable.drivers import namespaces
 from arable.drivers.appliance import metadata_server as server
+from arable.drivers.appliance.asking import Answer, Asking
 
 Serving = Mapping[str, tuple[int, str]]
 """By network: the namespace in which its socket was opened, and a digest of its documents."""
@@ -42,10 +43,34 @@ class MetadataService:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._answer: Answer | None = None
+        self._asking: Asking | None = None
+        self._asked_by = 0  # the process that has the other end of it
+
+    def relay(self, answer: Answer) -> None:
+        """Machines' calls are answered by this from now on."""
+        self._answer = answer
 
     def serving(self) -> Serving:
         """What is served; nothing when the process does not run."""
-        return self._order({"do": "list"}) or {}
+        told = self._order({"do": "list"})
+        if told:
+            self._line_up()
+        return told or {}
+
+    def _line_up(self) -> None:
+        """The process has a line to us: again after it was started anew, or we were. It knows nobody else to ask."""
+        pid = self.pid()
+        kept = self._asking is not None and not self._asking.over and pid == self._asked_by
+        if self._answer is None or kept:
+            return
+        if self._asking is not None:
+            self._asking.close()
+        self._asking, self._asked_by = Asking(self._answer), pid
+        if self._order({"do": "line"}, self._asking.far) is None:
+            self._asking.close()
+            return
+        self._asking.start()
 
     def ensure(self, netns: str, router: Router, leases: Sequence[Lease]) -> None:
         """The network's machines find their documents. Its namespace has the address already."""
@@ -73,11 +98,14 @@ class MetadataService:
                 file.close()
         if not told or told.get(router.network) != (inode, digest):
             raise Unavailable("the metadata service does not run")
+        self._line_up()
 
     def drop(self, network: NetworkId) -> None:
         """Nothing is served to the network; with the last one the process ends."""
         left = self._order({"do": "drop", "network": network})
         if not left:
+            if self._asking is not None:
+                self._asking.close()
             for name in (server.CONTROL, server.PID):
                 (self._folder / name).unlink(missing_ok=True)
             with suppress(OSError):

@@ -1,6 +1,7 @@
 """The process that answers http://169.254.169.254/ for all networks of a routing host.
 
-It can reach nothing: it has a network namespace of its own with nothing in it, no powers, and no files but programs. What
+It can reach nothing but the agent, by a line that this gave it (`asking.py`) and on which it hands on the few calls of
+`domain/inside.py`; who asks, it tells by network and address: it has a network namespace of its own with nothing in it, no powers, and no files but programs. What
 it serves are sockets that the agent opened inside the appliances' namespaces and handed over, with the documents of each
 machine; on a socket of one network only that network's machines can ask, each at the address that is bound to its port.
 It outlives the agent, as dnsmasq does, and ends when no network is left.
@@ -21,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arable.appliance.metadata import Documents, answer
+from arable.appliance.metadata import Documents, answer, call
+from arable.domain.inside import MOST_BODY, MOST_TOKEN
 
 CONTROL, PID = "control", "pid"
 MOST_BYTES = 8192  # of a request
@@ -29,13 +31,26 @@ MOST_SECONDS = 5.0  # for a request and its answer
 MOST_OF_ONE = 8  # connections at once, of one machine
 MOST_OF_NETWORK = 128
 MOST = 4096
+MOST_SECONDS_ON = 20.0  # for a call that is handed on
+MOST_ON_OF_ONE = 2  # calls at once, of one machine
+MOST_ON = 64
+_MOST_FRAME = 64 << 10
 
+_TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
 _REASONS = {
     200: "OK",
+    201: "Created",
+    202: "Accepted",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Content Too Large",
+    429: "Too Many Requests",
+    503: "Service Unavailable",
+    507: "Insufficient Storage",
     431: "Request Header Fields Too Large",
 }
 
@@ -44,6 +59,7 @@ _REASONS = {
 class Network:
     """What is served to one network. `netns` tells the namespace in which its socket was opened."""
 
+    id: str
     netns: int
     digest: str
     machines: dict[str, Documents]
@@ -51,11 +67,79 @@ class Network:
     open: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(slots=True)
+class Request:
+    """What is asked. `call`: the path to be handed on, or the status with which it is refused; 0 for a document."""
+
+    method: str
+    path: str
+    call: str | int
+    token: str = ""
+    body: str = ""
+
+
+class Line:
+    """To the agent, who can ask the cloud. Answers come in any order, each with the number of its ask."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._of: Counter[tuple[str, str]] = Counter()
+        self._number = 0
+        self.task = asyncio.get_running_loop().create_task(self._hear())
+
+    async def ask(self, said: dict[str, Any]) -> dict[str, Any]:
+        """What the cloud says; `status` and `body`, as it may be shown."""
+        who = (said["network"], said["asker"])
+        if self.task.done():
+            return {"status": 503, "body": "nobody can be asked now\n", "after": 5}
+        if self._of[who] >= MOST_ON_OF_ONE or len(self._waiting) >= MOST_ON:
+            return {"status": 429, "body": "one after the other\n", "after": 1}
+        self._number += 1
+        number = self._number
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._of[who] += 1
+        try:
+            data = json.dumps([number, said]).encode()
+            self._writer.write(len(data).to_bytes(4, "big") + data)
+            told: dict[str, Any] = await answer
+        finally:
+            del self._waiting[number]
+            self._of[who] -= 1
+            if not self._of[who]:
+                del self._of[who]
+        return told
+
+    def close(self) -> None:
+        """Whoever waits is told that nobody answers."""
+        self.task.cancel()
+        self._writer.close()
+
+    async def _hear(self) -> None:
+        try:
+            while True:
+                size = int.from_bytes(await self._reader.readexactly(4), "big")
+                if size > _MOST_FRAME:
+                    return
+                number, told = json.loads(await self._reader.readexactly(size))
+                answer = self._waiting.get(number)
+                if answer is not None and not answer.done():
+                    answer.set_result(told)
+        except (OSError, ValueError, asyncio.IncompleteReadError):
+            pass  # the agent went away; it hands over another line when it is back
+        finally:
+            self._writer.close()
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_result({"status": 503, "body": "", "after": 5})
+
+
 class Service:
     """All networks; used by the event loop's thread alone."""
 
     def __init__(self) -> None:
         self.networks: dict[str, Network] = {}
+        self.line: Line | None = None
         self._open = 0
 
     async def order(self, ask: dict[str, Any], listening: socket.socket | None) -> dict[str, Any]:
@@ -63,7 +147,7 @@ class Service:
         held = self.networks.get(ask.get("network", ""))
         match ask["do"]:
             case "serve" if listening is not None:
-                made = Network(ask["netns"], ask["digest"], ask["machines"])
+                made = Network(ask["network"], ask["netns"], ask["digest"], ask["machines"])
                 made.server = await asyncio.start_server(
                     lambda r, w: self._asked(made, r, w), sock=listening, limit=MOST_BYTES
                 )
@@ -71,9 +155,31 @@ class Service:
                 self.networks[ask["network"]] = made
             case "serve" if held is not None:
                 held.machines, held.digest = ask["machines"], ask["digest"]
+            case "line" if listening is not None:
+                before, self.line = self.line, Line(*await asyncio.open_connection(sock=listening))
+                if before is not None:
+                    before.close()
             case "drop":
                 self._close(self.networks.pop(ask["network"], None))
         return {name: [each.netns, each.digest] for name, each in self.networks.items()}
+
+    async def _handed_on(self, network: Network, asker: str, request: Request) -> bytes:
+        """What the cloud says to it. A machine is known by the port from which it asks, not by what it says."""
+        if self.line is None:
+            return _page(503, b"nobody can be asked now\n", after=5)
+        told = await self.line.ask(
+            {
+                "network": network.id,
+                "asker": asker,
+                "method": request.method,
+                "path": request.call,
+                "token": request.token,
+                "body": request.body,
+            }
+        )
+        body = str(told["body"]).encode()
+        kind = _JSON if body.startswith(b"{") else _TEXT
+        return _page(int(told["status"]), body, kind=kind, after=int(told.get("after", 0)))
 
     @staticmethod
     def _close(network: Network | None) -> None:
@@ -95,8 +201,13 @@ class Service:
         self._open += 1
         network.open[asker] += 1
         try:
-            async with asyncio.timeout(MOST_SECONDS):
-                writer.write(await _answered(reader, network.machines.get(asker, {})))
+            async with asyncio.timeout(MOST_SECONDS) as patience:
+                request = await _read(reader)
+                if isinstance(request, Request) and isinstance(request.call, str):
+                    patience.reschedule(asyncio.get_running_loop().time() + MOST_SECONDS_ON)
+                    writer.write(await self._handed_on(network, asker, request))
+                else:
+                    writer.write(_answered(request, network.machines.get(asker, {})))
                 await writer.drain()
                 writer.write_eof()
                 await reader.read(1)  # the other end closes first, so that nothing is cut off
@@ -110,34 +221,67 @@ class Service:
             writer.transport.abort()
 
 
-async def _answered(reader: asyncio.StreamReader, found: Documents) -> bytes:
-    """The whole answer to one request."""
+async def _read(reader: asyncio.StreamReader) -> Request | bytes:
+    """A request, or the answer to what is none."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
         return _page(431, b"too long\n")
     except asyncio.IncompleteReadError:
         return _page(400, b"not a request\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
+    first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[1].startswith("/") or not words[2].startswith("HTTP/1."):
         return _page(400, b"not a request\n")
-    if any(line.lower().startswith("x-forwarded-for:") for line in lines):
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        name = name.strip().lower()
+        if name in headers and name in ("authorization", "content-length"):
+            return _page(400, b"a header is there twice\n")
+        headers[name] = value.strip()
+    if "x-forwarded-for" in headers:
         # A proxy within the machine may be asking for somebody outside of it.
         return _page(403, b"not through a proxy\n")
-    if words[0] not in ("GET", "HEAD"):
+    path = words[1].partition("?")[0]
+    made = Request(words[0], path, call(words[0], path))
+    if isinstance(made.call, str):
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        made.token = token if scheme.lower() == "bearer" else ""
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or "transfer-encoding" in headers:
+            return _page(400, b"say how long the body is\n")
+        if len(length) > 5 or int(length) > MOST_BODY or len(made.token) > MOST_TOKEN:
+            return _page(413, b"too long\n")
+        try:
+            made.body = (await reader.readexactly(int(length))).decode()
+        except (UnicodeDecodeError, asyncio.IncompleteReadError):
+            return _page(400, b"not a request\n")
+    return made
+
+
+def _answered(request: Request | bytes, found: Documents) -> bytes:
+    """The whole answer to a request that is not handed on."""
+    if isinstance(request, bytes):
+        return request
+    if isinstance(request.call, int) and request.call:
+        return _page(request.call, b"there is no such call\n")
+    if request.method not in ("GET", "HEAD"):
         return _page(405, b"only GET\n")
-    text = answer(found, words[1].partition("?")[0])
+    text = answer(found, request.path)
     if text is None:
         return _page(404, b"there is nothing here\n")
-    return _page(200, text.encode(), only_head=words[0] == "HEAD")
+    return _page(200, text.encode(), only_head=request.method == "HEAD")
 
 
-def _page(status: int, body: bytes, *, only_head: bool = False) -> bytes:
+def _page(
+    status: int, body: bytes, *, only_head: bool = False, kind: str = _TEXT, after: int = 0
+) -> bytes:
+    later = f"Retry-After: {after}\r\n" if after else ""
     head = (
-        f"HTTP/1.1 {status} {_REASONS[status]}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\n"
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Other')}\r\n"
+        f"Content-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\n{later}"
         "Cache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n"
         "Connection: close\r\n\r\n"

@@ -32,6 +32,7 @@ from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.domain.vpn import VpnSeen
 from arable.drivers import namespaces
 from arable.drivers.appliance import filtering, jail, wiring
+from arable.drivers.appliance.asking import Answer
 from arable.drivers.appliance.dnsmasq import Dnsmasq
 from arable.drivers.appliance.haproxy import Haproxy
 from arable.drivers.appliance.metadata import MetadataService, Serving
@@ -76,6 +77,10 @@ class NamespaceAppliances:
         self._metadata = MetadataService(
             self._directory.with_name(f"{self._directory.name}-metadata")
         )
+
+    def relay(self, answer: Answer) -> None:
+        with self._lock:
+            self._metadata.relay(answer)
 
     def appliances(self) -> Mapping[NetworkId, ApplianceSeen]:
         with self._lock:

@@ -1,10 +1,11 @@
 """What every appliance runtime promises. The specification is rendered by `arable.appliance`, the same for all runtimes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from arable.domain.balancer import BalancerSeen
 from arable.domain.ids import NetworkId
+from arable.domain.inside import GuestAnswer, GuestAsk
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.domain.vpn import VpnSeen
 
@@ -48,3 +49,11 @@ class Announces(Protocol):
 
     def announce(self) -> None:
         """Those of a higher epoch than 0 say that they are there. Repeated every few seconds."""
+
+
+@runtime_checkable
+class Relays(Protocol):
+    """A runtime whose machines can ask the cloud at their metadata service (`domain/inside.py`)."""
+
+    def relay(self, answer: Callable[[GuestAsk], GuestAnswer]) -> None:
+        """Such calls are answered by this from now on; it may be called on any thread, and may block for seconds."""

@@ -1,13 +1,14 @@
 """Routers that are values, plugged into the host's network driver as real ones are."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from arable.appliance.metadata import answer, by_address
+from arable.appliance.metadata import answer, by_address, call
 from arable.appliance.router import leases, router
 from arable.domain.balancer import BalancerSeen, MemberSeen, MemberWish
 from arable.domain.errors import Unavailable
 from arable.domain.ids import NetworkId, NicId
+from arable.domain.inside import GuestAnswer, GuestAsk
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.domain.vpn import VpnPeerSeen, VpnSeen
 from arable.drivers.faults import Faults
@@ -24,6 +25,7 @@ class SimAppliances:
         self._hardware = hardware
         self._network = network
         self._faults = faults or Faults()
+        self._relay: Callable[[GuestAsk], GuestAnswer] | None = None
 
     def appliances(self) -> Mapping[NetworkId, ApplianceSeen]:
         return {network: held.seen for network, held in self._hardware.appliances.items()}
@@ -61,6 +63,29 @@ class SimAppliances:
         made = router(held.wish)
         told = by_address(made, leases(made, held.leases.values()))
         return answer(told.get(asker, {}), path)
+
+    def relay(self, answer: Callable[[GuestAsk], GuestAnswer]) -> None:
+        self._relay = answer
+
+    def asked(
+        self,
+        network: NetworkId,
+        asker: str,
+        method: str,
+        path: str,
+        token: str = "",
+        body: str = "",
+    ) -> GuestAnswer:
+        """What a machine at that address hears that asks for more than documents."""
+        wanted = call(method, path)
+        if not isinstance(wanted, str):
+            return GuestAnswer(status=wanted or 404)
+        if self._relay is None or network not in self._hardware.appliances:
+            return GuestAnswer(status=503)
+        ask = GuestAsk(
+            network=network, asker=asker, method=method, path=wanted, token=token, body=body
+        )
+        return self._relay(ask)
 
     def balancers(self, of: Collection[NetworkId] | None = None) -> Sequence[BalancerSeen]:
         """Members of a simulated balancer are checked all the time, and have the sessions that the world gives them."""

@@ -712,13 +712,21 @@ def upgrade() -> None:
     sa.UniqueConstraint('id', name=op.f('uq_farm_part_id'))
     )
     op.create_table('farm_secret',
+    sa.Column('id', sa.String(), nullable=False),
     sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
-    sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('sealed', sa.String(), server_default='', nullable=False),
+    sa.Column('given', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.Column('changed_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_secret_farm'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('farm', 'name', name=op.f('pk_farm_secret'))
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_farm_secret')),
+    sa.UniqueConstraint('farm', 'name', name=op.f('uq_farm_secret_farm_name'))
     )
+    op.create_index(op.f('ix_farm_secret_account'), 'farm_secret', ['account'], unique=False)
     op.create_table('farm_spec',
     sa.Column('farm', sa.String(), nullable=False),
     sa.Column('spec', sa.Text(), server_default='{}', nullable=False),
