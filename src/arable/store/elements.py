@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, exists, insert, select, text, update
 
 from arable.domain.balancer import BalancerSeen, Calm
-from arable.domain.element import Element
+from arable.domain.element import Element, ElementState
 from arable.domain.host import HostState
 from arable.domain.ids import (
     BalancerId,
@@ -24,7 +24,7 @@ from arable.domain.machine import MachineState, MachineWish
 from arable.domain.network import ApplianceState
 from arable.domain.tier import Door, Tier
 from arable.domain.tier_acts import ElementSeen, MachineNow, MemberNow, RouterNow
-from arable.store import balancers, kept
+from arable.store import balancers, kept, usage_records
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
@@ -44,6 +44,8 @@ def add(tx: Tx, element: Element) -> None:
 def save(tx: Tx, element: Element) -> None:
     """The next generation of it; raises `Stale` when somebody got there first."""
     kept.save(tx, t.element, element, WHAT)
+    if element.machine is not None and element.state is ElementState.MAKING:
+        usage_records.place(tx, element.machine, element.tier)
 
 
 def remove(tx: Tx, element: ElementId) -> None:

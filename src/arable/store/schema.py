@@ -701,6 +701,9 @@ volume = Table(
     _text("told", ""),
     _flag("erasing"),
     Column("copied_from", String, nullable=True),  # the snapshot that it was made of
+    _text(
+        "offering", ""
+    ),  # the disk offering that it was made by, or has its limits of; empty: root disks
     _generation(),
     _at("created_at"),
     # Volumes that stand by themselves are known by their names; those made with machines are called after them.
@@ -1449,3 +1452,40 @@ setting = Table("setting", metadata, Column("name", String, primary_key=True), _
 
 # One row, beside Alembic's: the oldest revision whose version of Arable may work with this schema (`migrate.py`).
 schema_serves = Table("schema_serves", metadata, Column("revision", String, primary_key=True))
+
+# --- what is used, what it costs, and who pays -------------------------------------------------------------------
+
+# An interval in which an account had something: the account's machines that run, machines, volumes, public addresses
+# and networks. Begun and ended in the transactions that begin and end what it is of (docs/decisions/0029).
+usage_record = Table(
+    "usage_record",
+    metadata,
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    _text("account"),
+    _text("kind"),  # UsageKind
+    _text("thing"),  # its id
+    _text("name"),  # its name when it began
+    _text("offering", ""),
+    _text("farm", ""),
+    _text("farm_name", ""),
+    _text("tier", ""),
+    _text("tier_name", ""),
+    _count("cpus"),
+    _count("mib"),  # of memory, or of a volume
+    _at("since"),
+    _at("until", null=True),
+    CheckConstraint("until is null or until >= since", name="order"),
+    Index(
+        "uq_usage_record_open",
+        "kind",
+        "thing",
+        unique=True,
+        sqlite_where=text("until is null"),
+        postgresql_where=text("until is null"),
+    ),
+    Index("ix_usage_record_thing", "thing", "kind"),
+    Index("ix_usage_record_account_until", "account", "until"),
+    sqlite_autoincrement=True,
+)

@@ -323,6 +323,28 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('number', name=op.f('pk_tunnel_work')),
     sqlite_autoincrement=True
     )
+    op.create_table('usage_record',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('thing', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('offering', sa.String(), server_default='', nullable=False),
+    sa.Column('farm', sa.String(), server_default='', nullable=False),
+    sa.Column('farm_name', sa.String(), server_default='', nullable=False),
+    sa.Column('tier', sa.String(), server_default='', nullable=False),
+    sa.Column('tier_name', sa.String(), server_default='', nullable=False),
+    sa.Column('cpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('since', sa.BigInteger(), nullable=False),
+    sa.Column('until', sa.BigInteger(), nullable=True),
+    sa.CheckConstraint('until is null or until >= since', name=op.f('ck_usage_record_order')),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_usage_record')),
+    sqlite_autoincrement=True
+    )
+    op.create_index('ix_usage_record_account_until', 'usage_record', ['account', 'until'], unique=False)
+    op.create_index('ix_usage_record_thing', 'usage_record', ['thing', 'kind'], unique=False)
+    op.create_index('uq_usage_record_open', 'usage_record', ['kind', 'thing'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
     op.create_table('zone',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -1031,6 +1053,7 @@ def upgrade() -> None:
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('erasing', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('copied_from', sa.String(), nullable=True),
+    sa.Column('offering', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_volume_account')),
