@@ -89,9 +89,9 @@ _PLACE = """
     update usage_record set
         farm = (select tier.farm from tier where tier.id = :tier),
         farm_name = (select farm.name from tier join farm on farm.id = tier.farm where tier.id = :tier),
-        tier = :tier, tier_name = (select tier.name from tier where tier.id = :tier)
+        tier = cast(:tier as text), tier_name = (select tier.name from tier where tier.id = :tier)
     where until is null and tier = '' and kind in ('machine', 'running', 'volume')
-        and thing in (select :machine union all select id from volume where machine = :machine)
+        and (thing = :machine or thing in (select id from volume where machine = :machine))
 """
 _place = text(_PLACE)
 _give = text("""
