@@ -82,6 +82,12 @@ FROM: dict[str, tuple[str, ...]] = {
         "tiers.get",
         "blueprints.page",
         "blueprints.get",
+        "usage.page",
+        "bills.page",
+        "bills.get",
+        "prices.page",
+        "credit.page",
+        "credit.get",
     ),
     CUSTOMERS: (
         "keys.create",
@@ -170,6 +176,9 @@ FROM: dict[str, tuple[str, ...]] = {
         "audit.page",
     ),
     OPERATORS: (
+        "prices.set",
+        "credit.add",
+        "credit.limit",
         "zones.create",
         "zones.update",
         "zones.delete",

@@ -74,7 +74,7 @@ class Field:
 
 _SECRETS = {"password", "old", "new"}
 _PREFIXES = {"limits": "limit"}
-_ALIASES = {"first_port": "port", "addresses": "addresses"}
+_ALIASES = {"first_port": "port", "addresses": "addresses", "begin": "from", "end": "to"}
 _FILES = {"user_data", "ssh_keys", "public_key", "certificate", "private_key", "preshared_key"}
 """Texts that are usually in a file: `@FILE` reads it, `@-` reads standard input."""
 _ONE_LINE = {"preshared_key", "public_key"}

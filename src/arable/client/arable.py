@@ -11,6 +11,7 @@ from arable.client.accounts import Accounts, Domains, Limits
 from arable.client.addresses import Addresses
 from arable.client.alerts import AlertRoutes, Alerts
 from arable.client.balancers import Balancers
+from arable.client.billing import Bills, Credit, Prices, Usage
 from arable.client.blueprints import Blueprints
 from arable.client.connection import Connection, Exchange
 from arable.client.control import Control
@@ -95,6 +96,10 @@ class Arable:
         self.farms = Farms(to)
         self.tiers = Tiers(to)
         self.blueprints = Blueprints(to)
+        self.usage = Usage(to)
+        self.bills = Bills(to)
+        self.prices = Prices(to)
+        self.credit = Credit(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:
         """Sign in, and be that user from now on."""

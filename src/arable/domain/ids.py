@@ -47,6 +47,8 @@ BlueprintId = NewType("BlueprintId", str)
 TierId = NewType("TierId", str)
 ElementId = NewType("ElementId", str)
 RolloutId = NewType("RolloutId", str)
+PlanId = NewType("PlanId", str)  # a service plan
+OrderId = NewType("OrderId", str)
 
 KINDS = frozenset(
     [
@@ -85,6 +87,8 @@ KINDS = frozenset(
         "tier",
         "element",
         "rollout",
+        "plan",
+        "order",
     ]
 )
 

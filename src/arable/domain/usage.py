@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from arable.domain.ids import AccountId
 
@@ -42,3 +43,14 @@ class UsageRecord:
     mib: int
     since: datetime
     until: datetime | None
+
+
+class Used(NamedTuple):
+    """So long, in microseconds, all of an account's things of a sort were there together."""
+
+    kind: UsageKind
+    offering: str
+    farm: str
+    farm_name: str
+    mib: int
+    micros: int

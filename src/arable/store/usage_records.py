@@ -15,11 +15,12 @@ from sqlalchemy import TextClause, func, select, text
 
 from arable.domain.access import Scope
 from arable.domain.ids import AccountId, FarmId, MachineId, NetworkId, VolumeId
-from arable.domain.usage import UsageKind, UsageRecord
+from arable.domain.usage import UsageKind, UsageRecord, Used
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
+from arable.store.many import among
 from arable.store.rows import json_text
 from arable.store.scope import visible
 
@@ -95,7 +96,7 @@ _PLACE = """
 """
 _place = text(_PLACE)
 _give = text("""
-    update usage_record set farm = :farm, farm_name = (select name from farm where id = :farm)
+    update usage_record set farm = cast(:farm as text), farm_name = (select name from farm where id = :farm)
     where until is null and kind = 'volume' and thing = :volume
 """)
 
@@ -206,19 +207,6 @@ class UsageFilter:
     kind: UsageKind | None = None
 
 
-class Used(NamedTuple):
-    """So long, in microseconds, all of an account's things of a sort were there together."""
-
-    account: AccountId
-    kind: UsageKind
-    offering: str
-    farm: str
-    farm_name: str
-    tier_name: str
-    mib: int
-    micros: int
-
-
 def page(
     tx: Tx, scope: Scope, where: UsageFilter, *, after: int = 0, limit: int = 100
 ) -> list[UsageRecord]:
@@ -241,12 +229,12 @@ def page(
 
 
 _USED = """
-    select kind, offering, farm, farm_name, tier_name, mib,
-        sum({earlier}(coalesce(until, :until), :until) - {later}(since, :since)), account
+    select kind, offering, farm, max(farm_name), mib,
+        sum({earlier}(coalesce(until, :until), :until) - {later}(since, :since))
     from usage_record
     where account = :account and since < :until and (until is null or until > :since)
-    group by kind, offering, farm, farm_name, tier_name, mib, account
-    order by kind, offering, farm, farm_name, tier_name, mib
+    group by kind, offering, farm, mib
+    order by kind, offering, farm, mib
 """
 _used = {
     "sqlite": text(_USED.format(earlier="min", later="max")),
@@ -258,26 +246,28 @@ def used(tx: Tx, account: AccountId, since: datetime, until: datetime) -> list[U
     """How much of everything an account had in a period. What it has still counts to the period's end."""
     given = {"account": account, "since": micros(since), "until": micros(until)}
     return [
-        Used(
-            AccountId(row[7]),
-            UsageKind(row[0]),
-            row[1],
-            row[2],
-            row[3],
-            row[4],
-            row[5],
-            int(row[6]),
+        Used(UsageKind(kind), offering, farm, farm_name, mib, int(summed))
+        for kind, offering, farm, farm_name, mib, summed in tx.execute(
+            _used[tx.dialect.name], given
         )
-        for row in tx.execute(_used[tx.dialect.name], given)
     ]
 
 
-def accounts(tx: Tx, scope: Scope, since: datetime, until: datetime) -> list[AccountId]:
-    """Those in sight that had anything in a period."""
-    query = select(_c.account).where(
-        _c.since < until, _c.until.is_(None) | (_c.until > since), *visible(_c.account, scope)
+def accounts(
+    tx: Tx, scope: Scope, since: datetime, until: datetime, *, after: str = "", limit: int = 100
+) -> list[tuple[AccountId, str]]:
+    """Those in sight that had anything in a period, with their names, by age."""
+    account = t.account.c
+    had = (
+        select(_c.number)
+        .where(_c.account == account.id, _c.since < until, _c.until.is_(None) | (_c.until > since))
+        .exists()
     )
-    return [AccountId(id_) for id_ in tx.scalars(query.distinct().order_by(_c.account))]
+    query = select(account.id, account.name).where(
+        account.id > after, had, *visible(account.id, scope)
+    )
+    rows = tx.execute(query.order_by(account.id).limit(limit))
+    return [(AccountId(id_), name) for id_, name in rows]
 
 
 def first(tx: Tx, account: AccountId) -> datetime | None:
@@ -286,3 +276,14 @@ def first(tx: Tx, account: AccountId) -> datetime | None:
         select(func.min(_c.since)).where(_c.account == account)
     ).scalar()
     return found
+
+
+def orders(tx: Tx, farms: Iterable[FarmId]) -> dict[str, tuple[str, str]]:
+    """By which order each of these farms was made, and whose purchase order that is."""
+    row = t.farm_order.c
+    query = (
+        select(row.farm, row.id, row.purchase_order)
+        .where(among(tx, row.farm, sorted(farms)))
+        .order_by(row.id.desc())  # the first one made it
+    )
+    return {farm: (order, reference) for farm, order, reference in tx.execute(query)}

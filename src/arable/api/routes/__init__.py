@@ -6,6 +6,7 @@ from arable.api.routes import (
     addresses,
     alerts,
     balancers,
+    billing,
     blueprints,
     consoles,
     control,
@@ -63,4 +64,5 @@ OPERATIONS: tuple[Op, ...] = (
     *blueprints.OPERATIONS,
     *farms.OPERATIONS,
     *tiers.OPERATIONS,
+    *billing.OPERATIONS,
 )

@@ -70,6 +70,20 @@ def upgrade() -> None:
     sqlite_autoincrement=True
     )
     op.create_index('ix_audit_account_number', 'audit', ['account', 'number'], unique=False)
+    op.create_table('credit_entry',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('micros', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('reference', sa.String(), server_default='', nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_credit_entry')),
+    sa.UniqueConstraint('account', 'key', name=op.f('uq_credit_entry_account_key')),
+    sqlite_autoincrement=True
+    )
+    op.create_index('ix_credit_entry_account_number', 'credit_entry', ['account', 'number'], unique=False)
     op.create_table('disk_offering',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -283,6 +297,15 @@ def upgrade() -> None:
     sa.Column('peak', sa.BigInteger(), server_default='0', nullable=False),
     sa.PrimaryKeyConstraint('zone', 'offering', 'hour', name=op.f('pk_pool_hour'))
     )
+    op.create_table('price_list',
+    sa.Column('number', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('valid_from', sa.BigInteger(), nullable=False),
+    sa.Column('currency', sa.String(), nullable=False),
+    sa.Column('prices', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_price_list'))
+    )
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('rank', sa.BigInteger(), server_default='0', nullable=False),
@@ -311,6 +334,18 @@ def upgrade() -> None:
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_segment')),
     sa.UniqueConstraint('seq', name=op.f('uq_segment_seq'))
+    )
+    op.create_table('service_plan',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('rules', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('about', sa.String(), server_default='', nullable=False),
+    sa.Column('enabled', sa.Boolean(), server_default=sa.text('true'), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_service_plan')),
+    sa.UniqueConstraint('name', name=op.f('uq_service_plan_name'))
     )
     op.create_table('setting',
     sa.Column('name', sa.String(), nullable=False),
@@ -474,6 +509,14 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_blueprint')),
     sa.UniqueConstraint('account', 'name', name=op.f('uq_blueprint_account_name'))
     )
+    op.create_table('credit',
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('most', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('booked_until', sa.BigInteger(), nullable=True),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_credit_account'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('account', name=op.f('pk_credit'))
+    )
+    op.create_index('ix_credit_booked_until', 'credit', ['booked_until'], unique=False)
     op.create_table('farm',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -491,6 +534,32 @@ def upgrade() -> None:
     sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_farm_account_zone_name'))
     )
     op.create_index('ix_farm_holder', 'farm', ['holder'], unique=False)
+    op.create_table('farm_order',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('document', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('plan', sa.String(), server_default='', nullable=False),
+    sa.Column('purchase_order', sa.String(), server_default='', nullable=False),
+    sa.Column('card', sa.String(), server_default='', nullable=False),
+    sa.Column('estimate', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('farm', sa.String(), nullable=True),
+    sa.Column('work', sa.String(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('reviewer', sa.String(), server_default='', nullable=False),
+    sa.Column('keys', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.Column('ended_at', sa.BigInteger(), nullable=True),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_farm_order_account')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_farm_order'))
+    )
+    op.create_index(op.f('ix_farm_order_account'), 'farm_order', ['account'], unique=False)
+    op.create_index(op.f('ix_farm_order_farm'), 'farm_order', ['farm'], unique=False)
+    op.create_index('ix_farm_order_open', 'farm_order', ['id'], unique=False, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
     op.create_table('host',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('zone', sa.String(), nullable=False),
