@@ -25,6 +25,7 @@ OWNED = frozenset(
         "farm",
         "blueprint",
         "tier",
+        "order",
         "network",
         "machine",
         "volume",
@@ -85,6 +86,8 @@ _KINDS = [
     "sshkey",
     "blueprint",
     "tier",
+    "plan",
+    "order",
 ]
 
 
@@ -238,6 +241,10 @@ def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[st
             },
         ),
         (t.disk_offering, {"id": ids["diskoffering"], "name": "slow-disk"}),
+        (
+            t.service_plan,
+            {"id": ids["plan"], "name": "a-plan", "kind": "fixed", "rules": {"tiers": [{}]}},
+        ),
         (t.image, {"id": tiny, "name": "tiny", "public": True, "newest": 1, **operators}),
         (
             t.image_version,
@@ -493,6 +500,18 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "name": "a-client",
                 "public_key": _KEY,
                 "cidrs": ["172.28.0.2/32"],
+                **own,
+            },
+        ),
+        (
+            t.farm_order,
+            {
+                "id": ids["order"],
+                "user": me.user,
+                "name": "to-come",
+                "state": "reviewing",
+                "document": {"name": "to-come"},
+                "operation": ids["operation"],
                 **own,
             },
         ),

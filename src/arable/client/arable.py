@@ -24,6 +24,7 @@ from arable.client.networks import Networks
 from arable.client.nics import Nics
 from arable.client.offerings import DiskOfferings, Offerings
 from arable.client.operations import Audit, Events, Operations
+from arable.client.orders import Orders, Plans
 from arable.client.patience import Patience
 from arable.client.pods import Pods
 from arable.client.pools import Pools
@@ -100,6 +101,8 @@ class Arable:
         self.bills = Bills(to)
         self.prices = Prices(to)
         self.credit = Credit(to)
+        self.orders = Orders(to)
+        self.plans = Plans(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:
         """Sign in, and be that user from now on."""

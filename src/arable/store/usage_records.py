@@ -287,3 +287,16 @@ def orders(tx: Tx, farms: Iterable[FarmId]) -> dict[str, tuple[str, str]]:
         .order_by(row.id.desc())  # the first one made it
     )
     return {farm: (order, reference) for farm, order, reference in tx.execute(query)}
+
+
+def open_now(tx: Tx, account: AccountId) -> dict[tuple[UsageKind, str], int]:
+    """How much of everything an account has now, by kind and offering. Volumes are counted in MiB."""
+    query = (
+        select(_c.kind, _c.offering, func.count(), func.sum(_c.mib))
+        .where(_c.account == account, _c.until.is_(None))
+        .group_by(_c.kind, _c.offering)
+    )
+    return {
+        (UsageKind(kind), offering): int(mib) if kind == UsageKind.VOLUME else int(count)
+        for kind, offering, count, mib in tx.execute(query)
+    }

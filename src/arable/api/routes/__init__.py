@@ -19,6 +19,7 @@ from arable.api.routes import (
     nics,
     offerings,
     operations,
+    orders,
     pods,
     pools,
     public_ranges,
@@ -65,4 +66,5 @@ OPERATIONS: tuple[Op, ...] = (
     *farms.OPERATIONS,
     *tiers.OPERATIONS,
     *billing.OPERATIONS,
+    *orders.OPERATIONS,
 )
