@@ -99,7 +99,7 @@ _ROWS = (
     _kind("public-range", PublicRangeIn, refers="zone", called=lambda said: str(said.get("cidr"))),
     _kind("offering", OfferingIn, change=OfferingChange),
     _kind("disk-offering", DiskOfferingIn),
-    _kind("plan", PlanIn, change=PlanChange, once="kind"),
+    _kind("plan", PlanIn, change=PlanChange),
     _kind("domain", DomainIn, refers="parent:domain", by_id="parent"),
     _kind("account", AccountIn, change=AccountChange, refers="domain", by_id="domain", once="limits user",
           secrets=(("user", "password"),)),

@@ -90,7 +90,7 @@ _ROWS = (
           "id name state plan purchase_order least_hour most_hour currency created_at told", named="",
           special={"create": "orders:create"}, instead=("create",)),
     _noun("plan", "plans", "orders:Plans", "Service plans: by which farms are ordered.",
-          "name id kind enabled about"),
+          "name id scaling enabled about"),
     _noun("usage", "usage", "billing:Usage", "What was used, as intervals.",
           "number kind name offering farm_name/farm tier_name/tier mib since until seconds account", named=""),
     _noun("bill", "bills", "billing:Bills", "What it costs: pay as you go.",

@@ -71,7 +71,7 @@ def create(call: Call, ask: OrderIn) -> OrderMadeOut:
         account=account,
         user=call.caller.user,
         name=document.name,
-        document=msgspec.to_builtins(document),
+        document=msgspec.json.decode(msgspec.json.encode(document)),
         plan=plan.name if plan else "",
         purchase_order=ask.purchase_order,
         card=ask.card,

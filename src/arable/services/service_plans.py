@@ -34,11 +34,11 @@ def get(call: Call, plan: PlanId) -> PlanOut:
 def create(call: Call, ask: PlanIn) -> PlanOut:
     """A new one."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
-    _check(PlanKind(ask.kind), ask.tiers)
+    _check(PlanKind(ask.scaling), ask.tiers)
     made = ServicePlan(
         id=PlanId(call.around.ids.new("plan")),
         name=ask.name,
-        kind=PlanKind(ask.kind),
+        kind=PlanKind(ask.scaling),
         rules=_kept(ask.tiers),
         about=ask.about,
         created_at=call.around.clock.now(),
@@ -158,7 +158,7 @@ def _shape(plan: ServicePlan) -> PlanOut:
     return PlanOut(
         id=plan.id,
         name=plan.name,
-        kind=plan.kind.value,
+        scaling=plan.kind.value,
         tiers=list(plan.rules["tiers"]),
         about=plan.about,
         enabled=plan.enabled,

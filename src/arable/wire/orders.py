@@ -57,7 +57,7 @@ class PlanIn(In, frozen=True, kw_only=True):
     """A new service plan."""
 
     name: Name
-    kind: PlanKindName
+    scaling: PlanKindName
     tiers: Rules = (PlanTierIn(),)
     about: Line = ""
 
@@ -77,7 +77,7 @@ class PlanOut(Out, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(examples=["plan-0mh5z1x2k3q8w7e6r5t4"])]
     name: str
-    kind: PlanKindName
+    scaling: PlanKindName
     tiers: list[dict[str, Any]]
     about: str
     enabled: bool

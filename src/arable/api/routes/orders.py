@@ -35,7 +35,7 @@ OPERATIONS = (
         summary="Create a service plan",
         takes=PlanIn,
         status=201,
-        example={"name": "basic", "kind": "fixed", "tiers": [{"least": 1, "most": 5}]},
+        example={"name": "basic", "scaling": "fixed", "tiers": [{"least": 1, "most": 5}]},
     ),
     Op(
         method="PATCH",
