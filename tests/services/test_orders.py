@@ -280,6 +280,7 @@ def test_a_plan_with_windows_has_its_least_at_certain_times(lone_desk):
         ("fixed", {"most": 4, "count": 3}),
         ("autoscaling", {"name": "other"}),
         ("autoscaling", {}),
+        ("autoscaling", {"most": 7, "policy": POLICY}),
         ("windows", {"windows": [{**WINDOW, "least": 7}]}),
         ("windows", {"policy": POLICY}),
     ],

@@ -77,8 +77,9 @@ def save(tx: Tx, order: Order) -> None:
 
 
 def waiting(tx: Tx, limit: int) -> list[Order]:
-    """Those with which something can be done now, locked, the oldest first."""
-    return [kept.value(Order, row) for row in tx.execute(_OPEN.limit(limit))]
+    """The oldest with which something can be done now, locked; by account, as accounts' limits are held in that order."""
+    found = [kept.value(Order, row) for row in tx.execute(_OPEN.limit(limit))]
+    return sorted(found, key=lambda order: (order.account, order.id))
 
 
 def committed(tx: Tx, account: AccountId) -> int:

@@ -1487,6 +1487,7 @@ usage_record = Table(
     ),
     Index("ix_usage_record_thing", "thing", "kind"),
     Index("ix_usage_record_account_until", "account", "until"),
+    Index("ix_usage_record_account_number", "account", "number"),
     sqlite_autoincrement=True,
 )
 
@@ -1548,7 +1549,7 @@ farm_order = Table(
     "farm_order",
     metadata,
     _id(),
-    _ref("account", "account", index=True),
+    Column("account", String, nullable=False, index=True),  # it may be gone; what it ordered stays
     _text("user"),
     _text("name"),  # of the farm
     _text("state"),  # OrderState

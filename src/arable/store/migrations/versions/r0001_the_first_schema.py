@@ -157,6 +157,31 @@ def upgrade() -> None:
     sqlite_with_rowid=False
     )
     op.create_index(op.f('ix_export_host'), 'export', ['host'], unique=False)
+    op.create_table('farm_order',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('document', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('plan', sa.String(), server_default='', nullable=False),
+    sa.Column('purchase_order', sa.String(), server_default='', nullable=False),
+    sa.Column('card', sa.String(), server_default='', nullable=False),
+    sa.Column('estimate', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('farm', sa.String(), nullable=True),
+    sa.Column('work', sa.String(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('reviewer', sa.String(), server_default='', nullable=False),
+    sa.Column('keys', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.Column('ended_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_farm_order'))
+    )
+    op.create_index(op.f('ix_farm_order_account'), 'farm_order', ['account'], unique=False)
+    op.create_index(op.f('ix_farm_order_farm'), 'farm_order', ['farm'], unique=False)
+    op.create_index('ix_farm_order_open', 'farm_order', ['id'], unique=False, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
     op.create_table('hearing',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('since', sa.BigInteger(), nullable=False),
@@ -377,6 +402,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('number', name=op.f('pk_usage_record')),
     sqlite_autoincrement=True
     )
+    op.create_index('ix_usage_record_account_number', 'usage_record', ['account', 'number'], unique=False)
     op.create_index('ix_usage_record_account_until', 'usage_record', ['account', 'until'], unique=False)
     op.create_index('ix_usage_record_thing', 'usage_record', ['thing', 'kind'], unique=False)
     op.create_index('uq_usage_record_open', 'usage_record', ['kind', 'thing'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
@@ -534,32 +560,6 @@ def upgrade() -> None:
     sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_farm_account_zone_name'))
     )
     op.create_index('ix_farm_holder', 'farm', ['holder'], unique=False)
-    op.create_table('farm_order',
-    sa.Column('id', sa.String(), nullable=False),
-    sa.Column('account', sa.String(), nullable=False),
-    sa.Column('user', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('state', sa.String(), nullable=False),
-    sa.Column('document', sa.Text(), server_default='{}', nullable=False),
-    sa.Column('plan', sa.String(), server_default='', nullable=False),
-    sa.Column('purchase_order', sa.String(), server_default='', nullable=False),
-    sa.Column('card', sa.String(), server_default='', nullable=False),
-    sa.Column('estimate', sa.Text(), server_default='{}', nullable=False),
-    sa.Column('farm', sa.String(), nullable=True),
-    sa.Column('work', sa.String(), nullable=True),
-    sa.Column('told', sa.String(), server_default='', nullable=False),
-    sa.Column('reviewer', sa.String(), server_default='', nullable=False),
-    sa.Column('keys', sa.Text(), server_default='[]', nullable=False),
-    sa.Column('operation', sa.String(), nullable=False),
-    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
-    sa.Column('created_at', sa.BigInteger(), nullable=False),
-    sa.Column('ended_at', sa.BigInteger(), nullable=True),
-    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_farm_order_account')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_farm_order'))
-    )
-    op.create_index(op.f('ix_farm_order_account'), 'farm_order', ['account'], unique=False)
-    op.create_index(op.f('ix_farm_order_farm'), 'farm_order', ['farm'], unique=False)
-    op.create_index('ix_farm_order_open', 'farm_order', ['id'], unique=False, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
     op.create_table('host',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('zone', sa.String(), nullable=False),
