@@ -27,6 +27,7 @@ OWNED = frozenset(
         "tier",
         "rollout",
         "element",
+        "order",
         "network",
         "machine",
         "volume",
@@ -92,6 +93,8 @@ _KINDS = [
     "rollout",
     "element",
     "secret",
+    "plan",
+    "order",
 ]
 
 
@@ -245,6 +248,10 @@ def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[st
             },
         ),
         (t.disk_offering, {"id": ids["diskoffering"], "name": "slow-disk"}),
+        (
+            t.service_plan,
+            {"id": ids["plan"], "name": "a-plan", "kind": "fixed", "rules": {"tiers": [{}]}},
+        ),
         (t.image, {"id": tiny, "name": "tiny", "public": True, "newest": 1, **operators}),
         (
             t.image_version,
@@ -530,6 +537,18 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "name": "a-client",
                 "public_key": _KEY,
                 "cidrs": ["172.28.0.2/32"],
+                **own,
+            },
+        ),
+        (
+            t.farm_order,
+            {
+                "id": ids["order"],
+                "user": me.user,
+                "name": "to-come",
+                "state": "reviewing",
+                "document": {"name": "to-come"},
+                "operation": ids["operation"],
                 **own,
             },
         ),

@@ -11,6 +11,7 @@ from arable.domain.blueprint import Update
 from arable.domain.element import ELEMENT, Element, ElementEvent, ElementState
 from arable.domain.errors import Conflict
 from arable.domain.ids import AccountId, ElementId, FarmId, RolloutId, TierId
+from arable.domain.order import ORDER
 from arable.domain.rollout import ROLLOUT, Rollout, RolloutEvent, RolloutState
 from arable.domain.tier import Release
 
@@ -84,7 +85,7 @@ def test_a_rollout_that_is_over_stays_so_and_knows_since_when(events) -> None:
     assert over != any(ROLLOUT.events(rollout.state))
 
 
-def test_the_page_shows_both_tables() -> None:
+def test_the_page_shows_all_tables() -> None:
     page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
-    for cycle in (ELEMENT, ROLLOUT):
+    for cycle in (ELEMENT, ROLLOUT, ORDER):
         assert f"```mermaid\n{cycle.mermaid()}```" in page

@@ -311,7 +311,7 @@ def test_a_machine_that_goes_leaves_its_balancers_and_the_router_hears_of_it(sho
     cloud.do(me, balancers.create, asked(own, one, "web-2"))
     cloud.run("update network set attention = false")
     with cloud.database.write() as tx:
-        attention.remove_machines(tx, [one])
+        attention.remove_machines(tx, [one], cloud.around.clock.now())
     assert cloud.rows("select count(*) from network where attention") == [(1,)]
     assert len(wish(cloud, network).balancers[0].members) == 1
 

@@ -94,6 +94,6 @@ def test_with_its_machine_goes_the_rule_and_the_router_hears_of_it(routed):
     cloud.do(me, rules.static_nat, StaticNatIn(address=own, machine=machine))
     with cloud.database.write() as tx:
         tx.execute(text("update network set attention = false"))
-        attention.remove_machines(tx, [machine])
+        attention.remove_machines(tx, [machine], cloud.around.clock.now())
     assert cloud.rows("select attention + 0 from network") == [(1,)]
     assert cloud.rows("select count(*) from rule") == [(0,)]

@@ -51,5 +51,5 @@ def test_counters_go_with_their_machine(cloud) -> None:
     machine = there(cloud, cloud.account("me"), "running", "running")
     report(cloud, machine)
     with cloud.database.write() as tx:
-        attention.remove_machines(tx, [MachineId(machine)])
+        attention.remove_machines(tx, [MachineId(machine)], cloud.around.clock.now())
     assert cloud.rows("select * from machine_usage") == []

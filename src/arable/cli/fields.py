@@ -74,7 +74,7 @@ class Field:
 
 _SECRETS = {"password", "old", "new"}
 _PREFIXES = {"limits": "limit"}
-_ALIASES = {"first_port": "port", "addresses": "addresses"}
+_ALIASES = {"first_port": "port", "addresses": "addresses", "begin": "from", "end": "to"}
 _FILES = {
     "user_data",
     "ssh_keys",

@@ -20,6 +20,7 @@ from arable.wire.images import ImageChange, ImageIn
 from arable.wire.machines import DeployIn, MachineChange
 from arable.wire.networks import NetworkChange, NetworkIn
 from arable.wire.offerings import DiskOfferingIn, OfferingChange, OfferingIn
+from arable.wire.orders import PlanChange, PlanIn
 from arable.wire.pods import PodIn
 from arable.wire.public_ranges import PublicRangeIn
 from arable.wire.remote_accesses import RemoteAccessChange, RemoteAccessIn
@@ -98,6 +99,7 @@ _ROWS = (
     _kind("public-range", PublicRangeIn, refers="zone", called=lambda said: str(said.get("cidr"))),
     _kind("offering", OfferingIn, change=OfferingChange),
     _kind("disk-offering", DiskOfferingIn),
+    _kind("plan", PlanIn, change=PlanChange),
     _kind("domain", DomainIn, refers="parent:domain", by_id="parent"),
     _kind("account", AccountIn, change=AccountChange, refers="domain", by_id="domain", once="limits user",
           secrets=(("user", "password"),)),

@@ -85,6 +85,9 @@ _COLUMNS = {"user roles": ("name", "permissions")}
 _EMPTY = ("How to", "Which ", "A new ", "What to change", "What is said")
 """How the descriptions of bodies begin that say no more than the call's own."""
 
+_OWN_UNLESS = ("limit", "credit")
+"""Nouns of accounts: of one's own, if nobody says whose."""
+
 _LIMIT = "limit_"
 _SHOWN = 100  # machines that are looked at again after they were deployed
 
@@ -237,7 +240,7 @@ class Verb:
         text = f"{which} of the {noun.name.replace('-', ' ')}."
         default: Any = Parameter.empty
         kind: Any = list[str] if self.many else str
-        if self.noun.name == "limit" and self.call == "get":
+        if self.noun.name in _OWN_UNLESS and self.call == "get":
             default, kind = None, str | None
             text += " [default: one's own]"
         given = typer.Argument(metavar=metavar, help=text, show_default=False, autocompletion=names.completion(noun))  # fmt: skip

@@ -11,6 +11,7 @@ from arable.client.accounts import Accounts, Domains, Limits
 from arable.client.addresses import Addresses
 from arable.client.alerts import AlertRoutes, Alerts
 from arable.client.balancers import Balancers
+from arable.client.billing import Bills, Credit, Prices, Usage
 from arable.client.blueprints import Blueprints
 from arable.client.connection import Connection, Exchange
 from arable.client.control import Control
@@ -24,6 +25,7 @@ from arable.client.networks import Networks
 from arable.client.nics import Nics
 from arable.client.offerings import DiskOfferings, Offerings
 from arable.client.operations import Audit, Events, Operations
+from arable.client.orders import Orders, Plans
 from arable.client.patience import Patience
 from arable.client.pods import Pods
 from arable.client.pools import Pools
@@ -102,6 +104,12 @@ class Arable:
         self.elements = Elements(to)
         self.secrets = Secrets(to)
         self.blueprints = Blueprints(to)
+        self.usage = Usage(to)
+        self.bills = Bills(to)
+        self.prices = Prices(to)
+        self.credit = Credit(to)
+        self.orders = Orders(to)
+        self.plans = Plans(to)
 
     def sign_in(self, name: str, password: str) -> NewSessionOut:
         """Sign in, and be that user from now on."""

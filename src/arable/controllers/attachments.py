@@ -135,7 +135,7 @@ def lost(tx: Tx, host: HostId, pool: PoolId | None, at: datetime) -> None:
 def _gone(tx: Tx, found: Collection[Alone], at: datetime) -> None:
     if not found:
         return
-    volumes.remove(tx, [each.id for each in found])
+    volumes.remove(tx, [each.id for each in found], at)
     quotas.give_many(
         tx, [(each.account, {"volumes": 1, "storage_mib": each.mib}) for each in found]
     )

@@ -89,7 +89,7 @@ def refuse(tx: Tx, refused: Sequence[tuple[MachineRow, CloudError]], at: datetim
     )
     settle(tx, [(row.operation, error) for row, error in refused], at)
     tell(tx, [(row, "machine.refused", error.public) for row, error in refused], at)
-    forget(tx, fresh)
+    forget(tx, fresh, at)
 
 
 def _facts(error: CloudError) -> Mapping[str, Any]:
@@ -137,11 +137,11 @@ def gone(tx: Tx, rows: Sequence[MachineRow], at: datetime) -> None:
     ]
     manifests.take_back(tx, ItemKind.LEASE, leases)
     tell(tx, [(row, "machine.gone", "expunged") for row in rows], at)
-    forget(tx, rows)
+    forget(tx, rows, at)
     settle(tx, [(row.operation, None) for row in rows], at)
 
 
-def forget(tx: Tx, rows: Sequence[MachineRow]) -> None:
+def forget(tx: Tx, rows: Sequence[MachineRow], at: datetime) -> None:
     """Remove machines' rows and give their owners' limits back."""
     if not rows:
         return
@@ -160,5 +160,5 @@ def forget(tx: Tx, rows: Sequence[MachineRow]) -> None:
         of["memory_mib"] += row.memory_mib
         of["volumes"] += len(disks)
         of["storage_mib"] += sum(disk.mib for disk in disks)
-    attention.remove_machines(tx, ids)
+    attention.remove_machines(tx, ids, at)
     quotas.give_many(tx, sorted(held.items()))

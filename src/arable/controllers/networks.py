@@ -20,7 +20,7 @@ def collect(tx: Tx, at: datetime) -> int:
     held: dict[AccountId, int] = {}
     for row in rows:
         running = routing.operations_on(tx, [row.id])
-        routing.remove_network(tx, row)
+        routing.remove_network(tx, row, at)
         endings.settle(tx, [(operation, None) for operation in running], at)
         held[row.account] = held.get(row.account, 0) + 1
     quotas.give_many(

@@ -11,6 +11,7 @@ from arable.controllers import (
     appliances,
     attachments,
     balancing,
+    booking,
     draining,
     expunge,
     farm_documents,
@@ -21,6 +22,7 @@ from arable.controllers import (
     moving,
     networks,
     nics,
+    orders,
     peers,
     power,
     recovery,
@@ -122,3 +124,17 @@ CONTROLLERS = (
     Controller("alerts", alerts.watch, alerts.SECONDS, "alerts"),
     Controller("repair", repair.check, repair.SECONDS),
 )
+
+
+class MasterHands(orders.Hands, booking.Hands, Protocol):
+    """What the master can ask for accounts."""
+
+
+def master_controllers(hands: MasterHands) -> tuple[Controller, ...]:
+    """All that the master does; what has to be asked in somebody's name is asked by these hands."""
+    attend, book = partial(orders.attend, hands), partial(booking.attend, hands)
+    return (
+        *CONTROLLERS,
+        Controller("orders", attend, orders.SECONDS, orders.TOPIC, orders.MOST),
+        Controller("booking", book, booking.SECONDS, most=booking.MOST),
+    )

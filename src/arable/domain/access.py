@@ -39,6 +39,8 @@ class Permission(StrEnum):
     KEY_WRITE = "key:write"  # one's own keys and password
     EVENT_READ = "event:read"
     AUDIT_READ = "audit:read"
+    BILLING_READ = "billing:read"  # what was used, and what it costs
+    BILLING_WRITE = "billing:write"  # prices, plans, payments, orders' approval
     INFRA_READ = "infra:read"  # zones, pods, hosts, pools
     INFRA_WRITE = "infra:write"
 

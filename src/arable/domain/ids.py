@@ -48,6 +48,8 @@ TierId = NewType("TierId", str)
 ElementId = NewType("ElementId", str)
 RolloutId = NewType("RolloutId", str)
 SecretId = NewType("SecretId", str)  # of a farm
+PlanId = NewType("PlanId", str)  # a service plan
+OrderId = NewType("OrderId", str)
 
 KINDS = frozenset(
     [
@@ -87,6 +89,8 @@ KINDS = frozenset(
         "element",
         "rollout",
         "secret",
+        "plan",
+        "order",
     ]
 )
 

@@ -242,6 +242,25 @@ POOL_TARGET_PERMILLE = Setting(
     1,
     500,
 )
+ORDER_REVIEW = Setting(
+    "order_review",
+    "none",
+    "Which orders a person has to approve before their farms are made",
+    choices=("none", "all"),
+)
+ORDER_CREDIT = Setting(
+    "order_credit",
+    "none",
+    "Whether an order needs credit: none, or what was paid ahead together with the account's limit",
+    choices=("none", "prepaid"),
+)
+ORDER_CREDIT_HOURS = Setting(
+    "order_credit_hours",
+    24,
+    "For how many hours of all that an account has and ordered there has to be credit",
+    1,
+    8760,
+)
 MANAGEMENT_SERVERS_MIN = Setting(
     "management_servers_min", 1, "Management servers there should be at least", 1, 100
 )
@@ -309,6 +328,9 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         FARM_RETRY_SECONDS,
         LOAD_STALE_SECONDS,
         POOL_TARGET_PERMILLE,
+        ORDER_REVIEW,
+        ORDER_CREDIT,
+        ORDER_CREDIT_HOURS,
         MANAGEMENT_SERVERS_MIN,
         MANAGEMENT_SERVERS_MAX,
     )

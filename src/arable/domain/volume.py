@@ -82,6 +82,7 @@ class Volume:
     told: str = ""  # why the change is not over yet
     erasing: bool = False
     copied_from: SnapshotId | None = None
+    offering: str = ""  # the disk offering by which it is paid for; root disks have none
     generation: int = 1
     created_at: datetime
 

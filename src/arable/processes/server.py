@@ -34,7 +34,7 @@ from arable.api.routes.inside import INSIDE
 from arable.cluster.times import Times
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
-from arable.controllers.registry import farm_controllers
+from arable.controllers.registry import farm_controllers, master_controllers
 from arable.controllers.settle import settle
 from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.ids import HostId, UserId
@@ -62,6 +62,7 @@ from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.hands import FarmHands
+from arable.services.order_hands import OrderHands
 from arable.store import hosts, migrate
 from arable.store.database import Database
 from arable.store.notices import Listener
@@ -247,6 +248,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         clock,
         name,
         member.manager.acting,
+        master_controllers(OrderHands(lambda: around)),
         figures=figures,
         serving=member.manager.serving,
         entropy=entropy,

@@ -37,7 +37,7 @@ def acquire(call: Call, ask: AddressIn) -> AddressOut:
                 f"{ask.address} is no free public address of {zone.name}", field="address"
             )
     taken = free.changed(account=account, name=ask.name, taken_at=call.around.clock.now())
-    addresses.save(call.tx, taken)
+    addresses.take(call.tx, taken, call.around.clock.now())
     tell(call, account, "address.acquired", taken.id, f"{taken.address}: acquired")
     return _shape(taken)
 
@@ -80,7 +80,8 @@ def associate(call: Call, address: AddressId, ask: AssociateIn) -> OperationOut:
         )
     held = addresses.of_networks(call.tx, [network.id]).get(network.id, [])
     first = not any(other.source_nat for other in held)
-    addresses.save(call.tx, found.changed(network=network.id, source_nat=first))
+    now = call.around.clock.now()
+    addresses.take(call.tx, found.changed(network=network.id, source_nat=first), now)
     operation = network_changed(
         call, network, "address.associate", result={"address": found.address}
     )
@@ -108,7 +109,7 @@ def release(call: Call, address: AddressId) -> OperationOut:
         raise Conflict(f"VPNs use {found.address}; delete them first")
     if found.network != (network and network.id):
         raise Conflict(f"{found.address} was associated meanwhile; ask again")
-    addresses.save(call.tx, found.released())
+    addresses.release(call.tx, found, call.around.clock.now())
     tell(call, owner, "address.released", address, f"{found.address}: released")
     if network is None:
         return shown(begin(call, "address.release", address, owner, done=True))

@@ -68,6 +68,7 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
         change=Change.COPY,
         operation=operation.id,
         copied_from=snapshot.id,
+        offering=offering.id,
         created_at=call.around.clock.now(),
     )
     volumes.add(call.tx, volume)

@@ -44,6 +44,7 @@ class DiskPlan:
     tags: tuple[str, ...] = ()
     source: str | None = None  # an ImagePart, as JSON
     shared: bool = False
+    offering: str = ""  # the disk offering, but for root disks
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,14 @@ def _disk(found: References, size: Offering, ask: DiskIn, at: int) -> DiskPlan:
     if not mib:
         raise BadInput(f"say how large: {offering.name} leaves it to you", field=f"disks.{at}.mib")
     shared = offering.storage is StorageKind.SHARED
-    return DiskPlan(mib, offering.iops, offering.bytes_per_second, offering.tags, shared=shared)
+    return DiskPlan(
+        mib,
+        offering.iops,
+        offering.bytes_per_second,
+        offering.tags,
+        shared=shared,
+        offering=offering.id,
+    )
 
 
 def _nics(found: References, account: AccountId, zone: Zone, ask: DeployIn) -> list[NicPlan]:

@@ -50,15 +50,17 @@ def limit(call: Call, volume: VolumeId, ask: LimitVolumeIn) -> OperationOut:
     runs = guest_runs(call, machine)
     operation = begin(call, "volume.limit", volume, found.account, done=not runs)
     supersede(call, found, operation)
-    volumes.save(
+    volumes.resave(
         call.tx,
         found.changed(
+            offering=found.offering if offering is None else offering.id,
             iops=wanted[0],
             bytes_per_second=wanted[1],
             change=Change.LIMIT if runs else Change.NONE,
             operation=operation.id if runs else None,
             told="",
         ),
+        call.around.clock.now(),
     )
     if runs and machine:
         wake(call, machine)

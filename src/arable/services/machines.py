@@ -16,12 +16,22 @@ from arable.domain.network import Nic
 from arable.domain.offering import Offering
 from arable.domain.rates import Rate
 from arable.domain.seed import check_size, renamed, resized, taught
+from arable.domain.usage import UsageKind
 from arable.services import belonging
 from arable.services.asks import MACHINES, check_expected, tell
 from arable.services.call import Call
 from arable.services.pages import paged
 from arable.services.references import References
-from arable.store import groups, images, machines, nics, offerings, quotas, volumes
+from arable.store import (
+    groups,
+    images,
+    machines,
+    nics,
+    offerings,
+    quotas,
+    usage_records,
+    volumes,
+)
 from arable.store.nudges import nudge
 from arable.store.rates import Rates
 from arable.wire.common import Page
@@ -154,6 +164,7 @@ def resize(call: Call, machine: MachineId, ask: ResizeIn) -> MachineOut:
         placement=replace(found.placement, required=tuple(sorted(required))),
     )
     machines.save(call.tx, changed)
+    usage_records.renew(call.tx, UsageKind.MACHINE, [machine], changed.changed_at)
     told = machines.seed(call.tx, machine)
     machines.save_seed(call.tx, machine, resized(told, offering.name))
     nics.set_rate(call.tx, machine, offering.network_kbps)

@@ -151,7 +151,7 @@ def _take_way_out(call: Call, network: Network) -> Address | None:
         source_nat=True,
         taken_at=call.around.clock.now(),
     )
-    addresses.save(call.tx, taken)
+    addresses.take(call.tx, taken, call.around.clock.now())
     return taken
 
 
@@ -254,7 +254,7 @@ def delete(call: Call, network: NetworkId) -> OperationOut:
     balancers.remove_of_network(call.tx, network)
     vpns.remove_of_network(call.tx, network)
     for address in held:
-        addresses.save(call.tx, address.released())
+        addresses.release(call.tx, address, call.around.clock.now())
         quotas.give(call.tx, found.account, addresses=1)
     operation = network_changed(
         call, found, "network.delete", state=NetworkState.LEAVING, name=str(found.id)

@@ -119,10 +119,12 @@ class Deployment:
         """The other rows, now that it is known who has a host; how many of its machines wait for one."""
         plan = self.plan
         at = micros(self._now)
+        paid = [disk.offering for disk in plan.every_disk]
         found = 0
         for each in self.fresh:
             machine = each.machine
             host = landed.get(machine.id)
+            offerings = dict(zip((v.id for v in each.volumes), paid, strict=True))
             found += host is not None
             rows.machines.append(self._kept(machine, host, at))
             rows.boots.append(each.boot)
@@ -146,6 +148,7 @@ class Deployment:
                         volume.source,
                         at,
                         volume.shared,
+                        offering=offerings[volume.id],
                     )
                 )
             rows.events.append(

@@ -56,7 +56,7 @@ def resize(call: Call, volume: VolumeId, ask: ResizeVolumeIn) -> OperationOut:
     _take(call, found, more)
     operation = begin(call, "volume.resize", volume, found.account, done=not runs)
     supersede(call, found, operation)
-    volumes.save(
+    volumes.resave(
         call.tx,
         found.changed(
             mib=ask.mib,
@@ -64,6 +64,7 @@ def resize(call: Call, volume: VolumeId, ask: ResizeVolumeIn) -> OperationOut:
             operation=operation.id if runs else None,
             told="",
         ),
+        call.around.clock.now(),
     )
     if runs and machine:
         wake(call, machine)

@@ -73,6 +73,7 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
         shared=offering.storage is StorageKind.SHARED,
         stays=True,
         tags=offering.tags,
+        offering=offering.id,
         created_at=call.around.clock.now(),
     )
     volumes.add(call.tx, volume)
@@ -120,7 +121,7 @@ def delete(call: Call, volume: VolumeId) -> OperationOut:
     operation = begin(call, "volume.delete", volume, found.account, done=nowhere)
     host = attachments.pool_host(call.tx, found.pool) if found.pool else None
     if nowhere:
-        volumes.remove(call.tx, [volume])
+        volumes.remove(call.tx, [volume], call.around.clock.now())
         tell(call, found.account, "volume.gone", volume, f"{found.name}: deleted")
         return shown(operation)
     assert found.pool

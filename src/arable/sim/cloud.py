@@ -21,7 +21,7 @@ from arable.agent.witness import Witness
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
 from arable.controllers.master import Master, all_in_turn
-from arable.controllers.registry import farm_controllers
+from arable.controllers.registry import farm_controllers, master_controllers
 from arable.controllers.segment import SegmentManager, nobody_answers
 from arable.controllers.settle import settle
 from arable.domain.access import Caller
@@ -44,6 +44,7 @@ from arable.runtime.entropy import Entropy, Ids
 from arable.services import agents, bringing
 from arable.services.call import Asked, Call, Surroundings
 from arable.services.hands import FarmHands
+from arable.services.order_hands import OrderHands
 from arable.sim.direct import DirectWriter
 from arable.sim.files import MemoryFiles
 from arable.sim.ground import Ground, Room, lay_out
@@ -100,6 +101,7 @@ def controllers(
         clock,
         segment.me,
         segment.acting,
+        master_controllers(OrderHands(around)),
         serving=segment.serving,
         entropy=entropy.child("farms"),
         farm_controllers=farm_controllers(FarmHands(around)),

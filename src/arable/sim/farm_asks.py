@@ -10,15 +10,16 @@ from arable.domain.access import Caller
 from arable.domain.errors import CloudError
 from arable.domain.ids import AddressId, ElementId, FarmId, RolloutId, RuleId, TierId
 from arable.runtime.entropy import Random
-from arable.services import addresses, elements, farms, rollouts, rules, tiers
+from arable.services import addresses, elements, farms, orders, rollouts, rules, tiers
 from arable.sim.acts import rows
 from arable.sim.asks import Ask
 from arable.sim.cloud import Cloud
-from arable.sim.farm_stories import lay_out
+from arable.sim.farm_stories import document, lay_out
 from arable.sim.ground import DISK
 from arable.sim.rollout_stories import publish, roll
 from arable.store import schema
 from arable.wire.elements import ElementReplaceIn
+from arable.wire.orders import OrderIn
 from arable.wire.tiers import TierChange
 
 _KEEPS = {"disks": [{"name": "data", "offering": DISK, "mib": 512}], "keeps": {"volumes": True}}
@@ -37,6 +38,18 @@ def _apply(cloud: Cloud, caller: Caller, dice: Random) -> str:
     )
     body: dict[str, Any] = {"blueprint": f"b{name}", "first": first, **update, **more}
     return cloud.ask(caller, lambda call: lay_out(call, name, count, *others, **body))
+
+
+def _order(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """The same as an order, which the master makes."""
+    name, count = f"o{dice.randrange(10**6)}", dice.choice((1, 1, 2))
+    ask = cloud.ask(
+        caller,
+        lambda call: orders.create(
+            call, OrderIn(document=document(call, name, count, blueprint=f"b{name}"))
+        ),
+    )
+    return ask.order.id
 
 
 def _scale(cloud: Cloud, caller: Caller, dice: Random) -> str:
@@ -143,6 +156,7 @@ def _some(cloud: Cloud, caller: Caller, dice: Random, table: Table) -> str | Non
 FARMS: tuple[tuple[str, Ask], ...] = (
     ("applies a farm", _apply),
     ("applies a farm", _apply),
+    ("orders a farm", _order),
     ("scales a tier", _scale),
     ("scales a tier", _scale),
     ("replaces an element", _replace),

@@ -46,6 +46,8 @@ def at_rest(look: Look) -> Iterator[str]:
         where until is null and machine not in (select machine from element where machine is not null)
     """):
         yield f"the use {number} of {machine} never ended"
+    for order, state in look("select id, state from farm_order where ended_at is null"):
+        yield f"{order} is still {state}"
 
 
 def _cut_off(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:

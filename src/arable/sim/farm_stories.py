@@ -7,7 +7,7 @@ from msgspec import convert
 from sqlalchemy import select
 
 from arable.domain.ids import ElementId, FarmId
-from arable.services import blueprints, elements, farms
+from arable.services import blueprints, elements, farms, orders
 from arable.services.call import Call
 from arable.sim.acts import ask as _ask
 from arable.sim.acts import rows, says, some
@@ -18,11 +18,17 @@ from arable.store import schema, tiers
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.elements import ElementReplaceIn
 from arable.wire.farms import FarmIn
+from arable.wire.orders import OrderIn
 
 PORT = 80
 
 
-def lay_out(
+def lay_out(call: Call, name: str, count: int, *tiers_: str, **more: Any) -> FarmId:
+    """A farm by such a document."""
+    return FarmId(farms.create(call, document(call, name, count, *tiers_, **more)).farm.id)
+
+
+def document(
     call: Call,
     name: str,
     count: int,
@@ -32,7 +38,7 @@ def lay_out(
     first: dict[str, Any] | None = None,
     secrets: tuple[str, ...] = (),
     **more: Any,
-) -> FarmId:
+) -> FarmIn:
     """A farm whose first tier has so many elements and a way in; it calls the others, which have one each.
 
     With a `policy` the first tier has one element at least, and scales by it; `first` is what else is said of it.
@@ -60,7 +66,18 @@ def lay_out(
         "passages": [{"source": "web", "to": tier, "port": PORT} for tier in tiers_],
         "ways_in": [{"tier": "web", "port": PORT, "protocol": "tcp"}],
     }
-    return FarmId(farms.create(call, convert(farm, FarmIn)).farm.id)
+    return convert(farm, FarmIn)
+
+
+def _orders(count: int) -> Act:
+    def ask(cloud: Cloud) -> None:
+        first = cloud.ground.callers[0]
+        cloud.ask(
+            first,
+            lambda call: orders.create(call, OrderIn(document=document(call, "shop", count))),
+        )
+
+    return Act(ask, some("farm_order"))
 
 
 def _applies(count: int, *tiers_: str, **more: Any) -> Act:
@@ -189,6 +206,17 @@ def _renewed(cloud: Cloud) -> bool:
     return len(made) >= 2 and done == ["done"] and _kept(cloud)
 
 
+def _ordered(cloud: Cloud) -> bool:
+    """It was made once, all of it serves, and whoever ordered was told."""
+    ended = rows(cloud, "select state from operation where kind = 'order.create'")
+    steps = rows(cloud, "select kind from event where kind like 'order.%' order by number")
+    return (
+        rows(cloud, "select state from farm_order") == ended == ["done"]
+        and steps == [f"order.{state}" for state in ("queued", "approved", "provisioning", "done")]
+        and serve(1)(cloud)
+    )
+
+
 FARMS = (
     Story("apply a farm", (), (_applies(1, "db"),), _up),
     Story("grow a tier", (_applies(1), _served(1)), (_scales(2),), serve(2)),
@@ -225,4 +253,5 @@ FARMS = (
         (_scales(1), _scales(2)),
         serve(2),
     ),
+    Story("order a farm", (), (_orders(1),), _ordered),
 )

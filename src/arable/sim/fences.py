@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from arable.controllers.registry import CONTROLLERS, Controller, FarmController
+from arable.controllers.registry import Controller, FarmController
 from arable.domain.ids import FarmId
 from arable.store.database import Tx
 
@@ -32,10 +32,12 @@ class Fences:
         self.farms.clear()
         self.last = 0
 
-    def of_master(self, name: str, life: int) -> Sequence[Controller]:
+    def of_master(
+        self, name: str, life: int, controllers: Iterable[Controller]
+    ) -> Sequence[Controller]:
         """What a server does as master, looked at."""
         return tuple(
-            replace(each, run=partial(self._master, name, life, each.run)) for each in CONTROLLERS
+            replace(each, run=partial(self._master, name, life, each.run)) for each in controllers
         )
 
     def of_farms(

@@ -16,7 +16,7 @@ from arable.cluster.times import Times
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
 from arable.controllers.master import Master, all_in_turn
-from arable.controllers.registry import farm_controllers
+from arable.controllers.registry import farm_controllers, master_controllers
 from arable.controllers.segment import SegmentManager
 from arable.controllers.settle import settle
 from arable.controllers.switching import Switcher
@@ -32,6 +32,7 @@ from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.endings import Endings
 from arable.services.hands import FarmHands
+from arable.services.order_hands import OrderHands
 from arable.services.spread import Peer, moves
 from arable.sim.direct import DirectWriter
 from arable.sim.fences import Fences
@@ -153,7 +154,7 @@ class SimServer:
             clock,
             name,
             self.segment.acting,
-            fences.of_master(name, life),
+            fences.of_master(name, life, master_controllers(OrderHands(lambda: self.around))),
             serving=self.segment.serving,
             entropy=entropy.child(f"{name}/{life}"),
             farm_controllers=fences.of_farms(

@@ -6,6 +6,7 @@ appliance answers for it no more (`let_go`); only then it is free.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -15,7 +16,9 @@ from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
 from arable.domain.ids import AccountId, AddressId, NetworkId, ZoneId
 from arable.domain.network import Address
+from arable.domain.usage import UsageKind
 from arable.store import schema as t
+from arable.store import usage_records
 from arable.store.database import Tx
 from arable.store.many import among
 from arable.store.rows import raw, save_rows, stamp, stamped
@@ -119,6 +122,18 @@ def save(tx: Tx, address: Address) -> None:
     )
     if save_rows(tx, t.address, _CHANGING, [row]) != 1:
         raise Stale("the public address changed meanwhile; read it again and decide anew")
+
+
+def take(tx: Tx, address: Address, at: datetime) -> None:
+    """`save` of one that has an owner from now on, or another network."""
+    save(tx, address)
+    usage_records.renew(tx, UsageKind.ADDRESS, [address.id], at)
+
+
+def release(tx: Tx, address: Address, at: datetime) -> None:
+    """Its owner has it no more."""
+    save(tx, address.released())
+    usage_records.end(tx, UsageKind.ADDRESS, [address.id], at)
 
 
 def let_go(tx: Tx, networks: Iterable[NetworkId]) -> None:

@@ -23,7 +23,7 @@ from arable.domain.ids import (
     VolumeId,
     ZoneId,
 )
-from arable.store import balancers, schema
+from arable.store import balancers, schema, usage_records
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.lookup import Among, Lookup
@@ -279,6 +279,10 @@ def change_machines(tx: Tx, columns: Sequence[str], rows: Sequence[dict[str, Any
         raise ValueError(f"no such columns: {sorted(unknown)}")
     values = itemgetter(*columns, "id")
     change_rows(tx, schema.machine, tuple(columns), [values(row) for row in rows])
+    if "state" in columns:
+        usage_records.machines_change(
+            tx, [(row["id"], row["state"], row["changed_at"]) for row in rows]
+        )
 
 
 _ARRIVED = ("state", "ran", "tries", "operation", "why", "generation", "changed_at")
@@ -303,6 +307,7 @@ _already = Lookup(
 def note_running(tx: Tx, rows: Sequence[tuple[Any, ...]]) -> None:
     """What becomes of most machines, by a statement that touches no column of an index: its columns, then the id."""
     change_rows(tx, schema.machine, _ARRIVED, rows)
+    usage_records.machines_change(tx, [(row[-1], row[0], row[6]) for row in rows])
 
 
 def adopt_volumes(tx: Tx, pairs: Sequence[tuple[PoolId, VolumeRow]]) -> None:
@@ -344,7 +349,7 @@ def destroyed_before(
     return list(tx.scalars(query))
 
 
-def remove_machines(tx: Tx, ids: Sequence[MachineId]) -> None:
+def remove_machines(tx: Tx, ids: Sequence[MachineId], at: datetime) -> None:
     """Their rows, NICs, rules to them and volumes; the caller has given back what they held."""
     nic, volume, member, rule = schema.nic, schema.volume, schema.group_member, schema.rule
     mine = select(nic.c.id).where(among(tx, nic.c.machine, ids))
@@ -358,6 +363,8 @@ def remove_machines(tx: Tx, ids: Sequence[MachineId]) -> None:
     if balancers.leave(tx, ids):
         nudge(tx, "networks")
     tx.execute(nic.delete().where(among(tx, nic.c.machine, ids)))
+    disks = list(tx.scalars(select(volume.c.id).where(among(tx, volume.c.machine, ids))))
+    usage_records.machines_gone(tx, ids, disks, at)
     tx.execute(volume.delete().where(among(tx, volume.c.machine, ids)))
     tx.execute(member.delete().where(among(tx, member.c.machine, ids)))
     tx.execute(schema.export.delete().where(among(tx, schema.export.c.machine, ids)))

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from arable.domain.access import Scope
 from arable.domain.balancer import BalancerSeen, Calm
-from arable.domain.element import Element
+from arable.domain.element import Element, ElementState
 from arable.domain.host import HostState
 from arable.domain.ids import (
     AccountId,
@@ -39,7 +39,7 @@ from arable.domain.machine import MachineState, MachineWish
 from arable.domain.network import ApplianceState
 from arable.domain.tier import Door, Tier
 from arable.domain.tier_acts import ElementSeen, MachineNow, MemberNow, RouterNow
-from arable.store import balancers, kept
+from arable.store import balancers, kept, usage_records
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
@@ -69,6 +69,8 @@ def save_many(tx: Tx, elements: Iterable[tuple[Element, int]]) -> None:
     rows = [asdict(each) | {"_id": each.id, "_before": before} for each, before in elements]
     if rows and tx.execute(_SAVE, rows).rowcount != len(rows):
         raise kept.stale(WHAT)
+    made = [row for row in rows if row["machine"] and row["state"] == ElementState.MAKING]
+    usage_records.place(tx, [(row["machine"], row["tier"]) for row in made])
 
 
 def remove(tx: Tx, element: ElementId) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import delete, exists, func, insert, select, update
 
 from arable.domain.farm import FarmDocument, FarmState, Part, PartKind
 from arable.domain.ids import FarmId
-from arable.store import kept
+from arable.store import kept, usage_records
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.many import among
@@ -65,6 +65,8 @@ def parts(tx: Tx, farm: FarmId) -> dict[tuple[PartKind, str], str]:
 def put_part(tx: Tx, part: Part) -> None:
     """The farm has made this."""
     tx.execute(insert(t.farm_part).values(**asdict(part)))
+    if part.kind is PartKind.VOLUME:
+        usage_records.give_to(tx, part.id, part.farm)
 
 
 def drop_part(tx: Tx, farm: FarmId, kind: PartKind, name: str) -> None:

@@ -38,9 +38,11 @@ from arable.domain.ids import (
 )
 from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.manifest import Seed
+from arable.domain.usage import UsageKind
 from arable.store import schema as t
+from arable.store import usage_records
 from arable.store.attention import BootRow
-from arable.store.columns import moment
+from arable.store.columns import micros, moment
 from arable.store.database import Tx
 from arable.store.many import among
 from arable.store.rows import insert_rows, json_text, raw, save_rows, stamp, stamped
@@ -224,6 +226,9 @@ def add_many(tx: Tx, machines: Sequence[NewMachine], boots: Sequence[BootRow]) -
     """Keep new machines, and what each starts from."""
     insert_rows(tx, t.machine, NewMachine._fields, machines)
     insert_rows(tx, t.machine_boot, BootRow._fields, boots)
+    if machines:
+        ids = [machine.id for machine in machines]
+        usage_records.begin(tx, UsageKind.MACHINE, ids, machines[0].created_at)
 
 
 def save(tx: Tx, machine: Machine) -> None:
@@ -242,6 +247,9 @@ def save_many(tx: Tx, machines: Sequence[Machine]) -> None:
             "the machine changed meanwhile; read it again and decide anew",
             detail=f"{len(rows) - done} of {len(rows)} machines had another generation",
         )
+    usage_records.machines_change(
+        tx, [(each.id, each.state.value, micros(each.changed_at)) for each in machines]
+    )
 
 
 _RESTING = frozenset(

@@ -13,7 +13,9 @@ from arable.domain.errors import NoRoom, NotFound, Stale
 from arable.domain.guest_cidr import NUMBERS
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
 from arable.domain.network import ApplianceState, Network, NetworkState
+from arable.domain.usage import UsageKind
 from arable.store import schema as t
+from arable.store import usage_records
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.lookup import Lookup
@@ -134,6 +136,7 @@ def add(tx: Tx, network: Network) -> None:
     """Keep a new network, whose VLAN was taken already."""
     row = (*_fixed(network), stamp(network.created_at), network.next_offset, *_changing(network))
     insert_rows(tx, t.network, _COLUMNS, [row])
+    usage_records.begin(tx, UsageKind.NETWORK, [network.id], network.created_at)
 
 
 def save(tx: Tx, network: Network) -> None:

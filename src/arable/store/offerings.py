@@ -116,3 +116,20 @@ def _page(
     if not where.disabled:
         conditions.append(table.c.enabled)
     return kept.page(tx, table, kind, conditions, after=after, limit=limit)
+
+
+def names(tx: Tx) -> dict[str, str]:
+    """What all offerings and disk offerings are called, by id."""
+    return {
+        row.id: row.name
+        for table in (t.offering, t.disk_offering)
+        for row in tx.execute(select(table.c.id, table.c.name))
+    }
+
+
+def find(tx: Tx, ref: str, *, disks: bool) -> str | None:
+    """The id of an offering, or of a disk offering, by id or name, for sale or not; None: there is none."""
+    row = (t.disk_offering if disks else t.offering).c
+    query = select(row.id).where((row.id == ref) | (row.name == ref)).limit(1)
+    found: str | None = tx.execute(query).scalar()
+    return found

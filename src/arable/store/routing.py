@@ -25,7 +25,7 @@ from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, NicId, Opera
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
 from arable.store import addresses as addresses_
-from arable.store import balancers, schema, vlans, vpns
+from arable.store import balancers, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
 from arable.store.many import among
 
@@ -443,8 +443,9 @@ def _leaving() -> Select[Any]:
     )
 
 
-def remove_network(tx: Tx, row: NetworkRow) -> None:
+def remove_network(tx: Tx, row: NetworkRow, at: datetime) -> None:
     """The network's row goes and its VLAN may be taken by another."""
+    usage_records.network_gone(tx, row.id, at)
     vlan = schema.vlan
     tx.execute(update(vlan).where(vlan.c.network == row.id).values(network=None, leaving=False))
     tx.execute(schema.rule.delete().where(schema.rule.c.network == row.id))

@@ -706,6 +706,9 @@ volume = Table(
     _text("told", ""),
     _flag("erasing"),
     Column("copied_from", String, nullable=True),  # the snapshot that it was made of
+    _text(
+        "offering", ""
+    ),  # the disk offering that it was made by, or has its limits of; empty: root disks
     _generation(),
     _at("created_at"),
     # Volumes that stand by themselves are known by their names; those made with machines are called after them.
@@ -1502,3 +1505,125 @@ setting = Table("setting", metadata, Column("name", String, primary_key=True), _
 
 # One row, beside Alembic's: the oldest revision whose version of Arable may work with this schema (`migrate.py`).
 schema_serves = Table("schema_serves", metadata, Column("revision", String, primary_key=True))
+
+# --- what is used, what it costs, and who pays -------------------------------------------------------------------
+
+# An interval in which an account had something: the account's machines that run, machines, volumes, public addresses
+# and networks. Begun and ended in the transactions that begin and end what it is of (docs/decisions/0029).
+usage_record = Table(
+    "usage_record",
+    metadata,
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    _text("account"),
+    _text("kind"),  # UsageKind
+    _text("thing"),  # its id
+    _text("name"),  # its name when it began
+    _text("offering", ""),
+    _text("farm", ""),
+    _text("farm_name", ""),
+    _text("tier", ""),
+    _text("tier_name", ""),
+    _count("cpus"),
+    _count("mib"),  # of memory, or of a volume
+    _at("since"),
+    _at("until", null=True),
+    CheckConstraint("until is null or until >= since", name="order"),
+    Index(
+        "uq_usage_record_open",
+        "kind",
+        "thing",
+        unique=True,
+        sqlite_where=text("until is null"),
+        postgresql_where=text("until is null"),
+    ),
+    Index("ix_usage_record_thing", "thing", "kind"),
+    Index("ix_usage_record_account_until", "account", "until"),
+    Index("ix_usage_record_account_number", "account", "number"),
+    sqlite_autoincrement=True,
+)
+
+price_list = Table(
+    "price_list",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _at("valid_from"),
+    _text("currency"),
+    _json("prices", "[]"),  # [kind, offering or "", micro-units]
+    _text("user"),
+    _at("created_at"),
+)
+
+# Who pays ahead: how far below nothing the account may go, and up to when its use was booked.
+credit = Table(
+    "credit",
+    metadata,
+    Column("account", String, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
+    _count("most"),  # micro-units
+    _at("booked_until", null=True),  # none: nothing of it yet
+    Index("ix_credit_booked_until", "booked_until"),
+)
+
+# What was paid and booked; never changed. A key is used once in an account, whatever is sent again.
+credit_entry = Table(
+    "credit_entry",
+    metadata,
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    _text("account"),
+    _text("key"),
+    _text("kind"),  # EntryKind
+    _count("micros"),  # more than nothing: to the account's favour
+    _text("reference", ""),
+    _text("user"),
+    _at("at"),
+    UniqueConstraint("account", "key"),
+    Index("ix_credit_entry_account_number", "account", "number"),
+    sqlite_autoincrement=True,
+)
+
+# What an operator offers to whoever orders a farm.
+service_plan = Table(
+    "service_plan",
+    metadata,
+    _id(),
+    Column("name", String, nullable=False, unique=True),
+    _text("kind"),  # PlanKind
+    _json("rules"),  # domain.plan.Rules
+    _text("about", ""),
+    _flag("enabled", default=True),
+    _generation(),
+    _at("created_at"),
+)
+
+farm_order = Table(
+    "farm_order",
+    metadata,
+    _id(),
+    Column("account", String, nullable=False, index=True),  # it may be gone; what it ordered stays
+    _text("user"),
+    _text("name"),  # of the farm
+    _text("state"),  # OrderState
+    _json("document"),  # wire.farms.FarmIn, as its plan has it
+    _text("plan", ""),  # its name when it was ordered
+    _text("purchase_order", ""),
+    _text("card", ""),  # a token that means a card elsewhere
+    _json("estimate"),  # domain.order.Estimate
+    Column("farm", String, nullable=True, index=True),
+    Column("work", String, nullable=True),  # the farm's operation that provisions it
+    _text("told", ""),
+    _text("reviewer", ""),
+    _json("keys", "[]"),  # fingerprints of the SSH keys that log in
+    Column("operation", String, nullable=False),
+    _generation(),
+    _at("created_at"),
+    _at("ended_at", null=True),
+    Index(
+        "ix_farm_order_open",
+        "id",
+        sqlite_where=text("ended_at is null"),
+        postgresql_where=text("ended_at is null"),
+    ),
+)

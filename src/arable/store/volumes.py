@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,8 +12,10 @@ from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
 from arable.domain.ids import AccountId, MachineId, PoolId, VolumeId, ZoneId
 from arable.domain.manifest import ImagePart
+from arable.domain.usage import UsageKind
 from arable.domain.volume import Change, Volume
 from arable.store import schema as t
+from arable.store import usage_records
 from arable.store.columns import moment
 from arable.store.database import Tx
 from arable.store.many import among
@@ -22,7 +25,7 @@ from arable.store.scope import visible
 _COLUMNS = (
     *("id", "account", "zone", "machine", "pool", "position", "name", "mib", "iops"),
     *("bytes_per_second", "source", "shared", "stays", "tags", "change", "operation", "told"),
-    *("erasing", "copied_from", "generation", "created_at"),
+    *("erasing", "copied_from", "offering", "generation", "created_at"),
 )
 _SELECT = raw(t.volume, _COLUMNS)
 _part = msgspec.json.Decoder(ImagePart).decode
@@ -91,10 +94,14 @@ def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Volume | None:
 def add(tx: Tx, volume: Volume) -> None:
     """Keep a new volume that stands by itself."""
     tx.execute(insert(t.volume).values(id=volume.id, **_values(volume)))
+    usage_records.begin(tx, UsageKind.VOLUME, [volume.id], volume.created_at)
 
 
 def save(tx: Tx, volume: Volume) -> None:
-    """Keep a later generation of a volume that was read with `lock`; raises `Stale` when it is not the next."""
+    """Keep a later generation of a volume that was read with `lock`; raises `Stale` when it is not the next.
+
+    One that is larger, or of another offering, is saved by `resave`.
+    """
     c = t.volume.c
     done = tx.execute(
         update(t.volume)
@@ -105,8 +112,15 @@ def save(tx: Tx, volume: Volume) -> None:
         raise Stale("the volume was changed meanwhile; read it again and decide anew")
 
 
-def remove(tx: Tx, ids: Sequence[VolumeId]) -> None:
+def resave(tx: Tx, volume: Volume, at: datetime) -> None:
+    """`save` of one that is another one from now on to whoever pays for it."""
+    save(tx, volume)
+    usage_records.renew(tx, UsageKind.VOLUME, [volume.id], at)
+
+
+def remove(tx: Tx, ids: Sequence[VolumeId], at: datetime) -> None:
     """Their rows; the caller has given back what they held."""
+    usage_records.end(tx, UsageKind.VOLUME, ids, at)
     tx.execute(delete(t.volume).where(among(tx, t.volume.c.id, ids)))
 
 
@@ -137,11 +151,15 @@ class NewVolume(NamedTuple):
     created_at: int
     shared: bool = False
     tags: str = "[]"
+    offering: str = ""
 
 
 def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:
     """Keep new volumes."""
     insert_rows(tx, t.volume, NewVolume._fields, volumes)
+    if volumes:
+        ids = [volume.id for volume in volumes]
+        usage_records.begin(tx, UsageKind.VOLUME, ids, volumes[0].created_at)
 
 
 def _values(volume: Volume) -> dict[str, Any]:

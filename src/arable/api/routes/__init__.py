@@ -6,6 +6,7 @@ from arable.api.routes import (
     addresses,
     alerts,
     balancers,
+    billing,
     blueprints,
     consoles,
     control,
@@ -19,6 +20,7 @@ from arable.api.routes import (
     nics,
     offerings,
     operations,
+    orders,
     pods,
     pools,
     public_ranges,
@@ -69,4 +71,6 @@ OPERATIONS: tuple[Op, ...] = (
     *rollouts.OPERATIONS,
     *elements.OPERATIONS,
     *secrets.OPERATIONS,
+    *billing.OPERATIONS,
+    *orders.OPERATIONS,
 )

@@ -70,6 +70,20 @@ def upgrade() -> None:
     sqlite_autoincrement=True
     )
     op.create_index('ix_audit_account_number', 'audit', ['account', 'number'], unique=False)
+    op.create_table('credit_entry',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('micros', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('reference', sa.String(), server_default='', nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_credit_entry')),
+    sa.UniqueConstraint('account', 'key', name=op.f('uq_credit_entry_account_key')),
+    sqlite_autoincrement=True
+    )
+    op.create_index('ix_credit_entry_account_number', 'credit_entry', ['account', 'number'], unique=False)
     op.create_table('disk_offering',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -143,6 +157,31 @@ def upgrade() -> None:
     sqlite_with_rowid=False
     )
     op.create_index(op.f('ix_export_host'), 'export', ['host'], unique=False)
+    op.create_table('farm_order',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('document', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('plan', sa.String(), server_default='', nullable=False),
+    sa.Column('purchase_order', sa.String(), server_default='', nullable=False),
+    sa.Column('card', sa.String(), server_default='', nullable=False),
+    sa.Column('estimate', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('farm', sa.String(), nullable=True),
+    sa.Column('work', sa.String(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('reviewer', sa.String(), server_default='', nullable=False),
+    sa.Column('keys', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.Column('ended_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_farm_order'))
+    )
+    op.create_index(op.f('ix_farm_order_account'), 'farm_order', ['account'], unique=False)
+    op.create_index(op.f('ix_farm_order_farm'), 'farm_order', ['farm'], unique=False)
+    op.create_index('ix_farm_order_open', 'farm_order', ['id'], unique=False, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
     op.create_table('hearing',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('since', sa.BigInteger(), nullable=False),
@@ -300,6 +339,15 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('number', name=op.f('pk_pool_note')),
     sqlite_autoincrement=True
     )
+    op.create_table('price_list',
+    sa.Column('number', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('valid_from', sa.BigInteger(), nullable=False),
+    sa.Column('currency', sa.String(), nullable=False),
+    sa.Column('prices', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_price_list'))
+    )
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('rank', sa.BigInteger(), server_default='0', nullable=False),
@@ -329,6 +377,18 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_segment')),
     sa.UniqueConstraint('seq', name=op.f('uq_segment_seq'))
     )
+    op.create_table('service_plan',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('rules', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('about', sa.String(), server_default='', nullable=False),
+    sa.Column('enabled', sa.Boolean(), server_default=sa.text('true'), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_service_plan')),
+    sa.UniqueConstraint('name', name=op.f('uq_service_plan_name'))
+    )
     op.create_table('setting',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('value', sa.Text(), server_default='{}', nullable=False),
@@ -340,6 +400,29 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('number', name=op.f('pk_tunnel_work')),
     sqlite_autoincrement=True
     )
+    op.create_table('usage_record',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('thing', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('offering', sa.String(), server_default='', nullable=False),
+    sa.Column('farm', sa.String(), server_default='', nullable=False),
+    sa.Column('farm_name', sa.String(), server_default='', nullable=False),
+    sa.Column('tier', sa.String(), server_default='', nullable=False),
+    sa.Column('tier_name', sa.String(), server_default='', nullable=False),
+    sa.Column('cpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('since', sa.BigInteger(), nullable=False),
+    sa.Column('until', sa.BigInteger(), nullable=True),
+    sa.CheckConstraint('until is null or until >= since', name=op.f('ck_usage_record_order')),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_usage_record')),
+    sqlite_autoincrement=True
+    )
+    op.create_index('ix_usage_record_account_number', 'usage_record', ['account', 'number'], unique=False)
+    op.create_index('ix_usage_record_account_until', 'usage_record', ['account', 'until'], unique=False)
+    op.create_index('ix_usage_record_thing', 'usage_record', ['thing', 'kind'], unique=False)
+    op.create_index('uq_usage_record_open', 'usage_record', ['kind', 'thing'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
     op.create_table('zone',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -469,6 +552,14 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_blueprint')),
     sa.UniqueConstraint('account', 'name', name=op.f('uq_blueprint_account_name'))
     )
+    op.create_table('credit',
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('most', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('booked_until', sa.BigInteger(), nullable=True),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_credit_account'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('account', name=op.f('pk_credit'))
+    )
+    op.create_index('ix_credit_booked_until', 'credit', ['booked_until'], unique=False)
     op.create_table('farm',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -1065,6 +1156,7 @@ def upgrade() -> None:
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('erasing', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('copied_from', sa.String(), nullable=True),
+    sa.Column('offering', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_volume_account')),

@@ -1,0 +1,126 @@
+"""Orders and service plans over HTTP."""
+
+from arable.api.operation import Op
+from arable.domain.access import Permission
+from arable.services import orders, service_plans
+from arable.wire.orders import OrderIn, OrderQuery, PlanChange, PlanIn, PlanQuery, ReviewIn
+
+OPERATIONS = (
+    Op(
+        method="GET",
+        path="/v1/plans",
+        does=service_plans.page,
+        permission=Permission.CATALOGUE_READ,
+        writes=False,
+        name="plans.page",
+        summary="List service plans",
+        query=PlanQuery,
+    ),
+    Op(
+        method="GET",
+        path="/v1/plans/{plan}",
+        does=service_plans.get,
+        permission=Permission.CATALOGUE_READ,
+        writes=False,
+        name="plans.get",
+        summary="Show a service plan",
+    ),
+    Op(
+        method="POST",
+        path="/v1/plans",
+        does=service_plans.create,
+        permission=Permission.CATALOGUE_WRITE,
+        writes=True,
+        name="plans.create",
+        summary="Create a service plan",
+        takes=PlanIn,
+        status=201,
+        example={"name": "basic", "scaling": "fixed", "tiers": [{"least": 1, "most": 5}]},
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/plans/{plan}",
+        does=service_plans.update,
+        permission=Permission.CATALOGUE_WRITE,
+        writes=True,
+        name="plans.update",
+        summary="Change a service plan",
+        takes=PlanChange,
+        about="For who orders from now on.",
+        example={"enabled": False},
+    ),
+    Op(
+        method="DELETE",
+        path="/v1/plans/{plan}",
+        does=service_plans.delete,
+        permission=Permission.CATALOGUE_WRITE,
+        writes=True,
+        name="plans.delete",
+        status=204,
+        summary="Delete a service plan",
+    ),
+    Op(
+        method="GET",
+        path="/v1/orders",
+        does=orders.page,
+        permission=Permission.FARM_READ,
+        writes=False,
+        summary="List orders",
+        query=OrderQuery,
+    ),
+    Op(
+        method="GET",
+        path="/v1/orders/{order}",
+        does=orders.get,
+        permission=Permission.FARM_READ,
+        writes=False,
+        summary="Show an order",
+    ),
+    Op(
+        method="POST",
+        path="/v1/orders",
+        does=orders.create,
+        permission=Permission.FARM_WRITE,
+        writes=True,
+        summary="Order a farm",
+        takes=OrderIn,
+        status=202,
+        secrets=("private_key",),
+        about=(
+            "It is evaluated, where the operator wants so reviewed by a person, its credit is checked, and its farm is made. "
+            "The operation is done when all of it serves."
+        ),
+        example={
+            "document": {"name": "ordered", "networks": [{"name": "web"}]},
+            "purchase_order": "PO-4711",
+        },
+    ),
+    Op(
+        method="POST",
+        path="/v1/orders/{order}/approve",
+        does=orders.approve,
+        permission=Permission.BILLING_WRITE,
+        writes=True,
+        summary="Approve an order that is reviewed",
+        takes=ReviewIn,
+        example={},
+    ),
+    Op(
+        method="POST",
+        path="/v1/orders/{order}/refuse",
+        does=orders.refuse,
+        permission=Permission.BILLING_WRITE,
+        writes=True,
+        summary="Refuse an order that is reviewed",
+        takes=ReviewIn,
+        example={"reason": "please ask sales"},
+    ),
+    Op(
+        method="POST",
+        path="/v1/orders/{order}/withdraw",
+        does=orders.withdraw,
+        permission=Permission.FARM_WRITE,
+        writes=True,
+        summary="Withdraw an order before its farm is made",
+    ),
+)

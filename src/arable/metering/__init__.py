@@ -1,0 +1,1 @@
+"""What use costs: rating and bills. Pure, and exact: no sum is rounded before it is shown."""
