@@ -448,6 +448,53 @@ image_part = Table(
     _at("created_at"),
 )
 
+# --- other regions ---------------------------------------------------------------------------------------------
+
+# Written by what the grid manager pushes (`store/grid.py`); all of it may be old, and none of it is needed to run.
+grid_peer = Table(
+    "grid_peer",
+    metadata,
+    Column("name", String, primary_key=True),
+    _text("url"),
+    _text("fingerprint"),
+    _text("authority"),  # PEM
+    _text("state"),
+    _at("seen_at", null=True),
+)
+
+# How new what is known of a region's holdings is: the number of the last change that was applied.
+grid_region = Table(
+    "grid_region",
+    metadata,
+    Column("region", String, primary_key=True),
+    _count("number"),
+    _at("at"),
+)
+
+grid_version = Table(
+    "grid_version",
+    metadata,
+    Column("region", String, primary_key=True),
+    Column("account", String, primary_key=True),  # "path/of/domain/name"
+    Column("image", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _text("digest"),
+    _json("parts", "[]"),  # list of ImagePart
+    _flag("public"),
+    _text("command_line", ""),
+    _count("minimum_memory_mib"),
+    _at("created_at"),
+    Index("ix_grid_version_image", "image", "account", "number"),
+    Index("ix_grid_version_digest", "digest"),
+)
+
+grid_holding = Table(
+    "grid_holding",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("region", String, primary_key=True, index=True),
+)
+
 # --- the customer's things ------------------------------------------------------------------------------------
 
 farm = Table(

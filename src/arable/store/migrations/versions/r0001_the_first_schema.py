@@ -143,6 +143,42 @@ def upgrade() -> None:
     sqlite_with_rowid=False
     )
     op.create_index(op.f('ix_export_host'), 'export', ['host'], unique=False)
+    op.create_table('grid_holding',
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('sha256', 'region', name=op.f('pk_grid_holding'))
+    )
+    op.create_index(op.f('ix_grid_holding_region'), 'grid_holding', ['region'], unique=False)
+    op.create_table('grid_peer',
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('url', sa.String(), nullable=False),
+    sa.Column('fingerprint', sa.String(), nullable=False),
+    sa.Column('authority', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('seen_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('name', name=op.f('pk_grid_peer'))
+    )
+    op.create_table('grid_region',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('region', name=op.f('pk_grid_region'))
+    )
+    op.create_table('grid_version',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('public', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('command_line', sa.String(), server_default='', nullable=False),
+    sa.Column('minimum_memory_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('region', 'account', 'image', 'number', name=op.f('pk_grid_version'))
+    )
+    op.create_index('ix_grid_version_digest', 'grid_version', ['digest'], unique=False)
+    op.create_index('ix_grid_version_image', 'grid_version', ['image', 'account', 'number'], unique=False)
     op.create_table('hearing',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('since', sa.BigInteger(), nullable=False),
