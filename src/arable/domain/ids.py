@@ -47,6 +47,7 @@ BlueprintId = NewType("BlueprintId", str)
 TierId = NewType("TierId", str)
 ElementId = NewType("ElementId", str)
 RolloutId = NewType("RolloutId", str)
+TransferId = NewType("TransferId", str)
 
 KINDS = frozenset(
     [
@@ -85,6 +86,7 @@ KINDS = frozenset(
         "tier",
         "element",
         "rollout",
+        "transfer",
     ]
 )
 

@@ -24,7 +24,7 @@ from arable.domain.units import MIB
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude, Surroundings
 from arable.services.pages import paged
-from arable.store import bringing, images, operations, settings, wishes
+from arable.store import bringing, images, operations, settings, transfers, wishes
 from arable.store.database import Tx
 from arable.store.images import ImageFilter
 from arable.wire.common import Page
@@ -115,6 +115,7 @@ def delete_version(call: Call, image: ImageId, query: VersionQuery) -> None:
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
     images.remove_version(call.tx, images.version(call.tx, found.id, query.number))
+    transfers.forget(call.tx, found.id, query.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ def upload_part(call: Call, query: UploadQuery, received: ImagePart) -> PartOut:
     del query
     call.caller.needs(Permission.IMAGE_WRITE)
     keep(call.tx, call.around, call.caller.account, [received])
-    return _part_out(received)
+    return part_out(received)
 
 
 def create_from_parts(call: Call, image: ImageId, ask: FromPartsIn) -> VersionOut:
@@ -352,13 +353,14 @@ def _version_out(version: ImageVersion) -> VersionOut:
         image=version.image,
         number=version.number,
         digest=version.digest,
-        parts=tuple(_part_out(part) for part in version.parts),
+        parts=tuple(part_out(part) for part in version.parts),
         bytes=version.bytes,
+        arriving=version.arriving,
         created_at=version.created_at,
     )
 
 
-def _part_out(part: ImagePart) -> PartOut:
+def part_out(part: ImagePart) -> PartOut:
     return PartOut(
         role=part.role.value,
         format=part.format.value,

@@ -55,6 +55,30 @@ def get(tx: Tx, scope: Scope, account: AccountId, *, lock: bool = False) -> Acco
     return kept.get(tx, t.account, Account, WHAT, *where, lock=lock)
 
 
+def path_of(tx: Tx, account: AccountId) -> str:
+    """By which it is known in every region: its domain's path and its name, "root/acme/web-team"."""
+    a, d = t.account.c, t.domain.c
+    query = select(d.path, a.name).join(t.account, a.domain == d.id).where(a.id == account)
+    path, name = tx.execute(query).one()
+    return f"{path}/{name}"
+
+
+def at_path(tx: Tx, path: str) -> AccountId | None:
+    """The account that is known by that in this region too."""
+    a, d = t.account.c, t.domain.c
+    domain, _, name = path.rpartition("/")
+    query = select(a.id).join(t.domain, a.domain == d.id).where(d.path == domain, a.name == name)
+    found: AccountId | None = tx.execute(query).scalar()
+    return found
+
+
+def eldest(tx: Tx) -> AccountId:
+    """The first one of the root domain: the operators', as the cloud was begun."""
+    a, d = t.account.c, t.domain.c
+    query = select(a.id).join(t.domain, a.domain == d.id).where(d.parent.is_(None))
+    return AccountId(tx.execute(query.order_by(a.id).limit(1)).scalar_one())
+
+
 def page(
     tx: Tx, scope: Scope, where: AccountFilter, *, after: str | None = None, limit: int = 100
 ) -> list[Account]:
