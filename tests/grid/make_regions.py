@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,10 @@ from typing import Any
 from arable.api.grid.app import GridApp
 from arable.api.grid.parts import Parts
 from arable.api.grid.port import GridPort
+from arable.client.errors import Unreachable
 from arable.client.regions import Region
+from arable.domain import chunks as cut
+from arable.domain.chunks import CHUNK, ChunkList
 from arable.domain.image_files import PartSaid
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.drivers.storage.image_store import ImageStore
@@ -43,6 +46,41 @@ def bring(store: ImageStore, content: bytes) -> ImagePart:
     upload = store.begin(said(content))
     upload.write(content)
     return upload.finish()
+
+
+@dataclass
+class Source:
+    """A region in memory that has one part; `chunk` may change or refuse what it sends."""
+
+    name: str
+    content: bytes
+    chunk: Callable[[int, bytes], bytes] = lambda _number, data: data
+    listed: ChunkList | None = None
+    sent: list[int] = field(default_factory=list)
+    down: bool = False
+    hung_up: threading.Event = field(default_factory=threading.Event)
+
+    def line(self) -> "Source":
+        if self.down:
+            raise Unreachable(f"{self.name} is down")
+        return self
+
+    def chunk_list(self, sha256: str, most: int) -> bytes:
+        pieces = [self.content[at : at + CHUNK] for at in range(0, len(self.content), CHUNK)]
+        made = self.listed or cut.list_of(sha256, len(self.content), pieces)
+        return made.encode()[:most]
+
+    def chunks(self, _sha256: str, want: str) -> Iterator[bytes]:
+        for number in cut.read(want, cut.count_of(len(self.content))):
+            data = self.chunk(number, self.content[number * CHUNK : (number + 1) * CHUNK])
+            self.sent.append(number)
+            yield cut.packed(number, data)
+
+    def close(self) -> None:
+        pass
+
+    def hang_up(self) -> None:
+        self.hung_up.set()
 
 
 @dataclass

@@ -3,20 +3,18 @@
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from make_regions import bring, noise, said
+from make_regions import Source, bring, noise, said
 
 from arable.client.errors import CallError, Unreachable
 from arable.controllers import fetching
 from arable.controllers.fetching import Fetched, Pace, Progress, fetch
 from arable.domain import chunks as cut
-from arable.domain.chunks import CHUNK, ChunkList
+from arable.domain.chunks import CHUNK
 from arable.domain.errors import Conflict, Corrupt, NoRoom, Unavailable
 from arable.drivers.storage.image_store import ImageStore
 from arable.runtime.clock import RealClock
@@ -29,42 +27,6 @@ FULL = 21  # chunks of it that are something
 def small_steps(monkeypatch) -> None:
     monkeypatch.setattr(fetching, "_AGAIN", 0.001)
     monkeypatch.setattr(fetching.cut.requests, "__defaults__", (4,))
-
-
-@dataclass
-class Source:
-    """Has a part; `chunk` may change or refuse what it sends."""
-
-    name: str
-    content: bytes = CONTENT
-    chunk: Callable[[int, bytes], bytes] = lambda _number, data: data
-    listed: ChunkList | None = None
-    sent: list[int] = field(default_factory=list)
-    down: bool = False
-    hung_up: threading.Event = field(default_factory=threading.Event)
-
-    def line(self) -> "Source":
-        if self.down:
-            raise Unreachable(f"{self.name} is down")
-        return self
-
-    def chunk_list(self, sha256: str, most: int) -> bytes:
-        pieces = [self.content[at : at + CHUNK] for at in range(0, len(self.content), CHUNK)]
-        made = self.listed or cut.list_of(sha256, len(self.content), pieces)
-        return made.encode()[:most]
-
-    def chunks(self, _sha256: str, want: str) -> Iterator[bytes]:
-        for number in cut.read(want, cut.count_of(len(self.content))):
-            data = self.content[number * CHUNK : (number + 1) * CHUNK]
-            data = self.chunk(number, data)
-            self.sent.append(number)
-            yield cut.packed(number, data)
-
-    def close(self) -> None:
-        pass
-
-    def hang_up(self) -> None:
-        self.hung_up.set()
 
 
 @pytest.fixture
@@ -83,7 +45,7 @@ def nothing_is_named(here: ImageStore) -> None:
 
 
 def test_a_part_comes_whole_and_nothing_comes_twice(here) -> None:
-    source = Source("london")
+    source = Source("london", CONTENT)
     done = brought(here, source)
     assert sorted(source.sent) == [*range(20), 23], "what is nothing does not move"
     assert done.progress.done == done.progress.of == len(CONTENT)
@@ -99,7 +61,7 @@ def test_several_sources_share_the_work(here) -> None:
             assert asked[other].wait(20), "each goes on only with the other"
             return data
 
-        return Source(name, chunk=together)
+        return Source(name, CONTENT, chunk=together)
 
     done = brought(here, source("london", "york"), source("york", "london"))
     assert set(done.sources) == {"london", "york"}
@@ -111,7 +73,9 @@ def test_one_source_goes_on_where_another_fails(here) -> None:
             raise CallError("cut")
         return data
 
-    assert brought(here, Source("london", chunk=dies), Source("york")).part.bytes == len(CONTENT)
+    assert brought(
+        here, Source("london", CONTENT, chunk=dies), Source("york", CONTENT)
+    ).part.bytes == len(CONTENT)
 
 
 def test_a_cut_line_is_taken_up_again_where_it_was_cut(here) -> None:
@@ -123,7 +87,7 @@ def test_a_cut_line_is_taken_up_again_where_it_was_cut(here) -> None:
             raise Unreachable("cut")
         return data
 
-    source = Source("london", chunk=often)
+    source = Source("london", CONTENT, chunk=often)
     brought(here, source)
     assert len(source.sent) == len(set(source.sent)) == FULL
 
@@ -138,21 +102,24 @@ def test_what_came_before_a_failure_is_kept_for_the_next_attempt(here) -> None:
         return data
 
     with pytest.raises(Unavailable, match="gone"):
-        brought(here, Source("london", chunk=then_never))
+        brought(here, Source("london", CONTENT, chunk=then_never))
     nothing_is_named(here)
-    again = Source("york")
+    again = Source("york", CONTENT)
     brought(here, again)
     assert len(again.sent) == FULL - 9
 
 
 def test_damaged_chunks_are_refused_and_come_from_elsewhere(here) -> None:
-    bad = Source("london", chunk=lambda _number, data: data[:-1] + b"!")
-    done = brought(here, bad, Source("york"))
+    bad = Source("london", CONTENT, chunk=lambda _number, data: data[:-1] + b"!")
+    done = brought(here, bad, Source("york", CONTENT))
     assert done.sources == ("york",)
 
 
 def test_damaged_everywhere_there_is_no_part(here) -> None:
-    bad = [Source(name, chunk=lambda _n, data: data[:-1] + b"!") for name in ("london", "york")]
+    bad = [
+        Source(name, CONTENT, chunk=lambda _n, data: data[:-1] + b"!")
+        for name in ("london", "york")
+    ]
     with pytest.raises(Corrupt, match=r"london.*york"):
         brought(here, *bad)
     nothing_is_named(here)
@@ -163,16 +130,16 @@ def test_a_list_that_lies_is_found_out_and_another_one_serves(here) -> None:
     other = noise(len(CONTENT), 9)
     pieces = [other[at : at + CHUNK] for at in range(0, len(other), CHUNK)]
     lie = cut.list_of(said(CONTENT).sha256 or "", len(CONTENT), pieces)
-    liar = Source("london", content=other, listed=lie)
-    done = brought(here, liar, Source("york"))
+    liar = Source("london", other, listed=lie)
+    done = brought(here, liar, Source("york", CONTENT))
     assert done.part.sha256 == said(CONTENT).sha256
 
 
 def test_a_list_of_something_else_is_no_list(here) -> None:
     odd = cut.list_of("00" * 32, 5, [b"hello"])
-    brought(here, Source("london", listed=odd), Source("york"))
+    brought(here, Source("london", CONTENT, listed=odd), Source("york", CONTENT))
     with pytest.raises(Corrupt, match="london"):
-        fetch_anew(here, Source("london", listed=odd), noise(5000, 3))
+        fetch_anew(here, Source("london", CONTENT, listed=odd), noise(5000, 3))
 
 
 def fetch_anew(here: ImageStore, source: Source, content: bytes) -> Fetched:
@@ -186,20 +153,20 @@ def test_who_does_not_go_on_is_overtaken(here) -> None:
         assert slow.hung_up.wait(20)
         raise Unreachable("hung up")
 
-    slow = Source("london")
+    slow = Source("london", CONTENT)
     slow.chunk = stands_still
-    done = brought(here, slow, Source("york"))
+    done = brought(here, slow, Source("york", CONTENT))
     assert done.sources == ("york",)
     assert slow.hung_up.is_set()
 
 
 def test_a_region_that_is_down_is_passed_over(here) -> None:
-    brought(here, Source("london", down=True), Source("york"))
+    brought(here, Source("london", CONTENT, down=True), Source("york", CONTENT))
 
 
 def test_with_nobody_to_ask_it_says_so(here) -> None:
     with pytest.raises(Unavailable, match="london is down"):
-        brought(here, Source("london", down=True))
+        brought(here, Source("london", CONTENT, down=True))
     with pytest.raises(Unavailable, match="no region"):
         brought(here)
 
@@ -208,7 +175,7 @@ def test_near_versions_move_little(here) -> None:
     """95 % of a version's clusters are those of the one before, at other places."""
     bring(here, CONTENT)
     after = noise(CHUNK, 77) + CONTENT[: 20 * CHUNK] + noise(512, 78)
-    source = Source("london", content=after)
+    source = Source("london", after)
     done = brought(here, source, content=after)
     assert done.progress.borrowed == 20 * CHUNK
     assert sorted(source.sent) == [0, 21]
@@ -228,8 +195,8 @@ def test_a_full_disk_is_told_and_what_came_is_kept(here, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fills)
         with pytest.raises(NoRoom, match="full"):
-            brought(here, Source("london"))
-    again = Source("london")
+            brought(here, Source("london", CONTENT))
+    again = Source("london", CONTENT)
     brought(here, again)
     assert len(again.sent) == FULL - 5
 
@@ -242,11 +209,11 @@ def test_while_one_fetches_a_part_another_waits(here) -> None:
         assert go_on.wait(20)
         return data
 
-    first = threading.Thread(target=brought, args=(here, Source("london", chunk=held)))
+    first = threading.Thread(target=brought, args=(here, Source("london", CONTENT, chunk=held)))
     first.start()
     assert begun.wait(20)
     with pytest.raises(Conflict):
-        brought(here, Source("york"))
+        brought(here, Source("york", CONTENT))
     go_on.set()
     first.join(20)
     assert here.parts() == {said(CONTENT).sha256}
@@ -263,7 +230,7 @@ def test_whoever_leaves_stops_at_once(here) -> None:
     with pytest.raises(Unavailable, match="leaving"):
         fetch(
             said(CONTENT),
-            [Source("london", chunk=leaves), Source("york", chunk=leaves)],
+            [Source("london", CONTENT, chunk=leaves), Source("york", CONTENT, chunk=leaves)],
             here.chunked,
             SlowPace(),
             stop,
@@ -302,6 +269,7 @@ def test_a_rate_is_one_for_all_lines() -> None:
 @given(st.lists(st.sampled_from(["good", "cut", "bad", "down"]), min_size=1, max_size=3), st.data())
 def test_what_is_named_is_right_whatever_sources_do(tmp_path_factory, kinds, data) -> None:
     here = ImageStore(tmp_path_factory.mktemp("here"))
+    content = noise(24 * CHUNK, 5)
     odd = data.draw(st.sets(st.integers(0, 23), max_size=6))
 
     def bad(number: int, content: bytes) -> bytes:
@@ -312,15 +280,12 @@ def test_what_is_named_is_right_whatever_sources_do(tmp_path_factory, kinds, dat
             raise Unreachable("cut")
         return content
 
-    plain = Source("x").chunk
+    plain = Source("x", CONTENT).chunk
     chunk = {"good": plain, "down": plain, "cut": cuts, "bad": bad}
     sources = [
-        Source(f"{kind}-{at}", chunk=chunk[kind], down=kind == "down")
+        Source(f"{kind}-{at}", content, chunk=chunk[kind], down=kind == "down")
         for at, kind in enumerate(kinds)
     ]
-    content = noise(24 * CHUNK, 5)
-    for source in sources:
-        source.content = content
     try:
         brought(here, *sources, content=content)
     except (Corrupt, Unavailable):

@@ -276,8 +276,13 @@ class _Telling:
     moved: int = 0
     borrowed: int = 0
     _sources: str = ""
-    _told: int = -1
+    _told: int = field(
+        init=False
+    )  # tenths; who asked has told the first, and an attempt before told more
     _at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self._told = self._tenth(self.claimed.transfer.done)
 
     def begin(self, sources: Sequence[Source]) -> None:
         """With another part."""
@@ -299,10 +304,13 @@ class _Telling:
     def _say(self, of_part: int) -> None:
         version, now = self.claimed.version, self.by.clock.now()
         done = self.before + of_part
-        tenth = done * _STEPS // max(1, version.bytes)
+        tenth = self._tenth(done)
         step = ""
         if tenth > self._told:
             step = rules.told(self.claimed.name, version.number, self._sources, done, version.bytes)
             self._told = tenth
         self._at = now
         self.by.went_on(self.claimed, done, self._sources, step)
+
+    def _tenth(self, done: int) -> int:
+        return done * _STEPS // max(1, self.claimed.version.bytes)

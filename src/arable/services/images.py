@@ -115,7 +115,19 @@ def delete_version(call: Call, image: ImageId, query: VersionQuery) -> None:
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
     images.remove_version(call.tx, images.version(call.tx, found.id, query.number))
-    transfers.forget(call.tx, found.id, query.number)
+    _give_up(call, found, query.number)
+
+
+def _give_up(call: Call, image: Image, number: int) -> None:
+    """Whoever waits until it is here from another region waits for nothing."""
+    under_way = transfers.of(call.tx, image.id, number)
+    if under_way is None:
+        return
+    error = Conflict(f"superseded: {image.name}/{number} was deleted before it was here")
+    waiting = transfers.waiting(call.tx, under_way.id)
+    ended = {each.operation: (1, error) for each in waiting if each.ends}
+    operations.settle_many(call.tx, ended, call.around.clock.now())
+    transfers.forget(call.tx, under_way)
 
 
 @dataclass(frozen=True, slots=True)

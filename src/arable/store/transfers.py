@@ -89,9 +89,9 @@ def of_images(tx: Tx, images: Iterable[ImageId]) -> dict[tuple[ImageId, int], Tr
     return {(each.image, each.number): each for each in found}
 
 
-def forget(tx: Tx, image: ImageId, number: int) -> None:
+def forget(tx: Tx, transfer: Transfer) -> None:
     """Nobody wants that version any more."""
-    tx.execute(delete(t.transfer).where(_x.image == image, _x.number == number))
+    tx.execute(delete(t.transfer).where(_x.id == transfer.id))
 
 
 def due(tx: Tx, me: str, now: datetime, limit: int) -> list[TransferId]:
