@@ -47,6 +47,8 @@ BlueprintId = NewType("BlueprintId", str)
 TierId = NewType("TierId", str)
 ElementId = NewType("ElementId", str)
 RolloutId = NewType("RolloutId", str)
+RegionId = NewType("RegionId", str)
+GridTokenId = NewType("GridTokenId", str)
 
 KINDS = frozenset(
     [
@@ -85,6 +87,8 @@ KINDS = frozenset(
         "tier",
         "element",
         "rollout",
+        "region",
+        "gridtoken",
     ]
 )
 

@@ -19,10 +19,13 @@ from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.many import among
+from arable.store.nudges import nudge
 from arable.store.rows import stamp
 from arable.store.scope import visible
 
 WHAT = "image"
+TOPIC = "images"
+"""Nudged when there is another version, or one less, or one is shown to others."""
 _ADD_PART = text("""
     insert into image_part (account, sha256, role, format, bytes, virtual_bytes, created_at)
     values (:account, :sha256, :role, :format, :bytes, :virtual_bytes, :created_at)
@@ -112,6 +115,7 @@ def page(
 def save(tx: Tx, image: Image) -> None:
     """The next generation."""
     kept.save(tx, t.image, image, WHAT)
+    nudge(tx, TOPIC)
 
 
 def remove(tx: Tx, image: Image) -> None:
@@ -126,6 +130,7 @@ def add_version(tx: Tx, version: ImageVersion) -> None:
     row = asdict(version)
     row["parts"] = [asdict(part) for part in version.parts]
     tx.execute(insert(t.image_version).values(**row))
+    nudge(tx, TOPIC)
 
 
 def version(tx: Tx, image: ImageId, number: int | None = None) -> ImageVersion:
@@ -170,6 +175,7 @@ def remove_version(tx: Tx, old: ImageVersion) -> None:
         raise Conflict("volumes lie over this version's disk")
     row = t.image_version.c
     tx.execute(delete(t.image_version).where(row.image == old.image, row.number == old.number))
+    nudge(tx, TOPIC)
 
 
 def keep_part(tx: Tx, kept_part: KeptPart) -> None:
