@@ -85,9 +85,9 @@ class GridApp:
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - told, and logged there
-            await _refuse(send, error)
+            await refuse(send, error)
             return
-        await _send(send, answer)
+        await send_answer(send, answer)
 
     async def _answer(self, scope: Scope, receive: Receive) -> GridAnswer:
         peer = self._peer(scope)
@@ -120,7 +120,8 @@ class GridApp:
         return peer
 
 
-async def _send(send: Send, answer: GridAnswer) -> None:
+async def send_answer(send: Send, answer: GridAnswer) -> None:
+    """All of it."""
     headers = list(answer.headers)
     if isinstance(answer.body, bytes):
         headers.append((b"content-length", b"%d" % len(answer.body)))
@@ -133,7 +134,8 @@ async def _send(send: Send, answer: GridAnswer) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _refuse(send: Send, error: Exception) -> None:
+async def refuse(send: Send, error: Exception) -> None:
+    """Say why not."""
     headers = [(b"content-type", problems.MEDIA_TYPE)]
     if isinstance(error, problems.Fault):
         told = problems.of_fault(error, "grid")
@@ -145,4 +147,4 @@ async def _refuse(send: Send, error: Exception) -> None:
     else:
         log.error("a call of another region failed", exc_info=error)
         told = problems.of_bug("grid")
-    await _send(send, GridAnswer(problems.body(told), told.status, headers))
+    await send_answer(send, GridAnswer(problems.body(told), told.status, headers))
