@@ -137,7 +137,13 @@ _ROWS = (
 
 NOUNS = {row.name: row for row in _ROWS}
 
-BY_FIELD = {row.name.replace("-", "_"): row.name for row in _ROWS if row.named} | {
+_WORDS = (
+    "region",
+)  # nouns whose names other fields take as they are: a zone may be of a region that is not known here
+
+BY_FIELD = {
+    row.name.replace("-", "_"): row.name for row in _ROWS if row.named and row.name not in _WORDS
+} | {
     "parent": "domain",
     "source": "network",
     "access": "remote-access",

@@ -53,9 +53,16 @@ class Arable:
         transport: httpx.BaseTransport | None = None,
         on_call: Callable[[Exchange], None] | None = None,
         patience: Patience | None = None,
+        region: str = "",
     ) -> None:
         to = self._to = Connection(
-            url, token, ca=ca, transport=transport, on_call=on_call, patience=patience
+            url,
+            token,
+            ca=ca,
+            transport=transport,
+            on_call=on_call,
+            patience=patience,
+            region=region,
         )
         self.users = Users(to)
         self.keys = Keys(to)

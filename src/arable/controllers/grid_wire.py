@@ -23,7 +23,7 @@ from arable.runtime.secret import Secret
 from arable.runtime.showing import shown_by
 from arable.runtime.tokens import join_token
 from arable.store.grid_members import Link
-from arable.wire.grid import GRID_NAME, JOIN, GridJoinIn, GridJoinOut
+from arable.wire.grid import ELSEWHERE, GRID_NAME, JOIN, GridJoinIn, GridJoinOut, PassIn, PassOut
 
 _WITHIN = 30.0
 _KINDS: dict[str, type[CloudError]] = {kind_of(each): each for each in CloudError.__subclasses__()}
@@ -62,11 +62,10 @@ class GridWire:
         """Ask the grid manager, as this region."""
         return _asked(link.grid, GRID_NAME, self.context(link), path, body, gives)
 
-    def ask_region(
-        self, link: Link, url: str, name: str, path: str, body: msgspec.Struct, gives: type[T]
-    ) -> T:
-        """Ask another region, as this one."""
-        return _asked(url, name, self.context(link), path, body, gives)
+    def carry(self, link: Link, url: str, region: str, ask: PassIn, waits: int) -> PassOut:
+        """Ask another region, as this one, what somebody asked here."""
+        within = _WITHIN + waits
+        return _asked(url, region, self.context(link), ELSEWHERE, ask, PassOut, within)
 
     def context(self, link: Link) -> ssl.SSLContext:
         """TLS as this region."""
@@ -99,9 +98,10 @@ def _asked(
     path: str,
     body: msgspec.Struct,
     gives: type[T],
+    within: float = _WITHIN,
 ) -> T:
     try:
-        return grid_calls.ask(address, name, context, path, body, gives, within=_WITHIN)
+        return grid_calls.ask(address, name, context, path, body, gives, within=within)
     except CallError as error:
         raise as_ours(error) from error
 

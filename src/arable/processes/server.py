@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from arable.api import app, console
+from arable.api import app, console, elsewhere
 from arable.api.gateway.calls import Calls
 from arable.api.gateway.channels import Channels
 from arable.api.gateway.server import Gateway
@@ -291,6 +291,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         software=metadata.version("arable"),
         listen=_split(config.grid_port, "grid-port") if config.grid_port else None,
         told=config.grid_address,
+        routes=[elsewhere.route(database, api.done_for)],
     )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 

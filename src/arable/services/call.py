@@ -24,6 +24,8 @@ from arable.runtime.tickets import Tickets
 from arable.services.attempts import Attempts
 from arable.store.attention import Fresh, Landed
 from arable.store.database import Tx
+from arable.store.grid_members import Link
+from arable.wire.grid import PassIn, PassOut
 
 
 class GridRole(StrEnum):
@@ -54,6 +56,9 @@ class GridDoor(Protocol):
 
     def join(self, grid: str, token: str, region: str, /) -> Joined:
         """Be let in at HOST:PORT. Raises `Unavailable`, or what it was refused with."""
+
+    def carry(self, link: Link, url: str, region: str, ask: PassIn, waits: int, /) -> PassOut:
+        """Ask another region at its grid port, as this one; `waits`: seconds that the answer may take longer."""
 
 
 Land = Callable[[Tx, Sequence[Fresh], datetime], Mapping[MachineId, Landed]]

@@ -55,6 +55,18 @@ def get(tx: Tx, scope: Scope, account: AccountId, *, lock: bool = False) -> Acco
     return kept.get(tx, t.account, Account, WHAT, *where, lock=lock)
 
 
+def by_path(tx: Tx, path: str) -> Account | None:
+    """The account of that name in the domain of that path: `root/acme/web-team`."""
+    domain, _, name = path.rpartition("/")
+    query = (
+        select(t.account)
+        .join(t.domain, t.domain.c.id == t.account.c.domain)
+        .where(t.domain.c.path == domain, t.account.c.name == name)
+    )
+    row = tx.execute(query).first()
+    return None if row is None else kept.value(Account, row)
+
+
 def page(
     tx: Tx, scope: Scope, where: AccountFilter, *, after: str | None = None, limit: int = 100
 ) -> list[Account]:
