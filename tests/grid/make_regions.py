@@ -102,12 +102,11 @@ class Grid:
 
 @dataclass
 class Site:
-    """A region that answers others. `passed` are parts that a request which was passed on lets others have."""
+    """A region that answers others."""
 
     identity: GridIdentity
     store: ImageStore
     url: str
-    passed: set[tuple[str, str]]
 
     def asked_by(self, other: GridIdentity, stall: float = 5.0) -> Region:
         return Region(self.identity.region, self.url, other.asking, stall)
@@ -140,12 +139,7 @@ def site(loop: Loop, grid: Grid, name: str, database: Database) -> Iterator[Site
     """A region's grid port over its store."""
     identity = grid.identity(name)
     store = ImageStore(grid.folder / name / "images")
-    passed: set[tuple[str, str]] = set()
-    desk = GridDesk(
-        database,
-        surroundings(store, grid.authority),
-        lambda _tx, region, sha256: (region, sha256) in passed,
-    )
+    desk = GridDesk(database, surroundings(store, grid.authority))
 
     async def begin() -> tuple[Parts, GridPort, str]:
         parts = Parts(desk)
@@ -155,7 +149,7 @@ def site(loop: Loop, grid: Grid, name: str, database: Database) -> Iterator[Site
 
     parts, port, url = loop.run(begin())
     try:
-        yield Site(identity, store, url, passed)
+        yield Site(identity, store, url)
     finally:
         loop.run(port.stop())
         parts.close()

@@ -124,8 +124,8 @@ def test_nonsense_is_refused_and_said(london, york, want) -> None:
     line.close()
 
 
-def test_what_is_private_reads_like_what_is_not_there(london, york) -> None:
-    """Deny by default: only a request that was passed on, and names it for that region, opens it."""
+def test_what_is_private_reads_like_what_is_not_there(london, york, database) -> None:
+    """Deny by default: only an account that was federated with that very region opens it."""
     for sha256 in (SECRET_DIGEST, "00" * 32):
         with pytest.raises(Refused) as refused:
             listed(london.asked_by(york), sha256)
@@ -133,9 +133,15 @@ def test_what_is_private_reads_like_what_is_not_there(london, york) -> None:
             404,
             "there is no such part for this region",
         )
-    london.passed.add(("york", SECRET_DIGEST))
-    assert listed(london.asked_by(york), SECRET_DIGEST).size == len(SECRET)
-    london.passed.clear()
+    federate = "update account set federated = '[%s]'"
+    for regions, may in (('"bristol"', False), ('"york"', True), ("", False)):
+        with database.write() as tx:
+            tx.exec_driver_sql(federate % regions)
+        if may:
+            assert listed(london.asked_by(york), SECRET_DIGEST).size == len(SECRET)
+        else:
+            with pytest.raises(Refused):
+                listed(london.asked_by(york), SECRET_DIGEST)
 
 
 def test_nobody_gets_in_without_a_certificate_of_the_grid(london, grid, tmp_path) -> None:

@@ -48,6 +48,8 @@ TierId = NewType("TierId", str)
 ElementId = NewType("ElementId", str)
 RolloutId = NewType("RolloutId", str)
 TransferId = NewType("TransferId", str)
+RegionId = NewType("RegionId", str)
+GridTokenId = NewType("GridTokenId", str)
 
 KINDS = frozenset(
     [
@@ -87,6 +89,8 @@ KINDS = frozenset(
         "element",
         "rollout",
         "transfer",
+        "region",
+        "gridtoken",
     ]
 )
 

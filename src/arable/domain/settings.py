@@ -256,6 +256,20 @@ POOL_TARGET_PERMILLE = Setting(
     1,
     500,
 )
+GRID_SECONDS = Setting(
+    "grid_seconds",
+    5,
+    "How often a region tells the grid manager what is new, and hears what is new elsewhere",
+    1,
+    3600,
+)
+GRID_SNAPSHOT_SECONDS = Setting(
+    "grid_snapshot_seconds",
+    600,
+    "How often a region tells the grid manager all of it, in case something was missed",
+    10,
+    _DAY,
+)
 MANAGEMENT_SERVERS_MIN = Setting(
     "management_servers_min", 1, "Management servers there should be at least", 1, 100
 )
@@ -325,6 +339,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         FARM_RETRY_SECONDS,
         LOAD_STALE_SECONDS,
         POOL_TARGET_PERMILLE,
+        GRID_SECONDS,
+        GRID_SNAPSHOT_SECONDS,
         MANAGEMENT_SERVERS_MIN,
         MANAGEMENT_SERVERS_MAX,
     )

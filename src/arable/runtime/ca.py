@@ -288,6 +288,11 @@ def pinned(authority: str, fingerprint: str) -> str:
     return authority
 
 
+def fingerprint_of(authority: str) -> str:
+    """SHA-256 of a certificate (PEM), in hex."""
+    return _fingerprint(x509.load_pem_x509_certificate(authority.encode()))
+
+
 def until(certificate: str) -> datetime:
     """When the certificate's life ends."""
     return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc

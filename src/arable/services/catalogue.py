@@ -60,7 +60,8 @@ def find(
     theirs = {each.account for each in found}
     whose = path if path in theirs else min(theirs)
     chosen = next(each for each in found if each.account == whose)
-    owner = accounts.at_path(tx, whose) or accounts.eldest(tx)
+    known = accounts.by_path(tx, whose)
+    owner = known.id if known is not None else accounts.eldest(tx)
     images.lock_account(tx, owner)
     return _here(tx, around, owner, chosen, {} if made is None else made)
 

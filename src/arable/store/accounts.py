@@ -63,13 +63,16 @@ def path_of(tx: Tx, account: AccountId) -> str:
     return f"{path}/{name}"
 
 
-def at_path(tx: Tx, path: str) -> AccountId | None:
-    """The account that is known by that in this region too."""
-    a, d = t.account.c, t.domain.c
+def by_path(tx: Tx, path: str) -> Account | None:
+    """The account of that name in the domain of that path: `root/acme/web-team`."""
     domain, _, name = path.rpartition("/")
-    query = select(a.id).join(t.domain, a.domain == d.id).where(d.path == domain, a.name == name)
-    found: AccountId | None = tx.execute(query).scalar()
-    return found
+    query = (
+        select(t.account)
+        .join(t.domain, t.domain.c.id == t.account.c.domain)
+        .where(t.domain.c.path == domain, t.account.c.name == name)
+    )
+    row = tx.execute(query).first()
+    return None if row is None else kept.value(Account, row)
 
 
 def eldest(tx: Tx) -> AccountId:

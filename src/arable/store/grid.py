@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, delete, or_, select, text, update
+from sqlalchemy import Row, and_, delete, func, or_, select, text, update
 
 from arable.domain.errors import NotFound
 from arable.domain.grid import (
@@ -143,6 +143,12 @@ def apply(tx: Tx, change: CatalogueChange, at: datetime) -> Applied:
     tx.execute(_SEEN, {"region": change.region, "number": change.number, "at": micros(at)})
     nudge(tx, TOPIC)
     return Applied.NEW
+
+
+def counts(tx: Tx) -> dict[str, int]:
+    """How many versions each region holds."""
+    query = select(_v.region, func.count()).group_by(_v.region)
+    return {row[0]: row[1] for row in tx.execute(query)}
 
 
 def holders(tx: Tx, parts: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -93,6 +93,7 @@ account = Table(
     _ref("domain", "domain", index=True),
     _text("name"),
     _flag("enabled", default=True),
+    _json("federated", "[]"),  # names of regions whose account of the same path may act here
     _generation(),
     _at("created_at"),
     UniqueConstraint("domain", "name"),
@@ -531,6 +532,74 @@ grid_holding = Table(
     metadata,
     Column("sha256", String, primary_key=True),
     Column("region", String, primary_key=True, index=True),
+)
+
+# Regions as the grid manager knows them, which has the truth; a region has a copy, with itself in it.
+grid_member = Table(
+    "grid_member",
+    metadata,
+    _id(),
+    Column("name", String, nullable=False, unique=True),
+    _text("url", ""),
+    _text("software", ""),
+    _text("state"),
+    _count("epoch", 1),
+    _count("seen"),
+    _count("floor"),
+    _count("resync"),
+    _at("heard_at", null=True),
+    _at("created_at"),
+)
+
+# What regions say of themselves: in the grid manager's store all, in a region's its own and what it was told.
+grid_fact = Table(
+    "grid_fact",
+    metadata,
+    Column("region", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    _count("version"),
+    _count("seq"),  # of the grid manager's: in which order it learned of them
+    Column("body", Json, nullable=True),  # null: no more
+    _text("audience", ""),
+    Index("ix_grid_fact_seq", "seq"),
+    Index("ix_grid_fact_version", "region", "version"),
+    Index("ix_grid_fact_kind", "kind", "region"),
+)
+
+# Of the grid manager: one row, held by whoever numbers facts. A cursor before `swept` misses what is gone.
+grid_counter = Table("grid_counter", metadata, _id(), _count("seq"), _count("swept"))
+
+grid_token = Table(
+    "grid_token",
+    metadata,
+    _id(),
+    Column("region", String, nullable=True),  # who alone may join by it
+    Column("secret_hash", String, nullable=False, unique=True),
+    _text("request_hash", ""),
+    Column("used_by", String, nullable=True),
+    _at("expires_at"),
+    _at("used_at", null=True),
+    _at("created_at"),
+)
+
+# Of a region: its place in the grid, one row. The key is sealed; the region's other servers take it from here.
+grid_link = Table(
+    "grid_link",
+    metadata,
+    _id(),
+    _text("region"),
+    _text("grid"),  # HOST:PORT of the grid manager
+    _json("authorities", "[]"),
+    _text("certificate"),
+    _text("key_sealed"),
+    _text("incarnation", ""),  # of the grid manager's store, as heard last
+    _count("acked"),
+    _count("cursor"),
+    _text("told", ""),  # what is wrong, by the last try
+    _at("tried_at", null=True),
+    _at("heard_at", null=True),
+    _at("snapshot_at", null=True),
 )
 
 # --- the customer's things ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from arable.domain.ids import AccountId, ImageId, MachineId, OperationId, Transf
 from arable.domain.image import ImageVersion
 from arable.domain.machine import MachineState
 from arable.domain.transfer import Transfer, TransferState
-from arable.store import kept
+from arable.store import images, kept
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.many import among
@@ -82,9 +82,9 @@ def of(tx: Tx, image: ImageId, number: int) -> Transfer | None:
     return None if row is None else kept.value(Transfer, row)
 
 
-def of_images(tx: Tx, images: Iterable[ImageId]) -> dict[tuple[ImageId, int], Transfer]:
+def of_images(tx: Tx, of: Iterable[ImageId]) -> dict[tuple[ImageId, int], Transfer]:
     """All transfers of these images' versions."""
-    query = select(t.transfer).where(among(tx, _x.image, images))
+    query = select(t.transfer).where(among(tx, _x.image, of))
     found = [kept.value(Transfer, row) for row in tx.execute(query)]
     return {(each.image, each.number): each for each in found}
 
@@ -155,6 +155,7 @@ def arrived(tx: Tx, transfer: Transfer) -> None:
     here = (_v.image == transfer.image, _v.number == transfer.number)
     tx.execute(update(t.image_version).where(*here).values(arriving=False))
     tx.execute(delete(t.transfer).where(_x.id == transfer.id))
+    nudge(tx, images.TOPIC)
     _wake(tx, transfer)
 
 

@@ -87,10 +87,10 @@ class GridApp:
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - told, and logged there
-            await _refuse(send, error)
+            await refuse(send, error)
             return
         try:
-            await _send(send, answer)
+            await send_answer(send, answer)
         except TimeoutError:
             log.info("another region does not take what it asked for; its connection ends")
         except CloudError as error:  # too late to say so: what ends early is seen to be cut off
@@ -127,7 +127,8 @@ class GridApp:
         return peer
 
 
-async def _send(send: Send, answer: GridAnswer) -> None:
+async def send_answer(send: Send, answer: GridAnswer) -> None:
+    """All of it."""
     headers = list(answer.headers)
     if isinstance(answer.body, bytes):
         headers.append((b"content-length", b"%d" % len(answer.body)))
@@ -141,7 +142,8 @@ async def _send(send: Send, answer: GridAnswer) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _refuse(send: Send, error: Exception) -> None:
+async def refuse(send: Send, error: Exception) -> None:
+    """Say why not."""
     headers = [(b"content-type", problems.MEDIA_TYPE)]
     if isinstance(error, problems.Fault):
         told = problems.of_fault(error, "grid")
@@ -153,4 +155,4 @@ async def _refuse(send: Send, error: Exception) -> None:
     else:
         log.error("a call of another region failed", exc_info=error)
         told = problems.of_bug("grid")
-    await _send(send, GridAnswer(problems.body(told), told.status, headers))
+    await send_answer(send, GridAnswer(problems.body(told), told.status, headers))

@@ -143,12 +143,62 @@ def upgrade() -> None:
     sqlite_with_rowid=False
     )
     op.create_index(op.f('ix_export_host'), 'export', ['host'], unique=False)
+    op.create_table('grid_counter',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('seq', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('swept', sa.BigInteger(), server_default='0', nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_counter'))
+    )
+    op.create_table('grid_fact',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('seq', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('body', sa.Text(), nullable=True),
+    sa.Column('audience', sa.String(), server_default='', nullable=False),
+    sa.PrimaryKeyConstraint('region', 'kind', 'key', name=op.f('pk_grid_fact'))
+    )
+    op.create_index('ix_grid_fact_kind', 'grid_fact', ['kind', 'region'], unique=False)
+    op.create_index('ix_grid_fact_seq', 'grid_fact', ['seq'], unique=False)
+    op.create_index('ix_grid_fact_version', 'grid_fact', ['region', 'version'], unique=False)
     op.create_table('grid_holding',
     sa.Column('sha256', sa.String(), nullable=False),
     sa.Column('region', sa.String(), nullable=False),
     sa.PrimaryKeyConstraint('sha256', 'region', name=op.f('pk_grid_holding'))
     )
     op.create_index(op.f('ix_grid_holding_region'), 'grid_holding', ['region'], unique=False)
+    op.create_table('grid_link',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('grid', sa.String(), nullable=False),
+    sa.Column('authorities', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('certificate', sa.String(), nullable=False),
+    sa.Column('key_sealed', sa.String(), nullable=False),
+    sa.Column('incarnation', sa.String(), server_default='', nullable=False),
+    sa.Column('acked', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cursor', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tried_at', sa.BigInteger(), nullable=True),
+    sa.Column('heard_at', sa.BigInteger(), nullable=True),
+    sa.Column('snapshot_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_link'))
+    )
+    op.create_table('grid_member',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('url', sa.String(), server_default='', nullable=False),
+    sa.Column('software', sa.String(), server_default='', nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('epoch', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('seen', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('floor', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('resync', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('heard_at', sa.BigInteger(), nullable=True),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_member')),
+    sa.UniqueConstraint('name', name=op.f('uq_grid_member_name'))
+    )
     op.create_table('grid_peer',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('url', sa.String(), nullable=False),
@@ -163,6 +213,18 @@ def upgrade() -> None:
     sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('region', name=op.f('pk_grid_region'))
+    )
+    op.create_table('grid_token',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=True),
+    sa.Column('secret_hash', sa.String(), nullable=False),
+    sa.Column('request_hash', sa.String(), server_default='', nullable=False),
+    sa.Column('used_by', sa.String(), nullable=True),
+    sa.Column('expires_at', sa.BigInteger(), nullable=False),
+    sa.Column('used_at', sa.BigInteger(), nullable=True),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_token')),
+    sa.UniqueConstraint('secret_hash', name=op.f('uq_grid_token_secret_hash'))
     )
     op.create_table('grid_version',
     sa.Column('region', sa.String(), nullable=False),
@@ -379,6 +441,7 @@ def upgrade() -> None:
     sa.Column('domain', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('enabled', sa.Boolean(), server_default=sa.text('true'), nullable=False),
+    sa.Column('federated', sa.Text(), server_default='[]', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['domain'], ['domain.id'], name=op.f('fk_account_domain')),
