@@ -47,6 +47,7 @@ BlueprintId = NewType("BlueprintId", str)
 TierId = NewType("TierId", str)
 ElementId = NewType("ElementId", str)
 RolloutId = NewType("RolloutId", str)
+TransferId = NewType("TransferId", str)
 RegionId = NewType("RegionId", str)
 GridTokenId = NewType("GridTokenId", str)
 
@@ -87,6 +88,7 @@ KINDS = frozenset(
         "tier",
         "element",
         "rollout",
+        "transfer",
         "region",
         "gridtoken",
     ]

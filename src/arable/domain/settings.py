@@ -115,6 +115,20 @@ IMAGE_CACHE_SECONDS = Setting(
     60,
     365 * _DAY,
 )
+IMAGE_FETCH_MIB_PER_SECOND = Setting(
+    "image_fetch_mib_per_second",
+    0,
+    "What each management server may take of the network to fetch images from other regions; 0: no limit",
+    0,
+    100_000,
+)
+IMAGE_FETCH_SECONDS = Setting(
+    "image_fetch_seconds",
+    3600,
+    "How long an image that is fetched from other regions may stand still before that is given up",
+    10,
+    30 * _DAY,
+)
 CPU_PERCENT = Setting("cpu_percent", 400, "CPU over-commit of a new host; 100: none", 100, 3200)
 MEMORY_PERCENT = Setting(
     "memory_percent", 100, "Memory over-commit of a new host; 100: none", 50, 400
@@ -285,6 +299,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         IMAGE_UPLOAD_MIB,
         ACCOUNT_IMAGE_MIB,
         IMAGE_CACHE_SECONDS,
+        IMAGE_FETCH_MIB_PER_SECOND,
+        IMAGE_FETCH_SECONDS,
         CPU_PERCENT,
         MEMORY_PERCENT,
         DISK_PERCENT,

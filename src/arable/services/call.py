@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from arable.domain.access import Caller
 from arable.domain.console import Visit
 from arable.domain.ids import MachineId
-from arable.domain.image_files import ImageFiles
+from arable.domain.image_files import ImageFiles, PartChunks
 from arable.runtime.ca import Authority
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Ids
@@ -77,6 +77,9 @@ class Surroundings:
     attempts: Attempts = field(default_factory=Attempts)  # at guessing passwords
     inbox: Path | None = None  # where operators lay image files for `by path`; None: nowhere
     consoles: Tickets[Visit] | None = None  # None: where no console can be opened
+    chunks: PartChunks | None = (
+        None  # the image store by chunks; None: nothing is exchanged with other regions
+    )
     grid: GridDoor | None = None  # None: this process can't join a grid
     grid_role: GridRole = GridRole.REGION
     land: Land | None = None  # None: controllers place what is deployed, a moment later

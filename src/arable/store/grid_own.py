@@ -135,7 +135,7 @@ def _accounts(tx: Tx) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _images(tx: Tx) -> Said:
-    """Public ones; of others only those of accounts that may be asked for from elsewhere."""
+    """Public ones that are here; of others only those of accounts that may be asked for from elsewhere."""
     image, version = t.image.c, t.image_version.c
     account, domain = t.account.c, t.domain.c
     names = dict(_accounts(tx))
@@ -147,7 +147,7 @@ def _images(tx: Tx) -> Said:
         .join(t.image, image.id == version.image)
         .join(t.account, account.id == image.account)
         .join(t.domain, domain.id == account.domain)
-        .where(or_(image.public, account.enabled))
+        .where(or_(image.public, account.enabled), ~version.arriving)
     )
     said: Said = {}
     for row in tx.execute(query):

@@ -433,6 +433,7 @@ image_version = Table(
     _text("digest"),
     _json("parts", "[]"),  # list of ImagePart
     _count("bytes"),
+    _flag("arriving"),  # its bytes are on their way from another region (`transfer`)
     _at("created_at"),
 )
 
@@ -487,6 +488,43 @@ grid_version = Table(
     _at("created_at"),
     Index("ix_grid_version_image", "image", "account", "number"),
     Index("ix_grid_version_digest", "digest"),
+)
+
+# A version that is being fetched from other regions; gone when it is here. Whoever holds it fetches; what it writes with
+# another holder in the row is refused.
+transfer = Table(
+    "transfer",
+    metadata,
+    _id(),
+    Column("image", String, ForeignKey("image.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    _text("state"),  # TransferState
+    _text("holder", ""),  # management server
+    _at("held_until", null=True),
+    _count("done"),  # bytes that are here
+    _count("total"),
+    _text("sources", ""),  # regions that bring it, or brought something last
+    _text("told", ""),  # why it does not go on
+    _count("tries"),
+    _at("next_at"),
+    _at("moved_at"),  # when something last came
+    _at("created_at"),
+    UniqueConstraint("image", "number"),
+    Index(
+        "ix_transfer_wanted",
+        "next_at",
+        sqlite_where=text("state = 'wanted'"),
+        postgresql_where=text("state = 'wanted'"),
+    ),
+)
+
+# Operations that wait for a transfer; `ends`: they are done with it.
+transfer_wait = Table(
+    "transfer_wait",
+    metadata,
+    Column("transfer", String, ForeignKey("transfer.id", ondelete="CASCADE"), primary_key=True),
+    Column("operation", String, primary_key=True),
+    _flag("ends"),
 )
 
 grid_holding = Table(

@@ -4,6 +4,7 @@ Whoever got in is a region or the grid manager, by a certificate of the grid's a
 that one may have; one that is for the grid manager alone says so in its row (`by`).
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping, Sequence
@@ -26,6 +27,7 @@ REGIONS = frozenset({IdentityKind.REGION})
 GRID = frozenset({IdentityKind.GRID})
 ANYBODY = REGIONS | GRID
 
+_TAKE_WITHIN = 60.0  # seconds for whoever asked to take the next piece
 _BODY = 16 << 20  # bytes: a snapshot of ten thousand versions has about six million
 
 
@@ -87,7 +89,12 @@ class GridApp:
         except Exception as error:  # noqa: BLE001 - told, and logged there
             await refuse(send, error)
             return
-        await send_answer(send, answer)
+        try:
+            await send_answer(send, answer)
+        except TimeoutError:
+            log.info("another region does not take what it asked for; its connection ends")
+        except CloudError as error:  # too late to say so: what ends early is seen to be cut off
+            log.warning("an answer to another region broke off: %s", error.public)
 
     async def _answer(self, scope: Scope, receive: Receive) -> GridAnswer:
         peer = self._peer(scope)
@@ -130,7 +137,8 @@ async def send_answer(send: Send, answer: GridAnswer) -> None:
         return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     async for piece in answer.body:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        async with asyncio.timeout(_TAKE_WITHIN):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 

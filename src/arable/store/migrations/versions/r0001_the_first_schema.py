@@ -830,6 +830,7 @@ def upgrade() -> None:
     sa.Column('digest', sa.String(), nullable=False),
     sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
     sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('arriving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_version_image')),
     sa.PrimaryKeyConstraint('image', 'number', name=op.f('pk_image_version'))
@@ -993,6 +994,26 @@ def upgrade() -> None:
     )
     op.create_index('ix_tier_attention', 'tier', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
     op.create_index(op.f('ix_tier_blueprint'), 'tier', ['blueprint'], unique=False)
+    op.create_table('transfer',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('holder', sa.String(), server_default='', nullable=False),
+    sa.Column('held_until', sa.BigInteger(), nullable=True),
+    sa.Column('done', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('total', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('sources', sa.String(), server_default='', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('next_at', sa.BigInteger(), nullable=False),
+    sa.Column('moved_at', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_transfer_image'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_transfer')),
+    sa.UniqueConstraint('image', 'number', name=op.f('uq_transfer_image_number'))
+    )
+    op.create_index('ix_transfer_wanted', 'transfer', ['next_at'], unique=False, sqlite_where=sa.text("state = 'wanted'"), postgresql_where=sa.text("state = 'wanted'"))
     op.create_table('balancer',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -1109,6 +1130,13 @@ def upgrade() -> None:
     sa.Column('looked_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_tier_scaling_tier'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('tier', name=op.f('pk_tier_scaling'))
+    )
+    op.create_table('transfer_wait',
+    sa.Column('transfer', sa.String(), nullable=False),
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('ends', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.ForeignKeyConstraint(['transfer'], ['transfer.id'], name=op.f('fk_transfer_wait_transfer'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('transfer', 'operation', name=op.f('pk_transfer_wait'))
     )
     op.create_table('volume',
     sa.Column('id', sa.String(), nullable=False),
