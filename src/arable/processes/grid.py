@@ -73,7 +73,7 @@ class GridConfig:
 
     def url(self) -> str:
         """The database's."""
-        return self.database or f"sqlite:///{self.data / 'grid.sqlite'}"
+        return self.database or f"sqlite:///{self.data / 'arable.sqlite'}"
 
 
 class GridReady(msgspec.Struct, frozen=True, kw_only=True):
