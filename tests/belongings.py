@@ -85,6 +85,7 @@ _KINDS = [
     "sshkey",
     "blueprint",
     "tier",
+    "region",
 ]
 
 
@@ -237,6 +238,7 @@ def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[st
                 "least": "warning",
             },
         ),
+        (t.grid_member, {"id": ids["region"], "name": "eu-1", "state": "silent"}),
         (t.disk_offering, {"id": ids["diskoffering"], "name": "slow-disk"}),
         (t.image, {"id": tiny, "name": "tiny", "public": True, "newest": 1, **operators}),
         (

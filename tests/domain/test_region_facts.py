@@ -114,7 +114,7 @@ def test_any_interleaving_ends_with_the_regions_truth(changes, dice, by_push):
 @given(CHANGES, st.randoms(use_true_random=False))
 def test_pushes_that_all_come_in_any_order_need_no_snapshot(changes, dice):
     region, copy = Region(), Copy()
-    sent = [m for m in messages_of(region, [(*c[:3], "push") for c in changes])]
+    sent = messages_of(region, [(*c[:3], "push") for c in changes])
     dice.shuffle(sent)
     for message in sent:
         deliver(copy, message)

@@ -1,8 +1,9 @@
 """A grid manager and regions, each with a store of its own, on virtual time and wires that lose, double and delay."""
 
+import hashlib
 from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from sqlalchemy import delete, insert, update
 
 from arable.controllers.grid_sync import GridSync
 from arable.domain.errors import Unavailable
-from arable.domain.manifest import ImagePart
 from arable.drivers.storage.image_store import ImageStore
 from arable.runtime.ca import Authority, new_request
 from arable.runtime.clock import VirtualClock
@@ -27,8 +27,6 @@ from arable.store import schema as t
 from arable.store.grid_members import GridToken, Link
 from arable.wire.grid import RENEW, SYNC, GridJoinIn, GridRenewIn, SyncIn
 from databases import fresh_sqlite
-
-PART = ImagePart(role="disk", sha256="0" * 64, bytes=1, format="qcow2")
 
 
 @dataclass
@@ -144,7 +142,7 @@ class Region:
                     id=id_, account=owner, name=name, public=public, created_at=now
                 )
             )
-        digest = f"{abs(hash((self.name, name, number))):064x}"[-64:]
+        digest = hashlib.sha256(f"{self.name}{name}{number}".encode()).hexdigest()
         part = {"role": "disk", "sha256": digest, "bytes": 7, "format": "qcow2", "virtual_bytes": 9}
         self.run(
             insert(t.image_version).values(
@@ -206,8 +204,6 @@ class Grid:
 @contextmanager
 def grid_of(directory: Path, *names: str):
     """A grid manager, and regions that have joined."""
-    from contextlib import ExitStack
-
     clock = VirtualClock()
     with ExitStack() as stack:
         (directory / "grid").mkdir()
@@ -232,7 +228,7 @@ def _region(grid: Grid, stack: Any, directory: Path, name: str) -> Region:
     directory.mkdir()
     database = stack.enter_context(fresh_sqlite(directory))
     cloud = make_cloud(database)
-    cloud.around = msgspec_replace(cloud.around, clock=grid.clock)
+    cloud.around = replace(cloud.around, clock=grid.clock)
     line = Line(grid.manager, name)
     sync = GridSync(
         look=database.read,
@@ -268,9 +264,3 @@ def join(grid: Grid, region: Region, token: str = "") -> None:
 def _done(database: Any, work: Any) -> Any:
     with database.write() as tx:
         return work(tx)
-
-
-def msgspec_replace(around: Surroundings, **but: Any) -> Surroundings:
-    from dataclasses import replace
-
-    return replace(around, **but)

@@ -1,6 +1,5 @@
 """Regions and the grid manager on virtual time: what one says all hear, whatever the wires do to it."""
 
-import random
 from datetime import timedelta
 
 import pytest
@@ -8,6 +7,7 @@ from regions_on_wires import Grid, grid_of, join
 
 from arable.domain.errors import Conflict, Forbidden, Unauthenticated
 from arable.runtime.ca import new_request
+from arable.runtime.entropy import Entropy
 from arable.services import grid_manager
 from arable.store import grid, grid_facts, grid_members, incarnations
 
@@ -121,7 +121,7 @@ def test_a_partition_of_ten_minutes_stops_nobody_and_ends_well(three):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_lost_doubled_and_late_messages_do_no_harm(three, seed):
-    dice = random.Random(seed)
+    dice = Entropy(str(seed)).random
     fates = ("", "", "ask", "answer", "double", "late")
     for region in three.regions.values():
         region.line.lose = lambda: dice.choice(fates)

@@ -73,7 +73,7 @@ class GridConfig:
 
     def url(self) -> str:
         """The database's."""
-        return self.database or f"sqlite:///{self.data / 'grid.sqlite'}"
+        return self.database or f"sqlite:///{self.data / 'arable.sqlite'}"
 
 
 class GridReady(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +181,7 @@ async def serving(grid: GridManager) -> AsyncIterator[GridManager]:
         yield grid
 
 
-def _certify(data: Path, authority: Authority, entropy: Entropy) -> Path:
+def certify(data: Path, authority: Authority, entropy: Entropy) -> Path:
     """A fresh certificate. The authority's goes on with it, so that both are shown: whoever joins looks for it there."""
     made = new_request(GRID_NAME)
     signed = authority.sign(made.request, GRID_NAME, IdentityKind.GRID, _CERTIFICATE_HOURS)
@@ -191,12 +191,12 @@ def _certify(data: Path, authority: Authority, entropy: Entropy) -> Path:
 
 
 def _tls(data: Path, authority: Authority, entropy: Entropy) -> ssl.SSLContext:
-    path = _certify(data, authority, entropy)
+    path = certify(data, authority, entropy)
     return server_context(path, path, authority.pem, joining=True)
 
 
 async def _renew(grid: GridManager) -> None:
     while True:
         await asyncio.sleep(_RENEW_SECONDS)
-        path = _certify(grid.config.data, grid.around.authority, grid.around.entropy)
+        path = certify(grid.config.data, grid.around.authority, grid.around.entropy)
         grid.port.refresh(lambda context, path=path: context.load_cert_chain(path, path))  # type: ignore[misc]

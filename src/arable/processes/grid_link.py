@@ -17,6 +17,7 @@ from arable.api.grid.port import GridPort
 from arable.controllers.grid_sync import GridSync
 from arable.controllers.grid_wire import GridWire
 from arable.domain.errors import CloudError
+from arable.runtime.ca import Peer
 from arable.runtime.clock import Clock
 from arable.runtime.grid_identity import GridIdentity
 from arable.store import grid_members
@@ -90,7 +91,7 @@ class GridLink:
         if identity is None:
             await self._close()
         elif self._port is None:
-            port = GridPort(GridApp(self.routes, self.clock), identity.listening())
+            port = GridPort(GridApp(self.routes, self.clock, self._admit), identity.listening())
             host, number = await port.start(self.listen)
             self._port, self._shown = port, identity
             self._address = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
@@ -104,6 +105,10 @@ class GridLink:
         with self.database.read() as tx:
             link = grid_members.link(tx)
         return None if link is None else self.wire.identity(link)
+
+    def _admit(self, peer: Peer) -> None:
+        with self.database.read() as tx:
+            grid_members.demand(tx, peer.common_name, peer.epoch)
 
     async def _close(self) -> None:
         if self._port is not None:

@@ -94,8 +94,6 @@ def carry(
 def caller(tx: Tx, region: str, ask: PassIn) -> Caller:
     """Whom somebody of that region may be here. Raises `Forbidden` with what an operator can do about it."""
     check(ask.path)
-    if grid.peer(tx, region).state is PeerState.GONE:
-        raise Forbidden(f"{region} is not in the grid any more")
     account = accounts.by_path(tx, ask.account)
     if account is None or not account.enabled or region not in account.federated:
         raise Forbidden(

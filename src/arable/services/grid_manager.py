@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from arable.domain.errors import BadInput, Conflict, Forbidden, Unauthenticated
 from arable.domain.event import Event
 from arable.domain.ids import RegionId
@@ -21,12 +23,15 @@ from arable.services.call import Surroundings
 from arable.store import events, grid_facts, grid_members, incarnations
 from arable.store.columns import micros
 from arable.store.database import Tx
+from arable.store.grid_own import image_key
 from arable.wire.grid import (
+    BODIES,
     GRID_NAME,
     FactDoc,
     GridJoinIn,
     GridJoinOut,
     GridRenewIn,
+    ImageBody,
     MemberDoc,
     SyncIn,
     SyncOut,
@@ -226,7 +231,26 @@ def _checked(docs: tuple[FactDoc, ...]) -> list[Fact]:
     for at, doc in enumerate(docs):
         if not 0 < len(doc.key) <= _KEY_LENGTH or doc.version < 1 or doc.version >= 1 << 62:
             raise BadInput("a fact has a key, and a version above 0", field=f"facts.{at}")
+        kind = BODIES.get(doc.kind)
+        if kind is None or doc.body is None:
+            continue
+        try:
+            body = msgspec.convert(doc.body, kind)
+        except msgspec.ValidationError as error:
+            raise BadInput(f"{doc.kind} {doc.key}: {error}", field=f"facts.{at}.body") from error
+        if isinstance(body, ImageBody):
+            _check_image(doc, body, f"facts.{at}")
+        elif doc.audience:
+            raise BadInput("only images are told to some alone", field=f"facts.{at}.audience")
     return facts_of(docs)
+
+
+def _check_image(doc: FactDoc, body: ImageBody, field: str) -> None:
+    """What is not public is told to those alone who know the account."""
+    if doc.key != image_key(body.account, body.image, body.number):
+        raise BadInput("the key says another image than the body", field=f"{field}.key")
+    if doc.audience != ("" if body.public else body.account):
+        raise BadInput("what is not public is its account's alone", field=f"{field}.audience")
 
 
 def _sweep(tx: Tx, member: Member, now: datetime) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from arable.domain.access import Permission
-from arable.domain.errors import BadInput, Conflict, Unavailable
+from arable.domain.errors import BadInput, Conflict
 from arable.domain.event import Event
 from arable.domain.ids import GridTokenId, RegionId
 from arable.domain.region import Fact, FactKind, Member, MemberState, ago
@@ -123,7 +123,7 @@ def joined(prelude: Prelude, ask: JoinGridIn) -> Joined:
     if prelude.around.grid_role is GridRole.GRID:
         raise Conflict("this is a grid manager, no region")
     if prelude.around.grid is None:
-        raise Unavailable("this management server can't join a grid")
+        raise Conflict("this management server can't join a grid")
     with prelude.look() as call:
         if (link := grid_members.link(call.tx)) is not None:
             raise Conflict(f"this region is in a grid already, as {link.region}; leave it first")

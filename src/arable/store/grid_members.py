@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from arable.domain.errors import Conflict, NotFound
+from arable.domain.errors import Conflict, Forbidden, NotFound
 from arable.domain.ids import GridTokenId, RegionId
-from arable.domain.region import Member
+from arable.domain.region import Member, MemberState
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -68,6 +68,17 @@ def by_name(tx: Tx, name: str, *, lock: bool = False) -> Member | None:
     query = select(t.grid_member).where(_m.name == name)
     row = tx.execute(query.with_for_update() if lock else query).first()
     return None if row is None else kept.value(Member, row)
+
+
+def demand(tx: Tx, name: str, epoch: int) -> None:
+    """Raises `Forbidden` unless that region is in the grid, and its certificates are of that epoch."""
+    found = by_name(tx, name)
+    if found is None:
+        raise Forbidden(
+            f"{name} is not known here as a region of the grid; it will be in a moment if it has just joined"
+        )
+    if found.state is MemberState.GONE or found.epoch != epoch:
+        raise Forbidden(f"{name} is not in the grid any more, or not by this certificate")
 
 
 def page(

@@ -113,14 +113,19 @@ def _alerts(tx: Tx) -> Said:
             {
                 "kind": str(alert.kind),
                 "severity": str(alert.severity),
-                "name": alert.name,
-                "text": alert.text,
+                "name": _plain(alert.name, 255),
+                "text": _plain(alert.text, 4096),
                 "since": alert.since.isoformat(),
             },
             "",
         )
         for alert in found
     }
+
+
+def _plain(text: str, most: int) -> str:
+    """One line, as the grid manager takes it: an alert may hold what some program said."""
+    return "".join(each if each.isprintable() else " " for each in text)[:most]
 
 
 def _accounts(tx: Tx) -> list[tuple[str, tuple[str, ...]]]:

@@ -3,9 +3,20 @@ run together. A fact of a kind that the reader does not know is passed over.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+from arable.wire.common import Line, Name, Plain, Whole
+from arable.wire.images import (
+    CommandLine,
+    Memory,
+    PartFormatName,
+    PartRoleName,
+    Sha256,
+    VersionNumber,
+)
 
 JOIN = "/grid/v1/join"
 """The one path that needs no certificate."""
@@ -13,6 +24,7 @@ SYNC = "/grid/v1/sync"
 RENEW = "/grid/v1/renew"
 ELSEWHERE = "/grid/v1/pass"
 """At a region's grid port: a call that was made elsewhere."""
+AccountPath = Annotated[str, Meta(max_length=600, pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)+$(?!\n)")]
 GRID_NAME = "grid"
 """What the grid manager's certificate calls it."""
 
@@ -49,6 +61,92 @@ class FactDoc(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: Any = None
     audience: str = ""
     region: str = ""
+
+
+class AmountBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one kind of capacity."""
+
+    installed: Whole
+    total: Whole
+    reserved: Whole
+    idle: int
+
+
+class AddressesBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Public ones."""
+
+    total: Whole
+    free: Whole
+
+
+class ZoneBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fact about a zone says."""
+
+    name: Name
+    enabled: bool
+    hosts: Whole
+    hosts_up: Whole
+    machines: Whole
+    used_millicpus: Whole
+    addresses: AddressesBody
+    cpu_mhz: AmountBody
+    memory_mib: AmountBody
+    disk_mib: AmountBody
+
+
+class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fact about an open alert says."""
+
+    kind: Line
+    severity: Line
+    name: Line
+    text: Annotated[Plain, Meta(max_length=4096)]
+    since: datetime
+
+
+class PartBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of an image version."""
+
+    role: PartRoleName
+    sha256: Sha256
+    bytes: Whole
+    format: PartFormatName
+    virtual_bytes: Whole = 0
+
+
+class ImageBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fact about an image version says. `account` is its path."""
+
+    account: AccountPath
+    image: Name
+    number: VersionNumber
+    digest: Sha256
+    parts: Annotated[tuple[PartBody, ...], Meta(max_length=3)]
+    public: bool
+    command_line: CommandLine
+    minimum_memory_mib: Memory
+    created_at: datetime
+
+
+class RegionBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a region's fact about itself says."""
+
+    software: Line
+    servers: Whole
+
+
+class AccountBody(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that may be asked for from elsewhere: nothing but that."""
+
+
+BODIES: dict[str, type[msgspec.Struct]] = {
+    "region": RegionBody,
+    "zone": ZoneBody,
+    "alert": AlertBody,
+    "image": ImageBody,
+    "account": AccountBody,
+}
+"""By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
 
 
 class MemberDoc(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,11 +75,21 @@ class GridRoute:
 
 
 class GridApp:
-    """The application: the first route whose pattern fits the whole path."""
+    """The application: the first route whose pattern fits the whole path.
 
-    def __init__(self, routes: Sequence[GridRoute], clock: Clock) -> None:
+    `admit` looks whether a region still counts, on a thread, and raises if not: a certificate may outlive its region's
+    place in the grid.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[GridRoute],
+        clock: Clock,
+        admit: Callable[[Peer], None] | None = None,
+    ) -> None:
         self._routes = tuple(routes)
         self._clock = clock
+        self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -98,6 +108,8 @@ class GridApp:
 
     async def _answer(self, scope: Scope, receive: Receive) -> GridAnswer:
         peer = self._peer(scope)
+        if self._admit is not None and peer.kind is IdentityKind.REGION:
+            await asyncio.get_running_loop().run_in_executor(None, self._admit, peer)
         allow = set()
         for route in self._routes:
             found = route.path.fullmatch(scope["path"])
