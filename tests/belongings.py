@@ -95,6 +95,7 @@ _KINDS = [
     "secret",
     "plan",
     "order",
+    "region",
 ]
 
 
@@ -247,6 +248,7 @@ def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[st
                 "least": "warning",
             },
         ),
+        (t.grid_member, {"id": ids["region"], "name": "eu-1", "state": "silent"}),
         (t.disk_offering, {"id": ids["diskoffering"], "name": "slow-disk"}),
         (
             t.service_plan,

@@ -32,7 +32,6 @@ from arable.domain.ids import HostId, PoolId
 from arable.domain.manifest import Inventory
 from arable.runtime.ca import (
     Request,
-    blind_context,
     client_context,
     keep,
     new_request,
@@ -43,6 +42,7 @@ from arable.runtime.ca import (
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy
 from arable.runtime.secret import Secret
+from arable.runtime.showing import shown_by
 from arable.runtime.tokens import join_token
 from arable.wire.agent import JoinIn, JoinOut, RenewIn
 
@@ -105,7 +105,7 @@ def join(
     Raises `Unauthenticated` for what is no token, `Forbidden` for a server of another cloud or a refusal.
     """
     fingerprint = join_token(token.reveal()).authority
-    authority = pinned(_shown(server, fingerprint), fingerprint)
+    authority = pinned(shown_by(server, fingerprint, _WITHIN), fingerprint)
     name = name or socket.gethostname()
     made = _pending(directory, name, entropy)
     ask = JoinIn(
@@ -200,37 +200,6 @@ def _problem(answer: httpx.Response) -> str:
         return str(told.get("detail") or told.get("title") or answer.status_code)
     except (ValueError, AttributeError):
         return f"status {answer.status_code}"
-
-
-def _shown(server: str, fingerprint: str) -> str:
-    """The certificate with this fingerprint among those that the server shows, as PEM."""
-    host, _, port = server.rpartition(":")
-    try:
-        with (
-            socket.create_connection((host.strip("[]"), int(port)), _WITHIN) as plain,
-            blind_context().wrap_socket(plain, server_hostname=host.strip("[]")) as wrapped,
-        ):
-            chain = _chain(wrapped)
-    except OSError as error:
-        raise Unavailable(f"{server} can't be reached: {error}") from error
-    for der in chain:
-        pem = ssl.DER_cert_to_PEM_cert(der)
-        try:
-            return pinned(pem, fingerprint)
-        except CloudError:
-            continue
-    raise Forbidden("the server belongs to another cloud than the join token")
-
-
-def _chain(wrapped: ssl.SSLSocket) -> list[bytes]:
-    """All certificates that the peer sent (DER). A public method has them since Python 3.13 only."""
-    ask = getattr(wrapped, "get_unverified_chain", None)
-    if ask is not None:
-        return [bytes(der) for der in ask()]
-    import _ssl
-
-    inner = wrapped._sslobj  # type: ignore[attr-defined]  # noqa: SLF001
-    return [bytes(one.public_bytes(_ssl.ENCODING_DER)) for one in inner.get_unverified_chain()]
 
 
 async def renewed(

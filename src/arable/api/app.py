@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from arable.api import docs, openapi, problems
 from arable.api.adaptor import Adaptor, Send
+from arable.api.elsewhere import Elsewhere, region_of
 from arable.api.gate import Gate
 from arable.api.hub import Hub
 from arable.api.incoming import Receive, Scope
@@ -64,6 +65,7 @@ class Server:
         self._writer = writer
         self._hub: Hub | None = None
         self._adaptor: Adaptor | None = None
+        self._elsewhere: Elsewhere | None = None
         self._streams: EventStreams | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
@@ -97,6 +99,12 @@ class Server:
         """Whose credential a websocket's request brings; see `api/console.py`."""
         return await self._gate.user(scope)
 
+    async def done_for(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An operation for a caller whom another region let in (`api/elsewhere.py`)."""
+        if self._adaptor is None:
+            raise Unavailable("this server is not up yet, or not any more")
+        await self._adaptor(scope, receive, send)
+
     def drain(self) -> None:
         """Go on, but say that it won't be for long: load balancers send nobody new, and connections end by and by."""
         self._draining = True
@@ -118,7 +126,10 @@ class Server:
         if self._draining or self._drained():
             send = _last_on_its_connection(send)
         if scope["type"] == "http" and self._adaptor is not None and _is_operation(scope["path"]):
-            await self._adaptor(scope, receive, send)
+            if self._elsewhere is not None and region_of(scope) is not None:
+                await self._elsewhere(scope, receive, send, self._adaptor)
+            else:
+                await self._adaptor(scope, receive, send)
         else:
             await self._outside(scope, receive, send)
 
@@ -132,6 +143,7 @@ class Server:
         parts = (self._hub, streams, self.metrics, self._readers)
         self._adaptor = Adaptor(self._operations, self._executor, self._gate, *parts)
         self._inside_adaptor = Adaptor(self._inside, self._executor, self._inside_gate, *parts)
+        self._elsewhere = Elsewhere(self._gate, self._executor.database, self._executor.around)
         before = self._writer.settle
         self._writer.settle = _settle_on(loop)
         tasks = [asyncio.ensure_future(streams.run()), asyncio.ensure_future(self._sweep())]
@@ -145,6 +157,7 @@ class Server:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._adaptor.close()
             self._inside_adaptor.close()
+            self._elsewhere.close()
             self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _sweep(self) -> None:

@@ -13,6 +13,8 @@ from arable.domain.ids import UserId
 from arable.services.credentials import NOBODY, REFUSED, Credentials
 
 _LONGEST = 512
+CALLER = "arable.caller"
+"""In the scope of a request that another region passed on (`api/elsewhere.py`); no header gets there."""
 
 
 class Gatekeeper(Protocol):
@@ -33,6 +35,9 @@ class Gate:
 
     async def caller(self, policy: Policy, said: Headers, scope: Scope, request: str) -> Caller:
         """Who asks; raises `Unauthenticated` or `Forbidden`. A public call does not look at credentials at all."""
+        passed_on: Caller | None = scope.get(CALLER)
+        if passed_on is not None:
+            return _here(passed_on, scope, request)
         if policy is Access.PUBLIC:
             return _here(NOBODY, scope, request)
         token = bearer(said)

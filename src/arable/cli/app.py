@@ -160,6 +160,10 @@ def _before(
         str | None,
         typer.Option(help="The cloud's address, instead of the profile's.", metavar="URL", show_default=False),
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(help="Ask this region of the grid instead: the one that answers passes it on.", metavar="NAME", show_default=False),
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Print what goes over the wire, without credentials.")
     ] = False,
@@ -174,7 +178,7 @@ def _before(
     can be done with a noun, `arable NOUN VERB --help` how.
     """
     del version
-    context.obj = Defaults(output, profile, url, debug)
+    context.obj = Defaults(output, profile, url, debug, region)
 
 
 def build(more: Sequence[Late] = ()) -> Any:

@@ -72,7 +72,8 @@ _ROWS = (
           "name id volume mib state created_at"),
     _noun("image", "images", "images:Images", "Boot images and their versions.",
           "name id public versions.*.number/versions minimum_memory_mib/memory",
-          special={"upload": "uploads:upload"}, instead=("upload_version",)),
+          special={"upload": "uploads:upload", "where": "catalogue:where", "fetch": "catalogue:fetch"},
+          instead=("upload_version", "where", "fetch")),
     _noun("image-part", "image_parts", "images:ImageParts", "Files that image versions are made of, such as kernels.",
           "", named="", special={"upload": "uploads:upload_part"}, instead=("upload",)),
     _noun("offering", "offerings", "offerings:Offerings", "Sizes that machines come in.",
@@ -150,13 +151,24 @@ _ROWS = (
     _noun("control", "control", "control:Control", "The management servers: who is master, who holds what.", "",
           named="",
           special={"status": "control:status", "drain": "control:drain", "undrain": "control:undrain"}),
+    _noun("region", "regions", "grid:Regions", "Regions of the grid: join it, look at what others have.",
+          "name id state own as_of zones.*.name/zones alerts images told",
+          special={"join": "regions:join", "show": "regions:show"}, instead=("join", "get")),
+    _noun("grid", "grid", "grid:Grid", "The grid: all regions in one place.", "", named="",
+          special={"status": "regions:status", "regions": "regions:regions"}, instead=("status",)),
     _noun("audit", "audit", "operations:Audit", "Who did what, or was refused it.",
           "at user action target outcome source request", named="", recent=True),
 )  # fmt: skip
 
 NOUNS = {row.name: row for row in _ROWS}
 
-BY_FIELD = {row.name.replace("-", "_"): row.name for row in _ROWS if row.named} | {
+_WORDS = (
+    "region",
+)  # nouns whose names other fields take as they are: a zone may be of a region that is not known here
+
+BY_FIELD = {
+    row.name.replace("-", "_"): row.name for row in _ROWS if row.named and row.name not in _WORDS
+} | {
     "parent": "domain",
     "source": "network",
     "access": "remote-access",

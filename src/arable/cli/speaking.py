@@ -35,6 +35,7 @@ class Cli:
     form: Format = Format.TABLE
     profile: str | None = None
     url: str | None = None
+    region: str | None = None
     debug: bool = False
     dry_run: bool = False
     waits: bool = True
@@ -78,6 +79,7 @@ class Cli:
                 ca=place.ca or None,
                 on_call=_show if self.debug else None,
                 patience=Patience(keys=True),
+                region=self.region or "",
             )
         except OSError as error:
             raise Misused(f"{place.ca} is no certificate authority's file: {error}") from error
@@ -136,6 +138,7 @@ class Defaults:
     profile: str | None = None
     url: str | None = None
     debug: bool = False
+    region: str | None = None
 
 
 def _option(
@@ -151,6 +154,7 @@ FORM = _option("form_", Format | None, None, "--output", "-o", about="How to wri
 PROFILE = _option("profile_", str | None, None, "--profile", about="Which profile of the configuration file. [env: ARABLE_PROFILE]", panel=_COMMON, metavar="NAME")  # fmt: skip
 URL = _option("url_", str | None, None, "--url", about="The cloud's address, instead of the profile's. [env: ARABLE_URL]", panel=_COMMON, metavar="URL")  # fmt: skip
 DEBUG = _option("debug_", bool, False, "--debug", about="Print what goes over the wire, without credentials.", panel=_COMMON)  # fmt: skip
+REGION = _option("region_", str | None, None, "--region", about="Ask this region of the grid instead: the one that answers passes it on.", panel=_COMMON, metavar="NAME")  # fmt: skip
 COMMON = (FORM, PROFILE, URL, DEBUG)
 
 DRY_RUN = _option("dry_run_", bool, False, "--dry-run", about="Do everything and take it back: the answer says what would happen.", panel=_WRITES)  # fmt: skip
@@ -182,6 +186,7 @@ def command(
         *((EXPECTS,) if expects else ()),
         *((KEY,) if repeats else ()),
         *(WAITS if waits else ()),
+        *(() if any(_is_region(each) for each in own) else (REGION,)),
         *COMMON,
     )
 
@@ -202,6 +207,14 @@ def command(
     return run
 
 
+def _is_region(own: Parameter) -> bool:
+    """Whether a command has an option of its own that is called so."""
+    said = getattr(own.annotation, "__metadata__", ())
+    return any("--region" in (getattr(each, "param_decls", None) or ()) for each in said) or (
+        own.name == "region"
+    )
+
+
 @contextmanager
 def speaking(before: object, taken: dict[str, Any]) -> Iterator[Cli]:
     """The surroundings by what was said, after the verb or before the noun."""
@@ -210,6 +223,7 @@ def speaking(before: object, taken: dict[str, Any]) -> Iterator[Cli]:
         form=taken["form_"] or defaults.output or Format.TABLE,
         profile=taken["profile_"] or defaults.profile,
         url=taken["url_"] or defaults.url,
+        region=taken.get("region_") or defaults.region,
         debug=taken["debug_"] or defaults.debug,
         dry_run=taken.get("dry_run_", False),
         waits=taken.get("waits_", True),

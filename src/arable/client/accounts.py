@@ -16,6 +16,7 @@ from arable.wire.accounts import (
     LimitsOut,
 )
 from arable.wire.common import Page
+from arable.wire.regions import FederationIn
 
 
 class Domains(Group):
@@ -68,6 +69,11 @@ class Accounts(Group):
     def delete(self, account: str, **how: Unpack[How]) -> None:
         """Delete an account that owns nothing."""
         self._to.write("DELETE", f"/v1/accounts/{part(account)}", type(None), how=how)
+
+    def federate(self, account: str, ask: FederationIn, **how: Unpack[How]) -> AccountOut:
+        """Say from which regions an account may be asked for."""
+        path = f"/v1/accounts/{part(account)}/federate"
+        return self._to.write("POST", path, AccountOut, ask, how=how)
 
 
 class Limits(Group):

@@ -17,6 +17,7 @@ from arable.client.connection import Connection, Exchange
 from arable.client.control import Control
 from arable.client.elements import Elements
 from arable.client.farms import Farms
+from arable.client.grid import Grid, Regions
 from arable.client.groups import Groups
 from arable.client.hosts import Hosts, JoinTokens
 from arable.client.images import ImageParts, Images
@@ -57,9 +58,16 @@ class Arable:
         transport: httpx.BaseTransport | None = None,
         on_call: Callable[[Exchange], None] | None = None,
         patience: Patience | None = None,
+        region: str = "",
     ) -> None:
         to = self._to = Connection(
-            url, token, ca=ca, transport=transport, on_call=on_call, patience=patience
+            url,
+            token,
+            ca=ca,
+            transport=transport,
+            on_call=on_call,
+            patience=patience,
+            region=region,
         )
         self.users = Users(to)
         self.keys = Keys(to)
@@ -80,6 +88,8 @@ class Arable:
         self.alert_routes = AlertRoutes(to)
         self.settings = Settings(to)
         self.control = Control(to)
+        self.regions = Regions(to)
+        self.grid = Grid(to)
         self.offerings = Offerings(to)
         self.disk_offerings = DiskOfferings(to)
         self.images = Images(to)

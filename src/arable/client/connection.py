@@ -58,7 +58,9 @@ class Connection:
         transport: httpx.BaseTransport | None = None,
         on_call: Callable[[Exchange], None] | None = None,
         patience: Patience | None = None,
+        region: str = "",
     ) -> None:
+        """`region`: whom all calls are for, if not the one that answers at `url`: it passes them on."""
         self._patience = patience or Patience()
         self._http = httpx.Client(
             base_url=url,
@@ -70,6 +72,7 @@ class Connection:
             trust_env=False,  # no proxy of the environment sees a credential
         )
         self._on_call = on_call
+        self._region = region
         self.token = token
 
     def close(self) -> None:
@@ -159,7 +162,8 @@ class Connection:
             query = msgspec.structs.replace(query, after=found.next)
 
     def _credential(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        made = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return made | ({"Arable-Region": self._region} if self._region else {})
 
     def _send(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Unpack
 
 from arable.client.connection import Group, How, part
+from arable.wire.catalogue import FetchIn, WhereOut, WhereQuery
 from arable.wire.common import Page
 from arable.wire.images import (
     FromFilesIn,
@@ -17,6 +18,7 @@ from arable.wire.images import (
     VersionOut,
     VersionQuery,
 )
+from arable.wire.operations import OperationOut
 
 
 class Images(Group):
@@ -69,6 +71,14 @@ class Images(Group):
         return self._to.write(
             "POST", f"/v1/images/{part(image)}/versions/from-files", VersionOut, ask, how=how
         )
+
+    def where(self, query: WhereQuery) -> WhereOut:
+        """Say in which regions an image's versions are."""
+        return self._to.read("/v1/image-catalogue", WhereOut, query)
+
+    def fetch(self, ask: FetchIn, **how: Unpack[How]) -> OperationOut:
+        """Bring an image version from another region."""
+        return self._to.write("POST", "/v1/image-catalogue/fetch", OperationOut, ask, how=how)
 
 
 class ImageParts(Group):

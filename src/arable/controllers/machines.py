@@ -14,7 +14,7 @@ import msgspec
 from arable.controllers import appliances, attachments, endings, resting, wishes, zone_views
 from arable.controllers import nics as ports
 from arable.controllers.shelves import Shelves, next_epochs
-from arable.domain.errors import CloudError, NoRoom
+from arable.domain.errors import CloudError, NoRoom, Unavailable
 from arable.domain.group import GroupRule, Placement, Strategy
 from arable.domain.ids import FarmId, HostId, MachineId, NetworkId, PoolId, SegmentId, ZoneId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState
@@ -31,6 +31,7 @@ from arable.store import (
     placing,
     reservations,
     routing,
+    transfers,
 )
 from arable.store import wishes as manifests
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
@@ -126,6 +127,7 @@ def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
     _route(tx, this, rows)
     waiting = [row for row in rows if row.state == MachineState.WAITING]
     waiting = _accounted(tx, this, waiting) if waiting else []
+    waiting = _imaged(tx, this, waiting) if waiting else []
     chosen = _choose(tx, this, _routed(tx, this, waiting)) if waiting else []
     needed = Counter(host for each in chosen for host in each.awaited.values())
     reservations.hold(tx, _touched(this, rows, chosen) | needed.keys())
@@ -213,6 +215,26 @@ def _accounted(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineR
             this.change(row, state=row.state, host=None, why=told)
             this.changes[-1]["attention"] = True
     return [row for row in waiting if row.id not in doubtful]
+
+
+def _imaged(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]:
+    """Without those whose image is on its way from another region: it wakes them, or can't be had."""
+    awaited = transfers.awaited(tx, [row.id for row in waiting])
+    if not awaited:
+        return waiting
+    hopeless: list[tuple[MachineRow, CloudError]] = []
+    for row in waiting:
+        image = awaited.get(row.id)
+        if image is None:
+            continue
+        if image.failed:
+            told = f"its image {image.image}/{image.number} can't be fetched: {image.failed}"
+            hopeless.append((row, Unavailable(told)))
+            continue
+        why = {"waiting": f"waits for its image {image.image}/{image.number} from another region"}
+        this.change(row, state=row.state, host=None, why=msgspec.json.encode(why).decode())
+    endings.refuse(tx, hopeless, this.at)
+    return [row for row in waiting if row.id not in awaited]
 
 
 def _routed(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[MachineRow]:

@@ -24,12 +24,16 @@ class Domain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Who owns machines, networks and the rest, and whose limits count. Disabled: its users are not let in."""
+    """Who owns machines, networks and the rest, and whose limits count. Disabled: its users are not let in.
+
+    `federated` names the regions in which an account of the same path is this one: its users may ask from there.
+    """
 
     id: AccountId
     domain: DomainId
     name: str
     enabled: bool = True
+    federated: tuple[str, ...] = ()
     generation: int = 1
     created_at: datetime
 

@@ -50,6 +50,9 @@ RolloutId = NewType("RolloutId", str)
 SecretId = NewType("SecretId", str)  # of a farm
 PlanId = NewType("PlanId", str)  # a service plan
 OrderId = NewType("OrderId", str)
+TransferId = NewType("TransferId", str)
+RegionId = NewType("RegionId", str)
+GridTokenId = NewType("GridTokenId", str)
 
 KINDS = frozenset(
     [
@@ -91,6 +94,9 @@ KINDS = frozenset(
         "secret",
         "plan",
         "order",
+        "transfer",
+        "region",
+        "gridtoken",
     ]
 )
 

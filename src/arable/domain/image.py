@@ -43,13 +43,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageVersion:
-    """Immutable. `bytes` is that of all parts together."""
+    """Immutable. `bytes` is that of all parts together. One that is `arriving` has its bytes in other regions alone."""
 
     image: ImageId
     number: int
     digest: str
     parts: tuple[ImagePart, ...]
     bytes: int
+    arriving: bool = False
     created_at: datetime
 
     def part(self, role: PartRole) -> ImagePart | None:

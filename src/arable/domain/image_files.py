@@ -5,10 +5,12 @@ never changes its meaning. What is not finished has no name: a part is there com
 (`image_header.py`) and verified, or not at all. Calls block; asynchronous callers give them a thread.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from arable.domain.chunks import ChunkList
 from arable.domain.image_header import Limits
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 
@@ -54,3 +56,44 @@ class ImageFiles(Protocol):
 
     def remove(self, sha256: str) -> None:
         """No longer here; already gone is fine. Those who are reading it may read on."""
+
+
+class Arrival(Protocol):
+    """A part that comes in chunks, in any order, over many attempts: what came is kept until the part is whole.
+
+    From any thread, but `finish` and `close` when nobody else uses it.
+    """
+
+    def missing(self) -> frozenset[int]:
+        """Numbers of the chunks that are not here yet."""
+
+    def borrow(self) -> int:
+        """Take what other parts here have; how many bytes. Only worth it once."""
+
+    def put(self, number: int, data: bytes) -> None:
+        """One more. Raises `Corrupt` for what is not that chunk, `NoRoom` when the disk is full."""
+
+    def finish(self) -> ImagePart:
+        """All chunks are here: the part has its name. Raises `Corrupt`, and forgets all of it, when it is another one."""
+
+    def close(self) -> None:
+        """Let go; what is here is kept."""
+
+
+class PartChunks(Protocol):
+    """The store of image parts, by chunks. Five verbs."""
+
+    def chunks(self, sha256: str) -> ChunkList:
+        """Of a part that is here: made once, and kept. Raises `NotFound`."""
+
+    def read(self, sha256: str, numbers: Sequence[int]) -> list[bytes]:
+        """These chunks of a part that is here. Raises `NotFound`."""
+
+    def kept(self, sha256: str) -> ChunkList | None:
+        """The list by which a part that is not whole yet was begun."""
+
+    def receive(self, said: PartSaid, chunks: ChunkList) -> Arrival:
+        """Begin, or go on with what came before. Raises `Conflict` while somebody else does, `NoRoom` when it can't fit."""
+
+    def forget(self, sha256: str) -> None:
+        """Nobody wants the rest of it."""

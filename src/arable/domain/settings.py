@@ -115,6 +115,20 @@ IMAGE_CACHE_SECONDS = Setting(
     60,
     365 * _DAY,
 )
+IMAGE_FETCH_MIB_PER_SECOND = Setting(
+    "image_fetch_mib_per_second",
+    0,
+    "What each management server may take of the network to fetch images from other regions; 0: no limit",
+    0,
+    100_000,
+)
+IMAGE_FETCH_SECONDS = Setting(
+    "image_fetch_seconds",
+    3600,
+    "How long an image that is fetched from other regions may stand still before that is given up",
+    10,
+    30 * _DAY,
+)
 CPU_PERCENT = Setting("cpu_percent", 400, "CPU over-commit of a new host; 100: none", 100, 3200)
 MEMORY_PERCENT = Setting(
     "memory_percent", 100, "Memory over-commit of a new host; 100: none", 50, 400
@@ -261,6 +275,20 @@ ORDER_CREDIT_HOURS = Setting(
     1,
     8760,
 )
+GRID_SECONDS = Setting(
+    "grid_seconds",
+    5,
+    "How often a region tells the grid manager what is new, and hears what is new elsewhere",
+    1,
+    3600,
+)
+GRID_SNAPSHOT_SECONDS = Setting(
+    "grid_snapshot_seconds",
+    600,
+    "How often a region tells the grid manager all of it, in case something was missed",
+    10,
+    _DAY,
+)
 MANAGEMENT_SERVERS_MIN = Setting(
     "management_servers_min", 1, "Management servers there should be at least", 1, 100
 )
@@ -290,6 +318,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         IMAGE_UPLOAD_MIB,
         ACCOUNT_IMAGE_MIB,
         IMAGE_CACHE_SECONDS,
+        IMAGE_FETCH_MIB_PER_SECOND,
+        IMAGE_FETCH_SECONDS,
         CPU_PERCENT,
         MEMORY_PERCENT,
         DISK_PERCENT,
@@ -331,6 +361,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         ORDER_REVIEW,
         ORDER_CREDIT,
         ORDER_CREDIT_HOURS,
+        GRID_SECONDS,
+        GRID_SNAPSHOT_SECONDS,
         MANAGEMENT_SERVERS_MIN,
         MANAGEMENT_SERVERS_MAX,
     )

@@ -18,13 +18,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
 
-from arable.api import app, console
+from arable.api import app, console, elsewhere
 from arable.api.gateway.calls import Calls
 from arable.api.gateway.channels import Channels
 from arable.api.gateway.server import Gateway
@@ -32,6 +33,7 @@ from arable.api.inside import Inside
 from arable.api.routes import OPERATIONS
 from arable.api.routes.inside import INSIDE
 from arable.cluster.times import Times
+from arable.controllers.grid_wire import GridWire
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
 from arable.controllers.registry import farm_controllers, master_controllers
@@ -41,6 +43,8 @@ from arable.domain.ids import HostId, UserId
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes import standby, succession
 from arable.processes.alone import only_one
+from arable.processes.grid_images import GridImages, grid_images
+from arable.processes.grid_link import GridLink, grid_link
 from arable.processes.http import serving_http
 from arable.processes.membership import Membership, chosen, membership, serve_loop
 from arable.processes.watching import Watching, metrics, watching
@@ -57,12 +61,14 @@ from arable.runtime.ca import (
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy, Ids
 from arable.runtime.metrics import Figures
+from arable.runtime.sealed import seal, unseal
 from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.hands import FarmHands
 from arable.services.order_hands import OrderHands
+from arable.services.regions import SEALED_FOR
 from arable.store import hosts, migrate
 from arable.store.database import Database
 from arable.store.notices import Listener
@@ -102,6 +108,8 @@ class ServerConfig:
     )
     called: str = ""  # this server's own name, at its first start; empty: drawn
     site: str = ""  # told to others, and to operators
+    grid_port: str = ""  # HOST:PORT where other regions of its grid find this one; empty: nowhere
+    grid_address: str = ""  # where they reach it, HOST:PORT; empty: where it listens
     platform: str = "none"  # what the master restarts servers with: `membership.chosen`
     ping: float = 1.0  # seconds between pings; all spans of the cluster scale with it
 
@@ -142,6 +150,8 @@ class Server:
     watching: Watching
     member: Membership
     listener: Listener
+    grid: GridLink
+    images: GridImages
     ready: Ready | None = field(default=None)
 
 
@@ -222,14 +232,17 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         made = Credentials(name=first.name, password=first.password.reveal())
         keep(data / OPERATOR, msgspec.json.encode(made).decode(), entropy)
     tickets: Tickets[Any] = Tickets(clock, entropy)
+    wire = GridWire(data, entropy, lambda sealed: unseal(authority, sealed, SEALED_FOR))
+    store = ImageStore(data / "images")
     around = Surroundings(
         clock,
         entropy,
         ids,
-        ImageStore(data / "images"),
+        store,
         authority,
         inbox=config.inbox,
         consoles=tickets,
+        grid=wire,
     )
     figures = Figures()
     writer = Writer(database, clock=clock, figures=figures.writer)
@@ -281,12 +294,27 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         drained=lambda: member.manager.draining,
         inside=INSIDE,
     )
+    brought = grid_images(database, writer, around, name, wire, store)
+    grid = grid_link(
+        database,
+        lambda work: writer.submit(work).result(),
+        clock,
+        wire,
+        seal=lambda key: seal(authority, entropy, key, SEALED_FOR),
+        acts=loop.acts,
+        software=metadata.version("arable"),
+        listen=_split(config.grid_port, "grid-port") if config.grid_port else None,
+        told=config.grid_address,
+        routes=[elsewhere.route(database, api.done_for), *brought.parts.routes()],
+    )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 
     def nudged(nudges: Nudges) -> None:
         api.nudged(nudges.topics)
         channels.nudge({HostId(host) for host in nudges.hosts}, desk.news(nudges))
         loop.nudge(nudges.topics)
+        grid.nudged(nudges.topics)
+        brought.nudged(nudges.topics)
 
     def committed(nudges: Nudges) -> None:
         nudged(nudges)
@@ -311,6 +339,8 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         watched,
         member,
         listener,
+        grid,
+        brought,
     )
 
 
@@ -322,28 +352,30 @@ async def serving(server: Server) -> AsyncIterator[Server]:
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(server.database.close)
         server.writer.start()
-        stack.push_async_callback(_off_loop, server.writer.stop)
+        stack.push_async_callback(off_loop, server.writer.stop)
         await asyncio.wrap_future(server.writer.submit(lambda tx: hosts.begun(tx, server.loop.me)))
         server.loop.start()
-        stack.push_async_callback(_off_loop, server.loop.stop)
+        stack.push_async_callback(off_loop, server.loop.stop)
         await stack.enter_async_context(server.watching.running())
+        await stack.enter_async_context(server.images.running())
+        await stack.enter_async_context(server.grid.running())
         server.channels.start()
         server.listener.start()
-        stack.push_async_callback(_off_loop, server.listener.stop)
+        stack.push_async_callback(off_loop, server.listener.stop)
         stack.callback(server.calls.close)
         stack.push_async_callback(server.gateway.stop)
         stack.push_async_callback(server.channels.stop)
         door = _door(config.gateway, config.gateway_fd, "gateway")
         host, port = await server.gateway.start(door)
         server.member.begin(_segment_address(config, host, port))
-        stack.push_async_callback(_off_loop, server.member.end)
+        stack.push_async_callback(off_loop, server.member.end)
         renewing = asyncio.create_task(_renew(server))
         stack.callback(renewing.cancel)
         http = serving_http(server.api, bound, config.certificate, config.key, server.api.leaving)
         await stack.enter_async_context(http)
         scheme = "https" if config.certificate else "http"
         server.ready = Ready(
-            api=f"{scheme}://{_address(bound)}",
+            api=f"{scheme}://{address_of(bound)}",
             gateway=f"{host}:{port}",
             pid=os.getpid(),
             fingerprint=server.around.authority.fingerprint,
@@ -379,22 +411,33 @@ def _split(where: str, what: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _address(bound: socket.socket) -> str:
+def address_of(bound: socket.socket) -> str:
+    """HOST:PORT of a socket."""
     host, port = bound.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _check_doors(config: ServerConfig) -> None:
     """Passwords and tokens don't go over a network in the clear."""
-    if (config.certificate is None) != (config.key is None):
+    handed = None
+    if config.api_fd is not None:
+        with _door(config.api, _again(config.api_fd), "api") as given:
+            handed = str(given.getsockname()[0])
+    check_api(config.api, config.certificate, config.key, handed)
+    if config.grid_port:
+        _split(config.grid_port, "grid-port")
+
+
+def check_api(
+    where: str, certificate: Path | None, key: Path | None, handed: str | None = None
+) -> None:
+    """Raises `BadInput` for an API at HOST:PORT (or a socket that was `handed` over) that others could listen to."""
+    if (certificate is None) != (key is None):
         raise BadInput(
             "a certificate needs its key, and a key its certificate", field="certificate"
         )
-    host, _ = _split(config.api, "api")
-    if config.api_fd is not None:
-        with _door(config.api, _again(config.api_fd), "api") as handed:
-            host = str(handed.getsockname()[0])
-    if config.certificate is None and not _loopback(host):
+    host = _split(where, "api")[0] if handed is None else handed
+    if certificate is None and not _loopback(host):
         raise BadInput(
             f"{host} can be reached from elsewhere: give --certificate and --key, or listen on 127.0.0.1"
             " behind a proxy that speaks TLS",
@@ -516,6 +559,6 @@ def _load(made: tuple[Path, Path], context: ssl.SSLContext) -> None:
     context.load_cert_chain(*made)
 
 
-async def _off_loop(work: Any) -> None:
-    """Something that waits for a thread, which may wait for this loop."""
+async def off_loop(work: Any) -> None:
+    """Do something that waits for a thread, which may wait for this loop."""
     await asyncio.get_running_loop().run_in_executor(None, work)

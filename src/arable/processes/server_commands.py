@@ -63,6 +63,19 @@ def command(
         ),
     ] = "",
     site: Annotated[str, typer.Option(help="Where this server stands, for operators.")] = "",
+    grid_port: Annotated[
+        str,
+        typer.Option(
+            help="HOST:PORT where other regions find this one once it is in a grid (mutual TLS)."
+            " Left out: they can't ask it for images or machines."
+        ),
+    ] = "",
+    grid_address: Annotated[
+        str,
+        typer.Option(
+            help="HOST:PORT where other regions reach that port. Left out: where it listens."
+        ),
+    ] = "",
     platform: Annotated[
         str,
         typer.Option(
@@ -105,6 +118,8 @@ def command(
         segment_address=segment_address,
         called=called,
         site=site,
+        grid_port=grid_port,
+        grid_address=grid_address,
         platform=platform,
         ping=ping,
         drain=drain_seconds,

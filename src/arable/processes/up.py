@@ -276,6 +276,7 @@ def _simulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
         log = data / "server.log"
         api = wanted.api if at == 0 else "127.0.0.1:0"
         argv = [*_server(wanted, region, data), "--api", api, "--gateway", "127.0.0.1:0"]
+        argv += ["--grid-port", "127.0.0.1:0"]
         server = stack.enter_context(children.child(argv, log))
         made.children[f"the management server of {region.name}"] = server
         ready = children.await_ready(data, server.pid, partial(_lives, server), log, clock)

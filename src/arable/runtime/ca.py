@@ -66,15 +66,29 @@ class IdentityKind(StrEnum):
     so it outlives a host's certificate by far. It opens nothing by itself: a storage host lets in whoever has the
     lease of a disk now, by this name.
     """
+    REGION = "region"
+    """Either end of connections between regions: a region's grid port, and whoever asks other regions for it.
+
+    Signed by the grid's own authority, never by a region's. The name is the region's, wherever it answers.
+    """
+    GRID = "grid"
+    """The grid manager, at either end of connections with regions."""
 
 
 _AMONG_SERVERS = x509.ObjectIdentifier("2.25.314812426662464062687967658622034963984")
+_AMONG_REGIONS = x509.ObjectIdentifier("2.25.97418402385146270913420357412209137645")
+_OF_THE_GRID = x509.ObjectIdentifier("2.25.223059467711843102938475610293847561029")
+_BOTH_ENDS = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 _USAGE = {
     IdentityKind.SERVER: (ExtendedKeyUsageOID.SERVER_AUTH,),
     IdentityKind.PEER: (ExtendedKeyUsageOID.CLIENT_AUTH, _AMONG_SERVERS),
     IdentityKind.HOST: (ExtendedKeyUsageOID.CLIENT_AUTH,),
-    IdentityKind.DISKS: (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+    IdentityKind.DISKS: _BOTH_ENDS,
+    IdentityKind.REGION: (*_BOTH_ENDS, _AMONG_REGIONS),
+    IdentityKind.GRID: (*_BOTH_ENDS, _OF_THE_GRID),
 }
+_KNOWN_BY_NAME = (IdentityKind.DISKS, IdentityKind.REGION, IdentityKind.GRID)
+"""Clients of these check the name that they expect, whatever the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +247,7 @@ class Authority:
                 critical=False,
             )
         )
-        if kind is IdentityKind.DISKS:
+        if kind in _KNOWN_BY_NAME:
             names = (common_name,)
         if names:
             alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
@@ -272,6 +286,11 @@ def pinned(authority: str, fingerprint: str) -> str:
     if not hmac.compare_digest(found, fingerprint.lower()):
         raise Forbidden("the server belongs to another cloud than the join token")
     return authority
+
+
+def fingerprint_of(authority: str) -> str:
+    """SHA-256 of a certificate (PEM), in hex."""
+    return _fingerprint(x509.load_pem_x509_certificate(authority.encode()))
 
 
 def until(certificate: str) -> datetime:

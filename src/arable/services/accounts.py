@@ -11,8 +11,12 @@ from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude
 from arable.services.pages import paged
 from arable.store import accounts, domains
+from arable.store.grid_members import TOPIC as GRID
+from arable.store.images import TOPIC as IMAGES
+from arable.store.nudges import nudge
 from arable.wire.accounts import AccountChange, AccountIn, AccountOut, AccountQuery
 from arable.wire.common import Page
+from arable.wire.regions import FederationIn
 
 
 def page(call: Call, query: AccountQuery) -> Page[AccountOut]:
@@ -75,6 +79,20 @@ def update(call: Call, account: AccountId, ask: AccountChange) -> AccountOut:
     return shown(after)
 
 
+def federate(call: Call, account: AccountId, ask: FederationIn) -> AccountOut:
+    """Say from which regions it may be asked for. For operators, since it lets others' users in."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    found = accounts.get(call.tx, call.caller.scope, account, lock=True)
+    check_expected(call, found.generation, accounts.WHAT)
+    if found.id == call.caller.account:
+        raise Conflict("the operators' own account is nobody's elsewhere", field="regions")
+    after = found.changed(federated=tuple(sorted(set(ask.regions))))
+    accounts.save(call.tx, after)
+    nudge(call.tx, GRID)
+    nudge(call.tx, IMAGES)
+    return shown(after)
+
+
 def delete(call: Call, account: AccountId) -> None:
     """With its users; refused while it owns anything."""
     call.caller.needs(Permission.ACCOUNT_WRITE)
@@ -94,6 +112,7 @@ def shown(account: Account) -> AccountOut:
         domain=account.domain,
         name=account.name,
         enabled=account.enabled,
+        federated=account.federated,
         generation=account.generation,
         created_at=account.created_at,
     )

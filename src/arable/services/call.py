@@ -8,20 +8,58 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from arable.domain.access import Caller
 from arable.domain.console import Visit
 from arable.domain.ids import MachineId
-from arable.domain.image_files import ImageFiles
+from arable.domain.image_files import ImageFiles, PartChunks
 from arable.runtime.ca import Authority
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Ids
+from arable.runtime.secret import Secret
 from arable.runtime.tickets import Tickets
 from arable.services.attempts import Attempts
 from arable.store.attention import Fresh, Landed
 from arable.store.database import Tx
+from arable.store.grid_members import Link
+from arable.wire.grid import PassIn, PassOut
+
+
+class GridRole(StrEnum):
+    """What the process is in the grid."""
+
+    REGION = "region"  # one that is in no grid is one, too
+    GRID = "grid"
+
+
+class Joined(Protocol):
+    """What a region is given when it joins a grid."""
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """Of the grid, PEM."""
+
+    @property
+    def certificate(self) -> str:
+        """Its own, PEM."""
+
+    @property
+    def key(self) -> Secret:
+        """That goes with it."""
+
+
+class GridDoor(Protocol):
+    """How a region reaches a grid manager (`controllers/grid_wire.py`; services know no controllers)."""
+
+    def join(self, grid: str, token: str, region: str, /) -> Joined:
+        """Be let in at HOST:PORT. Raises `Unavailable`, or what it was refused with."""
+
+    def carry(self, link: Link, url: str, region: str, ask: PassIn, waits: int, /) -> PassOut:
+        """Ask another region at its grid port, as this one; `waits`: seconds that the answer may take longer."""
+
 
 Land = Callable[[Tx, Sequence[Fresh], datetime], Mapping[MachineId, Landed]]
 """Finds hosts for what is deployed, in the same transaction (`controllers/landing.py`; services know no controllers)."""
@@ -39,6 +77,11 @@ class Surroundings:
     attempts: Attempts = field(default_factory=Attempts)  # at guessing passwords
     inbox: Path | None = None  # where operators lay image files for `by path`; None: nowhere
     consoles: Tickets[Visit] | None = None  # None: where no console can be opened
+    chunks: PartChunks | None = (
+        None  # the image store by chunks; None: nothing is exchanged with other regions
+    )
+    grid: GridDoor | None = None  # None: this process can't join a grid
+    grid_role: GridRole = GridRole.REGION
     land: Land | None = None  # None: controllers place what is deployed, a moment later
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from arable.domain import fitting, template
 from arable.domain.access import Permission
-from arable.domain.errors import BadInput, Conflict, LimitExceeded, NoRoom
+from arable.domain.errors import BadInput, Conflict, LimitExceeded, NoRoom, NotFound
 from arable.domain.farm import DEFAULT
 from arable.domain.group import Group, Placement, Strategy
 from arable.domain.guest_cidr import checked, subnet_of
@@ -26,6 +26,7 @@ from arable.services import farm_secrets
 from arable.services import passwords as passwords_
 from arable.services.belonging import FARM
 from arable.services.call import Asked
+from arable.services.catalogue import Wanted
 from arable.services.passwords import Password
 from arable.services.references import References
 from arable.store.rows import json_text
@@ -66,6 +67,7 @@ class Plan:
     offering: Offering
     image: Image
     version: ImageVersion
+    wanted: Wanted | None  # that version, where it is only in other regions
     root: DiskPlan | None
     every_disk: Sequence[DiskPlan]  # the root disk, if there is one, and the further ones
     disk_mib: int
@@ -101,8 +103,7 @@ def plan(found: References, asked: Asked) -> Plan:
     account = asked.caller.account
     zone = found.zone(ask.zone)
     offering = found.offering(ask.offering)
-    image = found.image(account, ask.image)
-    version = found.version(image, ask.version)
+    image, version, wanted = _image(found, asked, ask)
     fitting.check_memory(image, offering)
     _check_user_data(ask)
     disks = [_disk(found, offering, disk, at) for at, disk in enumerate(ask.disks)]
@@ -122,6 +123,7 @@ def plan(found: References, asked: Asked) -> Plan:
         offering=offering,
         image=image,
         version=version,
+        wanted=wanted,
         root=root,
         every_disk=every_disk,
         disk_mib=sum(disk.mib for disk in every_disk),
@@ -156,6 +158,24 @@ def _secrets(found: References, asked: Asked, farm: FarmId | None) -> Mapping[st
     texts = farm_secrets.texts(found.tx, asked.around, farm, names)
     check_size(template.revealed(user_data, {name: texts[name].reveal() for name in names}))
     return texts
+
+
+def _image(
+    found: References, asked: Asked, ask: DeployIn
+) -> tuple[Image, ImageVersion, Wanted | None]:
+    """From this region; what it has not got, from the grid's catalogue. Raises what this region says of it."""
+    account = asked.caller.account
+    try:
+        image = found.image(account, ask.image)
+        version = found.version(image, ask.version)
+    except NotFound:
+        wanted = found.catalogued(asked.around, account, ask.image, ask.version)
+        if wanted is None:
+            raise
+        return wanted.image, wanted.version, wanted
+    if version.arriving:  # somebody else wanted it, and it is not here yet
+        return image, version, Wanted(image, version)
+    return image, version, None
 
 
 def _names(ask: DeployIn) -> list[str]:

@@ -13,11 +13,15 @@ from arable.domain.guest_cidr import checked
 from arable.domain.ids import (
     AccountId,
     FarmId,
+    ImageId,
     MachineId,
     NetworkId,
+    OperationId,
     ZoneId,
 )
 from arable.domain.network import Network, NetworkState
+from arable.domain.transfer import Transfer
+from arable.services import catalogue
 from arable.services import networks as networks_
 from arable.services.asks import MACHINES
 from arable.services.call import Asked, Call
@@ -76,6 +80,7 @@ class _Batch:
     offsets: dict[int, list[list[int]]] = field(default_factory=dict)  # by ask, by nic
     pools: dict[NetworkId, GuestAddresses] = field(default_factory=dict)
     _farms: dict[tuple[AccountId, ZoneId], FarmId] = field(default_factory=dict)
+    _transfers: dict[tuple[ImageId, int], Transfer | None] = field(default_factory=dict)
     _back: list[tuple[AccountId, Mapping[str, int]]] = field(default_factory=list)
 
     def take_limits(self) -> None:
@@ -185,11 +190,35 @@ class _Batch:
             return {}
         landed = self._land(made.values())
         waiting = sum(each.keep(rows, landed) for each in made.values())
+        begun = {
+            each.operation: self._bring(each.plan) for each in made.values() if each.plan.wanted
+        }
         rows.write(self.tx)
+        self._tell(made.values(), begun)
         networks.move_cursors(self.tx, {id_: pool.cursor for id_, pool in self.pools.items()})
         if waiting:
             nudge(self.tx, MACHINES)
         return {at: _answer(each) for at, each in made.items()}
+
+    def _bring(self, plan: Plan) -> Transfer | None:
+        """Have an image brought that is only in other regions. Machines of one batch want it once."""
+        wanted = plan.wanted
+        assert wanted is not None, "who asks has looked"
+        key = (wanted.version.image, wanted.version.number)
+        if key not in self._transfers:
+            self._transfers[key] = catalogue.begin(self.tx, plan.asked.around, wanted)
+        return self._transfers[key]
+
+    def _tell(
+        self, made: Iterable[Deployment], begun: Mapping[OperationId, Transfer | None]
+    ) -> None:
+        for each in made:
+            transfer = begun.get(each.operation)
+            if transfer is not None and each.plan.wanted is not None and each.plan.ask.start:
+                around = each.plan.asked.around
+                catalogue.tell(
+                    self.tx, around, each.plan.wanted, transfer, each.operation, ends=False
+                )
 
     def _land(self, made: Iterable[Deployment]) -> Mapping[MachineId, Landed]:
         """Which of them have their hosts already."""

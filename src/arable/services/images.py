@@ -24,7 +24,7 @@ from arable.domain.units import MIB
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude, Surroundings
 from arable.services.pages import paged
-from arable.store import bringing, images, operations, settings, tiers, wishes
+from arable.store import bringing, images, operations, settings, tiers, transfers, wishes
 from arable.store.database import Tx
 from arable.store.images import ImageFilter
 from arable.wire.common import Page
@@ -115,6 +115,19 @@ def delete_version(call: Call, image: ImageId, query: VersionQuery) -> None:
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
     images.remove_version(call.tx, images.version(call.tx, found.id, query.number))
+    _give_up(call, found, query.number)
+
+
+def _give_up(call: Call, image: Image, number: int) -> None:
+    """Whoever waits until it is here from another region waits for nothing."""
+    under_way = transfers.of(call.tx, image.id, number)
+    if under_way is None:
+        return
+    error = Conflict(f"superseded: {image.name}/{number} was deleted before it was here")
+    waiting = transfers.waiting(call.tx, under_way.id)
+    ended = {each.operation: (1, error) for each in waiting if each.ends}
+    operations.settle_many(call.tx, ended, call.around.clock.now())
+    transfers.forget(call.tx, under_way)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +186,7 @@ def upload_part(call: Call, query: UploadQuery, received: ImagePart) -> PartOut:
     del query
     call.caller.needs(Permission.IMAGE_WRITE)
     keep(call.tx, call.around, call.caller.account, [received])
-    return _part_out(received)
+    return part_out(received)
 
 
 def create_from_parts(call: Call, image: ImageId, ask: FromPartsIn) -> VersionOut:
@@ -353,13 +366,14 @@ def _version_out(version: ImageVersion) -> VersionOut:
         image=version.image,
         number=version.number,
         digest=version.digest,
-        parts=tuple(_part_out(part) for part in version.parts),
+        parts=tuple(part_out(part) for part in version.parts),
         bytes=version.bytes,
+        arriving=version.arriving,
         created_at=version.created_at,
     )
 
 
-def _part_out(part: ImagePart) -> PartOut:
+def part_out(part: ImagePart) -> PartOut:
     return PartOut(
         role=part.role.value,
         format=part.format.value,

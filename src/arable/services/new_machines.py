@@ -85,8 +85,10 @@ class Deployment:
 
     @property
     def lands(self) -> bool:
-        """Whether its machines may have hosts at once: they start, and stand in no relation to others."""
-        return self.plan.ask.start and self.plan.group is None and not self.plan.asked.dry_run
+        """Whether its machines may have hosts at once: they start, stand in no relation to others, and their image is here."""
+        plan = self.plan
+        waits = plan.group is not None or plan.wanted is not None
+        return plan.ask.start and not waits and not plan.asked.dry_run
 
     def make(self, rows: Rows, pools: Mapping[NetworkId, GuestAddresses], rates: Rates) -> None:
         """What hosts would be told, and the ports."""

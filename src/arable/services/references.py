@@ -23,6 +23,9 @@ from arable.domain.offering import DiskOffering, Offering
 from arable.domain.settings import MACHINE_NICS, PLACEMENT_STRATEGY
 from arable.domain.ssh_key import SshKey
 from arable.domain.zone import Zone
+from arable.services import catalogue
+from arable.services.call import Surroundings
+from arable.services.catalogue import Wanted
 from arable.store import (
     farm_documents,
     farms,
@@ -46,6 +49,7 @@ class References:
 
     tx: Tx
     _found: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    _made: catalogue.Made = field(default_factory=dict)
 
     def prepare(self, asks: Iterable[tuple[AccountId, str | None, str]]) -> None:
         """Find at once what deployments of many accounts will look up. Each is an account, its zone and its image."""
@@ -122,6 +126,17 @@ class References:
             return images.by_name(self.tx, scope, ref)
 
         return self._once(("image", account, ref), where, look)
+
+    def catalogued(
+        self, around: Surroundings, account: AccountId, ref: str, number: int | None
+    ) -> Wanted | None:
+        """A version that is not here, of an image with that name that another region has for the account."""
+        if ids.kind_of(ref) == "image":
+            return None
+        key = ("catalogue", account, ref, number)
+        return self._once(
+            key, "image", lambda: catalogue.find(self.tx, around, account, ref, number, self._made)
+        )
 
     def version(self, image: Image, number: int | None, where: str = "version") -> ImageVersion:
         """Of an image that was found; its newest when no number is said."""

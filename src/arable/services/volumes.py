@@ -53,6 +53,9 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
     version = None
     if ask.image is not None:
         version = found.version(found.image(account, ask.image), ask.version)
+        if version.arriving:
+            told = "it is on its way here from another region; ask again when it is here"
+            raise Conflict(told, field="version")
         if version.disk is None:
             raise BadInput("this image is a kernel without a disk", field="image")
     elif ask.version is not None:

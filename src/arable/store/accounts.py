@@ -55,6 +55,33 @@ def get(tx: Tx, scope: Scope, account: AccountId, *, lock: bool = False) -> Acco
     return kept.get(tx, t.account, Account, WHAT, *where, lock=lock)
 
 
+def path_of(tx: Tx, account: AccountId) -> str:
+    """By which it is known in every region: its domain's path and its name, "root/acme/web-team"."""
+    a, d = t.account.c, t.domain.c
+    query = select(d.path, a.name).join(t.account, a.domain == d.id).where(a.id == account)
+    path, name = tx.execute(query).one()
+    return f"{path}/{name}"
+
+
+def by_path(tx: Tx, path: str) -> Account | None:
+    """The account of that name in the domain of that path: `root/acme/web-team`."""
+    domain, _, name = path.rpartition("/")
+    query = (
+        select(t.account)
+        .join(t.domain, t.domain.c.id == t.account.c.domain)
+        .where(t.domain.c.path == domain, t.account.c.name == name)
+    )
+    row = tx.execute(query).first()
+    return None if row is None else kept.value(Account, row)
+
+
+def eldest(tx: Tx) -> AccountId:
+    """The first one of the root domain: the operators', as the cloud was begun."""
+    a, d = t.account.c, t.domain.c
+    query = select(a.id).join(t.domain, a.domain == d.id).where(d.parent.is_(None))
+    return AccountId(tx.execute(query.order_by(a.id).limit(1)).scalar_one())
+
+
 def page(
     tx: Tx, scope: Scope, where: AccountFilter, *, after: str | None = None, limit: int = 100
 ) -> list[Account]:

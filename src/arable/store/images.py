@@ -19,10 +19,13 @@ from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.many import among
+from arable.store.nudges import nudge
 from arable.store.rows import stamp
 from arable.store.scope import visible
 
 WHAT = "image"
+TOPIC = "images"
+"""Nudged when there is another version, or one less, or one is shown to others."""
 _ADD_PART = text("""
     insert into image_part (account, sha256, role, format, bytes, virtual_bytes, created_at)
     values (:account, :sha256, :role, :format, :bytes, :virtual_bytes, :created_at)
@@ -79,6 +82,13 @@ def by_name(tx: Tx, scope: Scope, name: str) -> Image:
     raise NotFound(f"there is no such {WHAT}")
 
 
+def named(tx: Tx, account: AccountId, name: str) -> Image | None:
+    """The account's own image of that name."""
+    row = t.image.c
+    found = tx.execute(select(t.image).where(row.account == account, row.name == name)).first()
+    return None if found is None else kept.value(Image, found)
+
+
 def named_by(tx: Tx, accounts: Iterable[AccountId], name: str) -> dict[AccountId, Image]:
     """The same for many accounts, by two statements; those that find none are not in the answer."""
     accounts = set(accounts)
@@ -112,6 +122,7 @@ def page(
 def save(tx: Tx, image: Image) -> None:
     """The next generation."""
     kept.save(tx, t.image, image, WHAT)
+    nudge(tx, TOPIC)
 
 
 def remove(tx: Tx, image: Image) -> None:
@@ -126,15 +137,16 @@ def add_version(tx: Tx, version: ImageVersion) -> None:
     row = asdict(version)
     row["parts"] = [asdict(part) for part in version.parts]
     tx.execute(insert(t.image_version).values(**row))
+    nudge(tx, TOPIC)
 
 
 def version(tx: Tx, image: ImageId, number: int | None = None) -> ImageVersion:
-    """That version of an image that the caller may use, or its latest. Raises `NotFound`."""
+    """That version of an image that the caller may use, or its latest that is here. Raises `NotFound`."""
     row = t.image_version.c
     query = select(t.image_version).where(row.image == image)
     if number is not None:
         query = query.where(row.number == number)
-    found = tx.execute(query.order_by(row.number.desc()).limit(1)).first()
+    found = tx.execute(query.order_by(row.arriving, row.number.desc()).limit(1)).first()
     if found is None:
         raise NotFound(
             "the image has no such version" if number else "the image has no version yet"
@@ -170,6 +182,7 @@ def remove_version(tx: Tx, old: ImageVersion) -> None:
         raise Conflict("volumes lie over this version's disk")
     row = t.image_version.c
     tx.execute(delete(t.image_version).where(row.image == old.image, row.number == old.number))
+    nudge(tx, TOPIC)
 
 
 def keep_part(tx: Tx, kept_part: KeptPart) -> None:
@@ -234,6 +247,24 @@ def named_after(tx: Tx, sha256: str) -> list[str]:
     i, v = t.image.c, t.image_version.c
     query = select(i.name).join(t.image_version, v.image == i.id).where(v.parts.contains(sha256))
     return sorted(set(tx.execute(query).scalars()))
+
+
+def shared_with(tx: Tx, sha256: str, region: str) -> bool:
+    """Whether another region may have that (well-formed) part.
+
+    It is of a version of a public image, or of one of an account that may be asked for from there.
+    """
+    i, v, a = t.image.c, t.image_version.c, t.account.c
+    query = (
+        select(i.public, a.enabled, a.federated)
+        .select_from(t.image_version.join(t.image, v.image == i.id))
+        .join(t.account, a.id == i.account)
+        .where(v.parts.contains(sha256), ~v.arriving)
+    )
+    return any(
+        public or (enabled and region in federated)
+        for public, enabled, federated in tx.execute(query)
+    )
 
 
 def forget_part(tx: Tx, account: AccountId, sha256: str) -> None:

@@ -98,6 +98,7 @@ account = Table(
     _ref("domain", "domain", index=True),
     _text("name"),
     _flag("enabled", default=True),
+    _json("federated", "[]"),  # names of regions whose account of the same path may act here
     _generation(),
     _at("created_at"),
     UniqueConstraint("domain", "name"),
@@ -437,6 +438,7 @@ image_version = Table(
     _text("digest"),
     _json("parts", "[]"),  # list of ImagePart
     _count("bytes"),
+    _flag("arriving"),  # its bytes are on their way from another region (`transfer`)
     _at("created_at"),
 )
 
@@ -451,6 +453,158 @@ image_part = Table(
     _count("bytes"),
     _count("virtual_bytes"),
     _at("created_at"),
+)
+
+# --- other regions ---------------------------------------------------------------------------------------------
+
+# Written by what the grid manager pushes (`store/grid.py`); all of it may be old, and none of it is needed to run.
+grid_peer = Table(
+    "grid_peer",
+    metadata,
+    Column("name", String, primary_key=True),
+    _text("url"),
+    _text("fingerprint"),
+    _text("authority"),  # PEM
+    _text("state"),
+    _at("seen_at", null=True),
+)
+
+# How new what is known of a region's holdings is: the number of the last change that was applied.
+grid_region = Table(
+    "grid_region",
+    metadata,
+    Column("region", String, primary_key=True),
+    _count("number"),
+    _at("at"),
+)
+
+grid_version = Table(
+    "grid_version",
+    metadata,
+    Column("region", String, primary_key=True),
+    Column("account", String, primary_key=True),  # "path/of/domain/name"
+    Column("image", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _text("digest"),
+    _json("parts", "[]"),  # list of ImagePart
+    _flag("public"),
+    _text("command_line", ""),
+    _count("minimum_memory_mib"),
+    _at("created_at"),
+    Index("ix_grid_version_image", "image", "account", "number"),
+    Index("ix_grid_version_digest", "digest"),
+)
+
+# A version that is being fetched from other regions; gone when it is here. Whoever holds it fetches; what it writes with
+# another holder in the row is refused.
+transfer = Table(
+    "transfer",
+    metadata,
+    _id(),
+    Column("image", String, ForeignKey("image.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    _text("state"),  # TransferState
+    _text("holder", ""),  # management server
+    _at("held_until", null=True),
+    _count("done"),  # bytes that are here
+    _count("total"),
+    _text("sources", ""),  # regions that bring it, or brought something last
+    _text("told", ""),  # why it does not go on
+    _count("tries"),
+    _at("next_at"),
+    _at("moved_at"),  # when something last came
+    _at("created_at"),
+    UniqueConstraint("image", "number"),
+    Index(
+        "ix_transfer_wanted",
+        "next_at",
+        sqlite_where=text("state = 'wanted'"),
+        postgresql_where=text("state = 'wanted'"),
+    ),
+)
+
+# Operations that wait for a transfer; `ends`: they are done with it.
+transfer_wait = Table(
+    "transfer_wait",
+    metadata,
+    Column("transfer", String, ForeignKey("transfer.id", ondelete="CASCADE"), primary_key=True),
+    Column("operation", String, primary_key=True),
+    _flag("ends"),
+)
+
+grid_holding = Table(
+    "grid_holding",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("region", String, primary_key=True, index=True),
+)
+
+# Regions as the grid manager knows them, which has the truth; a region has a copy, with itself in it.
+grid_member = Table(
+    "grid_member",
+    metadata,
+    _id(),
+    Column("name", String, nullable=False, unique=True),
+    _text("url", ""),
+    _text("software", ""),
+    _text("state"),
+    _count("epoch", 1),
+    _count("seen"),
+    _count("floor"),
+    _count("resync"),
+    _at("heard_at", null=True),
+    _at("created_at"),
+)
+
+# What regions say of themselves: in the grid manager's store all, in a region's its own and what it was told.
+grid_fact = Table(
+    "grid_fact",
+    metadata,
+    Column("region", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    _count("version"),
+    _count("seq"),  # of the grid manager's: in which order it learned of them
+    Column("body", Json, nullable=True),  # null: no more
+    _text("audience", ""),
+    Index("ix_grid_fact_seq", "seq"),
+    Index("ix_grid_fact_version", "region", "version"),
+    Index("ix_grid_fact_kind", "kind", "region"),
+)
+
+# Of the grid manager: one row, held by whoever numbers facts. A cursor before `swept` misses what is gone.
+grid_counter = Table("grid_counter", metadata, _id(), _count("seq"), _count("swept"))
+
+grid_token = Table(
+    "grid_token",
+    metadata,
+    _id(),
+    Column("region", String, nullable=True),  # who alone may join by it
+    Column("secret_hash", String, nullable=False, unique=True),
+    _text("request_hash", ""),
+    Column("used_by", String, nullable=True),
+    _at("expires_at"),
+    _at("used_at", null=True),
+    _at("created_at"),
+)
+
+# Of a region: its place in the grid, one row. The key is sealed; the region's other servers take it from here.
+grid_link = Table(
+    "grid_link",
+    metadata,
+    _id(),
+    _text("region"),
+    _text("grid"),  # HOST:PORT of the grid manager
+    _json("authorities", "[]"),
+    _text("certificate"),
+    _text("key_sealed"),
+    _text("incarnation", ""),  # of the grid manager's store, as heard last
+    _count("acked"),
+    _count("cursor"),
+    _text("told", ""),  # what is wrong, by the last try
+    _at("tried_at", null=True),
+    _at("heard_at", null=True),
+    _at("snapshot_at", null=True),
 )
 
 # --- the customer's things ------------------------------------------------------------------------------------

@@ -135,6 +135,10 @@ class AccountOut(Out, frozen=True, kw_only=True):
     domain: str
     name: str
     enabled: bool
+    federated: Annotated[
+        tuple[str, ...],
+        Meta(description="Regions whose account of the same path may act as this one here."),
+    ] = ()
     generation: int
     created_at: datetime
     user: Annotated[

@@ -87,6 +87,10 @@ class VersionOut(Out, frozen=True, kw_only=True):
     ]
     parts: tuple[PartOut, ...]
     bytes: Annotated[int, Meta(description="Of all parts.")]
+    arriving: Annotated[
+        bool,
+        Meta(description="It is on its way from another region; machines of it wait for that."),
+    ] = False
     created_at: datetime
 
 

@@ -11,6 +11,7 @@ from arable.wire.accounts import (
     DomainQuery,
     LimitsChange,
 )
+from arable.wire.regions import FederationIn
 
 OPERATIONS = (
     Op(
@@ -101,6 +102,18 @@ OPERATIONS = (
         writes=True,
         status=204,
         summary="Delete an account that owns nothing",
+    ),
+    Op(
+        method="POST",
+        path="/v1/accounts/{account}/federate",
+        does=accounts.federate,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=FederationIn,
+        summary="Say from which regions an account may be asked for",
+        about="Users of the account with the same path in those regions then act as this account here, with the rights"
+        " of customers at most. Without any region, nobody does.",
+        example={"regions": ["eu-1"]},
     ),
     Op(
         method="GET",

@@ -12,6 +12,7 @@ from arable.domain.errors import BadInput, NotFound, Unavailable
 from arable.domain.image_files import PartSaid
 from arable.domain.manifest import ImagePart
 from arable.drivers.storage.intake import Intake, checked_name, names_in
+from arable.drivers.storage.part_chunks import LIST, FolderChunks
 from arable.drivers.storage.room import Room
 
 _CHUNK = 1 << 20
@@ -30,6 +31,7 @@ class ImageStore:
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._folder = directory.resolve()
         self._room = Room(self._folder, capacity_bytes, reserve_bytes)
+        self.chunked = FolderChunks(self._folder, self._room)
 
     def begin(self, said: PartSaid) -> Intake:
         return Intake(self._folder, said, self._room)
@@ -69,7 +71,9 @@ class ImageStore:
             raise Unavailable("the image store can't be read", detail=str(error)) from error
 
     def remove(self, sha256: str) -> None:
-        (self._folder / checked_name(sha256)).unlink(missing_ok=True)
+        path = self._folder / checked_name(sha256)
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + LIST).unlink(missing_ok=True)
 
 
 def _with_size(said: PartSaid, size: int) -> PartSaid:

@@ -182,6 +182,104 @@ def upgrade() -> None:
     op.create_index(op.f('ix_farm_order_account'), 'farm_order', ['account'], unique=False)
     op.create_index(op.f('ix_farm_order_farm'), 'farm_order', ['farm'], unique=False)
     op.create_index('ix_farm_order_open', 'farm_order', ['id'], unique=False, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
+    op.create_table('grid_counter',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('seq', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('swept', sa.BigInteger(), server_default='0', nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_counter'))
+    )
+    op.create_table('grid_fact',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('seq', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('body', sa.Text(), nullable=True),
+    sa.Column('audience', sa.String(), server_default='', nullable=False),
+    sa.PrimaryKeyConstraint('region', 'kind', 'key', name=op.f('pk_grid_fact'))
+    )
+    op.create_index('ix_grid_fact_kind', 'grid_fact', ['kind', 'region'], unique=False)
+    op.create_index('ix_grid_fact_seq', 'grid_fact', ['seq'], unique=False)
+    op.create_index('ix_grid_fact_version', 'grid_fact', ['region', 'version'], unique=False)
+    op.create_table('grid_holding',
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('sha256', 'region', name=op.f('pk_grid_holding'))
+    )
+    op.create_index(op.f('ix_grid_holding_region'), 'grid_holding', ['region'], unique=False)
+    op.create_table('grid_link',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('grid', sa.String(), nullable=False),
+    sa.Column('authorities', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('certificate', sa.String(), nullable=False),
+    sa.Column('key_sealed', sa.String(), nullable=False),
+    sa.Column('incarnation', sa.String(), server_default='', nullable=False),
+    sa.Column('acked', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cursor', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tried_at', sa.BigInteger(), nullable=True),
+    sa.Column('heard_at', sa.BigInteger(), nullable=True),
+    sa.Column('snapshot_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_link'))
+    )
+    op.create_table('grid_member',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('url', sa.String(), server_default='', nullable=False),
+    sa.Column('software', sa.String(), server_default='', nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('epoch', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('seen', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('floor', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('resync', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('heard_at', sa.BigInteger(), nullable=True),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_member')),
+    sa.UniqueConstraint('name', name=op.f('uq_grid_member_name'))
+    )
+    op.create_table('grid_peer',
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('url', sa.String(), nullable=False),
+    sa.Column('fingerprint', sa.String(), nullable=False),
+    sa.Column('authority', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('seen_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('name', name=op.f('pk_grid_peer'))
+    )
+    op.create_table('grid_region',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('region', name=op.f('pk_grid_region'))
+    )
+    op.create_table('grid_token',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=True),
+    sa.Column('secret_hash', sa.String(), nullable=False),
+    sa.Column('request_hash', sa.String(), server_default='', nullable=False),
+    sa.Column('used_by', sa.String(), nullable=True),
+    sa.Column('expires_at', sa.BigInteger(), nullable=False),
+    sa.Column('used_at', sa.BigInteger(), nullable=True),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_token')),
+    sa.UniqueConstraint('secret_hash', name=op.f('uq_grid_token_secret_hash'))
+    )
+    op.create_table('grid_version',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('public', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('command_line', sa.String(), server_default='', nullable=False),
+    sa.Column('minimum_memory_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('region', 'account', 'image', 'number', name=op.f('pk_grid_version'))
+    )
+    op.create_index('ix_grid_version_digest', 'grid_version', ['digest'], unique=False)
+    op.create_index('ix_grid_version_image', 'grid_version', ['image', 'account', 'number'], unique=False)
     op.create_table('hearing',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('since', sa.BigInteger(), nullable=False),
@@ -443,6 +541,7 @@ def upgrade() -> None:
     sa.Column('domain', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('enabled', sa.Boolean(), server_default=sa.text('true'), nullable=False),
+    sa.Column('federated', sa.Text(), server_default='[]', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['domain'], ['domain.id'], name=op.f('fk_account_domain')),
@@ -847,6 +946,7 @@ def upgrade() -> None:
     sa.Column('digest', sa.String(), nullable=False),
     sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
     sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('arriving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_version_image')),
     sa.PrimaryKeyConstraint('image', 'number', name=op.f('pk_image_version'))
@@ -1012,6 +1112,26 @@ def upgrade() -> None:
     op.create_index('ix_tier_attention', 'tier', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
     op.create_index('ix_tier_automatic', 'tier', ['image'], unique=False, sqlite_where=sa.text('automatic'), postgresql_where=sa.text('automatic'))
     op.create_index(op.f('ix_tier_blueprint'), 'tier', ['blueprint'], unique=False)
+    op.create_table('transfer',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('holder', sa.String(), server_default='', nullable=False),
+    sa.Column('held_until', sa.BigInteger(), nullable=True),
+    sa.Column('done', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('total', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('sources', sa.String(), server_default='', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('next_at', sa.BigInteger(), nullable=False),
+    sa.Column('moved_at', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_transfer_image'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_transfer')),
+    sa.UniqueConstraint('image', 'number', name=op.f('uq_transfer_image_number'))
+    )
+    op.create_index('ix_transfer_wanted', 'transfer', ['next_at'], unique=False, sqlite_where=sa.text("state = 'wanted'"), postgresql_where=sa.text("state = 'wanted'"))
     op.create_table('balancer',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -1135,6 +1255,13 @@ def upgrade() -> None:
     sa.Column('looked_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_tier_scaling_tier'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('tier', name=op.f('pk_tier_scaling'))
+    )
+    op.create_table('transfer_wait',
+    sa.Column('transfer', sa.String(), nullable=False),
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('ends', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.ForeignKeyConstraint(['transfer'], ['transfer.id'], name=op.f('fk_transfer_wait_transfer'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('transfer', 'operation', name=op.f('pk_transfer_wait'))
     )
     op.create_table('volume',
     sa.Column('id', sa.String(), nullable=False),

@@ -1,0 +1,186 @@
+"""Requests that mean another region: `Arable-Region: NAME` beside any call about machines and what belongs to them.
+
+Here the caller is let in, and the call passed on over the grid port (`services/elsewhere.py`); there it is done as any
+other. What comes back is that region's own answer, so its operations are its own, and are followed in the same way: the
+first region keeps nothing that could be lost, or say something else than what is the case.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from arable.api import incoming, problems
+from arable.api.gate import CALLER, Gate
+from arable.api.grid.app import GridAnswer, GridRequest, GridRoute, json_answer
+from arable.api.incoming import ClientGone, Receive, Scope
+from arable.api.operation import Access
+from arable.domain.access import Caller
+from arable.domain.errors import BadInput, CloudError, Unavailable
+from arable.services import elsewhere
+from arable.services.call import Surroundings
+from arable.services.elsewhere import Asked
+from arable.services.execution import Database
+from arable.wire.common import NAME_PATTERN
+from arable.wire.grid import ELSEWHERE, PassIn, PassOut
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEADER = b"arable-region"
+_AT_ONCE = 16  # calls on their way to other regions
+_WAITING = 64
+_NAME = re.compile(NAME_PATTERN)
+_WAIT = re.compile(r"(?:^|&)wait=(\d{1,3})(?:&|$)")
+_GO_ON = (b"content-type", b"if-match", b"idempotency-key")
+_COME_BACK = frozenset(
+    ["content-type", "etag", "location", "retry-after", "arable-request", "arable-dry-run", "cache-control"]
+)  # fmt: skip
+
+
+def region_of(scope: Scope) -> bytes | None:
+    """Which region the request means, as it said it; None: this one."""
+    return next((value for name, value in scope["headers"] if name == HEADER), None)
+
+
+class Elsewhere:
+    """Passes requests on. Made and called on the event loop."""
+
+    def __init__(self, gate: Gate, database: Database, around: Surroundings) -> None:
+        self._gate = gate
+        self._database = database
+        self._around = around
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="elsewhere")
+        self._under_way = 0
+        self._count = 0
+
+    def close(self) -> None:
+        """No more of them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, here: Application) -> None:
+        """`here` does what means this region after all."""
+        self._count += 1
+        request = f"elsewhere-{self._count:x}"
+        try:
+            answer = await self._passed(scope, receive, request)
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 - what is not ours is told as a 500
+            answer = _refusal(error, request)
+        if answer is None:
+            scope["headers"] = [each for each in scope["headers"] if each[0] != HEADER]
+            await here(scope, receive, send)
+            return
+        headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in answer.headers]
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _passed(self, scope: Scope, receive: Receive, request: str) -> PassOut | None:
+        said = incoming.headers(scope)
+        caller = await self._gate.caller(Access.SIGNED_IN, said, scope, request)
+        region = (region_of(scope) or b"").decode("latin-1")
+        if not _NAME.fullmatch(region):
+            raise BadInput("this is no name of a region", field="arable-region")
+        run = asyncio.get_running_loop().run_in_executor
+        if region == await run(self._threads, elsewhere.own_name, self._database):
+            return None
+        elsewhere.check(scope["path"])
+        query = scope["query_string"].decode("latin-1")
+        wait = _WAIT.search(query)
+        asked = Asked(
+            method=scope["method"],
+            path=scope["path"],
+            query=query,
+            headers=tuple(
+                (name.decode(), value.decode("latin-1"))
+                for name, value in scope["headers"]
+                if name in _GO_ON
+            ),
+            body=await incoming.body(receive, said),
+            waits=int(wait[1]) if wait else 0,
+        )
+        if self._under_way >= _WAITING:
+            raise Unavailable("too many calls for other regions at once; ask again in a moment")
+        self._under_way += 1
+        try:
+            return await run(
+                self._threads, elsewhere.carry, self._database, self._around, caller, region, asked
+            )
+        finally:
+            self._under_way -= 1
+
+
+def _refusal(error: Exception, request: str) -> PassOut:
+    headers = [("content-type", problems.MEDIA_TYPE.decode()), ("cache-control", "no-store")]
+    if isinstance(error, problems.Fault):
+        told = problems.of_fault(error, request)
+        headers += [(name.decode(), value.decode()) for name, value in error.headers.items()]
+    elif isinstance(error, CloudError):
+        told = problems.of_error(error, request)
+    else:
+        log.error("a call for another region was not foreseen", exc_info=error)
+        told = problems.of_bug(request)
+    return PassOut(status=told.status, headers=tuple(headers), body=problems.body(told))
+
+
+def route(database: Database, application: Application) -> GridRoute:
+    """The other end: what regions pass on is done by the API, as whom that caller may be here."""
+
+    def known(region: str, ask: PassIn) -> Caller:
+        with database.read() as tx:
+            return elsewhere.caller(tx, region, ask)
+
+    async def passed(request: GridRequest) -> GridAnswer:
+        try:
+            ask = msgspec.json.decode(await request.body(), type=PassIn)
+        except msgspec.DecodeError as error:
+            raise BadInput("not a call that was passed on", field="body") from error
+        caller = await asyncio.get_running_loop().run_in_executor(None, known, request.region, ask)
+        return json_answer(await _done(application, ask, caller, request.region))
+
+    return GridRoute("POST", re.compile(re.escape(ELSEWHERE)), passed)
+
+
+async def _done(application: Application, ask: PassIn, caller: Caller, region: str) -> PassOut:
+    status, body = 500, bytearray()
+    headers: list[tuple[bytes, bytes]] = []
+    scope: Scope = {
+        "type": "http",
+        "method": ask.method,
+        "path": ask.path,
+        "query_string": ask.query.encode("latin-1"),
+        "headers": [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in ask.headers
+            if name.encode("latin-1") in _GO_ON
+        ],
+        "client": (region, 0),
+        CALLER: caller,
+    }
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": ask.body, "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            headers.extend(message["headers"])
+        else:
+            body.extend(message.get("body", b""))
+
+    await application(scope, receive, send)
+    told = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return PassOut(
+        status=status,
+        headers=tuple(each for each in told if each[0] in _COME_BACK),
+        body=bytes(body),
+    )

@@ -1,0 +1,55 @@
+"""The grid and its regions, as the API offers them."""
+
+from collections.abc import Iterator
+from typing import Unpack
+
+from arable.client.connection import Group, How, part
+from arable.wire.common import Page
+from arable.wire.regions import (
+    GridOut,
+    GridTokenIn,
+    GridTokenOut,
+    JoinGridIn,
+    RegionOut,
+    RegionQuery,
+)
+
+
+class Regions(Group):
+    """Regions of the grid."""
+
+    def page(self, query: RegionQuery | None = None) -> Page[RegionOut]:
+        """List regions of the grid."""
+        return self._to.read("/v1/regions", Page[RegionOut], query)
+
+    def all(self, query: RegionQuery | None = None) -> Iterator[RegionOut]:
+        """All of them, page after page."""
+        return self._to.each(self.page, query or RegionQuery())
+
+    def get(self, region: str) -> RegionOut:
+        """Show a region."""
+        return self._to.read(f"/v1/regions/{part(region)}", RegionOut)
+
+    def delete(self, region: str, **how: Unpack[How]) -> None:
+        """Remove a region from the grid."""
+        self._to.write("DELETE", f"/v1/regions/{part(region)}", type(None), how=how)
+
+    def join(self, ask: JoinGridIn, **how: Unpack[How]) -> GridOut:
+        """Make this cloud a region of a grid."""
+        return self._to.write("POST", "/v1/grid/join", GridOut, ask, how=how)
+
+    def leave(self, **how: Unpack[How]) -> GridOut:
+        """Leave the grid."""
+        return self._to.write("POST", "/v1/grid/leave", GridOut, how=how)
+
+
+class Grid(Group):
+    """All regions together."""
+
+    def status(self) -> GridOut:
+        """Show all regions together: inventory, capacity, load, faults."""
+        return self._to.read("/v1/grid", GridOut)
+
+    def token(self, ask: GridTokenIn, **how: Unpack[How]) -> GridTokenOut:
+        """Make a one-time token for a region."""
+        return self._to.write("POST", "/v1/grid/tokens", GridTokenOut, ask, how=how)

@@ -1,0 +1,60 @@
+"""`arable grid`: the grid manager as a process, beside what one asks of it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from arable.cli.app import SETTINGS, noun_group
+from arable.cli.nouns import NOUNS
+from arable.processes.data_option import Data
+from arable.processes.foreseen import told
+from arable.processes.log_option import Log, Verbose
+from arable.runtime.log import Form, configure
+
+
+def up(
+    data: Data,
+    database: Annotated[
+        str,
+        typer.Option(
+            envvar="ARABLE_DATABASE",
+            help="URL of a PostgreSQL. Left out: SQLite in the data directory."
+            " A URL with a password belongs into the environment.",
+        ),
+    ] = "",
+    listen: Annotated[
+        str, typer.Option(help="HOST:PORT where regions find the grid manager (mutual TLS).")
+    ] = "127.0.0.1:8444",
+    api: Annotated[
+        str, typer.Option(help="HOST:PORT of its operators' API; port 0 takes any that is free.")
+    ] = "127.0.0.1:8481",
+    certificate: Annotated[
+        Path | None, typer.Option(help="TLS of the API: the certificate chain, PEM.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="TLS of the API: the private key, PEM.")] = None,
+    log: Log = Form.TEXT,
+    verbose: Verbose = False,
+) -> None:
+    """Run the grid manager until Ctrl-C: regions tell it what they have, and hear what others have."""
+    from arable.processes.grid import GridConfig, run
+
+    configure(log, "grid", verbose=verbose)
+    config = GridConfig(
+        data=data, database=database, listen=listen, api=api, certificate=certificate, key=key
+    )
+    with told():
+        run(config)
+
+
+def group() -> Any:
+    """`arable grid`, with its verbs."""
+    from typer.main import get_command
+
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app.command("up", context_settings=SETTINGS)(up)
+    made = noun_group(NOUNS["grid"])
+    command = get_command(app)
+    command.name = "up"
+    made.commands["up"] = command
+    return made

@@ -1,0 +1,116 @@
+"""Calls for another region: passed on by the region that let the caller in, and done by the one that is meant.
+
+The first region vouches for who asks, by its certificate of the grid's authority; it passes on no credential. The second
+lets the caller be an account of its own only if its operators federated it with that region (`accounts.federate`), with
+the rights of a customer at most and never more than the credential had. Nothing is federated without a word.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from arable.domain.access import EVERYTHING, ROLES, Caller
+from arable.domain.errors import BadInput, Forbidden, NotFound, Unavailable
+from arable.domain.grid import PeerState
+from arable.domain.ids import UserId
+from arable.services.call import GridRole, Surroundings
+from arable.services.credentials import NOBODY
+from arable.store import accounts, domains, grid, grid_members
+from arable.store.database import Database, Tx
+from arable.store.grid_own import path
+from arable.wire.grid import PassIn, PassOut
+
+_ROLE: Final = "customer"
+_NOUNS: Final = (
+    *("machines", "operations", "networks", "nics", "addresses", "rules", "balancers", "vpns"),
+    *("groups", "ssh-keys", "volumes", "snapshots", "images", "offerings", "disk-offerings"),
+    *("zones", "farms", "tiers", "blueprints", "image-catalogue"),
+)
+_PATH: Final = re.compile(rf"/v1/({'|'.join(_NOUNS)})(/[0-9A-Za-z_-]+)*")
+_NOT: Final = re.compile(r"/v1/machines/[^/]+/console")
+"""Its ticket is for a door of that region, which is not at hand here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked here and is meant elsewhere, without who asks."""
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    waits: int = 0  # seconds
+
+
+def own_name(database: Database) -> str:
+    """What this region is called in its grid; empty: it is in none."""
+    with database.read() as tx:
+        link = grid_members.link(tx)
+    return link.region if link else ""
+
+
+def check(asked_path: str) -> None:
+    """Raises `BadInput` for what can't be asked of another region."""
+    if not _PATH.fullmatch(asked_path) or _NOT.fullmatch(asked_path):
+        raise BadInput(
+            "this can't be asked of another region: ask that region itself", field="arable-region"
+        )
+
+
+def carry(
+    database: Database, around: Surroundings, caller: Caller, region: str, asked: Asked
+) -> PassOut:
+    """Ask that region, and give its answer. Blocks for as long as that takes.
+
+    Raises `NotFound` for a region that the grid does not have, `Unavailable` when it can't be reached from here.
+    """
+    check(asked.path)
+    with database.read() as tx:
+        link = grid_members.link(tx)
+        if link is None or around.grid is None or around.grid_role is GridRole.GRID:
+            raise NotFound("this cloud is in no grid, so there are no other regions")
+        peer = grid.peer(tx, region)
+        if peer.state is PeerState.GONE:
+            raise NotFound(f"{region} is not in the grid any more")
+        if not peer.url:
+            raise Unavailable(f"{region} has no grid port, so it can't be asked from here")
+        account = accounts.get(tx, EVERYTHING, caller.account)
+        domain = domains.get(tx, EVERYTHING, account.domain)
+    ask = PassIn(
+        account=path(domain.path, account.name),
+        user=caller.name,
+        permissions=tuple(sorted(map(str, caller.permissions))),
+        method=asked.method,
+        path=asked.path,
+        query=asked.query,
+        headers=asked.headers,
+        body=asked.body,
+    )
+    return around.grid.carry(link, peer.url, region, ask, asked.waits)
+
+
+def caller(tx: Tx, region: str, ask: PassIn) -> Caller:
+    """Whom somebody of that region may be here. Raises `Forbidden` with what an operator can do about it."""
+    check(ask.path)
+    account = accounts.by_path(tx, ask.account)
+    if account is None or not account.enabled or region not in account.federated:
+        raise Forbidden(
+            f"the account {ask.account} may not be asked for from {region} here; an operator of this region can"
+            f" say so: arable account federate {ask.account.rpartition('/')[2]} --regions {region}"
+        )
+    rank, may = ROLES[_ROLE]
+    mark = hashlib.sha256(f"{region}\n{ask.account}\n{ask.user}".encode()).hexdigest()[:20]
+    return Caller(
+        user=UserId(f"user-{mark}"),
+        name=f"{ask.user}@{region}",
+        account=account.id,
+        domain=account.domain,
+        path=NOBODY.path,
+        role=_ROLE,
+        rank=rank,
+        permissions=frozenset(may & {each for each in may if str(each) in set(ask.permissions)}),
+        via=f"region:{region}",
+        source=region,
+    )

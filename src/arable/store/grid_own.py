@@ -1,0 +1,174 @@
+"""What this region has to say of itself in the grid: read from its own tables, compared with what it said last.
+
+Cheap things (open alerts, accounts) are looked at each time; what takes sums over all hosts, or all images, only when it
+is asked for (`kinds`).
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, or_, select
+
+from arable.domain.region import Fact, FactKind, next_version
+from arable.store import alerts, capacity, grid_facts, public_ranges, zones
+from arable.store import schema as t
+from arable.store.columns import micros
+from arable.store.database import Tx
+from arable.store.zones import ZoneFilter
+
+Said = dict[str, tuple[Any, str]]
+"""By key: body, and audience."""
+
+_MOST_ALERTS = 200
+_MOST_ZONES = 1000
+
+
+def facts(
+    tx: Tx, region: str, kinds: Collection[FactKind], software: str, at: datetime
+) -> list[Fact]:
+    """What is to be said anew of these kinds: what changed since it was said last, and what is the case no more."""
+    changed: list[tuple[FactKind, str, Any, str]] = []
+    for kind in sorted(kinds):
+        now = _now(tx, kind, software)
+        before = {fact.key: (fact.body, fact.audience) for fact in grid_facts.of(tx, region, kind)}
+        changed += [
+            (kind, key, *said) for key, said in sorted(now.items()) if before.get(key) != said
+        ]
+        changed += [(kind, key, None, "") for key in sorted(before.keys() - now.keys())]
+    if not changed:
+        return []
+    first = next_version(grid_facts.last_version(tx, region), micros(at))
+    return [
+        Fact(kind=kind, key=key, version=first + place, body=body, audience=audience)
+        for place, (kind, key, body, audience) in enumerate(changed)
+    ]
+
+
+def path(domain: str, account: str) -> str:
+    """The name of an account that means the same in every region."""
+    return f"{domain}/{account}"
+
+
+def image_key(account: str, image: str, number: int) -> str:
+    """What a fact about an image version is called."""
+    return f"{account}|{image}|{number}"
+
+
+def _now(tx: Tx, kind: FactKind, software: str) -> Said:
+    match kind:
+        case FactKind.REGION:
+            servers = tx.execute(
+                select(func.count()).select_from(t.segment).where(t.segment.c.state == "ready")
+            ).scalar()
+            return {"region": ({"software": software, "servers": servers}, "")}
+        case FactKind.ZONE:
+            return _zones(tx)
+        case FactKind.ALERT:
+            return _alerts(tx)
+        case FactKind.ACCOUNT:
+            return {name: ({}, "") for name, federated in _accounts(tx) if federated}
+        case FactKind.IMAGE:
+            return _images(tx)
+
+
+def _zones(tx: Tx) -> Said:
+    used = dict(_load(tx))
+    said: Said = {}
+    for zone in zones.page(tx, ZoneFilter(), limit=_MOST_ZONES):
+        hosts, amounts = capacity.of_zone(tx, zone.id)
+        addresses = public_ranges.use_in(tx, zone.id)
+        body = {
+            "name": zone.name,
+            "enabled": zone.enabled,
+            "hosts": hosts.total,
+            "hosts_up": hosts.up,
+            "machines": hosts.machines,
+            "used_millicpus": used.get(zone.id, 0),
+            "addresses": {"total": addresses.total, "free": addresses.free},
+            **{name: asdict(amount) for name, amount in amounts.items()},
+        }
+        said[zone.id] = (body, "")
+    return said
+
+
+def _load(tx: Tx) -> Iterable[tuple[str, int]]:
+    machine, usage = t.machine.c, t.machine_usage.c
+    query = (
+        select(machine.zone, func.sum(usage.millicpus))
+        .join(t.machine_usage, usage.machine == machine.id)
+        .where(machine.host.is_not(None))
+        .group_by(machine.zone)
+    )
+    return [(zone, int(used or 0)) for zone, used in tx.execute(query)]
+
+
+def _alerts(tx: Tx) -> Said:
+    """Open ones. Their names and texts are operators' matters, and so are those who read them elsewhere."""
+    found = alerts.page(tx, alerts.AlertFilter(is_open=True), limit=_MOST_ALERTS)
+    return {
+        alert.id: (
+            {
+                "kind": str(alert.kind),
+                "severity": str(alert.severity),
+                "name": _plain(alert.name, 255),
+                "text": _plain(alert.text, 4096),
+                "since": alert.since.isoformat(),
+            },
+            "",
+        )
+        for alert in found
+    }
+
+
+def _plain(text: str, most: int) -> str:
+    """One line, as the grid manager takes it: an alert may hold what some program said."""
+    return "".join(each if each.isprintable() else " " for each in text)[:most]
+
+
+def _accounts(tx: Tx) -> list[tuple[str, tuple[str, ...]]]:
+    """Those that may be asked for from elsewhere."""
+    account, domain = t.account.c, t.domain.c
+    query = (
+        select(domain.path, account.name, account.federated)
+        .join(t.domain, domain.id == account.domain)
+        .where(account.enabled, account.federated.is_not(None))
+    )
+    return [(path(row[0], row[1]), tuple(row[2])) for row in tx.execute(query)]
+
+
+def _images(tx: Tx) -> Said:
+    """Public ones that are here; of others only those of accounts that may be asked for from elsewhere."""
+    image, version = t.image.c, t.image_version.c
+    account, domain = t.account.c, t.domain.c
+    names = dict(_accounts(tx))
+    query = (
+        select(
+            *(domain.path, account.name, image.name, version.number, version.digest, version.parts),
+            *(image.public, image.command_line, image.minimum_memory_mib, version.created_at),
+        )
+        .join(t.image, image.id == version.image)
+        .join(t.account, account.id == image.account)
+        .join(t.domain, domain.id == account.domain)
+        .where(or_(image.public, account.enabled), ~version.arriving)
+    )
+    said: Said = {}
+    for row in tx.execute(query):
+        owner = path(row[0], row[1])
+        if not row.public and not names.get(owner):
+            continue
+        body = {
+            "account": owner,
+            "image": row[2],
+            "number": row.number,
+            "digest": row.digest,
+            "parts": msgspec.to_builtins(row.parts),
+            "public": row.public,
+            "command_line": row.command_line,
+            "minimum_memory_mib": row.minimum_memory_mib,
+            "created_at": row.created_at.isoformat(),
+        }
+        said[image_key(owner, row[2], row.number)] = (body, "" if row.public else owner)
+    return said

@@ -1,0 +1,217 @@
+"""What regions and the grid manager say to each other, at the grid manager's port. Read leniently: two adjacent versions
+run together. A fact of a kind that the reader does not know is passed over.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from arable.wire.common import Line, Name, Plain, Whole
+from arable.wire.images import (
+    CommandLine,
+    Memory,
+    PartFormatName,
+    PartRoleName,
+    Sha256,
+    VersionNumber,
+)
+
+JOIN = "/grid/v1/join"
+"""The one path that needs no certificate."""
+SYNC = "/grid/v1/sync"
+RENEW = "/grid/v1/renew"
+ELSEWHERE = "/grid/v1/pass"
+"""At a region's grid port: a call that was made elsewhere."""
+AccountPath = Annotated[str, Meta(max_length=600, pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)+$(?!\n)")]
+GRID_NAME = "grid"
+"""What the grid manager's certificate calls it."""
+
+
+class GridJoinIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A region joins; the request is for its own key."""
+
+    token: str
+    region: str
+    request: str
+
+
+class GridJoinOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Its certificate, and the authorities of the grid (PEM all)."""
+
+    id: str
+    region: str
+    certificate: str
+    authorities: tuple[str, ...]
+
+
+class GridRenewIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A fresh key's request."""
+
+    request: str
+
+
+class FactDoc(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact. `region` is said where it is not the sender's own; without a body it is the case no more."""
+
+    kind: str
+    key: str
+    version: int
+    body: Any = None
+    audience: str = ""
+    region: str = ""
+
+
+class AmountBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one kind of capacity."""
+
+    installed: Whole
+    total: Whole
+    reserved: Whole
+    idle: int
+
+
+class AddressesBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Public ones."""
+
+    total: Whole
+    free: Whole
+
+
+class ZoneBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fact about a zone says."""
+
+    name: Name
+    enabled: bool
+    hosts: Whole
+    hosts_up: Whole
+    machines: Whole
+    used_millicpus: Whole
+    addresses: AddressesBody
+    cpu_mhz: AmountBody
+    memory_mib: AmountBody
+    disk_mib: AmountBody
+
+
+class AlertBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fact about an open alert says."""
+
+    kind: Line
+    severity: Line
+    name: Line
+    text: Annotated[Plain, Meta(max_length=4096)]
+    since: datetime
+
+
+class PartBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of an image version."""
+
+    role: PartRoleName
+    sha256: Sha256
+    bytes: Whole
+    format: PartFormatName
+    virtual_bytes: Whole = 0
+
+
+class ImageBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fact about an image version says. `account` is its path."""
+
+    account: AccountPath
+    image: Name
+    number: VersionNumber
+    digest: Sha256
+    parts: Annotated[tuple[PartBody, ...], Meta(max_length=3)]
+    public: bool
+    command_line: CommandLine
+    minimum_memory_mib: Memory
+    created_at: datetime
+
+
+class RegionBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a region's fact about itself says."""
+
+    software: Line
+    servers: Whole
+
+
+class AccountBody(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that may be asked for from elsewhere: nothing but that."""
+
+
+BODIES: dict[str, type[msgspec.Struct]] = {
+    "region": RegionBody,
+    "zone": ZoneBody,
+    "alert": AlertBody,
+    "image": ImageBody,
+    "account": AccountBody,
+}
+"""By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
+
+
+class MemberDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A region, as the grid manager sees it."""
+
+    id: str
+    name: str
+    url: str
+    software: str
+    state: str
+    epoch: int
+    heard_at: datetime | None
+    created_at: datetime
+
+
+class SyncIn(msgspec.Struct, frozen=True, kw_only=True):
+    """What is new at a region, and up to where it knows what is new elsewhere.
+
+    `snapshot`: the facts are all that is the case there, as of that version. The cursor is one of the grid manager's
+    store of the name `incarnation`; of another one it means nothing.
+    """
+
+    url: str = ""
+    software: str = ""
+    facts: tuple[FactDoc, ...] = ()
+    snapshot: int | None = None
+    incarnation: str = ""
+    cursor: int = 0
+
+
+class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
+    """`seen`: the newest version of the region's own facts that is known; `had`: before this message. `full`: these
+    facts are all there are.
+    """
+
+    incarnation: str
+    had: int = 0
+    seen: int
+    cursor: int
+    at: datetime
+    members: tuple[MemberDoc, ...]
+    facts: tuple[FactDoc, ...] = ()
+    full: bool = False
+    more: bool = False
+
+
+class PassIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of somebody who was let in by another region, which vouches for it by its certificate.
+
+    `account` is the path that means the same everywhere; `permissions` are those of the credential that was shown there.
+    """
+
+    account: str
+    user: str
+    permissions: tuple[str, ...]
+    method: str
+    path: str
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class PassOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What was answered."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""

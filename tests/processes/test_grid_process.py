@@ -1,0 +1,177 @@
+"""A grid manager and two clouds, each in processes of its own: they meet, know each other, and one asks for the other."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from living_servers import until
+
+from arable.client.arable import Arable
+from arable.client.errors import BadInput, Forbidden, NotFound, Unavailable
+from arable.lab.topology import parse
+from arable.processes import children, up
+from arable.processes.grid import READY, GridReady
+from arable.processes.server import credentials
+from arable.processes.up import Cloud, Wanted
+from arable.runtime.clock import RealClock
+from arable.wire.accounts import AccountIn, AccountQuery, FirstUserIn
+from arable.wire.catalogue import FetchIn, WhereQuery
+from arable.wire.images import ImageIn, UploadQuery
+from arable.wire.machines import DeployIn
+from arable.wire.regions import FederationIn, GridTokenIn, JoinGridIn
+from arable.wire.settings import SettingsChange
+
+REGIONS = Path(__file__).parents[2] / "examples/lab-regions.yaml"
+PASSWORD = "alice's own words"
+NAMES = ("north", "south")
+
+
+@dataclass
+class Grid:
+    """It is up, and both clouds are regions of it."""
+
+    made: Cloud
+    ready: GridReady
+    process: Any
+    manager: Arable
+    north: Arable
+    south: Arable
+    stack: ExitStack
+
+    def alice(self, at: str, *, region: str = "") -> Arable:
+        """The customer, signed in at a region."""
+        url = self.made.ready[at].api
+        with Arable(url) as here:
+            session = here.sign_in("alice", PASSWORD)
+        return self.stack.enter_context(Arable(url, session.token, region=region))
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
+    base = tmp_path_factory.mktemp("grid")
+    wanted = Wanted(
+        data=base / "clouds",
+        topology=parse(REGIONS.read_text()),
+        simulated=True,
+        api="127.0.0.1:0",
+    )
+    clock = RealClock()
+    with ExitStack() as stack:
+        data = base / "manager"
+        argv = [sys.executable, "-m", "arable.processes.main", "grid", "up", "--data", str(data)]
+        argv += ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]
+        process = stack.enter_context(children.child(argv, base / "grid.log"))
+        made = stack.enter_context(up.cloud(wanted, clock, lambda _line: None))
+        until((data / READY).exists, "the grid manager is not ready")
+        ready = msgspec.json.decode((data / READY).read_bytes(), type=GridReady)
+        manager = stack.enter_context(Arable(ready.api))
+        first = credentials(data)
+        manager.sign_in(first.name, first.password)
+        north, south = (stack.enter_context(made.operator_of(r)) for r in wanted.topology.regions)
+        for name, operator in zip(NAMES, (north, south), strict=True):
+            operator.settings.update(SettingsChange(values={"grid_seconds": 1}))
+            token = manager.grid.token(GridTokenIn()).token
+            operator.regions.join(JoinGridIn(grid=ready.listen, token=token, name=name))
+            operator.accounts.create(
+                AccountIn(
+                    name="acme",
+                    user=FirstUserIn(name="alice", password=PASSWORD, role="customer"),
+                )
+            )
+        yield Grid(made, ready, process, manager, north, south, stack)
+
+
+def regions(at: Arable) -> dict[str, Any]:
+    return {each.name: each for each in at.regions.all()}
+
+
+def knows(at: Arable, other: str) -> Any:
+    """What it knows of another region that has told all and has a port."""
+    found = regions(at).get(other)
+    return found if found and found.zones and found.images and found.address else None
+
+
+def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid) -> None:
+    """Asked for at one region, meant for the other, which has not got the image, and fetches it from the first."""
+    for operator in (grid.north, grid.south):
+        first = FirstUserIn(name="bob", password=PASSWORD, role="customer")
+        operator.accounts.create(AccountIn(name="globex", user=first))
+    (globex,) = grid.south.accounts.all(AccountQuery(name="globex"))
+    grid.south.accounts.federate(globex.id, FederationIn(regions=("north",)))
+    image = grid.north.images.create(ImageIn(name="site", public=True))
+    content = hashlib.shake_256(b"site").digest(1 << 20)
+    version = grid.north.images.upload_version(image.id, [content], UploadQuery(format="raw"))
+    ask = WhereQuery(image="site")
+    (where,) = until(lambda: grid.south.images.where(ask).versions, "south does not hear of it")
+    assert ([each.region for each in where.holders], where.here) == (["north"], False)
+    until(lambda: knows(grid.north, "south"))
+
+    url = grid.made.ready["north"].api
+    with Arable(url) as here:
+        session = here.sign_in("bob", PASSWORD)
+    with Arable(url, session.token, region="south") as bob:
+        made = bob.machines.deploy(DeployIn(name="far", image="site", offering="tiny"))
+        done = bob.operations.wait(made.operation, seconds=60)
+        told = [step.text for step in done.steps]
+        assert (done.state, told[0]) == ("done", "fetches image site/1 from north: 0 of 1 MiB")
+        assert "image site/1 is here" in told
+        assert bob.machines.get(made.machines[0].id).state == "running"
+    (there,) = grid.south.images.where(ask).versions
+    assert (there.here, there.digest) == (True, version.digest)
+    # and the grid hears that there are two of them now
+    until(lambda: [h.region for h in grid.north.images.where(ask).versions[0].holders] == ["south"])
+    # what an account has to itself is not for regions that it is not federated with
+    mine = grid.north.images.create(ImageIn(name="mine"))
+    grid.north.images.upload_version(mine.id, [content[:4096]], UploadQuery(format="raw"))
+    with pytest.raises(NotFound, match="no other region"):
+        grid.south.images.fetch(FetchIn(image="mine"))
+
+
+def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
+    south = until(lambda: knows(grid.north, "south"))
+    assert [(z.name, z.hosts, z.hosts_up) for z in south.zones] == [("south1", 1, 1)]
+    until(lambda: knows(grid.south, "north"))
+    status = until(lambda: (s := grid.manager.grid.status()).hosts == 2 and s)
+    assert (status.role, status.regions, status.reached) == ("grid", 2, 2)
+    assert status.memory_mib.total == sum(
+        zone.memory_mib.total for each in regions(grid.north).values() for zone in each.zones
+    )
+
+    alice = grid.alice("north", region="south")
+    with pytest.raises(Forbidden, match="may not be asked for from north"):
+        list(alice.machines.all())
+    (acme,) = grid.south.accounts.all(AccountQuery(name="acme"))
+    grid.south.accounts.federate(acme.id, FederationIn(regions=("north",)))
+    made = alice.machines.deploy(DeployIn(name="far", image="tiny", offering="tiny"))
+    done = alice.operations.wait(made.operation, seconds=60)
+    assert (done.state, done.account) == ("done", acme.id)
+    assert [m.name for m in alice.machines.all()] == ["far"]
+    assert list(grid.alice("north").machines.all()) == [], "it is in the other region"
+    assert [m.name for m in grid.alice("south").machines.all()] == ["far"]
+    assert grid.alice("north", region="north").machines.page().items == []
+    with pytest.raises(BadInput, match="ask that region itself"):
+        alice.users.whoami()
+    with pytest.raises(NotFound, match="no region named"):
+        grid.alice("north", region="nowhere").machines.page()
+    shown = alice.machines.get(made.machines[0].id)
+    assert shown.state == "running"
+    with pytest.raises(Forbidden, match="may not be asked for from south"):
+        grid.alice("south", region="north").machines.page()
+
+    grid.process.terminate()
+    grid.process.wait()
+    alice.machines.deploy(DeployIn(name="farther", image="tiny", offering="tiny"))
+    told = until(lambda: (s := grid.north.grid.status()).told and s)
+    assert "grid" in told.told
+    assert regions(grid.north)["south"].zones, "what was known stays known"
+    grid.made.children["the management server of south"].terminate()
+    grid.made.children["the management server of south"].wait()
+    with pytest.raises(Unavailable, match="south can't be reached"):
+        alice.machines.page()
+    assert grid.alice("north").machines.page().items == []

@@ -1,0 +1,251 @@
+"""Regions and the grid manager on virtual time: what one says all hear, whatever the wires do to it."""
+
+from datetime import timedelta
+
+import pytest
+from regions_on_wires import Grid, grid_of, join
+
+from arable.domain.errors import Conflict, Forbidden, Unauthenticated
+from arable.runtime.ca import new_request
+from arable.runtime.entropy import Entropy
+from arable.services import grid_manager
+from arable.store import grid, grid_facts, grid_members, incarnations
+
+
+@pytest.fixture
+def two(tmp_path):
+    with grid_of(tmp_path, "eu", "us") as made:
+        yield made
+
+
+@pytest.fixture
+def three(tmp_path):
+    with grid_of(tmp_path, "eu", "us", "asia") as made:
+        yield made
+
+
+def converged(made: Grid) -> bool:
+    """The grid manager has the truth of each, and each has that of the others."""
+    for name, region in made.regions.items():
+        if made.manager.facts(name) != region.own():
+            return False
+        for other in made.regions.values():
+            if other is region:
+                continue
+            with other.cloud.database.read() as tx:
+                known = {f.at: f.body for f in grid_facts.of(tx, name)}
+            said = {at: body for at, (body, _) in region.own().items() if at[0] != "image"}
+            public = {
+                (name, b["image"])
+                for (k, _), (b, a) in region.own().items()
+                if k == "image" and not a
+            }
+            if known != said or {p for p in other.catalogue() if p[0] == name} != public:
+                return False
+    return True
+
+
+def test_what_a_region_has_the_others_know(two):
+    two["eu"].image("web")
+    two.settle()
+    assert converged(two)
+    assert two["us"].catalogue() == {("eu", "tiny"), ("eu", "web")}
+    with two["us"].cloud.database.read() as tx:
+        (found,) = grid.find(tx, "web")
+        peers = grid.peers(tx)
+        names = [m.name for m in grid_members.every(tx)]
+    assert (found.region, found.public) == ("eu", True)
+    assert [(p.name, p.url, str(p.state)) for p in peers] == [
+        ("eu", "https://10.0.0.1:2", "reached")
+    ]
+    assert names == ["eu", "us"]
+
+
+def test_what_is_gone_is_forgotten_with_its_parts(two):
+    two["eu"].image("web")
+    two.settle()
+    before = two["us"].holdings()
+    two["eu"].drop_image("web")
+    two.settle()
+    assert two["us"].catalogue() == {("eu", "tiny")}
+    assert two["us"].holdings() == before - 1
+    assert converged(two)
+
+
+def test_a_new_version_is_told_at_once_and_alone(two):
+    two.settle()
+    two["eu"].image("web")
+    two["eu"].sync.step()
+    two["us"].sync.step()
+    assert ("eu", "web") in two["us"].catalogue()
+
+
+def test_nothing_private_is_told_to_whom_it_is_no_business(three):
+    for name in ("eu", "us", "asia"):
+        three[name].cloud.account("acme")
+    three["eu"].image("secret", public=False, account="account-acme")
+    three.settle()
+    said = [at for at in three.manager.facts("eu") if at[0] == "image" and "secret" in at[1]]
+    assert not said, "not even the grid manager is told"
+    three["eu"].federate("account-acme", "us")
+    three["us"].federate("account-acme", "eu")
+    three.settle()
+    three.settle()
+    assert ("eu", "secret") in three["us"].catalogue()
+    assert ("eu", "secret") not in three["asia"].catalogue()
+    with three["us"].cloud.database.read() as tx:
+        assert grid.find(tx, "secret", account="root/other/other") == []
+        assert len(grid.find(tx, "secret", account="root/acme/acme")) == 1
+    three["us"].federate("account-acme")
+    three.settle()
+    three.settle()
+    assert ("eu", "secret") not in three["us"].catalogue(), "and it is taken back"
+
+
+def test_a_partition_of_ten_minutes_stops_nobody_and_ends_well(three):
+    three.settle()
+    three["us"].line.cut = True
+    for minute in range(10):
+        three["us"].image(f"us{minute}")
+        three["eu"].image(f"eu{minute}")
+        three.turn(60)
+    assert "cut" in three["us"].link().told
+    with three["eu"].cloud.database.read() as tx:
+        assert {p.name: str(p.state) for p in grid.peers(tx)}["us"] == "silent"
+    assert ("us", "tiny") in three["eu"].catalogue(), "what was known stays known"
+    three["us"].line.cut = False
+    three.settle()
+    assert converged(three)
+    assert three["us"].link().told == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lost_doubled_and_late_messages_do_no_harm(three, seed):
+    dice = Entropy(str(seed)).random
+    fates = ("", "", "ask", "answer", "double", "late")
+    for region in three.regions.values():
+        region.line.lose = lambda: dice.choice(fates)
+    made: dict[str, list[str]] = {name: [] for name in three.regions}
+    for turn in range(14):
+        name = dice.choice(sorted(made))
+        if made[name] and dice.random() < 0.4:
+            three[name].drop_image(made[name].pop())
+        else:
+            made[name].append(f"{name}{turn}")
+            three[name].image(made[name][-1])
+        three.turn(dice.choice((5, 20, 700)))
+        if dice.random() < 0.3:
+            three[dice.choice(sorted(made))].line.late()
+    for region in three.regions.values():
+        region.line.lose = lambda: ""
+    three.settle()
+    for region in three.regions.values():
+        region.line.late()
+    three.settle()
+    assert converged(three)
+
+
+def test_a_grid_manager_without_its_store_is_told_all_again(two):
+    two["eu"].image("web")
+    two.settle()
+    with two.manager.database.write() as tx:
+        for name in two.regions:
+            grid_facts.forget(tx, name)
+            member = grid_members.by_name(tx, name)
+            grid_members.save(tx, grid_manager.replace(member, seen=0, floor=0))
+        incarnations.draw(tx, "another", two.clock.now())
+    two.settle()
+    two.settle()
+    assert converged(two)
+
+
+def test_a_region_whose_store_was_set_back_is_believed(two):
+    two.settle()
+    copy = two["eu"].own()
+    link = two["eu"].link()
+    two["eu"].image("web")
+    two.settle()
+    two["eu"].drop_image("web")
+    with two["eu"].cloud.database.write() as tx:
+        grid_facts.forget(tx, "eu")
+        grid_members.change_link(tx, acked=link.acked, snapshot_at=link.snapshot_at)
+    two.settle()
+    two.settle()
+    assert copy.keys() == two["eu"].own().keys()
+    assert converged(two)
+
+
+def test_who_was_away_for_longer_than_what_is_gone_is_kept_hears_all(two):
+    two["eu"].image("web")
+    two.settle()
+    two["us"].line.cut = True
+    two["eu"].drop_image("web")
+    two.settle()
+    two.clock.wait(grid_manager.GONE_KEPT + timedelta(hours=1))
+    two.settle()
+    assert two.manager.do(lambda tx, _: grid_facts.counted(tx))[1] > 0, "it was forgotten"
+    two["us"].line.cut = False
+    two.settle()
+    assert converged(two)
+
+
+def test_certificates_are_renewed_in_time(two):
+    two.settle()
+    before = two["eu"].link()
+    two.clock.wait(timedelta(days=16))
+    two.settle()
+    after = two["eu"].link()
+    assert after.certificate != before.certificate
+    assert after.key_sealed != before.key_sealed
+
+
+# --- joining and leaving
+
+
+def test_a_token_works_once_and_repeats_its_answer_to_whom_it_gave_it(two):
+    token, request = two.manager.token(), new_request("asia").request
+    first = two.manager.join("asia", token, request)
+    assert two.manager.join("asia", token, request).id == first.id
+    with pytest.raises(Unauthenticated):
+        two.manager.join("asia", token)
+    with pytest.raises(Unauthenticated):
+        two.manager.join("africa", token)
+
+
+def test_a_token_counts_for_its_time_and_its_region(two):
+    with pytest.raises(Forbidden):
+        two.manager.join("asia", two.manager.token("africa"))
+    late = two.manager.token()
+    two.clock.wait(timedelta(hours=4))
+    with pytest.raises(Unauthenticated):
+        two.manager.join("asia", late)
+
+
+def test_nobody_takes_a_regions_place_by_any_token(two):
+    with pytest.raises(Conflict, match="made for it by name"):
+        two.manager.join("eu")
+    assert two.manager.join("eu", two.manager.token("eu")).region == "eu"
+    two["eu"].sync.step()
+    assert "not in the grid any more" in two["eu"].link().told, (
+        "the old certificate is worth nothing"
+    )
+
+
+def test_a_removed_region_is_forgotten_and_may_come_back(two):
+    two.settle()
+    two.manager.do(
+        lambda tx, around: grid_manager.remove(
+            tx, grid_members.by_name(tx, "eu", lock=True), around.clock.now()
+        )
+    )
+    two.settle()
+    assert two["us"].catalogue() == set()
+    with two["us"].cloud.database.read() as tx:
+        assert [str(p.state) for p in grid.peers(tx)] == ["gone"]
+    assert "not in the grid any more" in two["eu"].link().told
+    with two["eu"].cloud.database.write() as tx:
+        grid_members.remove_link(tx)
+    join(two, two["eu"])
+    two.settle()
+    two.settle()
+    assert converged(two)
