@@ -89,13 +89,18 @@ class Rolled(Model):
         return done
 
     def never_too_bold(self, acts) -> None:
-        """By its own acts neither too few serve, nor are there too many, nor is one renewed before new ones are proven."""
+        """By its own acts neither too few serve, nor are there too many, nor is one renewed before new ones are proven.
+
+        Somebody's wish for another machine is none of them: it is held to the tier's least alone.
+        """
         assert self.of is not None
         policy, count = self.of.policy, self.tier.count
         drained = [
             self.elements[act.element]
             for act in acts
-            if isinstance(act, Drain) and release(self.elements[act.element]) != self.tier.release
+            if isinstance(act, Drain)
+            and release(self.elements[act.element]) != self.tier.release
+            and not self.elements[act.element].replaced
         ]
         ends = sum(each.state is S.SERVING for each in drained)
         floor = max(count - policy.unavailable, min(self.tier.least, count))
