@@ -150,6 +150,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "offerings.create": (409, "named small already"),
     "offerings.delete": (409, "disable it instead"),
     "images.delete": (409, "the image has versions"),
+    "images.delete_version": (409, "tiers of farms are made of this version"),
     "images.upload_version": NO_DISK,
     "images.create_from_parts": (400, "has not uploaded this part"),
     "images.create_from_files": (400, "no such file in the image directory"),
