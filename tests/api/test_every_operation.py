@@ -154,6 +154,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "offerings.create": (409, "named small already"),
     "offerings.delete": (409, "disable it instead"),
     "images.delete": (409, "the image has versions"),
+    "images.delete_version": (409, "tiers of farms are made of this version"),
     "images.upload_version": NO_DISK,
     "images.fetch": (404, "no other region has an image web/3"),
     "images.create_from_parts": (400, "has not uploaded this part"),

@@ -16,6 +16,7 @@ from arable.domain.ids import BlueprintId, ImageId, RolloutId, TierId
 from arable.services import blueprints, farms, images, releases, rollouts, tiers
 from arable.store import images as image_rows
 from arable.wire.blueprints import BlueprintVersionIn
+from arable.wire.images import VersionQuery
 from arable.wire.rollouts import ReleaseQuery, RolloutQuery
 from arable.wire.tiers import TierChange
 
@@ -348,6 +349,19 @@ def test_versions_that_answer_at_other_ports_can_not_follow_each_other(shop):
     error = shop.cloud.refused(shop.ann, farms.update, shop.farm, said)
     assert type(error) is Conflict
     assert "needs another name" in error.public
+
+
+def test_a_version_that_a_tier_may_go_back_to_can_not_be_deleted(shop):
+    shop.renews()
+    shop.cloud.run("delete from machine_boot")
+    shop.cloud.run("update element set machine = null")
+    shop.cloud.run("update machine set image = 'image-other'")
+    shop.cloud.run("update volume set source = '[]'")
+    operator = shop.cloud.account("olga", role="operator")
+    for number in (1, 2):
+        which = VersionQuery(number=number)
+        error = shop.cloud.refused(operator, images.delete_version, ImageId("image-tiny"), which)
+        assert "may go back to it" in error.public
 
 
 # --- whose they are, and with what they end

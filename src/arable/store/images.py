@@ -169,7 +169,7 @@ def versions(tx: Tx, images: Iterable[ImageId]) -> dict[ImageId, list[ImageVersi
 
 
 def remove_version(tx: Tx, old: ImageVersion) -> None:
-    """Remove a version that no machine was made of and no volume lies over."""
+    """Remove a version that no machine was made of, no volume lies over, and no tier may need."""
     machine, volume = t.machine.c, t.volume.c
     if tx.execute(
         select(exists().where(machine.image == old.image, machine.image_version == old.number))
@@ -180,9 +180,23 @@ def remove_version(tx: Tx, old: ImageVersion) -> None:
         and tx.execute(select(exists().where(volume.source.contains(old.disk.sha256)))).scalar()
     ):
         raise Conflict("volumes lie over this version's disk")
+    if old.number in _of_tiers(tx, old.image):
+        raise Conflict("tiers of farms are made of this version, or may go back to it")
     row = t.image_version.c
     tx.execute(delete(t.image_version).where(row.image == old.image, row.number == old.number))
     nudge(tx, TOPIC)
+
+
+def _of_tiers(tx: Tx, image: ImageId) -> set[int]:
+    """Versions of which tiers' elements should be made, and those to which rollouts may go back."""
+    tier, rollout = t.tier.c, t.rollout.c
+    wanted = tx.scalars(select(tier.image_version).where(tier.image == image))
+    before = (
+        select(rollout.before)
+        .join(t.tier, tier.id == rollout.tier)
+        .where(rollout.ended_at.is_(None), tier.image == image)
+    )
+    return {*wanted, *(release["image"] for release in tx.scalars(before))}
 
 
 def keep_part(tx: Tx, kept_part: KeptPart) -> None:
