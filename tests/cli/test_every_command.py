@@ -76,9 +76,9 @@ def test_every_call_of_the_client_can_be_made(noun: str) -> None:
 
 def test_special_verbs_make_the_calls_that_they_stand_for() -> None:
     """What replaces a call names it: the sources are read, so that a row can't lie."""
-    from arable.cli import console, farm_files, hosts, settings, signing, uploads, watching
+    from arable.cli import console, farm_files, hosts, orders, settings, signing, uploads, watching
 
-    modules = {"console": console, "farm_files": farm_files, "hosts": hosts, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
+    modules = {"console": console, "farm_files": farm_files, "hosts": hosts, "orders": orders, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
     for row in NOUNS.values():
         sources = ""
         for where in row.special.values():
