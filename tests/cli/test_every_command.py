@@ -80,6 +80,7 @@ def test_special_verbs_make_the_calls_that_they_stand_for() -> None:
         console,
         farm_files,
         hosts,
+        orders,
         pool_plans,
         settings,
         signing,
@@ -87,7 +88,7 @@ def test_special_verbs_make_the_calls_that_they_stand_for() -> None:
         watching,
     )
 
-    modules = {"console": console, "farm_files": farm_files, "hosts": hosts, "pool_plans": pool_plans, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
+    modules = {"console": console, "farm_files": farm_files, "hosts": hosts, "orders": orders, "pool_plans": pool_plans, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
     for row in NOUNS.values():
         sources = ""
         for where in row.special.values():

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from make_cloud import Cloud
+from make_shop import Shop
 
 from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound
 from arable.domain.ids import AccountId, MachineId, VolumeId
@@ -216,3 +217,22 @@ def test_a_machine_that_is_resized_is_another_one_to_whoever_pays(lone_cloud):
 def test_periods_that_mean_nothing_are_refused(lone_cloud, query):
     me = lone_cloud.account("me")
     assert isinstance(lone_cloud.refused(me, bills.get, BillQuery(**query)), BadInput)
+
+
+def test_elements_are_counted_for_their_farm_and_tier_from_the_beginning(cloud):
+    shop = Shop(cloud)
+    shop.round(2)
+    for (machine,) in cloud.rows("select id from machine"):
+        sees(cloud, machine, "running")
+    cloud.around.clock.wait(HOUR)
+    found = cloud.do(shop.ann, bills.usage, UsageQuery(farm=shop.farm)).items
+    tiers = {each.kind: each.tier_name for each in found}
+    assert tiers == {
+        "machine": "web",
+        "running": "web",
+        "volume": "web",
+        "network": "",
+        "address": "",
+    }
+    assert {each.farm_name for each in found} == {"shop"}
+    assert len([each for each in found if each.kind == "running"]) == 2

@@ -12,11 +12,11 @@ from arable.controllers import orders as controller
 from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound, Stale
 from arable.domain.ids import OrderId
 from arable.domain.order import ORDER, OrderState
-from arable.services import blueprints, credit, orders, prices, service_plans
+from arable.services import bills, blueprints, credit, orders, prices, service_plans
 from arable.services.order_hands import OrderHands
 from arable.services.settings import update as set_settings
 from arable.store import operations, schema
-from arable.wire.billing import CreditEntryIn, PriceIn, PriceListIn
+from arable.wire.billing import BillQuery, CreditEntryIn, PriceIn, PriceListIn
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmIn
 from arable.wire.orders import OrderIn, OrderQuery, PlanChange, PlanIn, ReviewIn
@@ -109,6 +109,10 @@ def test_an_order_is_evaluated_made_and_answered(desk):
     assert (found.state, found.purchase_order, found.card) == ("done", "PO-1", "tok_7")
     operation = desk.operation(order)
     assert (operation.state, operation.result["farm"]) == ("done", found.farm)
+    desk.cloud.around.clock.wait(timedelta(hours=1))
+    lines = desk.cloud.do(desk.ann, bills.get, BillQuery()).lines
+    said = {(line.kind, line.farm_name, line.order, line.reference) for line in lines}
+    assert ("address", "shop", order, "PO-1") in said
     told = [
         kind
         for (kind,) in desk.cloud.rows(
