@@ -8,12 +8,12 @@ from make_farm import change, farm_in, prepare
 from make_shop import Shop
 
 from arable.domain.errors import NotFound
-from arable.domain.farm import DEFAULT
 from arable.domain.ids import FarmId, SecretId
 from arable.runtime.ca import Authority
 from arable.services import farm_secrets, farms
 from arable.services.opened import opened
 from arable.wire.farm_secrets import RotateSecretIn, SecretQuery
+from arable.wire.machines import NicIn
 from everything_kept import everything_kept
 
 SAYS = {"user_data": "#!/bin/sh\necho {{ secret.db }} {{element.number}} {{secret.db}}\n"}
@@ -109,7 +109,8 @@ def test_a_sealed_text_opens_for_its_machine_alone(shop):
 
 
 def test_words_in_user_data_of_one_s_own_mean_nothing(shop):
-    shop.cloud.deploy(shop.ann, name="mine", farm=DEFAULT, user_data="#!/bin/sh\n{{secret.db}}")
+    where = {"farm": "shop", "networks": (NicIn(network="shop-web"),)}
+    shop.cloud.deploy(shop.ann, name="mine", user_data="#!/bin/sh\n{{secret.db}}", **where)
     assert texts(shop) == {"mine": "#!/bin/sh\n{{secret.db}}"}
 
 
