@@ -49,6 +49,7 @@ FROM: dict[str, tuple[str, ...]] = {
         "disk_offerings.get",
         "images.page",
         "images.get",
+        "images.where",
         "machines.page",
         "machines.get",
         "machines.explain",
@@ -88,6 +89,7 @@ FROM: dict[str, tuple[str, ...]] = {
     CUSTOMERS: (
         "keys.create",
         "images.create",
+        "images.fetch",
         "images.update",
         "images.delete",
         "images.upload_version",

@@ -155,6 +155,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "offerings.delete": (409, "disable it instead"),
     "images.delete": (409, "the image has versions"),
     "images.upload_version": NO_DISK,
+    "images.fetch": (404, "no other region has an image web/3"),
     "images.create_from_parts": (400, "has not uploaded this part"),
     "images.create_from_files": (400, "no such file in the image directory"),
     "image_parts.upload": NO_DISK,

@@ -57,7 +57,9 @@ def test_a_list_is_made_once_and_goes_with_its_part(there) -> None:
     assert there.chunked.read(made.sha256, [4, 6]) == [piece(CONTENT, 4), piece(CONTENT, 6)]
     beside = there.path(made.sha256).with_name(made.sha256 + ".chunks")
     beside.write_bytes(b"damaged")
-    assert there.chunked.chunks(made.sha256) == made
+    again = ImageStore(beside.parent)
+    assert again.chunked.chunks(made.sha256) == made
+    assert len(beside.read_bytes()) > 100, "it was made anew"
     there.remove(made.sha256)
     assert not beside.exists()
     with pytest.raises(NotFound):

@@ -1,5 +1,6 @@
 """A grid manager and two clouds, each in processes of its own: they meet, know each other, and one asks for the other."""
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +21,8 @@ from arable.processes.server import credentials
 from arable.processes.up import Cloud, Wanted
 from arable.runtime.clock import RealClock
 from arable.wire.accounts import AccountIn, AccountQuery, FirstUserIn
+from arable.wire.catalogue import FetchIn, WhereQuery
+from arable.wire.images import ImageIn, UploadQuery
 from arable.wire.machines import DeployIn
 from arable.wire.regions import FederationIn, GridTokenIn, JoinGridIn
 from arable.wire.settings import SettingsChange
@@ -92,6 +95,42 @@ def knows(at: Arable, other: str) -> Any:
     """What it knows of another region that has told all and has a port."""
     found = regions(at).get(other)
     return found if found and found.zones and found.images and found.address else None
+
+
+def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid) -> None:
+    """Asked for at one region, meant for the other, which has not got the image, and fetches it from the first."""
+    for operator in (grid.north, grid.south):
+        first = FirstUserIn(name="bob", password=PASSWORD, role="customer")
+        operator.accounts.create(AccountIn(name="globex", user=first))
+    (globex,) = grid.south.accounts.all(AccountQuery(name="globex"))
+    grid.south.accounts.federate(globex.id, FederationIn(regions=("north",)))
+    image = grid.north.images.create(ImageIn(name="site", public=True))
+    content = hashlib.shake_256(b"site").digest(1 << 20)
+    version = grid.north.images.upload_version(image.id, [content], UploadQuery(format="raw"))
+    ask = WhereQuery(image="site")
+    (where,) = until(lambda: grid.south.images.where(ask).versions, "south does not hear of it")
+    assert ([each.region for each in where.holders], where.here) == (["north"], False)
+    until(lambda: knows(grid.north, "south"))
+
+    url = grid.made.ready["north"].api
+    with Arable(url) as here:
+        session = here.sign_in("bob", PASSWORD)
+    with Arable(url, session.token, region="south") as bob:
+        made = bob.machines.deploy(DeployIn(name="far", image="site", offering="tiny"))
+        done = bob.operations.wait(made.operation, seconds=60)
+        told = [step.text for step in done.steps]
+        assert (done.state, told[0]) == ("done", "fetches image site/1 from north: 0 of 1 MiB")
+        assert "image site/1 is here" in told
+        assert bob.machines.get(made.machines[0].id).state == "running"
+    (there,) = grid.south.images.where(ask).versions
+    assert (there.here, there.digest) == (True, version.digest)
+    # and the grid hears that there are two of them now
+    until(lambda: [h.region for h in grid.north.images.where(ask).versions[0].holders] == ["south"])
+    # what an account has to itself is not for regions that it is not federated with
+    mine = grid.north.images.create(ImageIn(name="mine"))
+    grid.north.images.upload_version(mine.id, [content[:4096]], UploadQuery(format="raw"))
+    with pytest.raises(NotFound, match="no other region"):
+        grid.south.images.fetch(FetchIn(image="mine"))
 
 
 def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:

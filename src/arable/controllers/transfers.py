@@ -95,12 +95,14 @@ class Transfers:
 
     def begin(self) -> list[Future[None]]:
         """Begin with what is due and not under way here."""
-        if self.reach() is None or len(self._busy) >= _AT_ONCE:
+        if len(self._busy) >= _AT_ONCE:
             return []
         with self.database.read() as tx:
             due = transfers.due(tx, self.me, self.clock.now(), 2 * _AT_ONCE)
             if due:
                 self._pace.rate = settings.get(tx, IMAGE_FETCH_MIB_PER_SECOND) * MIB
+        if not due or self.reach() is None:
+            return []
         free = [id_ for id_ in due if id_ not in self._busy][: _AT_ONCE - len(self._busy)]
         self._busy |= set(free)
         return [self.threads.submit(self._serve, id_) for id_ in free]
@@ -187,7 +189,7 @@ class Transfers:
             holding = set(grid.holders(tx, [part.sha256]).get(part.sha256, ()))
             holding |= {each.region for each in grid.with_digest(tx, version.digest)}
         found = sorted(
-            (known[name] for name in holding if name in known),
+            (known[name] for name in holding if name in known and known[name].url),
             key=lambda peer: peer.name,
         )
         asked = [peer for peer in found if peer.state is not PeerState.GONE]

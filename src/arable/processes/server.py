@@ -41,6 +41,7 @@ from arable.domain.ids import HostId, UserId
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes import standby, succession
 from arable.processes.alone import only_one
+from arable.processes.grid_images import GridImages, grid_images
 from arable.processes.grid_link import GridLink, grid_link
 from arable.processes.http import serving_http
 from arable.processes.membership import Membership, chosen, membership, serve_loop
@@ -147,6 +148,7 @@ class Server:
     member: Membership
     listener: Listener
     grid: GridLink
+    images: GridImages
     ready: Ready | None = field(default=None)
 
 
@@ -228,11 +230,12 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         keep(data / OPERATOR, msgspec.json.encode(made).decode(), entropy)
     tickets: Tickets[Any] = Tickets(clock, entropy)
     wire = GridWire(data, entropy, lambda sealed: unseal(authority, sealed, SEALED_FOR))
+    store = ImageStore(data / "images")
     around = Surroundings(
         clock,
         entropy,
         ids,
-        ImageStore(data / "images"),
+        store,
         authority,
         inbox=config.inbox,
         consoles=tickets,
@@ -281,6 +284,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         metrics=metrics(database, writer, channels, figures, clock),
         drained=lambda: member.manager.draining,
     )
+    brought = grid_images(database, writer, around, name, wire, store)
     grid = grid_link(
         database,
         lambda work: writer.submit(work).result(),
@@ -291,7 +295,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         software=metadata.version("arable"),
         listen=_split(config.grid_port, "grid-port") if config.grid_port else None,
         told=config.grid_address,
-        routes=[elsewhere.route(database, api.done_for)],
+        routes=[elsewhere.route(database, api.done_for), *brought.parts.routes()],
     )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 
@@ -300,6 +304,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         channels.nudge({HostId(host) for host in nudges.hosts}, desk.news(nudges))
         loop.nudge(nudges.topics)
         grid.nudged(nudges.topics)
+        brought.nudged(nudges.topics)
 
     def committed(nudges: Nudges) -> None:
         nudged(nudges)
@@ -325,6 +330,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         member,
         listener,
         grid,
+        brought,
     )
 
 
@@ -341,6 +347,7 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         server.loop.start()
         stack.push_async_callback(off_loop, server.loop.stop)
         await stack.enter_async_context(server.watching.running())
+        await stack.enter_async_context(server.images.running())
         await stack.enter_async_context(server.grid.running())
         server.channels.start()
         server.listener.start()

@@ -25,7 +25,7 @@ _ROLE: Final = "customer"
 _NOUNS: Final = (
     *("machines", "operations", "networks", "nics", "addresses", "rules", "balancers", "vpns"),
     *("groups", "ssh-keys", "volumes", "snapshots", "images", "offerings", "disk-offerings"),
-    *("zones", "farms", "tiers", "blueprints"),
+    *("zones", "farms", "tiers", "blueprints", "image-catalogue"),
 )
 _PATH: Final = re.compile(rf"/v1/({'|'.join(_NOUNS)})(/[0-9A-Za-z_-]+)*")
 _NOT: Final = re.compile(r"/v1/machines/[^/]+/console")

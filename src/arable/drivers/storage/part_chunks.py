@@ -29,6 +29,7 @@ from arable.drivers.storage.room import Room
 
 LIST = ".chunks"
 _ARRIVING, _WANTED = ".arriving", ".wanted"
+_LISTS = 4
 _ENTITLED = threading.Lock()  # to make a list: one at a time is enough, and two would make the same
 
 
@@ -38,14 +39,19 @@ class FolderChunks:
     def __init__(self, folder: Path, room: Room) -> None:
         self._folder = folder
         self._room = room
+        self._lists: dict[str, ChunkList] = {}  # the last few: whoever fetches a part asks often
 
     def chunks(self, sha256: str) -> ChunkList:
         path = self._part(sha256)
-        found = _read_list(path.with_name(sha256 + LIST), sha256)
-        if found is not None and found.size == path.stat().st_size:
-            return found
-        with _ENTITLED:
-            return self._made(path)
+        found = self._lists.get(sha256) or _read_list(path.with_name(sha256 + LIST), sha256)
+        if found is None or found.size != path.stat().st_size:
+            with _ENTITLED:  # perhaps somebody has made it meanwhile
+                found = _read_list(path.with_name(sha256 + LIST), sha256)
+                if found is None or found.size != path.stat().st_size:
+                    found = self._made(path)
+        if sha256 not in self._lists:
+            self._lists = {**dict(list(self._lists.items())[1 - _LISTS :]), sha256: found}
+        return found
 
     def read(self, sha256: str, numbers: Sequence[int]) -> list[bytes]:
         try:
