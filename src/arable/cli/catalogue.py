@@ -6,7 +6,6 @@ import typer
 
 from arable.cli import waiting
 from arable.cli.fields import built
-from arable.cli.nouns import NOUNS
 from arable.cli.speaking import Cli, command
 
 _COLUMNS = ("account", "number", "bytes", "public", "here", "holders.*.region/regions", "told")
@@ -40,7 +39,7 @@ def _fetch(cli: Cli, image: _Name, version: _Version = None) -> None:
     begun = cli.cloud.images.fetch(ask, **cli.how)
     if cli.waits and not cli.dry_run:
         (begun,) = waiting.until_done(cli, [begun.id], f"image {image}")
-    cli.show([begun], NOUNS["operation"].columns)
+    cli.show(begun)
 
 
 where = command(_where)
