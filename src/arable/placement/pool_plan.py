@@ -2,7 +2,8 @@
 
 For each size of machine that came: how often, how long they stay, and how many there would be with room for all (the
 offered load). By these, `pool_size` says how often one that comes finds no room. CPU and memory are reckoned apart, each
-as if the other were without end, and the worse one counts. The pool is taken as one: that it is in pieces, hosts, is not
+as if the other were without end, and the worse one counts. Pools of thousands of machines are reckoned as machines of one
+size that vary as much (A. A. Fredericks, "Congestion in blocking systems", Bell System Technical Journal 59, 1980). The pool is taken as one: that it is in pieces, hosts, is not
 reckoned with (docs/decisions/0028 says what that leaves out).
 
 The forecast is a straight line through the means of whole weeks, with the interval in which the mean of the week in
@@ -11,10 +12,10 @@ question lies nine times of ten, if things go on as they did.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, gcd, isfinite, sqrt
+from math import ceil, gcd, sqrt
 from typing import NamedTuple
 
-from arable.placement.pool_size import Class, blocking, units_for
+from arable.placement.pool_size import Class, blocking, erlang_b, units_for
 
 DAY = 86_400.0
 WEEKS = 8
@@ -24,6 +25,7 @@ WINDOW = 7
 """Days by which the load of today is reckoned."""
 
 _STEPS = 4_000  # in which a pool is reckoned, at most: a walk over all of them is a few tenths of a second
+_ROUGH = 1.2  # times as much as it varies it may seem to vary in such steps
 # Student's distribution: within so many standard errors lie nine of ten, by degrees of freedom.
 _STUDENT = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943)
 
@@ -170,36 +172,85 @@ def _line(means: Sequence[float], ahead: float) -> Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class _Dimension:
+    """One dimension: what machines take of it and how many of each there would be, in the mean and as it varies."""
+
+    amounts: tuple[int, ...]
+    loads: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(a * load for a, load in zip(self.amounts, self.loads, strict=True))
+
+    @property
+    def varies(self) -> float:
+        """The variance of what is taken, were there no end."""
+        return sum(a * a * load for a, load in zip(self.amounts, self.loads, strict=True))
+
+    @property
+    def most(self) -> int:
+        """More than any pool needs: no target is that small."""
+        return ceil(self.mean + 20 * sqrt(self.varies) + 20 * max(self.amounts))
+
+    def steps(self) -> "_Steps | None":
+        """It in steps of one size. None: they would be too rough, so many machines there are."""
+        step = max(gcd(*self.amounts), ceil(self.most / _STEPS))
+        units = [ceil(a / step) for a in self.amounts]
+        # What a size takes in all stays as it is; only by how much that varies becomes larger.
+        loads = [
+            load * a / (n * step)
+            for n, a, load in zip(units, self.amounts, self.loads, strict=True)
+        ]
+        rough = sum((n * step) ** 2 * load for n, load in zip(units, loads, strict=True))
+        if rough > _ROUGH * self.varies:
+            return None
+        return _Steps(step, tuple(Class(n, load) for n, load in zip(units, loads, strict=True)))
+
+    def chances(self, total: int) -> list[float]:
+        """How often one of each size finds no room in a pool of so much."""
+        total = min(total, self.most)  # more makes no difference that anybody could see
+        steps = self.steps()
+        if steps is not None:
+            return blocking(steps.classes, total // steps.step)
+        one, load = self._alike()
+        return self._of_each(erlang_b(int(total / one), load), one)
+
+    def needed(self, target: float) -> int:
+        """The smallest pool in which no size that comes is refused more often."""
+        steps = self.steps()
+        if steps is not None:
+            units = units_for(steps.classes, target, ceil(self.most / steps.step))
+            return self.most if units is None else units * steps.step
+        one, load = self._alike()
+        places, blocked, largest = 0, 1.0, max(self.amounts) / one
+        while min(1.0, blocked * largest) > target:
+            places += 1
+            blocked = load * blocked / (places + load * blocked)
+        return ceil(places * one)
+
+    def _alike(self) -> tuple[float, float]:
+        """Machines of one size that take as much in the mean, and vary as much: how large, and how many (Hayward)."""
+        one = self.varies / self.mean
+        return one, self.mean / one
+
+    def _of_each(self, blocked: float, one: float) -> list[float]:
+        """In a large pool about as often as a size is larger than that: so many of the last places must be free."""
+        return [min(1.0, blocked * a / one) for a in self.amounts]
+
+
+@dataclass(frozen=True, slots=True)
 class _Steps:
-    """A dimension in steps of one size. What a machine takes is rounded up to them, and a pool down."""
+    """What machines take is rounded up to steps, and a pool down."""
 
     step: int
     classes: tuple[Class, ...]
-    most: int  # more than any pool needs
-
-    @classmethod
-    def of(cls, amounts: Sequence[int], loads: Sequence[float], total: int) -> "_Steps":
-        # Twenty times what it varies by, and room for many of the largest: no target is that small.
-        mean = sum(a * load for a, load in zip(amounts, loads, strict=True))
-        varies = sqrt(sum(a * a * load for a, load in zip(amounts, loads, strict=True)))
-        most = ceil(mean + 20 * varies + 20 * max(amounts))
-        step = max(gcd(*amounts), ceil(max(most, total) / _STEPS))
-        classes = [Class(ceil(a / step), load) for a, load in zip(amounts, loads, strict=True)]
-        # Rounding up may have made them larger, by up to a step each.
-        return cls(
-            step, tuple(classes), ceil(most / step) + ceil(sum(loads) + 20 * sqrt(sum(loads))) + 20
-        )
 
 
 def chances(needs: Sequence[Need], loads: Sequence[float], total: Need) -> list[float]:
     """How often one of each size that comes finds no room in a pool of so much."""
     worst = [0.0] * len(needs)
-    for dimension in DIMENSIONS:
-        amounts = [max(getattr(need, dimension), 1) for need in needs]
-        if not amounts:
-            continue
-        steps = _Steps.of(amounts, loads, getattr(total, dimension))
-        blocked = blocking(steps.classes, getattr(total, dimension) // steps.step)
+    for name in DIMENSIONS if needs else ():
+        blocked = _dimension(needs, loads, name).chances(getattr(total, name))
         worst = [max(a, b) for a, b in zip(worst, blocked, strict=True)]
     return worst
 
@@ -209,15 +260,19 @@ def needed(
 ) -> dict[str, int]:
     """Of each dimension the smallest amount with which no size that comes is refused more often. By dimension, its load."""
     found = dict.fromkeys(DIMENSIONS, 0)
-    for dimension in DIMENSIONS if needs else ():
-        amounts = [max(getattr(need, dimension), 1) for need in needs]
-        here = [load[dimension] for load in loads]
-        if not any(load > 0 and isfinite(load) for load in here):
-            continue
-        steps = _Steps.of(amounts, here, 0)
-        units = units_for(steps.classes, target, steps.most)
-        found[dimension] = (steps.most if units is None else units) * steps.step
+    for name in DIMENSIONS:
+        # Who never comes is refused nothing.
+        here = [
+            (need, load[name]) for need, load in zip(needs, loads, strict=True) if load[name] > 0
+        ]
+        if here:
+            of = _dimension([need for need, _ in here], [load for _, load in here], name)
+            found[name] = of.needed(target)
     return found
+
+
+def _dimension(needs: Sequence[Need], loads: Sequence[float], name: str) -> _Dimension:
+    return _Dimension(tuple(max(getattr(need, name), 1) for need in needs), tuple(loads))
 
 
 def hosts_for(amounts: Mapping[str, int], total: Need, hosts: int) -> tuple[int, str] | None:
