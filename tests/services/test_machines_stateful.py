@@ -133,7 +133,7 @@ class Machines(RuleBasedStateMachine):
                     continue
                 attention.change_machines(
                     tx,
-                    ("state", "operation", "attention", "ran"),
+                    ("state", "operation", "attention", "ran", "changed_at"),
                     [
                         {
                             "id": row.id,
@@ -141,6 +141,7 @@ class Machines(RuleBasedStateMachine):
                             "operation": None,
                             "attention": False,
                             "ran": True,
+                            "changed_at": attention.stamp(at),
                         }
                     ],
                 )

@@ -270,13 +270,16 @@ _MACHINE_COLUMNS = frozenset(_m.keys())
 def change_machines(tx: Tx, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     """Set `columns` of machines, each row a dict of them and `id`; JSON columns as text.
 
-    For controllers only, inside the transaction that read the machines; `generation` is the caller's to raise.
+    For controllers only, inside the transaction that read the machines; `generation` is the caller's to raise. Whoever
+    sets the state says when (`changed_at`), as what runs is paid for.
     """
     if not rows:
         return
     unknown = set(columns) - _MACHINE_COLUMNS
     if unknown:
         raise ValueError(f"no such columns: {sorted(unknown)}")
+    if "state" in columns and "changed_at" not in columns:
+        raise ValueError("a state is of a moment: set changed_at, too")
     values = itemgetter(*columns, "id")
     change_rows(tx, schema.machine, tuple(columns), [values(row) for row in rows])
     if "state" in columns:
