@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic, and tiny runs of those that need no quiet machine: they measure, and say it so."""
 
+import math
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ sys.path.insert(0, str(ROOT))  # `bench` is beside `src`, and installed nowhere
 from bench.cloud import HAS, Joined  # noqa: E402
 from bench.figures import Table, median, percentile, ratio, result, shown  # noqa: E402
 
+from arable.processes import demo_farm  # noqa: E402
 from bench import (  # noqa: E402
     farms,
     farms_lab,
@@ -239,6 +241,17 @@ def test_growing_is_told_against_plain_starts_under_the_same_load() -> None:
         "RESULT failed_requests 1.00 requests goal 0",
     ]
     assert "to the third server's first answer    14.3  14.3            1.30" in farms.lab_table(found).text()  # fmt: skip
+
+
+def test_the_demonstrations_farm_is_what_is_measured() -> None:
+    blueprint, farm = farms_lab._documents()
+    (tier,) = farm.tiers
+    assert (farm.name, tier.blueprint) == (demo_farm.FARM, blueprint.name)
+    assert (tier.least, tier.most) == (2, farms_lab.SOME)
+    assert tier.policy
+    (target,) = tier.policy.targets
+    wanted = [math.ceil(rate / target.value) for rate in (demo_farm.CALM, demo_farm.RUSH, farms_lab.RUSH)]  # fmt: skip
+    assert wanted == [1, 3, 5]
 
 
 def test_an_unknown_benchmark_is_told_the_known_ones() -> None:
