@@ -103,7 +103,7 @@ def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid
         first = FirstUserIn(name="bob", password=PASSWORD, role="customer")
         operator.accounts.create(AccountIn(name="globex", user=first))
     (globex,) = grid.south.accounts.all(AccountQuery(name="globex"))
-    grid.south.accounts.federate(globex.id, FederationIn(regions=("north",)))
+    grid.south.accounts.federate(globex.id, FederationIn(origins=("north",)))
     image = grid.north.images.create(ImageIn(name="site", public=True))
     content = hashlib.shake_256(b"site").digest(1 << 20)
     version = grid.north.images.upload_version(image.id, [content], UploadQuery(format="raw"))
@@ -147,7 +147,7 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
     with pytest.raises(Forbidden, match="may not be asked for from north"):
         list(alice.machines.all())
     (acme,) = grid.south.accounts.all(AccountQuery(name="acme"))
-    grid.south.accounts.federate(acme.id, FederationIn(regions=("north",)))
+    grid.south.accounts.federate(acme.id, FederationIn(origins=("north",)))
     made = alice.machines.deploy(DeployIn(name="far", image="tiny", offering="tiny"))
     done = alice.operations.wait(made.operation, seconds=60)
     assert (done.state, done.account) == ("done", acme.id)

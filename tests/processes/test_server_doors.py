@@ -12,7 +12,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent import edge
-from arable.agent import join as joining
 from arable.client.arable import Arable
 from arable.domain.console import Visit
 from arable.domain.ids import HostId, MachineId, UserId
@@ -20,6 +19,7 @@ from arable.processes.server import Server, ServerConfig, assemble, credentials,
 from arable.runtime.ca import Authority, blind_context, peer
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy
+from arable.runtime.showing import chain
 from gateway.make_gateway import run
 
 CHANCE = Entropy.system()
@@ -41,7 +41,7 @@ def shown_by(address: str) -> list[bytes]:
         socket.create_connection((host, int(port)), edge.WITHIN) as plain,
         blind_context().wrap_socket(plain, server_hostname=host) as wrapped,
     ):
-        return joining._chain(wrapped)
+        return chain(wrapped)
 
 
 def test_the_gateway_shows_its_certificate_and_then_its_authority(tmp_path) -> None:

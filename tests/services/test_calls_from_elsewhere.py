@@ -46,7 +46,7 @@ def here(lone_cloud: Cloud) -> Cloud:
 
 def federate(here: Cloud, *names: str) -> None:
     boss = here.callers["boss"]
-    here.do(boss, accounts.federate, AccountId("account-acme"), FederationIn(regions=names))
+    here.do(boss, accounts.federate, AccountId("account-acme"), FederationIn(origins=names))
 
 
 def caller(here: Cloud, region: str = "eu", **but):
@@ -55,7 +55,7 @@ def caller(here: Cloud, region: str = "eu", **but):
 
 
 def test_nobody_is_anybody_here_without_a_word(here: Cloud):
-    with pytest.raises(Forbidden, match="arable account federate acme --regions eu"):
+    with pytest.raises(Forbidden, match="arable account federate acme --origin eu"):
         caller(here)
     federate(here, "us")
     with pytest.raises(Forbidden):
@@ -109,7 +109,7 @@ def test_only_what_customers_have_can_be_asked_for(here: Cloud, path):
 
 def test_only_operators_federate_and_never_their_own_account(here: Cloud):
     acme = here.callers["acme"]
-    ask = FederationIn(regions=("eu",))
+    ask = FederationIn(origins=("eu",))
     assert isinstance(here.refused(acme, accounts.federate, acme.account, ask), Forbidden)
     boss = here.callers["boss"]
     assert isinstance(here.refused(boss, accounts.federate, boss.account, ask), Conflict)

@@ -202,6 +202,14 @@ def test_certificates_are_renewed_in_time(two):
 # --- joining and leaving
 
 
+def remove(made, name):
+    def gone(tx, around):
+        found = grid_members.by_name(tx, name, lock=True)
+        grid_manager.remove(tx, found, around.clock.now())
+
+    made.manager.do(gone)
+
+
 def test_a_token_works_once_and_repeats_its_answer_to_whom_it_gave_it(two):
     token, request = two.manager.token(), new_request("asia").request
     first = two.manager.join("asia", token, request)
@@ -231,13 +239,23 @@ def test_nobody_takes_a_regions_place_by_any_token(two):
     )
 
 
+def test_a_region_that_comes_back_at_once_is_known_as_it_is_now(two):
+    two["eu"].image("web")
+    two.settle()
+    remove(two, "eu")
+    two["eu"].drop_image("web")
+    with two["eu"].cloud.database.write() as tx:
+        grid_members.remove_link(tx)
+    join(two, two["eu"])
+    two.settle()
+    two.settle()
+    assert two["us"].catalogue() == {("eu", "tiny")}
+    assert converged(two)
+
+
 def test_a_removed_region_is_forgotten_and_may_come_back(two):
     two.settle()
-    two.manager.do(
-        lambda tx, around: grid_manager.remove(
-            tx, grid_members.by_name(tx, "eu", lock=True), around.clock.now()
-        )
-    )
+    remove(two, "eu")
     two.settle()
     assert two["us"].catalogue() == set()
     with two["us"].cloud.database.read() as tx:

@@ -21,10 +21,10 @@ def shown_by(server: str, fingerprint: str, within: float) -> str:
             socket.create_connection((host.strip("[]"), int(port)), within) as plain,
             blind_context().wrap_socket(plain, server_hostname=host.strip("[]")) as wrapped,
         ):
-            chain = _chain(wrapped)
+            sent = chain(wrapped)
     except OSError as error:
         raise Unavailable(f"{server} can't be reached: {error}") from error
-    for der in chain:
+    for der in sent:
         pem = ssl.DER_cert_to_PEM_cert(der)
         try:
             return pinned(pem, fingerprint)
@@ -33,7 +33,7 @@ def shown_by(server: str, fingerprint: str, within: float) -> str:
     raise Forbidden("the server belongs to another cloud than the join token")
 
 
-def _chain(wrapped: ssl.SSLSocket) -> list[bytes]:
+def chain(wrapped: ssl.SSLSocket) -> list[bytes]:
     """All certificates that the peer sent (DER). A public method has them since Python 3.13 only."""
     ask = getattr(wrapped, "get_unverified_chain", None)
     if ask is not None:

@@ -85,8 +85,8 @@ def federate(call: Call, account: AccountId, ask: FederationIn) -> AccountOut:
     found = accounts.get(call.tx, call.caller.scope, account, lock=True)
     check_expected(call, found.generation, accounts.WHAT)
     if found.id == call.caller.account:
-        raise Conflict("the operators' own account is nobody's elsewhere", field="regions")
-    after = found.changed(federated=tuple(sorted(set(ask.regions))))
+        raise Conflict("the operators' own account is nobody's elsewhere", field="origins")
+    after = found.changed(federated=tuple(sorted(set(ask.origins))))
     accounts.save(call.tx, after)
     nudge(call.tx, GRID)
     nudge(call.tx, IMAGES)

@@ -98,7 +98,7 @@ def caller(tx: Tx, region: str, ask: PassIn) -> Caller:
     if account is None or not account.enabled or region not in account.federated:
         raise Forbidden(
             f"the account {ask.account} may not be asked for from {region} here; an operator of this region can"
-            f" say so: arable account federate {ask.account.rpartition('/')[2]} --regions {region}"
+            f" say so: arable account federate {ask.account.rpartition('/')[2]} --origin {region}"
         )
     rank, may = ROLES[_ROLE]
     mark = hashlib.sha256(f"{region}\n{ask.account}\n{ask.user}".encode()).hexdigest()[:20]

@@ -173,11 +173,11 @@ class JoinGridIn(In, frozen=True, kw_only=True):
 class FederationIn(In, frozen=True, kw_only=True):
     """From where an account may be asked for."""
 
-    regions: Annotated[
+    origins: Annotated[
         tuple[Name, ...],
         Meta(
             max_length=1000,
             description="Names of regions: users of the account with the same path there may act as this account here. "
             "None: nobody may, as it is without any word.",
         ),
-    ]
+    ] = ()

@@ -113,7 +113,7 @@ OPERATIONS = (
         summary="Say from which regions an account may be asked for",
         about="Users of the account with the same path in those regions then act as this account here, with the rights"
         " of customers at most. Without any region, nobody does.",
-        example={"regions": ["eu-1"]},
+        example={"origins": ["eu-1"]},
     ),
     Op(
         method="GET",
