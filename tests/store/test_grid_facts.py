@@ -3,11 +3,13 @@
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import insert
 
 from arable.domain.errors import Conflict, Forbidden, NotFound
 from arable.domain.ids import RegionId
 from arable.domain.region import Fact, FactKind, Member, MemberState
 from arable.store import grid_facts, grid_members, grid_own
+from arable.store import schema as t
 from arable.store.grid_members import Link
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -59,6 +61,18 @@ def test_who_counts_is_said_by_state_and_epoch(database) -> None:
         assert grid_members.every(tx) == [gone]
         with pytest.raises(Forbidden):
             grid_members.demand(tx, "eu", 2)
+
+
+def test_a_grid_manager_does_not_work_with_a_regions_store(sqlite) -> None:
+    with sqlite.write() as tx:
+        grid_members.check_no_region(tx)
+        tx.execute(
+            insert(t.segment).values(
+                id="server-a", seq=1, epoch=1, state="ready", address="", heartbeat_at=NOW
+            )
+        )
+        with pytest.raises(Conflict, match="one of its own"):
+            grid_members.check_no_region(tx)
 
 
 def test_a_region_has_one_link(database) -> None:
