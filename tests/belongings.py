@@ -120,7 +120,11 @@ def path_of(op: Op, ids: dict[str, str]) -> str:
     path = op.path
     for kind in op.parameters:
         path = path.replace(f"{{{kind}}}", ids[kind])
-    needed = {"UploadQuery": "?format=raw", "VersionQuery": "?number=1"}
+    needed = {
+        "UploadQuery": "?format=raw",
+        "VersionQuery": "?number=1",
+        "WhereQuery": "?image=web",
+    }
     return path + needed.get(op.query.__name__ if op.query else "", "")
 
 

@@ -52,7 +52,11 @@ def sent_by(client: Arable, op: Op, **how) -> httpx.Request:
     if op.takes is not None:
         said["ask"] = msgspec.convert(op.example or {}, op.takes)
     if op.query is not None:
-        needed = {"UploadQuery": {"format": "raw"}, "VersionQuery": {"number": 3}}
+        needed = {
+            "UploadQuery": {"format": "raw"},
+            "VersionQuery": {"number": 3},
+            "WhereQuery": {"image": "web"},
+        }
         said["query"] = op.query(**needed.get(op.query.__name__, {}))
     if op.receive is not None:
         said["content"] = [b"some ", b"bytes"]

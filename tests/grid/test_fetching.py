@@ -113,6 +113,7 @@ def test_damaged_chunks_are_refused_and_come_from_elsewhere(here) -> None:
     bad = Source("london", CONTENT, chunk=lambda _number, data: data[:-1] + b"!")
     done = brought(here, bad, Source("york", CONTENT))
     assert done.sources == ("york",)
+    assert len(bad.sent) <= fetching.LINES, "each of its lines once, and never again"
 
 
 def test_damaged_everywhere_there_is_no_part(here) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from make_cloud import Cloud
 
 from arable.controllers.transfers import Transfers
@@ -44,6 +45,10 @@ class Elsewhere:
     sources: dict[str, Source] = field(default_factory=dict)
     _told: dict[str, list[CataloguedVersion]] = field(default_factory=dict)
     _numbers: int = 0
+    topics: set[str] = field(default_factory=set)  # nudged by what the server wrote
+
+    def __post_init__(self) -> None:
+        self.writer.committed = lambda nudges: self.topics.update(nudges.topics)
 
     def has(
         self,
@@ -102,8 +107,6 @@ class Elsewhere:
 
     def operation(self, id_: str) -> tuple[str, list[str]]:
         """Its state and its steps."""
-        import msgspec
-
         ((state, steps),) = self.cloud.rows(
             "select state, steps from operation where id = :id", id=id_
         )

@@ -9,11 +9,12 @@ from test_landing import attend, routed, with_hosts
 
 from arable.controllers import fetching
 from arable.domain.errors import Conflict, Forbidden, LimitExceeded, NotFound
+from arable.domain.region import FactKind
 from arable.domain.settings import IMAGE_FETCH_SECONDS
 from arable.domain.transfer import DAMAGED
 from arable.services import catalogue, images, volumes
 from arable.services.call import Asked
-from arable.store import settings, transfers
+from arable.store import grid_own, settings, transfers
 from arable.wire.catalogue import FetchIn, WhereQuery
 from arable.wire.images import ImageQuery, VersionQuery
 from arable.wire.volumes import VolumeIn
@@ -88,6 +89,7 @@ def test_many_who_want_it_share_one_transfer(far):
     assert cloud.rows("select count(*) from transfer_wait") == [(7,)]
     far.server().step()
     assert len(london.sent) == len(set(london.sent))
+    assert {"machines", "images"} <= far.topics, "whoever waits for it hears at once"
     assert cloud.rows("select count(*) from machine where attention and image_version = 3") == [
         (7,)
     ]
@@ -135,6 +137,22 @@ def test_it_is_brought_before_anybody_boots_it(far):
     assert far.cloud.rows("select account from image where name = 'web'") == [("account-root",)]
     kinds = far.cloud.rows("select kind from event where kind like 'image.%'")
     assert kinds == [("image.fetched",)]
+
+
+def test_others_hear_of_it_when_it_is_here_and_not_before(far):
+    operator = far.cloud.account("operator", role="operator")
+    far.has("london")
+
+    def said() -> list[str]:
+        with far.cloud.database.read() as tx:
+            now = far.cloud.around.clock.now()
+            facts = grid_own.facts(tx, "here", [FactKind.IMAGE], "1", now)
+        return sorted(fact.key for fact in facts)
+
+    far.cloud.do(operator, catalogue.fetch, WEB)
+    assert said() == ["root/root|tiny|1"]
+    far.server().step()
+    assert said() == ["root/root|tiny|1", "root/root|web|3"]
 
 
 def test_who_may_have_what(far):

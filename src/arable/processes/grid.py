@@ -39,7 +39,7 @@ from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy, Ids
 from arable.services import bootstrap
 from arable.services.call import GridRole, Surroundings
-from arable.store import migrate
+from arable.store import grid_members, migrate
 from arable.store.database import Database
 from arable.store.notices import Listener
 from arable.store.nudges import Nudges
@@ -128,6 +128,8 @@ def assemble(config: GridConfig, clock: Clock, entropy: Entropy) -> GridManager:
     data = config.data
     database = Database(config.url(), GRID_NAME)
     migrate.upgrade(database)
+    with database.read() as tx:
+        grid_members.check_no_region(tx)
     ids = Ids(clock, entropy)
     authority = Authority.open(data / "authority", clock, entropy)
     first = bootstrap.ensure(database, clock, entropy, ids)

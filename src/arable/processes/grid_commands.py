@@ -7,19 +7,32 @@ import typer
 
 from arable.cli.app import SETTINGS, noun_group
 from arable.cli.nouns import NOUNS
-from arable.processes.data_option import Data
+from arable.processes.data_option import default_data
 from arable.processes.foreseen import told
 from arable.processes.log_option import Log, Verbose
 from arable.runtime.log import Form, configure
 
 
+def _default_data() -> Path:
+    """Beside a cloud of this machine: the grid manager is another thing with another store."""
+    return default_data() / "grid"
+
+
 def up(
-    data: Data,
+    data: Annotated[
+        Path,
+        typer.Option(
+            envvar="ARABLE_GRID_DATA",
+            default_factory=_default_data,
+            show_default="~/.local/share/arable/grid",
+            help="The grid manager's data directory.",
+        ),
+    ],
     database: Annotated[
         str,
         typer.Option(
-            envvar="ARABLE_DATABASE",
-            help="URL of a PostgreSQL. Left out: SQLite in the data directory."
+            envvar="ARABLE_GRID_DATABASE",
+            help="URL of a PostgreSQL of its own. Left out: SQLite in the data directory."
             " A URL with a password belongs into the environment.",
         ),
     ] = "",

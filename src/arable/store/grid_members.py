@@ -81,6 +81,14 @@ def demand(tx: Tx, name: str, epoch: int) -> None:
         raise Forbidden(f"{name} is not in the grid any more, or not by this certificate")
 
 
+def check_no_region(tx: Tx) -> None:
+    """Raises `Conflict` for the database of a management server: a grid manager has one of its own."""
+    if tx.execute(select(t.segment.c.id).limit(1)).first() is not None:
+        raise Conflict(
+            "this is the database of a region's management servers; the grid manager needs one of its own"
+        )
+
+
 def page(
     tx: Tx, name: str | None = None, *, after: str | None = None, limit: int = 1000
 ) -> list[Member]:
