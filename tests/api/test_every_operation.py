@@ -94,11 +94,15 @@ def _gathered(cloud: Served) -> Crowd:
     }
     tokens = {who: cloud.token(client) for who, client in clients.items()} | {"": ""}
     made = Crowd(cloud, belongings(cloud, alice), tokens, cloud.http())
+    mine = next(user.account for user in operator.users.all() if user.role == "operator")
+    operator.users.create(UserIn(name="olga", account=mine, role="operator", password=PASSWORD))
+    olga = cloud.client()  # nobody may have as many keys as two for each permission
+    olga.sign_in("olga", PASSWORD)
     for permission in Permission:
         but = tuple(other for other in Permission if other is not permission)
         made.keys[permission] = (
             cloud.key(operator, scopes=(permission,)),
-            cloud.key(operator, scopes=but),
+            cloud.key(olga, scopes=but),
         )
     return made
 

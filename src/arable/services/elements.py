@@ -118,4 +118,5 @@ def element_out(element: Element, name: str) -> ElementOut:
         since=element.since,
         told=element.told,
         operation=element.operation,
+        generation=element.generation,
     )

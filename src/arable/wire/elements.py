@@ -42,6 +42,7 @@ class ElementOut(Out, frozen=True, kw_only=True):
         str | None,
         Meta(description="That waits for it to have another machine, if one was asked for."),
     ] = None
+    generation: int
 
 
 class ElementQuery(PageQuery, frozen=True, kw_only=True):
