@@ -149,12 +149,12 @@ def _taken_away(look: Look) -> Iterator[str]:
 
     What is left is told with each that is: of that moment, since elements fail, and owners change their minds, at any time.
     """
-    rows = """
-        select number, text, data ->> 'serving', data ->> 'least' from event
-        where kind = 'element.draining' and data ->> 'serving' < data ->> 'least' and data ->> 'forced' is null
-    """
-    for number, text, serving, least in look(rows):
-        yield f"event {number}: {text}, when {serving} were left and {least} should be"
+    rows = "select number, text, data from event where kind = 'element.draining'"
+    for number, text, kept in look(rows):
+        data = _read(kept)
+        serving, least = data.get("serving", 0), data.get("least", 0)
+        if serving < least and "forced" not in data:
+            yield f"event {number}: {text}, when {serving} were left and {least} should be"
 
 
 _TABLES = {

@@ -67,7 +67,7 @@ _NOTED = """
     select zone, cpus, cpu_mhz, memory_mib, sum(n) from (
       select zone, cpus, cpu_mhz, memory_mib, came - went as n from pool_note
       union all select zone, cpus, cpu_mhz, memory_mib, came - went from pool_hour
-      union all select zone, cpus, cpu_mhz, memory_mib, -1 from machine where host is not null)
+      union all select zone, cpus, cpu_mhz, memory_mib, -1 from machine where host is not null) as noted
     group by zone, cpus, cpu_mhz, memory_mib having sum(n) <> 0
 """
 

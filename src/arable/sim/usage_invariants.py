@@ -23,7 +23,7 @@ _TWICE = """
         select kind, thing, since, lag(coalesce(until, 9e18))
             over (partition by kind, thing order by number) ended
         from usage_record
-    ) where ended > since
+    ) as each where ended > since
 """
 
 
