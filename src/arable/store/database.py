@@ -103,12 +103,15 @@ def said(error: DBAPIError) -> str:
     return f"{diag.message_primary} ({diag.constraint_name})"
 
 
+_KEPT = 512  # statements that stay prepared: those for 64 rows at once are long
+
+
 def _sqlite(url: str) -> Engine:
     memory = url in ("sqlite://", "sqlite:///:memory:")
     options: dict[str, Any] = {"poolclass": StaticPool} if memory else {"pool_size": 8}
     engine = create_engine(
         url,
-        connect_args={"check_same_thread": False, "timeout": 30},
+        connect_args={"check_same_thread": False, "timeout": 30, "cached_statements": _KEPT},
         hide_parameters=True,
         **options,
     )
