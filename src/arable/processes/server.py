@@ -141,6 +141,7 @@ class Server:
     config: ServerConfig
     database: Database
     writer: Writer
+    hearing: Writer  # of what hosts say; the same where the store takes one writer alone
     loop: Loop
     around: Surroundings
     channels: Channels
@@ -153,6 +154,11 @@ class Server:
     grid: GridLink
     images: GridImages
     ready: Ready | None = field(default=None)
+
+    @property
+    def writers(self) -> list[Writer]:
+        """Each of them once."""
+        return [self.writer] if self.hearing is self.writer else [self.writer, self.hearing]
 
 
 def run(config: ServerConfig) -> None:
@@ -246,6 +252,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
     )
     figures = Figures()
     writer = Writer(database, clock=clock, figures=figures.writer)
+    hearing = writer if database.is_sqlite else _beside(database, clock)
     member = membership(
         name,
         config.site,
@@ -269,7 +276,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
     )
     around = replace(around, land=Landing(loop.holds))
     serve_loop(member, loop, writer, clock)
-    desk = Desk(database, writer, around, name, settle)
+    desk = Desk(database, hearing, around, name, settle)
     channels = Channels(desk, clock, figures.gateway, lambda: member.manager.draining)
 
     async def identify(scope: Any) -> UserId | None:
@@ -324,12 +331,13 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         nudged(nudges)
         watched.heard(nudges)
 
-    writer.committed = committed
+    writer.committed = hearing.committed = committed
     listener = Listener(database, name, heard)
     return Server(
         config,
         database,
         writer,
+        hearing,
         loop,
         around,
         channels,
@@ -351,8 +359,9 @@ async def serving(server: Server) -> AsyncIterator[Server]:
     bound = _door(config.api, config.api_fd, "api")
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(server.database.close)
-        server.writer.start()
-        stack.push_async_callback(off_loop, server.writer.stop)
+        for writer in server.writers:
+            writer.start()
+            stack.push_async_callback(off_loop, writer.stop)
         await asyncio.wrap_future(server.writer.submit(lambda tx: hosts.begun(tx, server.loop.me)))
         server.loop.start()
         stack.push_async_callback(off_loop, server.loop.stop)
@@ -381,6 +390,15 @@ async def serving(server: Server) -> AsyncIterator[Server]:
             fingerprint=server.around.authority.fingerprint,
         )
         yield server
+
+
+def _beside(database: Database, clock: Clock) -> Writer:
+    """A second writer, for what hosts say: while PostgreSQL works for the one, the other goes on.
+
+    To each other they are as writers of two servers are: rows are locked in the same order, and who loses a race
+    tries again.
+    """
+    return Writer(database, clock=clock)
 
 
 def listening(where: str, what: str) -> socket.socket:

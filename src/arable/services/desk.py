@@ -18,7 +18,7 @@ from arable.services.call import Surroundings
 from arable.services.images import Incoming
 from arable.services.spread import Peer
 from arable.store import hosts
-from arable.store.database import Database, Tx
+from arable.store.database import Database, Tx, lost_race
 from arable.store.hosts import Channelled
 from arable.store.manifests import Difference
 from arable.store.nudges import Nudges
@@ -149,3 +149,6 @@ class Desk:
         gone = [host for host, hello in last.items() if hello is None]
         agents.heard(tx, self.around, self.server, [], gone, {})
         return [None if hello is None else next(answers) for _, hello, _ in words]
+
+
+__all__ = ["Desk", "Frame", "News", "lost_race"]

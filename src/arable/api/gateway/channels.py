@@ -44,7 +44,7 @@ from arable.domain.settings import IMAGE_CACHE_SECONDS
 from arable.runtime.clock import Clock
 from arable.runtime.metrics import GatewayFigures
 from arable.services.agents import REPLACED, check_inventory
-from arable.services.desk import Desk, News
+from arable.services.desk import Desk, News, lost_race
 from arable.services.spread import Peer, moves, seconds_to_return
 from arable.wire.agent import Elsewhere, Hello, OpenConsole, Welcome, encode
 
@@ -371,6 +371,8 @@ class Channels:
                 await asyncio.sleep(_AGAIN)
                 batch = [(channel, report) for channel, report in batch if channel.ready]
             except Exception as error:  # noqa: BLE001 - logged there
+                if lost_race(error):
+                    continue
                 if len(batch) == 1:
                     channel, report = batch[0]
                     _log_failure(f"a report of {report.host} could not be kept", error)
