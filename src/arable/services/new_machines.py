@@ -59,7 +59,7 @@ class Rows:
         if self.machines:
             landed = [each for each in self.machines if each.host is not None]
             idle_pool.note(tx, moment(self.machines[0].created_at), came=landed)
-        volumes.add_many(tx, self.volumes)
+        volumes.add_many(tx, self.volumes, {each.id: each.farm for each in self.machines})
         nics.add_many(tx, self.nics)
         groups.add_members(tx, self.members)
         operations.add_many(tx, self.operations)

@@ -227,8 +227,11 @@ def add_many(tx: Tx, machines: Sequence[NewMachine], boots: Sequence[BootRow]) -
     insert_rows(tx, t.machine, NewMachine._fields, machines)
     insert_rows(tx, t.machine_boot, BootRow._fields, boots)
     if machines:
-        ids = [machine.id for machine in machines]
-        usage_records.begin(tx, UsageKind.MACHINE, ids, machines[0].created_at)
+        made = [
+            usage_records.Made(m.account, m.id, m.name, m.offering, m.farm, m.cpus, m.memory_mib)
+            for m in machines
+        ]
+        usage_records.begin_made(tx, UsageKind.MACHINE, made, machines[0].created_at)
 
 
 def save(tx: Tx, machine: Machine) -> None:

@@ -20,8 +20,9 @@ from arable.store import kept
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
+from arable.store.lookup import Lookup
 from arable.store.many import among
-from arable.store.rows import json_text
+from arable.store.rows import json_text, put_rows, raw
 from arable.store.scope import visible
 
 _c = t.usage_record.c
@@ -134,6 +135,31 @@ _end = {(d, kind): words.end(kind) for d, words in _WORDS.items() for kind in Us
 def begin(tx: Tx, kind: UsageKind, ids: Iterable[str], at: datetime | int) -> None:
     """These are their accounts' from now on; those that are it already stay so since then. `at` may be in microseconds."""
     _run(tx, _begin[tx.dialect.name, kind], ids, at)
+
+
+class Made(NamedTuple):
+    """A thing that was made just now: nothing of it was counted before, and no tier has it yet."""
+
+    account: str
+    thing: str
+    name: str
+    offering: str
+    farm: str
+    cpus: int
+    mib: int
+
+
+def begin_made(tx: Tx, kind: UsageKind, made: Sequence[Made], at: int) -> None:
+    """`begin`, for thousands of new things: of each all is known already, but for what its farm is called."""
+    called = dict(_farms.rows(tx, {each.farm for each in made}))
+    rows = [
+        (kind.value, each.farm and called.get(each.farm, ""), "", "", at, *each) for each in made
+    ]
+    put_rows(tx, t.usage_record, _MADE, rows, "do nothing")
+
+
+_MADE = ("kind", "farm_name", "tier", "tier_name", "since", *Made._fields)
+_farms = Lookup(lambda among: raw(t.farm, ("id", "name")).where(among(t.farm.c.id)))
 
 
 def end(tx: Tx, kind: UsageKind, ids: Iterable[str], at: datetime | int) -> None:

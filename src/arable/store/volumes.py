@@ -1,6 +1,6 @@
 """How volumes are kept."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,9 +10,9 @@ from sqlalchemy import delete, insert, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
-from arable.domain.ids import AccountId, MachineId, PoolId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, FarmId, MachineId, PoolId, VolumeId, ZoneId
 from arable.domain.manifest import ImagePart
-from arable.domain.usage import UsageKind
+from arable.domain.usage import ROOT, UsageKind
 from arable.domain.volume import Change, Volume
 from arable.store import schema as t
 from arable.store import usage_records
@@ -154,12 +154,23 @@ class NewVolume(NamedTuple):
     offering: str = ""
 
 
-def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:
-    """Keep new volumes."""
+def add_many(tx: Tx, volumes: Sequence[NewVolume], farm_of: Mapping[MachineId, FarmId]) -> None:
+    """Keep new volumes, of new machines of these farms."""
     insert_rows(tx, t.volume, NewVolume._fields, volumes)
     if volumes:
-        ids = [volume.id for volume in volumes]
-        usage_records.begin(tx, UsageKind.VOLUME, ids, volumes[0].created_at)
+        made = [
+            usage_records.Made(
+                v.account,
+                v.id,
+                v.name,
+                v.offering or ("" if v.position else ROOT),
+                farm_of[v.machine],
+                0,
+                v.mib,
+            )
+            for v in volumes
+        ]
+        usage_records.begin_made(tx, UsageKind.VOLUME, made, volumes[0].created_at)
 
 
 def _values(volume: Volume) -> dict[str, Any]:
