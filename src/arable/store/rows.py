@@ -115,7 +115,7 @@ def _run(
             words("postgresql", table, names, 1) + more, (json_text(rows),)
         ).rowcount
     done, written = 0, 0
-    for most in _AT_ONCE:
+    for most in () if _SAVEPOINT in tx.info else _AT_ONCE:
         while len(rows) - done >= most:
             values = tuple(chain.from_iterable(rows[done : done + most]))
             said = words("sqlite", table, names, most) + more
@@ -128,6 +128,15 @@ def _run(
 
 
 _AT_ONCE = (64, 16)
+_SAVEPOINT = "arable-savepoint"
+
+
+def within_savepoint(tx: Tx, is_so: bool) -> None:
+    """Whoever makes a savepoint says so: within one SQLite pays for a statement of many rows what it costs and more."""
+    if is_so:
+        tx.info[_SAVEPOINT] = True
+    else:
+        tx.info.pop(_SAVEPOINT, None)
 
 
 @cache
