@@ -265,7 +265,7 @@ def _check(topology: Topology) -> None:
     if topology.grid:
         first = _address(topology.grid.server, "grid.server")
         private["grid.server"] = IPv4Network(first)
-        private["grid.server + 1"] = IPv4Network(first + 1)
+        private["grid.server + 1"] = IPv4Network(_after(first, 1, "grid.server"))
     for r, region in enumerate(topology.regions):
         at = f"regions.{r}"
         _claim(names, region.name, f"{at}.name")
@@ -276,7 +276,7 @@ def _check(topology: Topology) -> None:
             raise BadInput(told, field=f"{at}.bmc")
         server = _address(region.server, f"{at}.server")
         for number in range(region.servers + (region.servers > 1)):
-            one = IPv4Network(server + number)
+            one = IPv4Network(_after(server, number, f"{at}.server"))
             _apart(private | public, one, f"{at}.server")
             private[f"{at}.server" + (f" + {number}" if number else "")] = one
         for place in region.management if region.servers > 1 else ():
@@ -358,6 +358,13 @@ def _network(text: str, field: str) -> IPv4Network:
         return IPv4Network(text)
     except ValueError as error:
         raise BadInput(f"is not an IPv4 network: {error}", field=field) from error
+
+
+def _after(address: IPv4Address, number: int, field: str) -> IPv4Address:
+    try:
+        return address + number
+    except ValueError as error:
+        raise BadInput("there are no addresses after it", field=field) from error
 
 
 def _address(text: str, field: str) -> IPv4Address:

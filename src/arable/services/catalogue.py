@@ -26,6 +26,7 @@ from arable.wire.catalogue import FetchIn, HolderOut, WhereOut, WhereQuery, Wher
 from arable.wire.operations import OperationOut
 
 _SHOWN = 100  # versions
+_NAMED = 4  # regions, in a step of an operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def tell(
 ) -> None:
     """The operation is told of it from now on."""
     transfers.wait(tx, begun.id, operation, ends=ends)
-    regions = " and ".join(_regions(tx, wanted.version)[:3])
+    regions = _either(_regions(tx, wanted.version))  # which of them, is seen when it is begun
     name, number = wanted.image.name, begun.number
     step = rules.told(name, number, begun.sources or regions, begun.done, begun.total)
     operations.advance(tx, operation, step, around.clock.now())
@@ -269,6 +270,12 @@ def _told(local: _Local | None) -> str:
     if begun.told:
         return begun.told
     return rules.told(image.name, begun.number, begun.sources, begun.done, begun.total)
+
+
+def _either(regions: Sequence[str]) -> str:
+    if len(regions) > _NAMED:
+        return f"one of {len(regions)} regions"
+    return " or ".join(regions)
 
 
 def _regions(tx: Tx, version: ImageVersion) -> list[str]:
