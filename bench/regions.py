@@ -8,8 +8,8 @@ import argparse
 from collections.abc import Sequence
 
 from arable.processes.leaving import until_told
-from bench import regions_lab
-from bench.figures import Table, machine, median, ratio, result, shown
+from bench import regions_catalogue, regions_lab
+from bench.figures import Table, machine, median, percentile, ratio, result, shown
 
 PARTS = ("lab", "catalogue")
 
@@ -21,6 +21,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--times", type=int, default=3, help="cold starts in the lab")
     parser.add_argument("--mib", type=int, default=64, help="the image's disk")
     parser.add_argument("--mbit", type=int, default=100, help="each link of the WAN")
+    parser.add_argument("--regions", type=int, default=100, help="in the catalogue")
+    parser.add_argument("--versions", type=int, default=10_000, help="of images, in the catalogue")
+    parser.add_argument("--questions", type=int, default=2000, help="to the catalogue")
+    parser.add_argument("--stores", type=int, default=4, help="of the regions that hear it")
     parser.add_argument(
         "--wait", type=float, default=0.0, help="seconds at most for the machine to be quiet"
     )
@@ -33,6 +37,12 @@ def main(argv: Sequence[str]) -> None:
             real = regions_lab.measured(options.times, options.mib, options.mbit, options.wait)
         print(lab_table(real).text())
         lines += lab_results(real)
+    if "catalogue" in parts:
+        told = regions_catalogue.measured(
+            options.regions, options.versions, options.questions, options.stores
+        )
+        print(catalogue_table(told).text())
+        lines += catalogue_results(told)
     print("\n".join(lines))
 
 
@@ -63,3 +73,28 @@ def lab_results(found: regions_lab.Found) -> list[str]:
         result("warm_ratio", median(found.warm_ratios), "ratio", "1.05"),
         result("shared_bytes_ratio", max(found.shared), "ratio", "0.10"),
     ]
+
+
+def catalogue_table(found: regions_catalogue.Found) -> Table:
+    """Questions, and the end of a cut."""
+    title = f"{found.regions} regions, {found.versions} image versions, each in {regions_catalogue.COPIES} of them"
+    made = Table(title, ("what", "median", "p99", "most"))
+    times = [each * 1000 for each in found.asked]
+    made.add(
+        "where an image's versions are, ms",
+        *(shown(each) for each in (median(times), percentile(times, 99), max(times))),
+    )
+    for what, value in (
+        ("versions that were new in ten minutes in which one region was cut off", found.changed),
+        ("seconds after them until all regions know all of them (virtual; a message each five)", found.converged),
+        ("  of work for the one that was cut off (real)", found.work),
+        ("  of work for another, at most", found.others),
+    ):  # fmt: skip
+        made.add(what, shown(value), "", "")
+    return made
+
+
+def catalogue_results(found: regions_catalogue.Found) -> list[str]:
+    """The line to be read."""
+    times = [each * 1000 for each in found.asked]
+    return [result("catalogue_p99_ms", percentile(times, 99), "ms", "20")]
