@@ -7,6 +7,7 @@ in which it and others have new versions.
 """
 
 import hashlib
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from arable.controllers import grid_sync
 from arable.controllers.grid_sync import GridSync
 from arable.domain.errors import Unavailable
 from arable.domain.grid import CataloguedVersion, Peer
@@ -33,9 +35,10 @@ from arable.runtime.tokens import new_join_token
 from arable.services import bootstrap, grid_manager
 from arable.services.call import Surroundings
 from arable.services.grid_manager import Sender
-from arable.store import accounts, grid, grid_facts, grid_members, images, incarnations, migrate
+from arable.store import accounts, grid, grid_facts, grid_members, images, incarnations
 from arable.store.database import Database, Tx
 from arable.store.grid_members import GridToken, Link
+from arable.store.schema import metadata
 from arable.wire.catalogue import WhereQuery
 from arable.wire.grid import SYNC, FactDoc, GridJoinIn, SyncIn, SyncOut
 from bench import cloud as clouds
@@ -198,6 +201,7 @@ class _Manager:
 
 
 def _convergence(found: Found, folder: Path, stores: int, stack: ExitStack) -> None:
+    logging.getLogger(grid_sync.__name__).setLevel(logging.ERROR)  # that it is cut, we know
     clock, entropy = VirtualClock(), Entropy("grid")
     folder.mkdir()
     database = _store(folder / "grid.sqlite", stack)
@@ -260,7 +264,8 @@ def _convergence(found: Found, folder: Path, stores: int, stack: ExitStack) -> N
 def _store(path: Path, stack: ExitStack) -> Database:
     database = Database(f"sqlite:///{path}")
     stack.callback(database.close)
-    migrate.upgrade(database)
+    with database.write() as tx:
+        metadata.create_all(tx)
     return database
 
 

@@ -107,9 +107,9 @@ def measured(times: int, mib: int, mbit: int, wait: float) -> Found:
         regions = _regions(cloud, stack)
         _started(regions, regions.clients[THERE], "tiny")  # the router is there from then on
         for number in range(times):
-            disk = noise(mib * MIB, number)
+            disk = noise(mib * MIB, f"far {number}")
             _image(regions.clients[FROM], f"far-{number}", disk)
-            _image(regions.clients[THERE], f"near-{number}", noise(mib * MIB, -number - 1))
+            _image(regions.clients[THERE], f"near-{number}", noise(mib * MIB, f"near {number}"))
             _known(regions.clients[THERE], f"far-{number}")
             await_quiet(wait)
             found.copied.append(_copied(regions, folder, disk))
@@ -152,9 +152,9 @@ def _regions(cloud: Cloud, stack: ExitStack) -> _Regions:
     return _Regions(cloud, cloud.site, clients, asked)
 
 
-def noise(count: int, seed: int) -> bytes:
-    """Bytes that don't compress."""
-    return hashlib.shake_256(f"{seed}".encode()).digest(count)
+def noise(count: int, seed: str) -> bytes:
+    """Bytes that don't compress, and that nothing else has."""
+    return hashlib.shake_256(seed.encode()).digest(count)
 
 
 def _image(at: Arable, name: str, disk: bytes) -> None:
@@ -214,7 +214,7 @@ def _next_version(regions: _Regions, image: str, disk: bytes) -> float:
     """What goes over the WAN for a version whose clusters but one in twenty are those of the one before."""
     changed = bytearray(disk)
     for number in range(0, len(disk) // CHUNK, CHANGED):
-        changed[number * CHUNK : (number + 1) * CHUNK] = noise(CHUNK, number + 1_000_000)
+        changed[number * CHUNK : (number + 1) * CHUNK] = noise(CHUNK, f"{image} {number}")
     london = regions.clients[FROM]
     (there,) = [each for each in london.images.all() if each.name == image]
     query = UploadQuery(format="raw")
