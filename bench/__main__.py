@@ -12,8 +12,12 @@ NAMES = {
     "scale": "10,000 hosts, 2,000 farms, 100,000 machines: rates, costs and delays",
     "farms": "farms: the first answer, growing and shrinking under load, thousands of them",
     "dataplane": "rules, leases, balancers, disks and limits: what a customer's packets and blocks meet",
+    "global": "a machine in another region than its image, and the catalogue of a hundred regions",
     "failover": "how long nobody acts when the master dies, and until all farms are served",
 }
+
+MODULES = {"global": "regions"}
+"""Where they are, if not in a module of that name (here: a word of the language)."""
 
 
 def main(argv: list[str]) -> int:
@@ -22,7 +26,7 @@ def main(argv: list[str]) -> int:
         told = "\n".join(f"  {name:16} {about}" for name, about in NAMES.items())
         print(f"usage: python -m bench NAME [ARGS]\n{told}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"bench.{argv[0].replace('-', '_')}")
+    module = importlib.import_module(f"bench.{MODULES.get(argv[0], argv[0].replace('-', '_'))}")
     module.main(argv[1:])
     return 0
 

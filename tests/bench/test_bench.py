@@ -25,6 +25,8 @@ from bench import (  # noqa: E402
     limit,
     load,
     quiet,
+    regions,
+    regions_lab,
     scale,
     swarm,
     usage,
@@ -252,6 +254,33 @@ def test_the_demonstrations_farm_is_what_is_measured() -> None:
     (target,) = tier.policy.targets
     wanted = [math.ceil(rate / target.value) for rate in (demo_farm.CALM, demo_farm.RUSH, farms_lab.RUSH)]  # fmt: skip
     assert wanted == [1, 3, 5]
+
+
+def test_a_start_elsewhere_is_told_against_a_copy_and_a_start_of_the_same_turn() -> None:
+    found = regions_lab.Found(
+        mib=64,
+        mbit=100,
+        copied=[6.0, 6.0, 6.0],
+        plain=[4.0, 14.0, 3.0],
+        cold=[11.0, 22.0, 9.9],
+        fetched=[6.5, 6.5, 6.5],
+        again=[2.0, 4.0, 2.0],
+        warm=[2.1, 4.0, 2.2],
+        shared=[0.05, 0.06, 0.05],
+    )
+    assert regions.lab_results(found) == [
+        "RESULT cold_ratio 1.10 ratio goal 1.15",
+        "RESULT warm_ratio 1.05 ratio goal 1.05",
+        "RESULT shared_bytes_ratio 0.06 ratio goal 0.10",
+    ]
+    assert "64 MiB over links of 100 Mbit/s" in regions.lab_table(found).text()
+
+
+def test_a_small_catalogue_is_asked_and_agrees_after_a_cut() -> None:
+    said = bench("global", "--only", "catalogue", "--regions", "4", "--versions", "40", "--questions", "10", "--stores", "1")  # fmt: skip
+    assert metrics(said) == ["catalogue_p99_ms"]
+    assert re.search(r"cut off +40\.0$", said, re.MULTILINE)
+    assert re.search(r"message each five\) +5\.00$", said, re.MULTILINE)
 
 
 def test_an_unknown_benchmark_is_told_the_known_ones() -> None:

@@ -59,11 +59,20 @@ class Source:
     sent: list[int] = field(default_factory=list)
     down: bool = False
     hung_up: threading.Event = field(default_factory=threading.Event)
+    away: Callable[[], None] = lambda: None  # what a round trip takes
+    busy: float = 0.0
 
     def line(self) -> "Source":
         if self.down:
             raise Unreachable(f"{self.name} is down")
         return self
+
+    def load(self) -> float:
+        self.away()
+        return self.busy
+
+    def keep(self, _line: object) -> None:
+        pass
 
     def chunk_list(self, sha256: str, most: int) -> bytes:
         pieces = [self.content[at : at + CHUNK] for at in range(0, len(self.content), CHUNK)]

@@ -12,6 +12,7 @@ from arable.client.errors import Refused, Unreachable
 from arable.client.regions import Region
 from arable.controllers import fetching
 from arable.controllers.fetching import Pace, fetch
+from arable.controllers.source_looks import Looks
 from arable.domain import chunks as cut
 from arable.domain.chunks import CHUNK
 from arable.domain.errors import Corrupt, Unavailable
@@ -113,6 +114,30 @@ def test_only_chunks_that_were_asked_for_are_sent(london, york) -> None:
     found = dict(cut.unpacked(line.chunks(DIGEST, "1,3-4"), {1, 3, 4}))
     assert found == {n: CONTENT[n * CHUNK : (n + 1) * CHUNK] for n in (1, 3, 4)}
     line.close()
+
+
+def test_a_line_that_was_looked_along_is_the_one_that_is_used(london, york) -> None:
+    """Who is looked at says how much it is sending; what was connected for that is not thrown away."""
+    region = london.asked_by(york)
+    (seen,) = Looks(RealClock()).at([region], {})
+    assert (seen.region, seen.load) == ("london", 0)
+    assert seen.away
+    line = region.line()
+    assert list(region._lines) == [line]
+    packed = line.chunks(DIGEST, "0-4")
+    next(packed)
+    other = region.line()
+    assert other is not line
+    assert 0 <= other.load() <= 1
+    list(packed)
+    region.keep(line)
+    assert region.line() is line
+    region.keep(line)
+    region.hang_up()
+    with pytest.raises(Unreachable, match="hung up"):
+        region.line()
+    other.close()
+    assert not region._lines
 
 
 @pytest.mark.parametrize("want", ["", "7-3", "0-9", "x", "0&want=1", "0&more=1"])

@@ -72,6 +72,55 @@ def test_several_servers_have_addresses_cables_and_names_of_their_own() -> None:
     )
 
 
+def in_a_grid(**changes: object) -> str:
+    tree = yaml.safe_load((EXAMPLES / "three-regions.yaml").read_text())
+    tree["regions"][0] |= changes
+    return yaml.safe_dump(tree)
+
+
+def test_regions_of_a_grid_are_joined_by_a_wan_with_limited_links() -> None:
+    made = plan.plan(topology.parse(in_a_grid(wan_mbit=7)))
+    links = {wire.name: wire.mbit for wire in made.wires_of("wan")}
+    assert links == {"san-jose.wan": 7, "new-york.wan": 100, "london.wan": 100, "grid": 0}
+    ways = {route.destination: route.interface for route in made.devices["wan"].routes}
+    assert ways == {
+        "172.31.255.1/32": "grid",
+        "172.31.255.10/32": "san-jose",
+        "172.31.255.20/32": "new-york",
+        "172.31.255.30/32": "london",
+    }
+    assert {"tcp dport 8445 counter accept", 'counter drop comment "refused"'} <= {
+        line.strip() for line in made.devices["london"].firewall.splitlines()
+    }
+    assert "wan" not in made.wires, "hosts and guests have no way there"
+    assert not plan.plan(topology.parse(SMALL)).devices["home"].firewall
+
+
+def test_several_servers_of_a_region_are_on_the_wan_by_their_hub() -> None:
+    made = plan.plan(topology.parse(in_a_grid(servers=2)))
+    ways = {route.destination: route.via for route in made.devices["wan"].routes}
+    assert ways["172.31.255.12/32"] == "", "the hub itself"
+    assert ways["172.31.255.11/32"] == "172.31.255.12"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (several(1, wan_mbit=100), "regions.0.wan_mbit"),
+        (in_a_grid(wan_mbit=0), "regions.0.wan_mbit"),
+        (in_a_grid(bmc=True), "regions.0.bmc"),
+        (in_a_grid(name="wan"), "regions.0.name"),
+        (in_a_grid(server="172.31.255.2"), "regions.0.server"),
+        (in_a_grid().replace("172.31.255.1\n", "255.255.255.255\n"), "grid.server"),
+        (several(3, server="255.255.255.254"), "regions.0.server"),
+    ],
+)
+def test_a_grid_that_can_not_be_is_refused(text: str, field: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        topology.parse(text)
+    assert refused.value.field == field
+
+
 def test_the_only_server_of_a_region_is_called_like_it_and_stands_in_its_midst() -> None:
     found = topology.parse(SMALL)
     assert [each.name for each in found.regions[0].management] == ["home"]

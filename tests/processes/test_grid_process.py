@@ -1,35 +1,31 @@
 """A grid manager and two clouds, each in processes of its own: they meet, know each other, and one asks for the other."""
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from living_servers import until
 
 from arable.client.arable import Arable
 from arable.client.errors import BadInput, Forbidden, NotFound, Unavailable
 from arable.lab.topology import parse
-from arable.processes import children, up
-from arable.processes.grid import READY, GridReady
-from arable.processes.server import credentials
+from arable.processes import up
+from arable.processes.grid import GridReady
 from arable.processes.up import Cloud, Wanted
 from arable.runtime.clock import RealClock
 from arable.wire.accounts import AccountIn, AccountQuery, FirstUserIn
 from arable.wire.catalogue import FetchIn, WhereQuery
 from arable.wire.images import ImageIn, UploadQuery
 from arable.wire.machines import DeployIn
-from arable.wire.regions import FederationIn, GridTokenIn, JoinGridIn
+from arable.wire.regions import FederationIn
 from arable.wire.settings import SettingsChange
 
 REGIONS = Path(__file__).parents[2] / "examples/lab-regions.yaml"
 PASSWORD = "alice's own words"
-NAMES = ("north", "south")
 
 
 @dataclass
@@ -57,34 +53,26 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     base = tmp_path_factory.mktemp("grid")
     wanted = Wanted(
         data=base / "clouds",
-        topology=parse(REGIONS.read_text()),
+        topology=parse("grid: {server: 172.31.255.1}\n" + REGIONS.read_text()),
         simulated=True,
         api="127.0.0.1:0",
     )
     clock = RealClock()
     with ExitStack() as stack:
-        data = base / "manager"
-        argv = [sys.executable, "-m", "arable.processes.main", "grid", "up", "--data", str(data)]
-        argv += ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]
-        process = stack.enter_context(children.child(argv, base / "grid.log"))
         made = stack.enter_context(up.cloud(wanted, clock, lambda _line: None))
-        until((data / READY).exists, "the grid manager is not ready")
-        ready = msgspec.json.decode((data / READY).read_bytes(), type=GridReady)
-        manager = stack.enter_context(Arable(ready.api))
-        first = credentials(data)
-        manager.sign_in(first.name, first.password)
+        assert made.grid
+        process = made.children["the grid manager"]
+        manager = stack.enter_context(made.manager())
         north, south = (stack.enter_context(made.operator_of(r)) for r in wanted.topology.regions)
-        for name, operator in zip(NAMES, (north, south), strict=True):
+        for operator in (north, south):
             operator.settings.update(SettingsChange(values={"grid_seconds": 1}))
-            token = manager.grid.token(GridTokenIn()).token
-            operator.regions.join(JoinGridIn(grid=ready.listen, token=token, name=name))
             operator.accounts.create(
                 AccountIn(
                     name="acme",
                     user=FirstUserIn(name="alice", password=PASSWORD, role="customer"),
                 )
             )
-        yield Grid(made, ready, process, manager, north, south, stack)
+        yield Grid(made, made.grid, process, manager, north, south, stack)
 
 
 def regions(at: Arable) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from make_elsewhere import CONTENT, MIB, elsewhere, part_of
 from test_landing import attend, routed, with_hosts
 
 from arable.controllers import fetching
+from arable.controllers.source_looks import Looks
 from arable.domain.errors import Conflict, Forbidden, LimitExceeded, NotFound
-from arable.domain.region import FactKind
+from arable.domain.region import Fact, FactKind
 from arable.domain.settings import IMAGE_FETCH_SECONDS
+from arable.domain.sources import Seen
 from arable.domain.transfer import DAMAGED
 from arable.services import catalogue, images, volumes
 from arable.services.call import Asked
-from arable.store import grid_own, settings, transfers
+from arable.store import grid_facts, grid_own, settings, transfers
 from arable.wire.catalogue import FetchIn, WhereQuery
 from arable.wire.images import ImageQuery, VersionQuery
 from arable.wire.volumes import VolumeIn
@@ -435,3 +437,35 @@ def test_in_no_grid_nothing_is_begun(far):
     server = far.server()
     server.reach = lambda: None
     assert server.begin() == []
+
+
+def test_of_several_regions_the_nearest_are_asked_and_it_is_said_why(far, monkeypatch):
+    operator = far.cloud.account("operator", role="operator")
+    for name in ("london", "oslo", "tokyo", "york"):
+        far.has(name)
+    away = {"london": 0.08, "oslo": 0.011, "tokyo": 0.2, "york": 0.01}
+
+    def looked(_looks, sources, reserved):
+        return [Seen(each.name, away[each.name], reserved[each.name]) for each in sources]
+
+    monkeypatch.setattr(Looks, "at", looked)
+    with far.cloud.database.write() as tx:
+        body = {"total": 100, "reserved": 40}
+        zone = Fact(
+            kind=FactKind.ZONE, key="z", version=1, body={"cpu_mhz": body, "memory_mib": body}
+        )
+        grid_facts.put(tx, "york", [zone])
+    asked = far.cloud.do(operator, catalogue.fetch, WEB)
+    far.server().step()
+    state, steps = far.operation(asked.id)
+    assert (state, steps[0]) == (
+        "done",
+        "fetches image web/3 from london or oslo or tokyo or york: 0 of 1 MiB",
+    )
+    assert steps[1] == (
+        "image web/3: of 4 regions that have it, asks oslo (11 ms away, load 0%)"
+        " and york (10 ms away, load 40%) and london (80 ms away, load 0%)"
+    )
+    assert not far.sources["tokyo"].sent
+    sent = [number for source in far.sources.values() for number in source.sent]
+    assert set(sent) == set(range(16)), "they share the work"

@@ -16,6 +16,7 @@ import msgspec
 
 from arable.client.errors import CallError, NotArable, Refused, Unreachable
 from arable.wire.common import Problem
+from arable.wire.grid import LOAD, SendingLoad
 
 STALL = 20.0
 """Seconds without a byte, after which a line is taken for cut."""
@@ -35,25 +36,42 @@ class Region:
         self._tls = tls
         self._stall = stall
         self._lines: set[Line] = set()
+        self._kept: Line | None = None
         self._lock = threading.Lock()
         self._hung_up = False
 
     def line(self) -> "Line":
-        """Another connection. Raises `Unreachable`."""
+        """Another connection, or the one that was kept. Raises `Unreachable`."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+            if kept is not None and not self._hung_up:
+                return kept
         line = Line(self, self._connected())
         with self._lock:
-            if self._hung_up:
-                line.cut()
-                raise Unreachable(f"{self.name}: we hung up")
-            self._lines.add(line)
+            late = self._hung_up
+            if not late:
+                self._lines.add(line)
+        if late:
+            line.close()
+            raise Unreachable(f"{self.name}: we hung up")
         return line
+
+    def keep(self, line: "Line") -> None:
+        """Whoever opened it needs it no more, and it is as good as new."""
+        with self._lock:
+            spare, self._kept = (line, None) if self._hung_up else (self._kept, line)
+        if spare is not None:
+            spare.close()
 
     def hang_up(self) -> None:
         """All lines end, now and for ever; from any thread."""
         with self._lock:
             self._hung_up = True
+            kept, self._kept = self._kept, None
             for line in self._lines:
                 line.cut()
+        if kept is not None:
+            kept.close()
 
     def forget(self, line: "Line") -> None:
         """It was closed."""
@@ -85,6 +103,14 @@ class Line:
     def __init__(self, region: Region, connection: http.client.HTTPSConnection) -> None:
         self._region = region
         self._connection = connection
+
+    def load(self) -> float:
+        """The share of what that region can send at once that is on its way. Raises `CallError`."""
+        found = b"".join(self._get(LOAD, _PROBLEM))
+        try:
+            return msgspec.json.decode(found, type=SendingLoad).load
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise NotArable(f"{self._region.name} does not say how busy it is") from error
 
     def chunk_list(self, sha256: str, most: int) -> bytes:
         """Of a part there, of at most so many bytes. Raises `CallError`."""
@@ -118,6 +144,8 @@ class Line:
             while most > 0 and (piece := answer.read1(min(_PIECE, most))):
                 most -= len(piece)
                 yield piece
+            if answer.length == 0:  # all of it: the next question may be asked on this line
+                answer.close()
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise Unreachable(
                 f"the line to {name} was cut: {error or type(error).__name__}"

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from arable.client.errors import CallError
 from arable.domain import chunks as cut
@@ -22,6 +22,7 @@ from arable.domain.chunks import ChunkList
 from arable.domain.errors import CloudError, Corrupt, Unavailable
 from arable.domain.image_files import Arrival, PartChunks, PartSaid
 from arable.domain.manifest import ImagePart
+from arable.domain.sources import TOGETHER
 from arable.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 LINES = 2
 """To each source: while one answer travels, the next is made."""
 
-_SOURCES = 3  # that are asked at once
 _TRIES = 3  # without any chunk between them, until a source is given up
 _AGAIN = 0.2  # seconds after the first failure; doubled with each
 _TELL = 1.0  # seconds between two words about progress
@@ -39,6 +39,9 @@ _JOIN = 30.0
 
 class Line(Protocol):
     """One connection to a source (`client/regions.py`)."""
+
+    def load(self) -> float:
+        """The share of what the source can send at once that is on its way."""
 
     def chunk_list(self, sha256: str, most: int) -> bytes:
         """Of a part."""
@@ -56,7 +59,10 @@ class Source(Protocol):
     name: str
 
     def line(self) -> Line:
-        """One more connection."""
+        """One more connection, or the one that was kept."""
+
+    def keep(self, line: Any) -> None:
+        """A line of its own: it was not used up: the next who wants a line gets it."""
 
     def hang_up(self) -> None:
         """All of its lines end; from any thread."""
@@ -118,7 +124,7 @@ def fetch(
     """
     assert said.sha256 is not None
     assert said.bytes is not None
-    using = sources[:_SOURCES]
+    using = sources[:TOGETHER]
     why: CloudError = Unavailable("no region that can be reached has it")
     for chunks in _lists(said, using, files):
         if isinstance(chunks, CloudError):
@@ -147,8 +153,10 @@ def _lists(
             line = source.line()
             try:
                 found = cut.decode(line.chunk_list(sha256, cut.most_of_list(size)))
-            finally:
+            except BaseException:
                 line.close()
+                raise
+            source.keep(line)
             if (found.sha256, found.size) != (sha256, size):
                 raise Corrupt("its chunk list is of another part")
         except CallError as error:

@@ -15,16 +15,18 @@ from datetime import datetime, timedelta
 
 from arable.controllers import fetching
 from arable.controllers.fetching import Pace, Progress, Source
+from arable.controllers.source_looks import Looks, reserved_share
 from arable.domain import transfer as rules
 from arable.domain.errors import BadInput, CloudError, Conflict, NotFound, Unavailable
 from arable.domain.event import Event
 from arable.domain.grid import Peer, PeerState
 from arable.domain.ids import TransferId
-from arable.domain.image import ImageVersion, KeptPart
+from arable.domain.image import KeptPart
 from arable.domain.image_files import ImageFiles, PartChunks, PartSaid
 from arable.domain.image_header import HEAD_BYTES, judge
 from arable.domain.manifest import ImagePart
 from arable.domain.settings import IMAGE_FETCH_MIB_PER_SECOND, IMAGE_FETCH_SECONDS
+from arable.domain.sources import TOGETHER, ranked, told
 from arable.domain.transfer import Transfer
 from arable.domain.units import MIB
 from arable.runtime.clock import Clock
@@ -65,11 +67,13 @@ class Transfers:
     )
     _busy: set[TransferId] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
+    looks: Looks = field(init=False)
     _pace: Pace = field(init=False)
     _rounds: Rounds = field(init=False)
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.clock)
+        self.looks = Looks(self.clock)
         self._rounds = Rounds(
             "transfers", self.begin, lambda: _TICK, "images of other regions have to wait", log
         )
@@ -158,10 +162,14 @@ class Transfers:
         return brought
 
     def _fetch(self, claimed: Claimed, part: ImagePart, telling: "_Telling") -> set[str]:
-        sources = self._sources(part, claimed.version, claimed.transfer.tries)
-        telling.begin(sources)
+        sources, why = self._sources(part, claimed)
         said = PartSaid(role=part.role, format=part.format, sha256=part.sha256, bytes=part.bytes)
-        done = fetching.fetch(said, sources, self.chunks, self._pace, self._stop, telling.heard)
+        try:
+            telling.begin(sources, why)
+            done = fetching.fetch(said, sources, self.chunks, self._pace, self._stop, telling.heard)
+        finally:
+            for source in sources:
+                source.hang_up()
         if done.part != part:
             raise BadInput("the catalogue says something else of the image than its file does")
         telling.end(done.progress)
@@ -179,26 +187,29 @@ class Transfers:
         if header.virtual_bytes != part.virtual_bytes:
             raise BadInput("the catalogue says something else of the image than its file does")
 
-    def _sources(self, part: ImagePart, version: ImageVersion, tries: int) -> list[Source]:
-        """Regions that hold it and can be reached, those first that answered last; another one first at each try."""
+    def _sources(self, part: ImagePart, claimed: Claimed) -> tuple[list[Source], str]:
+        """Regions that hold it and can be reached, the nearest first, or another one at each try; and why these."""
         reach = self.reach()
         if reach is None:
             raise Unavailable("this region is in no grid")
         with self.database.read() as tx:
             known = {peer.name: peer for peer in grid.peers(tx)}
             holding = set(grid.holders(tx, [part.sha256]).get(part.sha256, ()))
-            holding |= {each.region for each in grid.with_digest(tx, version.digest)}
-        found = sorted(
-            (known[name] for name in holding if name in known and known[name].url),
-            key=lambda peer: peer.name,
-        )
-        asked = [peer for peer in found if peer.state is not PeerState.GONE]
-        turn = tries % len(asked) if asked else 0
-        asked = asked[turn:] + asked[:turn]
-        asked.sort(key=lambda peer: peer.state is not PeerState.REACHED)
-        if not asked:
-            raise Unavailable("no region of the grid has it, as far as is known here")
-        return [reach(peer) for peer in asked]
+            holding |= {each.region for each in grid.with_digest(tx, claimed.version.digest)}
+            found = [known[name] for name in holding if name in known and known[name].url]
+            asked = [peer for peer in found if peer.state is not PeerState.GONE]
+            if not asked:
+                raise Unavailable("no region of the grid has it, as far as is known here")
+            if len(asked) == 1:
+                return [reach(asked[0])], ""
+            asked = self.looks.worth(asked)
+            reserved = {peer.name: reserved_share(tx, peer.name) for peer in asked}
+        sources = {peer.name: reach(peer) for peer in asked}
+        seen = self.looks.at(list(sources.values()), reserved)
+        ranking = ranked(seen, claimed.transfer.tries)
+        name = f"{claimed.name}/{claimed.version.number}"
+        why = told(name, ranking[:TOGETHER], len(found))
+        return [sources[each.region] for each in ranking], why
 
     def went_on(self, claimed: Claimed, done: int, sources: str, step: str) -> None:
         """Renew the claim, and tell. Raises `Conflict` when it is another server's by now."""
@@ -282,14 +293,19 @@ class _Telling:
         init=False
     )  # tenths; who asked has told the first, and an attempt before told more
     _at: datetime | None = None
+    _explained: bool = False
 
     def __post_init__(self) -> None:
         self._told = self._tenth(self.claimed.transfer.done)
 
-    def begin(self, sources: Sequence[Source]) -> None:
-        """With another part."""
-        self._sources = " and ".join(source.name for source in sources[:3])
-        self._say(0)
+    def begin(self, sources: Sequence[Source], why: str) -> None:
+        """With another part, from these, and why from these."""
+        self._sources = " and ".join(source.name for source in sources[:TOGETHER])
+        if why and not self._explained:
+            self._explained = True
+            self._say(0, why)
+        else:
+            self._say(0)
 
     def heard(self, progress: Progress) -> None:
         """Of the part that is fetched now."""
@@ -303,11 +319,10 @@ class _Telling:
         self.borrowed += progress.borrowed
         self._say(0)
 
-    def _say(self, of_part: int) -> None:
+    def _say(self, of_part: int, step: str = "") -> None:
         version, now = self.claimed.version, self.by.clock.now()
         done = self.before + of_part
         tenth = self._tenth(done)
-        step = ""
         if tenth > self._told:
             step = rules.told(self.claimed.name, version.number, self._sources, done, version.bytes)
             self._told = tenth

@@ -7,7 +7,7 @@ import httpx
 
 from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.drivers.namespaces import inside
-from arable.lab import devices
+from arable.lab import devices, servers
 from arable.lab.plan import Kind
 from arable.lab.power import AGENT, Site
 from arable.lab.record import DeviceRecord, ServerRecord
@@ -49,7 +49,7 @@ class LinkSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSeen:
-    """A management server; a region's only one has the region's name."""
+    """A management server; a region's only one has the region's name. Without a region: the grid manager."""
 
     name: str
     region: str
@@ -81,9 +81,7 @@ def lab(site: Site) -> LabSeen:
     """The lab as it is now."""
     record = site.place.read()
     places = {
-        server.name: (region.name, str(server.address))
-        for region in record.topology.regions
-        for server in region.management
+        server.name: (region, str(server.address)) for region, server in servers.of(record.topology)
     }
     return LabSeen(
         id=record.id,

@@ -5,13 +5,29 @@ zone's range reach all of its pods at layer 2, while the pods' management networ
 the firewall. Untagged means management on every uplink; inside the zone device each pod's untagged frames get a
 VLAN of their own, taken from the top of the range so that no guest VLAN can be meant. Guests have no interface in
 the router at all, and the public VLAN ends in the device `internet`, which knows no way to management.
+
+With a grid there is a WAN besides: a device in which links of limited rate meet, one from each region's servers and one
+from the grid manager. It knows servers and nothing else; what comes out of it gets as far as their grid ports.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from arable.lab.topology import GATEWAY_PORT, NATIVE_VLAN, Host, Pod, Region, Server, Topology, Zone
+from arable.lab.topology import (
+    GATEWAY_PORT,
+    GRID,
+    NATIVE_VLAN,
+    REGION_PORT,
+    WAN,
+    Grid,
+    Host,
+    Pod,
+    Region,
+    Server,
+    Topology,
+    Zone,
+)
 
 UPLINK = "up0"
 MANAGEMENT = "mgmt0"
@@ -30,6 +46,8 @@ class Kind(StrEnum):
     )
     SERVER = "management server"  # one of several
     INTERNET = "internet"
+    WAN = "WAN"
+    GRID = "grid manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +60,15 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A cable. It is cut at `near`, the switch's end, so the far one sees its carrier go, as with a real one."""
+    """A cable. It is cut at `near`, the switch's end, so the far one sees its carrier go, as with a real one.
+
+    `mbit` limits what it carries in each direction; 0: nothing does.
+    """
 
     name: str
     near: End
     far: End
+    mbit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +136,13 @@ class Plan:
 
 def plan(topology: Topology) -> Plan:
     """What to build."""
-    devices = [device for region in topology.regions for device in _region(region)]
+    grid = topology.grid
+    devices = [device for region in topology.regions for device in _region(region, grid)]
     zones = [zone for _, zone in topology.zones()]
     wires = [wire for region in topology.regions for wire in _wires(region)]
+    if grid:
+        devices += [_wan(grid, topology.regions), _grid(grid)]
+        wires += _wan_links(topology.regions)
     return Plan(
         {device.name: device for device in (_internet(zones), *devices)},
         {wire.name: wire for wire in wires},
@@ -133,7 +159,44 @@ def _internet(zones: list[Zone]) -> Device:
     )
 
 
-def _region(region: Region) -> Iterator[Device]:
+def _wan(grid: Grid, regions: tuple[Region, ...]) -> Device:
+    def ways(region: Region) -> Iterator[Route]:
+        if region.servers == 1:
+            yield Route(f"{region.server}/32", region.name)
+            return
+        yield Route(f"{region.hub}/32", region.name)
+        for server in region.management:
+            yield Route(f"{server.address}/32", region.name, str(region.hub))
+
+    return Device(
+        name=WAN,
+        kind=Kind.WAN,
+        addresses=(("lo", f"{grid.hub}/32"),),
+        routes=(
+            Route(f"{grid.server}/32", GRID),
+            *(way for region in regions for way in ways(region)),
+        ),
+        forwards=True,
+    )
+
+
+def _grid(grid: Grid) -> Device:
+    return Device(
+        name=GRID,
+        kind=Kind.GRID,
+        addresses=(("lo", f"{grid.server}/32"),),
+        routes=(Route("0.0.0.0/0", UPLINK, str(grid.hub)),),
+    )
+
+
+def _wan_links(regions: tuple[Region, ...]) -> Iterator[Wire]:
+    yield Wire(GRID, End(WAN, GRID), End(GRID, UPLINK))
+    for region in regions:
+        near, far = End(WAN, region.name), End(region.name, WAN)
+        yield Wire(f"{region.name}.{WAN}", near, far, region.wan_mbit or 0)
+
+
+def _region(region: Region, grid: Grid | None) -> Iterator[Device]:
     # A device answers for all its own addresses on every wire, so a router's first pod's serves as next hop.
     several = region.servers > 1
     yield Device(
@@ -143,8 +206,10 @@ def _region(region: Region) -> Iterator[Device]:
         routes=(
             *(Route(str(z.supernet), z.name, str(z.pods[0].gateway)) for z in region.zones),
             *(Route(f"{s.address}/32", s.name) for s in region.management if several),
+            *((Route("0.0.0.0/0", WAN, str(grid.hub)),) if grid else ()),
         ),
         forwards=several,
+        firewall=_WAN_FIREWALL if grid else "",
         region=region.name,
     )
     for server in region.management if several else ():
@@ -241,6 +306,26 @@ def _wires(region: Region) -> Iterator[Wire]:
             yield Wire(pod.name, End(zone.name, pod.name), End(pod.name, UPLINK))
             for host in pod.hosts:
                 yield Wire(host.name, End(pod.name, host.name), End(host.name, UPLINK))
+
+
+_WAN_FIREWALL = f"""\
+table inet wan {{
+  chain from_wan {{
+    ct state established,related accept
+    icmp type echo-request accept
+    tcp dport {REGION_PORT} counter accept
+    counter drop comment "refused"
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname "{WAN}" jump from_wan
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname "{WAN}" jump from_wan
+  }}
+}}
+"""
 
 
 def firewall(region: Region, zone: Zone) -> str:

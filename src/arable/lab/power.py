@@ -68,6 +68,8 @@ def cable(site: Site, wire: Wire) -> None:
             wires.quiet(namespace, end.interface)
         else:
             wires.without_offloads(namespace, end.interface)
+        if wire.mbit:
+            wires.limit(namespace, end.interface, wire.mbit)
 
 
 def uncable(site: Site, wire: Wire) -> None:

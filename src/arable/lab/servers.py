@@ -6,7 +6,8 @@ the machine's own network.
 
 Where a region has several, they have to find each other as well, and each can be cut off from all others. So each of
 them lives on a device of its own, and the other way round gets a socket of the machine's own network handed: that of
-its API. A PostgreSQL of this machine they reach by its socket's path.
+its API. A PostgreSQL of this machine they reach by its socket's path. The same goes for servers that find other regions
+over a WAN, and for the grid manager, which is one of the lab's servers here and has no hosts.
 """
 
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
+from ipaddress import IPv4Address
 
 import msgspec
 
@@ -27,16 +29,24 @@ from arable.lab.living import Process
 from arable.lab.plan import Kind
 from arable.lab.power import Site
 from arable.lab.record import Record, ServerRecord
-from arable.lab.topology import GATEWAY_PORT, Server
+from arable.lab.topology import GATEWAY_PORT, GRID, Server, Topology
 
 
 def known(site: Site, name: str) -> Server:
     """The server of that name; raises `NotFound` that lists the names there are."""
-    regions = site.place.read().topology.regions
-    found = {server.name: server for region in regions for server in region.management}
+    found = {server.name: server for _, server in of(site.place.read().topology)}
     if name not in found:
         raise NotFound(f"no server {name!r} in this lab; there are {', '.join(sorted(found))}")
     return found[name]
+
+
+def of(topology: Topology) -> Iterator[tuple[str, Server]]:
+    """All servers with the name of their region; the grid manager has none."""
+    if topology.grid:
+        yield "", Server(GRID, IPv4Address(topology.grid.server))
+    for region in topology.regions:
+        for server in region.management:
+            yield region.name, server
 
 
 def gateway_socket(site: Site, server: Server) -> socket.socket:
@@ -56,9 +66,11 @@ def start(site: Site, server: Server, argv: Sequence[str]) -> Process:
     """Start the server; `argv` gets its sockets' file descriptors appended. Its own session: Ctrl-C is ours."""
     log = site.place.log(f"server-{server.name}")
     with ExitStack() as stack:
-        gateway = stack.enter_context(gateway_socket(site, server))
-        doors = [gateway.fileno()]
-        words = [*argv, "--gateway-fd", str(gateway.fileno())]
+        doors, words = [], list(argv)
+        if server.name != GRID:
+            gateway = stack.enter_context(gateway_socket(site, server))
+            doors.append(gateway.fileno())
+            words += ["--gateway-fd", str(gateway.fileno())]
         if _apart(site, server):
             api = stack.enter_context(_api_socket(argv))
             doors.append(api.fileno())
@@ -86,8 +98,10 @@ def start(site: Site, server: Server, argv: Sequence[str]) -> Process:
 
 
 def _apart(site: Site, server: Server) -> bool:
-    """Whether it has a device of its own."""
-    return site.plan.devices[server.name].kind is Kind.SERVER
+    """Whether it lives in the lab's network, and not in this machine's."""
+    return Kind.WAN in {device.kind for device in site.plan.devices.values()} or (
+        site.plan.devices[server.name].kind is Kind.SERVER
+    )
 
 
 @contextmanager

@@ -19,7 +19,10 @@ from arable.domain.layer2 import FIRST_VNI, LAST_VNI
 NATIVE_VLAN = 1  # untagged on every uplink: management
 FIRST_HOST = 11  # the last number of a pod's first host's address; lower ones are for its router
 GATEWAY_PORT = 8443  # of the management servers' gateway, the one port that hosts may talk to
-RESERVED = frozenset({"internet", "management", "server", "sim"})
+GRID, WAN = "grid", "wan"
+GRID_PORT = 8444  # of the grid manager, for regions
+REGION_PORT = 8445  # of a region's servers, for other regions: the one port that the WAN leads to
+RESERVED = frozenset({"internet", "management", "server", "sim", GRID, WAN})
 
 # Names become interface names (at most 15 characters) and parts of namespace names.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?\Z")]
@@ -147,13 +150,15 @@ class Region(Part, frozen=True, kw_only=True):
     """What one control plane manages. `server` is the address where hosts find it, in every zone.
 
     Several `servers` have the addresses from that one on, each with a cable of its own, named like it: NAME-1, NAME-2 …
-    With `bmc` its hosts have management controllers, and the cloud knows them.
+    With `bmc` its hosts have management controllers, and the cloud knows them. In a lab with a grid, `wan_mbit` is what
+    its link to the WAN carries, in each direction; left out, as much as this machine can.
     """
 
     name: Name
     server: str
     servers: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
     bmc: bool = False
+    wan_mbit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     zones: Annotated[tuple[Zone, ...], msgspec.Meta(min_length=1)]
 
     @property
@@ -170,9 +175,24 @@ class Region(Part, frozen=True, kw_only=True):
         return IPv4Address(self.server) + self.servers
 
 
+class Grid(Part, frozen=True, kw_only=True):
+    """A grid manager, of which all regions are, and a WAN that joins it and their servers; `server` is its address.
+
+    The WAN leads to grid ports alone. The address after the grid manager's is the WAN's own.
+    """
+
+    server: str
+
+    @property
+    def hub(self) -> IPv4Address:
+        """Where the links of the WAN meet."""
+        return IPv4Address(self.server) + 1
+
+
 class Topology(Part, frozen=True, kw_only=True):
     """The whole lab."""
 
+    grid: Grid | None = None
     regions: Annotated[tuple[Region, ...], msgspec.Meta(min_length=1)]
 
     def zones(self) -> Iterator[tuple[Region, Zone]]:
@@ -242,12 +262,21 @@ def _check(topology: Topology) -> None:
     names: dict[str, str] = {}
     private: dict[str, IPv4Network] = {}
     public: dict[str, IPv4Network] = {}
+    if topology.grid:
+        first = _address(topology.grid.server, "grid.server")
+        private["grid.server"] = IPv4Network(first)
+        private["grid.server + 1"] = IPv4Network(_after(first, 1, "grid.server"))
     for r, region in enumerate(topology.regions):
         at = f"regions.{r}"
         _claim(names, region.name, f"{at}.name")
+        if region.wan_mbit and not topology.grid:
+            raise BadInput("there is no WAN without a grid", field=f"{at}.wan_mbit")
+        if region.bmc and topology.grid:
+            told = "servers that are on a WAN don't reach the lab's management controllers"
+            raise BadInput(told, field=f"{at}.bmc")
         server = _address(region.server, f"{at}.server")
         for number in range(region.servers + (region.servers > 1)):
-            one = IPv4Network(server + number)
+            one = IPv4Network(_after(server, number, f"{at}.server"))
             _apart(private | public, one, f"{at}.server")
             private[f"{at}.server" + (f" + {number}" if number else "")] = one
         for place in region.management if region.servers > 1 else ():
@@ -329,6 +358,13 @@ def _network(text: str, field: str) -> IPv4Network:
         return IPv4Network(text)
     except ValueError as error:
         raise BadInput(f"is not an IPv4 network: {error}", field=field) from error
+
+
+def _after(address: IPv4Address, number: int, field: str) -> IPv4Address:
+    try:
+        return address + number
+    except ValueError as error:
+        raise BadInput("there are no addresses after it", field=field) from error
 
 
 def _address(text: str, field: str) -> IPv4Address:

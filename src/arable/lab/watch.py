@@ -19,6 +19,7 @@ from arable.lab.living import Process
 from arable.lab.plan import Kind
 from arable.lab.power import AGENT, Site
 from arable.lab.record import DeviceRecord, Record
+from arable.lab.topology import GRID
 
 _LOOK = 500  # milliseconds between looks whether the record changed
 
@@ -86,7 +87,8 @@ class _Server:
         now = site.place.read().servers.get(self.name)
         if now is None or now.process != self.process:
             return None
-        return Accident(f"the management server of {self.name}", f"server-{self.name}")
+        what = "the grid manager" if self.name == GRID else f"the management server of {self.name}"
+        return Accident(what, f"server-{self.name}")
 
 
 @dataclass(frozen=True, slots=True)

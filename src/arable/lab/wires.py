@@ -53,6 +53,30 @@ def connect(near: tuple[str, str], far: tuple[str, str]) -> None:
         Links(namespace).raise_up(interface)
 
 
+def limit(namespace: str, interface: str, mbit: int) -> None:
+    """What leaves there goes at that rate. What waits is as much as a router keeps: 50 ms of it, or 64 frames.
+
+    The kernel's token bucket cuts frames that are larger than the wire's, so senders may offload.
+    """
+    rate = mbit * 125_000  # bytes a second
+    burst = max(16 * 1600, rate // 250)
+    queue = max(64 * 1600, rate // 20)
+
+    def go(ip: Any) -> None:
+        index = _index(ip, interface)
+        ip.tc(
+            "replace",
+            "tbf",
+            index,
+            handle="1:",
+            rate=f"{mbit}mbit",
+            burst=burst,
+            limit=burst + queue,
+        )
+
+    _over_netlink(namespace, go)
+
+
 def disconnect(namespace: str, interface: str) -> None:
     """The cable that ends there is gone with both its ends; already gone is fine."""
     Links(namespace).remove(interface)

@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from arable.domain.errors import Unavailable
-from arable.processes.server import READY, Ready
+from arable.processes import grid, server
+from arable.processes.grid import GridReady
+from arable.processes.server import Ready
 from arable.runtime.clock import Clock
 
 _READY_WITHIN = 120.0
 _LEAVE_WITHIN = 15.0
 _STEP = timedelta(milliseconds=50)
+_Said = TypeVar("_Said", Ready, GridReady)
 
 
 @contextmanager
@@ -45,9 +49,22 @@ def child(argv: Sequence[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]
 
 def await_ready(data: Path, pid: int, alive: Callable[[], bool], log: Path, clock: Clock) -> Ready:
     """What the server with that process id says of itself, once it listens. Raises `Unavailable` with its last words."""
+    return _await(data / server.READY, Ready, pid, alive, log, clock)
+
+
+def await_grid_ready(
+    data: Path, pid: int, alive: Callable[[], bool], log: Path, clock: Clock
+) -> GridReady:
+    """The same of a grid manager."""
+    return _await(data / grid.READY, GridReady, pid, alive, log, clock)
+
+
+def _await(
+    file: Path, what: type[_Said], pid: int, alive: Callable[[], bool], log: Path, clock: Clock
+) -> _Said:
     end = clock.monotonic() + _READY_WITHIN
     while True:
-        found = _read(data / READY)
+        found = _read(file, what)
         if found is not None and found.pid == pid:
             return found
         if not alive():
@@ -66,8 +83,8 @@ def last_words(log: Path) -> str:
     return f"{lines[-1]} (see {log})" if lines else f"it said nothing in {log}"
 
 
-def _read(path: Path) -> Ready | None:
+def _read(path: Path, what: type[_Said]) -> _Said | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ready)
+        return msgspec.json.decode(path.read_bytes(), type=what)
     except (FileNotFoundError, msgspec.DecodeError):
         return None

@@ -30,6 +30,7 @@ from arable.processes.server import (
     Credentials,
     address_of,
     check_api,
+    door,
     listening,
     off_loop,
     spare_the_collector,
@@ -68,6 +69,7 @@ class GridConfig:
     database: str = ""  # a URL; empty: SQLite in the data directory
     listen: str = "127.0.0.1:8444"
     api: str = "127.0.0.1:8481"
+    api_fd: int | None = None  # a listening socket that was handed to us, instead of `api`
     certificate: Path | None = None  # TLS of the API: its chain and its key, PEM
     key: Path | None = None
 
@@ -124,7 +126,7 @@ async def _live(config: GridConfig, clock: Clock, entropy: Entropy) -> None:
 
 def assemble(config: GridConfig, clock: Clock, entropy: Entropy) -> GridManager:
     """Constructors, top to bottom. The data directory is there, and ours alone."""
-    check_api(config.api, config.certificate, config.key)
+    check_api(config.api, config.api_fd, config.certificate, config.key)
     data = config.data
     database = Database(config.url(), GRID_NAME)
     migrate.upgrade(database)
@@ -160,7 +162,7 @@ def assemble(config: GridConfig, clock: Clock, entropy: Entropy) -> GridManager:
 async def serving(grid: GridManager) -> AsyncIterator[GridManager]:
     """Take work on both ports until the end of the block, then finish what was accepted."""
     config = grid.config
-    bound = listening(config.api, "api")
+    bound = door(config.api, config.api_fd, "api")
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(grid.database.close)
         grid.writer.start()

@@ -42,6 +42,10 @@ def up(
     api: Annotated[
         str, typer.Option(help="HOST:PORT of its operators' API; port 0 takes any that is free.")
     ] = "127.0.0.1:8481",
+    api_fd: Annotated[
+        int | None,
+        typer.Option(help="A listening socket that was handed over, instead of --api."),
+    ] = None,
     certificate: Annotated[
         Path | None, typer.Option(help="TLS of the API: the certificate chain, PEM.")
     ] = None,
@@ -54,7 +58,13 @@ def up(
 
     configure(log, "grid", verbose=verbose)
     config = GridConfig(
-        data=data, database=database, listen=listen, api=api, certificate=certificate, key=key
+        data=data,
+        database=database,
+        listen=listen,
+        api=api,
+        api_fd=api_fd,
+        certificate=certificate,
+        key=key,
     )
     with told():
         run(config)

@@ -48,7 +48,7 @@ FAULTS: dict[str, tuple[Callable[[Site, str], None], Callable[[Site, str], None]
     "link": (
         fail.cut,
         fail.mend,
-        "A cable: a host's or pod's name, ZONE or ZONE.public, one of several servers' name.",
+        "A cable: a host's or pod's name, ZONE or ZONE.public, one of several servers' name, REGION.wan or `grid`.",
     ),
     "agent": (fail.kill_agent, fail.start_agent, "A host's agent, killed."),
     "freeze": (
@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Callable[[Site, str], None], Callable[[Site, str], None]
     "server": (
         fail.kill_server,
         fail.start_server,
-        "A management server, killed: a region's name, or one of several servers'.",
+        "A management server, killed: a region's name, or one of several servers'; `grid`: the grid manager.",
     ),
 }
 

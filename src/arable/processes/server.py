@@ -199,7 +199,7 @@ async def _our_turn(config: ServerConfig, told: asyncio.Event) -> bool:
     _check_doors(config)
     database = Database(config.url())
     try:
-        listen = partial(_door, config.api, _again(config.api_fd), "api")
+        listen = partial(door, config.api, _again(config.api_fd), "api")
         return await standby.our_turn(database, listen, config.certificate, config.key, told)
     finally:
         database.close()
@@ -356,7 +356,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
 async def serving(server: Server) -> AsyncIterator[Server]:
     """Take work on both ports until the end of the block, then finish what was accepted."""
     config = server.config
-    bound = _door(config.api, config.api_fd, "api")
+    bound = door(config.api, config.api_fd, "api")
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(server.database.close)
         for writer in server.writers:
@@ -374,8 +374,7 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         stack.callback(server.calls.close)
         stack.push_async_callback(server.gateway.stop)
         stack.push_async_callback(server.channels.stop)
-        door = _door(config.gateway, config.gateway_fd, "gateway")
-        host, port = await server.gateway.start(door)
+        host, port = await server.gateway.start(door(config.gateway, config.gateway_fd, "gateway"))
         server.member.begin(_segment_address(config, host, port))
         stack.push_async_callback(off_loop, server.member.end)
         renewing = asyncio.create_task(_renew(server))
@@ -436,20 +435,20 @@ def address_of(bound: socket.socket) -> str:
 
 
 def _check_doors(config: ServerConfig) -> None:
-    """Passwords and tokens don't go over a network in the clear."""
-    handed = None
-    if config.api_fd is not None:
-        with _door(config.api, _again(config.api_fd), "api") as given:
-            handed = str(given.getsockname()[0])
-    check_api(config.api, config.certificate, config.key, handed)
+    check_api(config.api, config.api_fd, config.certificate, config.key)
     if config.grid_port:
         _split(config.grid_port, "grid-port")
 
 
-def check_api(
-    where: str, certificate: Path | None, key: Path | None, handed: str | None = None
-) -> None:
-    """Raises `BadInput` for an API at HOST:PORT (or a socket that was `handed` over) that others could listen to."""
+def check_api(where: str, api_fd: int | None, certificate: Path | None, key: Path | None) -> None:
+    """Raises `BadInput` for an API at HOST:PORT (or a socket that was handed over) that others could listen to:
+
+    passwords and tokens don't go over a network in the clear.
+    """
+    handed = None
+    if api_fd is not None:
+        with door(where, _again(api_fd), "api") as given:
+            handed = str(given.getsockname()[0])
     if (certificate is None) != (key is None):
         raise BadInput(
             "a certificate needs its key, and a key its certificate", field="certificate"
@@ -494,7 +493,7 @@ def _name(directory: Path, entropy: Entropy, called: str = "") -> str:
     return name
 
 
-def _door(where: str, handed: int | None, what: str) -> socket.socket:
+def door(where: str, handed: int | None, what: str) -> socket.socket:
     """The socket that was handed over, or one on HOST:PORT."""
     if handed is None:
         return listening(where, what)

@@ -16,14 +16,15 @@ from subprocess import Popen
 
 from arable.agent.config import AgentConfig, written
 from arable.client.arable import Arable
-from arable.domain.errors import BadInput, Unavailable
+from arable.domain.errors import BadInput, NotFound, Unavailable
 from arable.drivers import doctor
 from arable.lab import bmc, build, cache, guest_image, power, servers, setup
 from arable.lab.guest_image import GuestImage
 from arable.lab.plan import Kind
 from arable.lab.power import Site
-from arable.lab.topology import Host, Region, Server, Topology, load
-from arable.processes import children, fleet
+from arable.lab.topology import GRID, REGION_PORT, Host, Region, Server, Topology, load
+from arable.processes import children, fleet, up_grid
+from arable.processes.grid import GridReady
 from arable.processes.server import OPERATOR, Ready, credentials
 from arable.runtime.ca import keep
 from arable.runtime.clock import Clock
@@ -60,6 +61,7 @@ class Cloud:
     ready: dict[str, Ready] = field(default_factory=dict)
     site: Site | None = None
     children: dict[str, "Popen[bytes]"] = field(default_factory=dict)
+    grid: GridReady | None = None  # the grid manager, where the topology has one
     is_new: bool = False  # its first start
 
     def ended(self) -> str:
@@ -82,7 +84,19 @@ class Cloud:
 
     def operator_of(self, region: Region) -> Arable:
         """The same of any region: each has operators of its own."""
-        return _operator(self.wanted, region, self.ready[region.management[0].name].api)
+        data = server_data(self.wanted, region)
+        return _operator(data, self.ready[region.management[0].name].api)
+
+    def manager(self) -> Arable:
+        """A client that may do everything at the grid manager. Raises `NotFound` where there is none."""
+        if self.grid is None:
+            raise NotFound("there is no grid manager: the topology has no `grid`")
+        return _operator(grid_data(self.wanted), self.grid.api)
+
+
+def grid_data(wanted: Wanted) -> Path:
+    """The data directory of the grid manager."""
+    return wanted.data / GRID
 
 
 def server_data(wanted: Wanted, region: Region) -> Path:
@@ -171,6 +185,8 @@ def _emulated(
     def prepare(site: Site) -> None:
         if before:
             before(site)
+        if wanted.topology.grid:
+            made.grid = up_grid.emulated(site, grid_data(wanted))
         for at, region in enumerate(regions):
             first, *others = region.management
             made.ready[first.name] = _serve(site, wanted, region, first, chief=at == 0)
@@ -202,6 +218,17 @@ def _emulated(
             )
             if region.bmc and switched:
                 setup.wire_power(operator, region, *switched)
+    _join(made)
+
+
+def _join(made: Cloud) -> None:
+    """All regions are in the grid, if there is one."""
+    if made.grid is None:
+        return
+    with made.manager() as manager:
+        for region in made.wanted.topology.regions:
+            with made.operator_of(region) as operator:
+                up_grid.join(manager, made.grid, region, operator)
 
 
 def _guest(wanted: Wanted, say: Say) -> GuestImage:
@@ -215,6 +242,8 @@ def _serve(site: Site, wanted: Wanted, region: Region, server: Server, *, chief:
     """`chief`: its API is where it was asked for; others' are anywhere."""
     data = wanted.data / server.name
     argv = [*_server(wanted, region, data), "--api", wanted.api if chief else "127.0.0.1:0"]
+    if wanted.topology.grid:
+        argv += ["--grid-port", f"{server.address}:{REGION_PORT}"]
     process = servers.start(site, server, argv)
     log = site.place.log(f"server-{server.name}")
     ready = children.await_ready(data, process.pid, lambda: process.alive, log, site.clock)
@@ -249,9 +278,8 @@ def describe(operator: Arable, region: Region, guest: GuestImage) -> None:
     setup.publish(operator, guest)
 
 
-def _operator(wanted: Wanted, region: Region, url: str) -> Arable:
+def _operator(data: Path, url: str) -> Arable:
     """By a key of our own: the operator may change the password, and should."""
-    data = server_data(wanted, region)
     path = data / _KEY
     if path.exists():
         return Arable(url, path.read_text())
@@ -270,6 +298,9 @@ def _operator(wanted: Wanted, region: Region, url: str) -> Arable:
 def _simulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
     wanted = made.wanted
     say("the hosts of this cloud are simulated: machines are not real, everything else is")
+    if wanted.topology.grid:
+        made.grid, manager = up_grid.simulated(grid_data(wanted), clock, stack)
+        made.children["the grid manager"] = manager
     for at, region in enumerate(wanted.topology.regions):
         data = server_data(wanted, region)
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -281,13 +312,14 @@ def _simulated(made: Cloud, clock: Clock, say: Say, stack: ExitStack) -> None:
         made.children[f"the management server of {region.name}"] = server
         ready = children.await_ready(data, server.pid, partial(_lives, server), log, clock)
         made.ready[region.name] = ready
-        with _operator(wanted, region, ready.api) as operator:
+        with _operator(data, ready.api) as operator:
             describe(operator, region, _no_guest(data))
             hosts = _invite(operator, ready, data / "hosts", region, clock)
             agents = [sys.executable, "-m", fleet.__name__, str(data / "hosts")]
             child = stack.enter_context(children.child(agents, data / "agents.log"))
             made.children[f"the agents of {region.name}"] = child
             setup.await_hosts(operator, hosts, clock, told=lambda host: say(f"{host.name} is up"))
+    _join(made)
 
 
 def _lives(process: "Popen[bytes]") -> bool:

@@ -9,7 +9,7 @@ import typer
 from arable.domain.errors import NotFound
 from arable.lab import watch
 from arable.lab.topology import Topology
-from arable.processes import up
+from arable.processes import up, up_grid
 from arable.processes.data_option import Data
 from arable.processes.foreseen import told
 from arable.processes.leaving import until_told
@@ -77,6 +77,8 @@ def look_around(cloud: Cloud) -> str:
         "  then             arable zone list; arable host list; arable machine list",
         *_others(cloud),
     ]
+    if cloud.grid is not None:
+        lines += up_grid.told(cloud.grid, up.grid_data(cloud.wanted) / OPERATOR)
     if cloud.site is not None:
         at = f"--data {cloud.wanted.data}"
         *_, (_zone, _pod, host) = cloud.wanted.topology.hosts()

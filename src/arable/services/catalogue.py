@@ -5,7 +5,7 @@ same everywhere. A public image whose account this region does not know belongs 
 accounts' private images nobody hears (rule 9).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -26,6 +26,7 @@ from arable.wire.catalogue import FetchIn, HolderOut, WhereOut, WhereQuery, Wher
 from arable.wire.operations import OperationOut
 
 _SHOWN = 100  # versions
+_NAMED = 4  # regions, in a step of an operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def tell(
 ) -> None:
     """The operation is told of it from now on."""
     transfers.wait(tx, begun.id, operation, ends=ends)
-    regions = " and ".join(_regions(tx, wanted.version)[:3])
+    regions = _either(_regions(tx, wanted.version))  # which of them, is seen when it is begun
     name, number = wanted.image.name, begun.number
     step = rules.told(name, number, begun.sources or regions, begun.done, begun.total)
     operations.advance(tx, operation, step, around.clock.now())
@@ -198,8 +199,9 @@ def where(call: Call, query: WhereQuery) -> WhereOut:
         for key, group in groupby(found, key=lambda each: (each.account, each.number))
     }
     local = _local(call, query)
+    seen = grid.seen(call.tx, {each.region for each in found})
     answers = [
-        _where(call, each, holders.get(key, ()), local.pop((each.number, each.digest), None))
+        _where(each, holders.get(key, ()), seen, local.pop((each.number, each.digest), None))
         for key, each in shown.items()
     ]
     answers += [_only_here(call, each) for each in local.values()]
@@ -224,11 +226,15 @@ def _local(call: Call, query: WhereQuery) -> dict[tuple[int, str], _Local]:
     }
 
 
+_UNSEEN = grid.SeenPeer(PeerState.SILENT, None, None)
+
+
 def _where(
-    call: Call, version: CataloguedVersion, regions: Sequence[str], local: _Local | None
+    version: CataloguedVersion,
+    regions: Sequence[str],
+    seen: Mapping[str, grid.SeenPeer],
+    local: _Local | None,
 ) -> WhereVersionOut:
-    known = {peer.name: peer for peer in grid.peers(call.tx)}
-    told_at = grid.known(call.tx)
     return WhereVersionOut(
         account=version.account,
         number=version.number,
@@ -237,15 +243,13 @@ def _where(
         public=version.public,
         here=local is not None and not local[1].arriving,
         told=_told(local),
-        holders=tuple(
-            HolderOut(
-                region=name,
-                state=(known[name].state if name in known else PeerState.SILENT).value,
-                seen_at=known[name].seen_at if name in known else None,
-                known_at=told_at[name][1] if name in told_at else None,
-            )
-            for name in regions
-        ),
+        holders=tuple(_holder(name, seen.get(name, _UNSEEN)) for name in regions),
+    )
+
+
+def _holder(name: str, seen: grid.SeenPeer) -> HolderOut:
+    return HolderOut(
+        region=name, state=seen.state.value, seen_at=seen.seen_at, known_at=seen.known_at
     )
 
 
@@ -269,6 +273,12 @@ def _told(local: _Local | None) -> str:
     if begun.told:
         return begun.told
     return rules.told(image.name, begun.number, begun.sources, begun.done, begun.total)
+
+
+def _either(regions: Sequence[str]) -> str:
+    if len(regions) > _NAMED:
+        return f"one of {len(regions)} regions"
+    return " or ".join(regions)
 
 
 def _regions(tx: Tx, version: ImageVersion) -> list[str]:

@@ -7,7 +7,7 @@ applied once and in its order, so pushing twice, late or in the wrong order does
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Row, and_, delete, func, or_, select, text, update
@@ -63,6 +63,27 @@ def peer(tx: Tx, name: str) -> Peer:
     if row is None:
         raise NotFound(f"the grid has no region named {name}")
     return kept.value(Peer, row)
+
+
+class SeenPeer(NamedTuple):
+    """How a region was seen last, and of when this region's knowledge of what it holds is."""
+
+    state: PeerState
+    seen_at: datetime | None
+    known_at: datetime | None
+
+
+def seen(tx: Tx, names: Iterable[str]) -> dict[str, SeenPeer]:
+    """Of these regions, those that are known."""
+    query = (
+        select(_p.name, _p.state, _p.seen_at, _r.at)
+        .join_from(t.grid_peer, t.grid_region, _r.region == _p.name, isouter=True)
+        .where(among(tx, _p.name, names))
+    )
+    return {
+        name: SeenPeer(PeerState(state), seen_at, known_at)
+        for name, state, seen_at, known_at in tx.execute(query)
+    }
 
 
 def put_peers(tx: Tx, told: Iterable[Peer]) -> None:

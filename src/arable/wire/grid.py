@@ -24,9 +24,17 @@ SYNC = "/grid/v1/sync"
 RENEW = "/grid/v1/renew"
 ELSEWHERE = "/grid/v1/pass"
 """At a region's grid port: a call that was made elsewhere."""
+LOAD = "/grid/v1/load"
+"""At a region's grid port: how much it sends just now."""
 AccountPath = Annotated[str, Meta(max_length=600, pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)+$(?!\n)")]
 GRID_NAME = "grid"
 """What the grid manager's certificate calls it."""
+
+
+class SendingLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """At a region's grid port: the share of the answers that it can send at once that are on their way."""
+
+    load: Annotated[float, Meta(ge=0, le=1)]
 
 
 class GridJoinIn(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
     GET /grid/v1/parts/SHA256                     the chunk list (`domain/chunks.py`), as it is kept
     GET /grid/v1/parts/SHA256/chunks?want=0-3,7   those chunks, each packed by itself, in that order
+    GET /grid/v1/load                             how much is being sent, for those who choose whom to ask
 
 Whoever asks says which chunks it lacks, so an answer that was cut off costs at most one of them again. What is read,
 packed and checked is on threads, so that other calls are answered meanwhile.
@@ -13,13 +14,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from arable.api.grid.app import GridAnswer, GridRequest, GridRoute
+from arable.api.grid.app import GridAnswer, GridRequest, GridRoute, json_answer
 from arable.domain import chunks as cut
 from arable.domain.chunks import ChunkList
 from arable.domain.errors import BadInput
 from arable.services.grid_desk import GridDesk
+from arable.wire.grid import LOAD, SendingLoad
 
 _LIST = re.compile(r"/grid/v1/parts/([0-9a-f]{64})")
+_LOAD = re.compile(re.escape(LOAD))
 _CHUNKS = re.compile(r"/grid/v1/parts/([0-9a-f]{64})/chunks")
 _BYTES = ((b"content-type", b"application/octet-stream"),)
 _THREADS = 4
@@ -34,11 +37,16 @@ class Parts:
         self._desk = desk
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grid-parts")
         self._sending = asyncio.Semaphore(_AT_ONCE)
+        self._asked = 0  # answers on their way, or waiting for their turn
         self._loop = asyncio.get_running_loop()
 
     def routes(self) -> list[GridRoute]:
         """For `GridApp`."""
-        return [GridRoute("GET", _LIST, self._list), GridRoute("GET", _CHUNKS, self._chunks)]
+        return [
+            GridRoute("GET", _LIST, self._list),
+            GridRoute("GET", _CHUNKS, self._chunks),
+            GridRoute("GET", _LOAD, self._load),
+        ]
 
     def close(self) -> None:
         """Nothing more."""
@@ -47,6 +55,9 @@ class Parts:
     async def _list(self, request: GridRequest) -> GridAnswer:
         part = await self._run(self._desk.part, request.region, request.found[0])
         return GridAnswer(part.encode(), headers=_BYTES)
+
+    async def _load(self, _request: GridRequest) -> GridAnswer:
+        return json_answer(SendingLoad(load=min(1.0, self._asked / _AT_ONCE)))
 
     async def _chunks(self, request: GridRequest) -> GridAnswer:
         query = request.query()
@@ -60,9 +71,13 @@ class Parts:
         return GridAnswer(self._packed(part, numbers), headers=_BYTES)
 
     async def _packed(self, part: ChunkList, numbers: Sequence[int]) -> AsyncIterator[bytes]:
-        async with self._sending:
-            for at in range(0, len(numbers), _READ):
-                yield await self._run(self._some, part, numbers[at : at + _READ])
+        self._asked += 1
+        try:
+            async with self._sending:
+                for at in range(0, len(numbers), _READ):
+                    yield await self._run(self._some, part, numbers[at : at + _READ])
+        finally:
+            self._asked -= 1
 
     def _some(self, part: ChunkList, numbers: Sequence[int]) -> bytes:
         found = self._desk.read(part, numbers)
