@@ -10,6 +10,7 @@ from arable.wire.regions import (
     GridTokenIn,
     GridTokenOut,
     JoinGridIn,
+    RegionChange,
     RegionOut,
     RegionQuery,
 )
@@ -29,6 +30,10 @@ class Regions(Group):
     def get(self, region: str) -> RegionOut:
         """Show a region."""
         return self._to.read(f"/v1/regions/{part(region)}", RegionOut)
+
+    def update(self, region: str, ask: RegionChange, **how: Unpack[How]) -> RegionOut:
+        """Change what the grid manager says of a region."""
+        return self._to.write("PATCH", f"/v1/regions/{part(region)}", RegionOut, ask, how=how)
 
     def delete(self, region: str, **how: Unpack[How]) -> None:
         """Remove a region from the grid."""

@@ -53,6 +53,7 @@ OrderId = NewType("OrderId", str)
 TransferId = NewType("TransferId", str)
 RegionId = NewType("RegionId", str)
 GridTokenId = NewType("GridTokenId", str)
+EvictionId = NewType("EvictionId", str)
 
 KINDS = frozenset(
     [

@@ -67,6 +67,7 @@ from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.hands import FarmHands
+from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
 from arable.services.regions import SEALED_FOR
 from arable.store import hosts, migrate
@@ -261,7 +262,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         clock,
         name,
         member.manager.acting,
-        master_controllers(OrderHands(lambda: around)),
+        master_controllers(OrderHands(lambda: around), ImageHands(lambda: around)),
         figures=figures,
         serving=member.manager.serving,
         entropy=entropy,
@@ -294,7 +295,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         drained=lambda: member.manager.draining,
         inside=INSIDE,
     )
-    brought = grid_images(database, writer, around, name, wire, store)
+    brought = grid_images(database, writer, around, name, wire, store, loop.acts)
     grid = grid_link(
         database,
         lambda work: writer.submit(work).result(),

@@ -44,6 +44,7 @@ from arable.runtime.entropy import Entropy, Ids
 from arable.services import agents, bringing
 from arable.services.call import Asked, Call, Surroundings
 from arable.services.hands import FarmHands
+from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
 from arable.sim.direct import DirectWriter
 from arable.sim.files import MemoryFiles
@@ -101,7 +102,7 @@ def controllers(
         clock,
         segment.me,
         segment.acting,
-        master_controllers(OrderHands(around)),
+        master_controllers(OrderHands(around), ImageHands(around)),
         serving=segment.serving,
         entropy=entropy.child("farms"),
         farm_controllers=farm_controllers(FarmHands(around)),

@@ -57,6 +57,11 @@ def image_key(account: str, image: str, number: int) -> str:
     return f"{account}|{image}|{number}"
 
 
+def policy_key(account: str, image: str) -> str:
+    """What a fact about where an image should be is called."""
+    return f"{account}|{image}"
+
+
 def _now(tx: Tx, kind: FactKind, software: str) -> Said:
     match kind:
         case FactKind.REGION:
@@ -72,6 +77,8 @@ def _now(tx: Tx, kind: FactKind, software: str) -> Said:
             return {name: ({}, "") for name, federated in _accounts(tx) if federated}
         case FactKind.IMAGE:
             return _images(tx)
+        case FactKind.POLICY:
+            return _policies(tx)
 
 
 def _zones(tx: Tx) -> Said:
@@ -137,6 +144,36 @@ def _accounts(tx: Tx) -> list[tuple[str, tuple[str, ...]]]:
         .where(account.enabled, account.federated.is_not(None))
     )
     return [(path(row[0], row[1]), tuple(row[2])) for row in tx.execute(query)]
+
+
+def _policies(tx: Tx) -> Said:
+    """As images: public ones', and those of accounts that may be asked for from elsewhere."""
+    image, policy = t.image.c, t.image_policy.c
+    account, domain = t.account.c, t.domain.c
+    names = dict(_accounts(tx))
+    query = (
+        select(t.image_policy, domain.path, account.name, image.name, image.public)
+        .join(t.image, image.id == policy.image)
+        .join(t.account, account.id == image.account)
+        .join(t.domain, domain.id == account.domain)
+        .where(or_(image.public, account.enabled))
+    )
+    said: Said = {}
+    for row in tx.execute(query):
+        owner, name = path(row.path, row[-3]), row[-2]
+        if not row.public and not names.get(owner):
+            continue
+        body = {
+            "account": owner,
+            "image": name,
+            "public": row.public,
+            "at": list(row.at),
+            "labels": list(row.labels),
+            "versions": row.versions,
+            "upto": row.upto,
+        }
+        said[policy_key(owner, name)] = (body, "" if row.public else owner)
+    return said
 
 
 def _images(tx: Tx) -> Said:

@@ -3,7 +3,7 @@
 from arable.api.operation import Op
 from arable.domain.access import Permission
 from arable.services import regions
-from arable.wire.regions import GridTokenIn, JoinGridIn, RegionQuery
+from arable.wire.regions import GridTokenIn, JoinGridIn, RegionChange, RegionQuery
 
 OPERATIONS = (
     Op(
@@ -23,6 +23,18 @@ OPERATIONS = (
         permission=Permission.CATALOGUE_READ,
         writes=False,
         summary="Show a region",
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/regions/{region}",
+        does=regions.update,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=RegionChange,
+        conditions=False,
+        summary="Change what the grid manager says of a region",
+        about="At the grid manager alone. Labels are words by which policies of images mean regions.",
+        example={"labels": ["eu"]},
     ),
     Op(
         method="DELETE",
