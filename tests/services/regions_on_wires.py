@@ -14,6 +14,7 @@ from sqlalchemy import delete, update
 
 from arable.controllers.grid_sync import GridSync
 from arable.domain.errors import Unavailable
+from arable.domain.ids import AccountId
 from arable.domain.image import Image, ImageVersion, KeptPart
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.drivers.storage.image_store import ImageStore
@@ -86,6 +87,7 @@ class Line:
     lose: Callable[[], str] = lambda: (
         ""
     )  # "ask", "answer", "double" or "late": what happens to the next one
+    change: Callable[[Any], Any] = lambda ask: ask
     waiting: list[Any] = field(default_factory=list)
     asked: int = 0
 
@@ -94,6 +96,7 @@ class Line:
         self.asked += 1
         if self.cut:
             raise Unavailable("cut")
+        body = self.change(body)
         fate = self.lose()
         if fate in ("ask", "late"):
             if fate == "late":
@@ -145,7 +148,7 @@ class Region:
     ) -> None:
         """A version that it has from now on. `content`: the same in each region where that is said."""
         now = self.cloud.around.clock.now()
-        owner = account or self.cloud.rows("select min(id) from account")[0][0]
+        owner = AccountId(account or "account-root")
         id_ = f"image-{self.name}{name}"
         digest = hashlib.sha256((content or f"{self.name}{name}{number}").encode()).hexdigest()
         part = ImagePart(

@@ -15,6 +15,7 @@ from arable.domain.ids import ImageId
 from arable.domain.image import Image
 from arable.domain.image_policy import ImagePolicy
 from arable.services import catalogue
+from arable.services.asks import check_expected
 from arable.services.call import Call, Surroundings
 from arable.services.images import version_out
 from arable.store import accounts, grid, grid_members, image_policies, images
@@ -37,6 +38,7 @@ def put(call: Call, image: ImageId, ask: ImagePolicyIn) -> ImagePolicyOut:
     """From now on it should be there."""
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
+    check_expected(call, found.generation, "image")
     if not ask.at and not ask.labels:
         raise BadInput("name regions, or labels of regions", field="at")
     link = grid_members.link(call.tx)
@@ -63,6 +65,7 @@ def delete(call: Call, image: ImageId) -> None:
     """Nothing is said any more. Copies stay where they are until they are let go as any others."""
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
+    check_expected(call, found.generation, "image")
     if not image_policies.drop(call.tx, found.id):
         raise NotFound(f"nothing is said of where {found.name} should be")
 
@@ -80,6 +83,7 @@ def unpin(call: Call, image: ImageId, ask: PinIn) -> VersionOut:
 def _pinned(call: Call, image: ImageId, ask: PinIn, *, pinned: bool) -> VersionOut:
     call.caller.needs(Permission.IMAGE_WRITE)
     found = images.own(call.tx, call.caller.scope, image, lock=True)
+    check_expected(call, found.generation, "image")
     images.version(call.tx, found.id, ask.version)
     images.pin(call.tx, found.id, ask.version, pinned=pinned)
     return version_out(images.version(call.tx, found.id, ask.version))

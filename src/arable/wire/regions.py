@@ -101,11 +101,8 @@ class RegionChange(In, frozen=True, kw_only=True):
     """What the grid manager says of a region. What is left out stays."""
 
     labels: Annotated[
-        tuple[Name, ...] | UnsetType,
-        Meta(
-            max_length=100,
-            description="By which policies of images may mean it: eu, for example.",
-        ),
+        Annotated[tuple[Name, ...], Meta(max_length=100)] | UnsetType,
+        Meta(description="By which policies of images may mean it: eu, for example."),
     ] = UNSET
 
 
