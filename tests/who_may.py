@@ -25,6 +25,7 @@ FROM: dict[str, tuple[str, ...]] = {
         "sessions.page",
         "sessions.end",
         "sessions.delete",
+        "regions.sign_on",
     ),
     READERS: (
         "users.roles",
@@ -261,6 +262,7 @@ FROM: dict[str, tuple[str, ...]] = {
         "regions.update",
         "regions.delete",
         "regions.join",
+        "regions.rotate_keys",
         "regions.leave",
         "grid.status",
         "grid.token",

@@ -143,6 +143,8 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "control.drain": (404, "there is no such management server"),
     "control.undrain": (404, "there is no such management server"),
     "regions.update": (409, "only the grid manager can change a region"),
+    "regions.sign_on": (409, "in no grid"),
+    "regions.rotate_keys": (409, "in no grid"),
     "regions.delete": (409, "only the grid manager can remove a region"),
     "regions.join": (409, "this management server can't join a grid"),
     "regions.leave": (404, "this region is in no grid"),

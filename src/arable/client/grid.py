@@ -14,6 +14,7 @@ from arable.wire.regions import (
     RegionOut,
     RegionQuery,
 )
+from arable.wire.sign_on import RotatedOut, SignOnIn, SignOnOut
 
 
 class Regions(Group):
@@ -42,6 +43,14 @@ class Regions(Group):
     def join(self, ask: JoinGridIn, **how: Unpack[How]) -> GridOut:
         """Make this cloud a region of a grid."""
         return self._to.write("POST", "/v1/grid/join", GridOut, ask, how=how)
+
+    def sign_on(self, ask: SignOnIn, **how: Unpack[How]) -> SignOnOut:
+        """Get a token for another region."""
+        return self._to.write("POST", "/v1/grid/sign-on", SignOnOut, ask, how=how)
+
+    def rotate_keys(self, **how: Unpack[How]) -> RotatedOut:
+        """Replace the keys by which this region signs."""
+        return self._to.write("POST", "/v1/grid/keys", RotatedOut, how=how)
 
     def leave(self, **how: Unpack[How]) -> GridOut:
         """Leave the grid."""

@@ -50,7 +50,10 @@ PUSH = 2000
 """Facts in one message, unless it is a snapshot."""
 _ROUNDS = 100  # messages in a row
 _SHOWN = 20  # facts that could not be read
-_OFTEN = (FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT, FactKind.POLICY)
+_OFTEN = (
+    *(FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT, FactKind.POLICY),
+    *(FactKind.KEY, FactKind.REVOKED),
+)
 _SELDOM = (FactKind.ZONE, FactKind.IMAGE)
 
 Fence = Callable[[Tx], None]
@@ -81,6 +84,7 @@ class GridSync:
     acts: Callable[[], Fence | None]
     address: Callable[[], str] = lambda: ""
     software: str = ""
+    api: str = ""  # where people reach this region's API; empty: not told
     _due: float = 0.0  # when figures are to be looked at
     _images: bool = True  # somebody said that there are others
     _seconds: float = 5.0
@@ -144,7 +148,7 @@ class GridSync:
             kinds.add(FactKind.IMAGE)
         at = self.clock.now()
         with self.look() as tx:
-            changed = grid_own.facts(tx, link.region, kinds, self.software, at)
+            changed = grid_own.facts(tx, link.region, kinds, self.software, at, self.api)
             ended = FactKind.IMAGE in kinds and evictions.unlooked(tx)
         if not changed and not ended:
             return
@@ -154,7 +158,7 @@ class GridSync:
             now = grid_members.link(tx, lock=True)
             if now is None or now.region != link.region:
                 return
-            news = grid_own.facts(tx, link.region, kinds, self.software, at)
+            news = grid_own.facts(tx, link.region, kinds, self.software, at, self.api)
             last = max(now.acked, grid_facts.last_version(tx, link.region))
             first = next_version(last, micros(at))
             grid_facts.put(

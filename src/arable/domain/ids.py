@@ -54,6 +54,7 @@ TransferId = NewType("TransferId", str)
 RegionId = NewType("RegionId", str)
 GridTokenId = NewType("GridTokenId", str)
 EvictionId = NewType("EvictionId", str)
+SignKeyId = NewType("SignKeyId", str)
 
 KINDS = frozenset(
     [

@@ -25,6 +25,8 @@ class FactKind(StrEnum):
     ALERT = "alert"  # by id: an open one
     IMAGE = "image"  # by account, image and number: a version that is stored there
     ACCOUNT = "account"  # by its path: others may ask for it here
+    KEY = "key"  # by id: by which it signs for those whom it let in
+    REVOKED = "revoked"  # by mark: of whom nothing that was signed until then counts
     POLICY = "policy"  # by account and image: in which other regions it should be
 
 

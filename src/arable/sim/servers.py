@@ -34,6 +34,7 @@ from arable.services.endings import Endings
 from arable.services.hands import FarmHands
 from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
+from arable.services.sign_on import KeyHands
 from arable.services.spread import Peer, moves
 from arable.sim.direct import DirectWriter
 from arable.sim.fences import Fences
@@ -159,7 +160,9 @@ class SimServer:
                 name,
                 life,
                 master_controllers(
-                    OrderHands(lambda: self.around), ImageHands(lambda: self.around)
+                    OrderHands(lambda: self.around),
+                    ImageHands(lambda: self.around),
+                    KeyHands(lambda: self.around).keep,
                 ),
             ),
             serving=self.segment.serving,

@@ -27,12 +27,17 @@ _MOST_ZONES = 1000
 
 
 def facts(
-    tx: Tx, region: str, kinds: Collection[FactKind], software: str, at: datetime
+    tx: Tx,
+    region: str,
+    kinds: Collection[FactKind],
+    software: str,
+    at: datetime,
+    api: str = "",
 ) -> list[Fact]:
     """What is to be said anew of these kinds: what changed since it was said last, and what is the case no more."""
     changed: list[tuple[FactKind, str, Any, str]] = []
     for kind in sorted(kinds):
-        now = _now(tx, kind, software)
+        now = _now(tx, kind, software, api)
         before = {fact.key: (fact.body, fact.audience) for fact in grid_facts.of(tx, region, kind)}
         changed += [
             (kind, key, *said) for key, said in sorted(now.items()) if before.get(key) != said
@@ -62,13 +67,14 @@ def policy_key(account: str, image: str) -> str:
     return f"{account}|{image}"
 
 
-def _now(tx: Tx, kind: FactKind, software: str) -> Said:
+def _now(tx: Tx, kind: FactKind, software: str, api: str) -> Said:
     match kind:
         case FactKind.REGION:
             servers = tx.execute(
                 select(func.count()).select_from(t.segment).where(t.segment.c.state == "ready")
             ).scalar()
-            return {"region": ({"software": software, "servers": servers}, "")}
+            body = {"software": software, "servers": servers}
+            return {"region": (body | ({"api": api} if api else {}), "")}
         case FactKind.ZONE:
             return _zones(tx)
         case FactKind.ALERT:
@@ -79,6 +85,12 @@ def _now(tx: Tx, kind: FactKind, software: str) -> Said:
             return _images(tx)
         case FactKind.POLICY:
             return _policies(tx)
+        case FactKind.KEY:
+            query = select(t.sign_key.c.id, t.sign_key.c.public)
+            return {id_: ({"public": public}, "") for id_, public in tx.execute(query)}
+        case FactKind.REVOKED:
+            rows = tx.execute(select(t.sign_revocation.c.mark, t.sign_revocation.c.before))
+            return {mark: ({"before": before.isoformat()}, "") for mark, before in rows}
 
 
 def _zones(tx: Tx) -> Said:

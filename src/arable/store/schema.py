@@ -694,6 +694,14 @@ grid_link = Table(
     _at("joined_at", null=True),
 )
 
+# By which this region signs for whom it let in; the private key is sealed.
+sign_key = Table("sign_key", metadata, _id(), _text("public"), _text("sealed"), _at("created_at"))
+
+# Of whom nothing that was signed until then counts; told to others for as long as it could.
+sign_revocation = Table(
+    "sign_revocation", metadata, Column("mark", String, primary_key=True), _at("before")
+)
+
 # --- the customer's things ------------------------------------------------------------------------------------
 
 farm = Table(

@@ -133,10 +133,23 @@ class RegionBody(msgspec.Struct, frozen=True, kw_only=True):
 
     software: Line
     servers: Whole
+    api: Annotated[Plain, Meta(max_length=255)] = ""
 
 
 class AccountBody(msgspec.Struct, frozen=True, kw_only=True):
     """An account that may be asked for from elsewhere: nothing but that."""
+
+
+class KeyBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key (Ed25519), base64."""
+
+    public: Annotated[str, Meta(min_length=44, max_length=44, pattern=r"^[A-Za-z0-9+/]{43}=$")]
+
+
+class RevokedBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Until when what was signed does not count."""
+
+    before: datetime
 
 
 class PolicyBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +171,8 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "image": ImageBody,
     "account": AccountBody,
     "policy": PolicyBody,
+    "key": KeyBody,
+    "revoked": RevokedBody,
 }
 """By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
 

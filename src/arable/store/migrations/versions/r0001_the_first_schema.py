@@ -531,6 +531,18 @@ def upgrade() -> None:
     sa.Column('value', sa.Text(), server_default='{}', nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_setting'))
     )
+    op.create_table('sign_key',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('public', sa.String(), nullable=False),
+    sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_sign_key'))
+    )
+    op.create_table('sign_revocation',
+    sa.Column('mark', sa.String(), nullable=False),
+    sa.Column('before', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('mark', name=op.f('pk_sign_revocation'))
+    )
     op.create_table('tunnel_work',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('network', sa.String(), nullable=False),
