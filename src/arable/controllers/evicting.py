@@ -23,7 +23,8 @@ SETTLES = timedelta(seconds=60)
 """For so long a version is hidden before it goes: longer than any request is under way."""
 RESTS = timedelta(hours=1)
 """What was used not so long ago does not go for want of room, and what was refused is not asked for again."""
-_AT_ONCE = 100
+_AT_ONCE = 20
+"""Copies that are looked at closely in one round: which volumes lie over them takes a look at all volumes."""
 
 
 def choose(tx: Tx, ids: Ids, region: str, total: int, used: int, now: datetime) -> int:
@@ -42,7 +43,8 @@ def choose(tx: Tx, ids: Ids, region: str, total: int, used: int, now: datetime) 
         if (each.copy.image, each.copy.number) not in known | needed
     }
     count = 0
-    for copy, why in to_go((each.copy for each in free.values()), over, age, RESTS, now):
+    chosen = to_go((each.copy for each in free.values()), over, age, RESTS, now)
+    for copy, why in chosen[:_AT_ONCE]:
         each = free[copy.image, copy.number]
         version = images.version(tx, copy.image, copy.number)
         elsewhere = {
@@ -51,6 +53,7 @@ def choose(tx: Tx, ids: Ids, region: str, total: int, used: int, now: datetime) 
             if there.public and (there.image, there.number) == (each.image, copy.number)
         }
         if not elsewhere or evictions.used_by(tx, version):
+            evictions.seen_used(tx, copy, now)
             continue
         evictions.add(
             tx,
@@ -69,8 +72,6 @@ def choose(tx: Tx, ids: Ids, region: str, total: int, used: int, now: datetime) 
             ),
         )
         count += 1
-        if count == _AT_ONCE:
-            break
     return count
 
 

@@ -78,6 +78,7 @@ def caller(tx: Tx, token: str, now: datetime) -> Caller:
         or member is None
         or member.state is MemberState.GONE
         or public is None
+        or not claims.user.isprintable()
         or not signatures.is_right(public, signed, signature)
         or not rules.counts(claims, link.region, now, sign_on.taken_back(tx, claims.by, marks))
     ):

@@ -96,6 +96,12 @@ def look(tx: Tx, now: datetime) -> list[Fetched]:
     return found
 
 
+def seen_used(tx: Tx, copy: Copy, at: datetime) -> None:
+    """Something needs it, or nobody else has it: others are looked at before it is again."""
+    here = (_v.image == copy.image, _v.number == copy.number)
+    tx.execute(update(t.image_version).where(*here).values(unused_since=at))
+
+
 def _used(tx: Tx, of: Collection[str]) -> set[tuple[str, int]]:
     """Versions of these images of which there are machines; disks and tiers are looked at before one goes."""
     machine = t.machine.c
