@@ -10,10 +10,13 @@ from typing import Any
 
 import msgspec
 from make_cloud import Cloud, make_cloud
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, update
 
 from arable.controllers.grid_sync import GridSync
 from arable.domain.errors import Unavailable
+from arable.domain.ids import AccountId
+from arable.domain.image import Image, ImageVersion, KeptPart
+from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.drivers.storage.image_store import ImageStore
 from arable.runtime.ca import Authority, new_request
 from arable.runtime.clock import VirtualClock
@@ -22,7 +25,7 @@ from arable.runtime.tokens import new_join_token
 from arable.services import grid_manager
 from arable.services.call import Surroundings
 from arable.services.grid_manager import Sender
-from arable.store import grid_facts, grid_members, incarnations
+from arable.store import grid_facts, grid_members, images, incarnations
 from arable.store import schema as t
 from arable.store.grid_members import GridToken, Link
 from arable.wire.grid import RENEW, SYNC, GridJoinIn, GridRenewIn, SyncIn
@@ -84,6 +87,7 @@ class Line:
     lose: Callable[[], str] = lambda: (
         ""
     )  # "ask", "answer", "double" or "late": what happens to the next one
+    change: Callable[[Any], Any] = lambda ask: ask
     waiting: list[Any] = field(default_factory=list)
     asked: int = 0
 
@@ -92,6 +96,7 @@ class Line:
         self.asked += 1
         if self.cut:
             raise Unavailable("cut")
+        body = self.change(body)
         fate = self.lose()
         if fate in ("ask", "late"):
             if fate == "late":
@@ -131,28 +136,52 @@ class Region:
         with self.cloud.database.write() as tx:
             tx.execute(statement)
 
-    def image(self, name: str, *, public: bool = True, account: str = "", number: int = 1) -> None:
-        """A version that it has from now on."""
+    def image(
+        self,
+        name: str,
+        *,
+        public: bool = True,
+        account: str = "",
+        number: int = 1,
+        content: str = "",
+        fetched: bool = False,
+    ) -> None:
+        """A version that it has from now on. `content`: the same in each region where that is said."""
         now = self.cloud.around.clock.now()
-        owner = account or self.cloud.rows("select min(id) from account")[0][0]
+        owner = AccountId(account or "account-root")
         id_ = f"image-{self.name}{name}"
-        if number == 1:
-            self.run(
-                insert(t.image).values(
-                    id=id_, account=owner, name=name, public=public, created_at=now
-                )
-            )
-        digest = hashlib.sha256(f"{self.name}{name}{number}".encode()).hexdigest()
-        part = {"role": "disk", "sha256": digest, "bytes": 7, "format": "qcow2", "virtual_bytes": 9}
-        self.run(
-            insert(t.image_version).values(
-                image=id_, number=number, digest=digest, parts=[part], bytes=7, created_at=now
-            )
+        digest = hashlib.sha256((content or f"{self.name}{name}{number}").encode()).hexdigest()
+        part = ImagePart(
+            role=PartRole.DISK, sha256=digest, bytes=7, format=PartFormat.QCOW2, virtual_bytes=9
         )
+        with self.cloud.database.write() as tx:
+            if images.named(tx, owner, name) is None:
+                made = Image(id=id_, account=owner, name=name, public=public, created_at=now)
+                images.add(tx, made)
+            version = ImageVersion(
+                image=id_,
+                number=number,
+                digest=digest,
+                parts=(part,),
+                bytes=7,
+                fetched=fetched,
+                created_at=now,
+            )
+            images.add_version(tx, version)
+            images.keep_part(tx, KeptPart(account=owner, part=part, created_at=now))
         self.sync.nudge(["images"])
+
+    def versions(self, name: str) -> list[int]:
+        """Versions of that image that are here."""
+        query = (
+            "select number from image_version v join image i on v.image = i.id"
+            " where i.name = :name and not arriving order by number"
+        )
+        return [number for (number,) in self.cloud.rows(query, name=name)]
 
     def drop_image(self, name: str) -> None:
         id_ = f"image-{self.name}{name}"
+        self.run(delete(t.image_version_part).where(t.image_version_part.c.image == id_))
         self.run(delete(t.image_version).where(t.image_version.c.image == id_))
         self.run(delete(t.image).where(t.image.c.id == id_))
         self.sync.nudge(["images"])

@@ -2,14 +2,19 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from regions_on_wires import Grid, grid_of, join
+from sqlalchemy import update
 
+from arable.controllers import watches
+from arable.domain.alert import AlertKind, Severity
 from arable.domain.errors import Conflict, Forbidden, Unauthenticated
 from arable.runtime.ca import new_request
 from arable.runtime.entropy import Entropy
 from arable.services import grid_manager
 from arable.store import grid, grid_facts, grid_members, incarnations
+from arable.store import schema as t
 
 
 @pytest.fixture
@@ -267,3 +272,81 @@ def test_a_removed_region_is_forgotten_and_may_come_back(two):
     two.settle()
     two.settle()
     assert converged(two)
+
+
+# --- what can't be read
+
+
+def test_one_fact_that_nobody_can_read_holds_up_nothing_else_and_is_told(two):
+    """It is put aside; what was known of the same thing stays; all others go on, and it is over when it is mended."""
+    two.settle()
+    before = two.manager.facts("eu")
+    zone = next(at for at in before if at[0] == "zone")
+    two["eu"].image("web")
+
+    def break_it(ask):
+        spoilt = tuple(
+            msgspec.structs.replace(doc, body={"name": 7}) if (doc.kind, doc.key) == zone else doc
+            for doc in ask.facts
+        )
+        return msgspec.structs.replace(ask, facts=spoilt)
+
+    two["eu"].line.change = break_it
+    two["eu"].run(update(t.zone).values(enabled=False))
+    two.settle()
+    assert ("eu", "web") in two["us"].catalogue()
+    assert two.manager.facts("eu")[zone] == before[zone], "the last one that could be read"
+    (told,) = two["eu"].link().refused
+    assert told.startswith(f"zone {zone[1]}: ")
+    kinds = {finding.kind for finding in unheard(two["eu"].cloud, two.clock.now())}
+    assert kinds == {AlertKind.GRID_FACTS_REFUSED}
+    two.clock.wait(timedelta(minutes=11))
+    two.settle()  # all of it was told anew, and is told of once
+    assert two.manager.facts("eu")[zone] == before[zone]
+    with two.manager.database.read() as tx:
+        query = "select count(*) from event where kind = 'region.fact-refused'"
+        assert tx.exec_driver_sql(query).scalar() == 1
+        assert list(grid_facts.aside(tx, "eu")) == [zone]
+    two["eu"].line.change = lambda ask: ask
+    two.clock.wait(timedelta(minutes=11))
+    two.settle()
+    assert converged(two)
+    assert two["eu"].link().refused == ()
+    with two.manager.database.read() as tx:
+        assert grid_facts.aside(tx, "eu") == {}
+
+
+def test_what_a_region_can_not_read_of_others_holds_up_nothing_else(two, caplog):
+    two["eu"].image("web")
+    two["eu"].image("odd")
+    two.settle()
+    with two.manager.database.write() as tx:
+        tx.exec_driver_sql(
+            "update grid_fact set body = '{\"account\": 7}', seq = 1000 where key like '%odd%'"
+        )
+        tx.exec_driver_sql("update grid_counter set seq = 1000")
+    two["eu"].image("more")
+    two.settle()
+    assert {("eu", "web"), ("eu", "more")} <= two["us"].catalogue()
+    assert "eu's image" in two["us"].link().refused[0]
+    assert "can't be read" in caplog.text
+
+
+def test_a_grid_manager_that_is_not_heard_is_an_alert_in_each_region(two):
+    two.settle()
+    cloud = two["eu"].cloud
+    assert unheard(cloud, two.clock.now()) == []
+    two["eu"].line.cut = True
+    two.clock.wait(timedelta(seconds=301))
+    two["eu"].sync.step()
+    (found,) = unheard(cloud, two.clock.now())
+    assert (found.kind, found.severity) == (AlertKind.GRID_UNHEARD, Severity.WARNING)
+    assert found.text.endswith(": cut")
+    two.clock.wait(timedelta(days=1))
+    (found,) = unheard(cloud, two.clock.now())
+    assert found.severity is Severity.CRITICAL
+
+
+def unheard(cloud, at):
+    with cloud.database.read() as tx:
+        return list(watches.unheard_grid(tx, at))

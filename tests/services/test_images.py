@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from arable.controllers.image_keeping import ImageKeeping
 from arable.domain.errors import (
     BadInput,
     CloudError,
@@ -330,8 +331,17 @@ def test_what_nobody_uses_is_swept_away_after_a_day_and_nothing_else(infra):
     orphan = refused.done()  # complete, and then its transaction was refused
 
     def sweep() -> int:
-        with infra.cloud.database.write() as tx:
-            return images.sweep(tx, infra.around)
+        database, around = infra.cloud.database, infra.around
+
+        def transact(work):
+            with database.write() as tx:
+                return work(tx)
+
+        keeping = ImageKeeping(
+            *(database.read, transact, around.clock, around.ids, around.images),
+            *(lambda: (1, 0), lambda: lambda _tx: None),
+        )
+        return keeping.sweep(lambda _tx: None)
 
     for name in files(infra):
         at = infra.around.clock.now().timestamp()

@@ -7,12 +7,13 @@ from typing import Protocol
 
 from arable.api.incoming import Headers, Scope, headers
 from arable.api.operation import Access, Policy
+from arable.domain import sign_on
 from arable.domain.access import Caller
 from arable.domain.errors import Unauthenticated
 from arable.domain.ids import UserId
 from arable.services.credentials import NOBODY, REFUSED, Credentials
 
-_LONGEST = 512
+_LONGEST = sign_on.LONGEST
 CALLER = "arable.caller"
 """In the scope of a request that another region passed on (`api/elsewhere.py`); no header gets there."""
 

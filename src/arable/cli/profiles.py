@@ -31,6 +31,8 @@ class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
     token: str = ""
     ca: str = ""
     user: str = ""
+    home: str = ""  # the profile that signs on here: no credential of this region is kept
+    region: str = ""  # what this one is called there
 
 
 class Profiles(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +50,8 @@ class Place:
     url: str
     token: str = field(repr=False)
     ca: str = ""
+    home: str = ""
+    region: str = ""
 
 
 def path(environment: Mapping[str, str] | None = None) -> Path:
@@ -120,7 +124,8 @@ def chosen(
     at_home = bool(found.url) and origin(where) == origin(found.url)
     token = environment.get("ARABLE_TOKEN") or (found.token if at_home else "")
     ca = environment.get("ARABLE_CA") or (found.ca if at_home else "")
-    return Place(name, where, token, ca)
+    home = found.home if at_home and not token else ""
+    return Place(name, where, token, ca, home, found.region)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -46,11 +46,20 @@ def _login(
         str | None,
         typer.Option(metavar="FILE", help="The certificate authority to trust for this cloud.", show_default=False),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="With --region: where its API is, if the region does not say so.", show_default=False),
+    ] = None,
 ) -> None:  # fmt: skip
     """Sign in, and keep the session in the profile.
 
-    The password is asked for at a prompt, or read from standard input or a file; it is kept nowhere.
+    The password is asked for at a prompt, or read from standard input or a file; it is kept nowhere. With --region one
+    signs on at another region of the grid by the profile that is in use; the new profile is called like that region, and
+    has each command's token from the first.
     """
+    if cli.region:
+        _sign_on(cli, cli.region, address, ca)
+        return
     file = profiles.path()
     kept = profiles.load(file)
     profile = cli.profile or os.environ.get("ARABLE_PROFILE") or kept.profile
@@ -76,6 +85,31 @@ def _login(
         kept.profile = profile
     profiles.save(file, kept)
     cli.note(f"signed in to {url} as {me.name} ({me.role}); profile {profile} in {file}")
+
+
+def _sign_on(cli: Cli, region: str, address: str | None, ca: str | None) -> None:
+    from arable.wire.sign_on import SignOnIn
+
+    file = profiles.path()
+    kept = profiles.load(file)
+    home, cli.region = cli.place, None
+    if home.home or home.profile == region:
+        raise Misused("sign on from the profile of the region that knows you", field="--profile")
+    answer = cli.cloud.regions.sign_on(SignOnIn(region=region))
+    url = address or answer.address
+    if not url:
+        raise Misused(f"{region} does not say where its API is", todo="give --address URL")
+    before = kept.profiles.get(region)
+    if before is not None and before.token:
+        raise Misused(f"there is a profile {region} of another kind", todo=f"`arable profile remove {region}`")  # fmt: skip
+    trusted = os.path.realpath(ca) if ca else (before.ca if before else "")
+    cli.use(profiles.Place(region, url, answer.token or "", trusted))
+    me = cli.cloud.users.whoami()
+    kept.profiles[region] = profiles.Profile(
+        url=url, ca=trusted, user=me.name, home=home.profile, region=region
+    )
+    profiles.save(file, kept)
+    cli.note(f"signed on at {region} ({url}) as {me.name}; profile {region} in {file}")
 
 
 class _Credentials(msgspec.Struct):

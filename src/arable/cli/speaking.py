@@ -58,8 +58,22 @@ class Cli:
     def cloud(self) -> "Arable":
         """The client, made when it is first needed."""
         if self._cloud is None:
-            self._cloud = self.client(self.place.token)
+            self._cloud = self.client(self.place.token or self._signed_on())
         return self._cloud
+
+    def _signed_on(self) -> str:
+        """A fresh token of the region that knows us, where the profile says which; it is kept nowhere."""
+        place = self.place
+        if not place.home:
+            return ""
+        from arable.wire.sign_on import SignOnIn
+
+        home = Cli(profile=place.home, debug=self.debug)
+        home.use(profiles.chosen(profiles.load(profiles.path()), {}, profile=place.home))
+        try:
+            return home.cloud.regions.sign_on(SignOnIn(region=place.region)).token or ""
+        finally:
+            home.close()
 
     def use(self, place: profiles.Place) -> None:
         """Call somebody else from now on."""

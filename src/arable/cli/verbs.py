@@ -57,6 +57,11 @@ _MORE = {
     "image create": "Without a version: `arable image upload` brings one. With --snapshot its first version is made of that: a disk "
     "with what the snapshot keeps, and the kernel beside it that the snapshot's machine boots, if that has one.",
     "image delete": "One that is being made of a snapshot is given up.",
+    "image set-policy": "Regions are meant by --at NAME, or by --label WORD, which the grid's operators gave them. They bring what they "
+    "lack by themselves, and new versions too, unless --no-follow is said.",
+    "image drop-policy": "Copies stay there until they are let go as any others that nobody uses.",
+    "image pin": "One that came from another region is else let go when nobody uses it and room is needed.",
+    "region update": "At the grid manager. With --label, by which policies of images may mean the region.",
     "volume resize": "Whether a machine has it or not, and whether that runs or not. The guest then grows what is on it. It "
     "never shrinks.",
     "volume limit": "To that of another disk offering, also while it is used. Only operators say figures, or limit root disks.",

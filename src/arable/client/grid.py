@@ -10,9 +10,11 @@ from arable.wire.regions import (
     GridTokenIn,
     GridTokenOut,
     JoinGridIn,
+    RegionChange,
     RegionOut,
     RegionQuery,
 )
+from arable.wire.sign_on import RotatedOut, SignOnIn, SignOnOut
 
 
 class Regions(Group):
@@ -30,6 +32,10 @@ class Regions(Group):
         """Show a region."""
         return self._to.read(f"/v1/regions/{part(region)}", RegionOut)
 
+    def update(self, region: str, ask: RegionChange, **how: Unpack[How]) -> RegionOut:
+        """Change what the grid manager says of a region."""
+        return self._to.write("PATCH", f"/v1/regions/{part(region)}", RegionOut, ask, how=how)
+
     def delete(self, region: str, **how: Unpack[How]) -> None:
         """Remove a region from the grid."""
         self._to.write("DELETE", f"/v1/regions/{part(region)}", type(None), how=how)
@@ -37,6 +43,14 @@ class Regions(Group):
     def join(self, ask: JoinGridIn, **how: Unpack[How]) -> GridOut:
         """Make this cloud a region of a grid."""
         return self._to.write("POST", "/v1/grid/join", GridOut, ask, how=how)
+
+    def sign_on(self, ask: SignOnIn, **how: Unpack[How]) -> SignOnOut:
+        """Get a token for another region."""
+        return self._to.write("POST", "/v1/grid/sign-on", SignOnOut, ask, how=how)
+
+    def rotate_keys(self, **how: Unpack[How]) -> RotatedOut:
+        """Replace the keys by which this region signs."""
+        return self._to.write("POST", "/v1/grid/keys", RotatedOut, how=how)
 
     def leave(self, **how: Unpack[How]) -> GridOut:
         """Leave the grid."""

@@ -6,6 +6,7 @@ from typing import Unpack
 from arable.client.connection import Group, How, part
 from arable.wire.catalogue import FetchIn, WhereOut, WhereQuery
 from arable.wire.common import Page
+from arable.wire.image_policies import ImagePolicyIn, ImagePolicyOut, PinIn
 from arable.wire.images import (
     FromFilesIn,
     FromPartsIn,
@@ -71,6 +72,27 @@ class Images(Group):
         return self._to.write(
             "POST", f"/v1/images/{part(image)}/versions/from-files", VersionOut, ask, how=how
         )
+
+    def policy(self, image: str) -> ImagePolicyOut:
+        """Say in which other regions an image should be, and how far that is."""
+        return self._to.read(f"/v1/images/{part(image)}/policy", ImagePolicyOut)
+
+    def set_policy(self, image: str, ask: ImagePolicyIn, **how: Unpack[How]) -> ImagePolicyOut:
+        """Have an image in other regions."""
+        path = f"/v1/images/{part(image)}/policy"
+        return self._to.write("PUT", path, ImagePolicyOut, ask, how=how)
+
+    def drop_policy(self, image: str, **how: Unpack[How]) -> None:
+        """Have an image in other regions no more."""
+        self._to.write("DELETE", f"/v1/images/{part(image)}/policy", type(None), how=how)
+
+    def pin(self, image: str, ask: PinIn, **how: Unpack[How]) -> VersionOut:
+        """Keep an image version in this region."""
+        return self._to.write("POST", f"/v1/images/{part(image)}/pin", VersionOut, ask, how=how)
+
+    def unpin(self, image: str, ask: PinIn, **how: Unpack[How]) -> VersionOut:
+        """Let an image version go when nobody uses it."""
+        return self._to.write("POST", f"/v1/images/{part(image)}/unpin", VersionOut, ask, how=how)
 
     def where(self, query: WhereQuery) -> WhereOut:
         """Say in which regions an image's versions are."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from arable.controllers import evicting
 from arable.domain.errors import CloudError, Forbidden, Unavailable
 from arable.domain.ids import RegionId
 from arable.domain.region import Fact, FactKind, Member, MemberState, next_version
@@ -22,13 +23,15 @@ from arable.runtime.ca import fingerprint_of, new_request, should_renew
 from arable.runtime.clock import Clock
 from arable.runtime.rounds import Rounds
 from arable.runtime.secret import Secret
-from arable.store import grid_copy, grid_facts, grid_members, grid_own, images, settings
+from arable.store import evictions, grid_copy, grid_facts, grid_members, grid_own, images, settings
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.grid_members import TOPIC, Link
 from arable.wire.grid import (
+    BODIES,
     RENEW,
     SYNC,
+    EvictDoc,
     FactDoc,
     GridJoinOut,
     GridRenewIn,
@@ -46,7 +49,11 @@ FIGURES_SECONDS = 15.0
 PUSH = 2000
 """Facts in one message, unless it is a snapshot."""
 _ROUNDS = 100  # messages in a row
-_OFTEN = (FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT)
+_SHOWN = 20  # facts that could not be read
+_OFTEN = (
+    *(FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT, FactKind.POLICY),
+    *(FactKind.KEY, FactKind.REVOKED),
+)
 _SELDOM = (FactKind.ZONE, FactKind.IMAGE)
 
 Fence = Callable[[Tx], None]
@@ -77,6 +84,7 @@ class GridSync:
     acts: Callable[[], Fence | None]
     address: Callable[[], str] = lambda: ""
     software: str = ""
+    api: str = ""  # where people reach this region's API; empty: not told
     _due: float = 0.0  # when figures are to be looked at
     _images: bool = True  # somebody said that there are others
     _seconds: float = 5.0
@@ -140,8 +148,9 @@ class GridSync:
             kinds.add(FactKind.IMAGE)
         at = self.clock.now()
         with self.look() as tx:
-            changed = grid_own.facts(tx, link.region, kinds, self.software, at)
-        if not changed:
+            changed = grid_own.facts(tx, link.region, kinds, self.software, at, self.api)
+            ended = FactKind.IMAGE in kinds and evictions.unlooked(tx)
+        if not changed and not ended:
             return
 
         def say(tx: Tx) -> None:
@@ -149,12 +158,14 @@ class GridSync:
             now = grid_members.link(tx, lock=True)
             if now is None or now.region != link.region:
                 return
-            news = grid_own.facts(tx, link.region, kinds, self.software, at)
+            news = grid_own.facts(tx, link.region, kinds, self.software, at, self.api)
             last = max(now.acked, grid_facts.last_version(tx, link.region))
             first = next_version(last, micros(at))
             grid_facts.put(
                 tx, link.region, [replace(fact, version=first + n) for n, fact in enumerate(news)]
             )
+            if ended:
+                evictions.looked(tx, grid_facts.last_version(tx, link.region))
 
         self._keep(fence, say)
 
@@ -173,6 +184,9 @@ class GridSync:
             else:
                 version = 0
                 facts = grid_facts.after(tx, link.region, link.acked, PUSH)
+            asks = evictions.asked(tx) if link.incarnation else []
+            reached = version or (facts[-1].version if facts else link.acked)
+            over = evictions.told_until(tx, reached)
         ask = SyncIn(
             url=self.address(),
             software=self.software,
@@ -180,6 +194,8 @@ class GridSync:
             snapshot=version or None,
             incarnation=link.incarnation,
             cursor=link.cursor,
+            evict=tuple(EvictDoc(id=e.id, key=e.key, digest=e.digest, keys=e.keys) for e in asks),
+            over=tuple(over),
         )
         answer = self.wire.ask(link, SYNC, ask, SyncOut)
         said = version or (facts[-1].version if facts else 0)
@@ -198,7 +214,9 @@ class GridSync:
                 link.cursor,
             ):
                 return False  # it left, or another server heard this meanwhile
-            _heard(tx, link, answer)
+            unread = _heard(tx, link, answer)
+            refused = [f"{r.kind} {r.key}: {r.told}" for r in answer.refused] + unread
+            evicting.heard(tx, now.incarnation, answer, at)
             acked = max(now.acked, said, answer.seen)
             grid_members.change_link(
                 tx,
@@ -209,6 +227,7 @@ class GridSync:
                 tried_at=at,
                 heard_at=at,
                 snapshot_at=None if back else at if snapshot else now.snapshot_at,
+                refused=((() if snapshot else now.refused) + tuple(refused))[-_SHOWN:],
             )
             if snapshot:
                 grid_facts.forget_gone(tx, link.region, acked)
@@ -242,16 +261,28 @@ class GridSync:
         return self.transact(fenced)
 
 
-def _heard(tx: Tx, link: Link, answer: SyncOut) -> None:
+def _heard(tx: Tx, link: Link, answer: SyncOut) -> list[str]:
+    """Keep what others said; what of it can't be read, and why: that is passed over, and everything else is kept."""
     authority = link.authorities[0]
     told = [_member(each) for each in answer.members]
     grid_copy.members(tx, link.region, told, authority, fingerprint_of(authority))
     facts: dict[str, list[Fact]] = {}
+    unread = []
     for doc in answer.facts:
-        if doc.kind in set(FactKind):
-            facts.setdefault(doc.region, []).append(_fact(doc))
+        if doc.kind not in set(FactKind):
+            continue
+        try:
+            if doc.body is not None:
+                msgspec.convert(doc.body, BODIES[doc.kind])
+        except msgspec.ValidationError as error:
+            unread.append(f"{doc.region}'s {doc.kind} {doc.key}: {error}")
+            continue
+        facts.setdefault(doc.region, []).append(_fact(doc))
     if facts or answer.full:
         grid_copy.tell(tx, link.region, facts, answer.at, full=answer.full)
+    if unread:
+        log.warning("what others said can't be read: %s", "; ".join(unread[:_SHOWN]))
+    return unread
 
 
 def _doc(fact: Fact) -> FactDoc:
@@ -284,4 +315,5 @@ def _member(doc: MemberDoc) -> Member:
         epoch=doc.epoch,
         heard_at=doc.heard_at,
         created_at=doc.created_at,
+        labels=doc.labels,
     )

@@ -17,6 +17,7 @@ from arable.controllers import (
     farm_documents,
     farms,
     idle_pool,
+    image_policies,
     liveness,
     machines,
     moving,
@@ -38,6 +39,7 @@ from arable.domain.ids import FarmId, SegmentId
 from arable.store import holdings, moves
 from arable.store import tunnels as tunnel_rows
 from arable.store.database import Tx
+from arable.store.grid_members import TOPIC as GRID
 from arable.store.tiers import TOPIC as TIERS
 
 
@@ -130,11 +132,21 @@ class MasterHands(orders.Hands, booking.Hands, Protocol):
     """What the master can ask for accounts."""
 
 
-def master_controllers(hands: MasterHands) -> tuple[Controller, ...]:
+def master_controllers(
+    hands: MasterHands, brings: image_policies.Hands, keys: Callable[[Tx, datetime], int]
+) -> tuple[Controller, ...]:
     """All that the master does; what has to be asked in somebody's name is asked by these hands."""
     attend, book = partial(orders.attend, hands), partial(booking.attend, hands)
     return (
         *CONTROLLERS,
         Controller("orders", attend, orders.SECONDS, orders.TOPIC, orders.MOST),
         Controller("booking", book, booking.SECONDS, most=booking.MOST),
+        Controller("sign-on keys", keys, 60, GRID),
+        Controller(
+            "image policies",
+            partial(image_policies.attend, brings),
+            image_policies.SECONDS,
+            image_policies.TOPIC,
+            image_policies.MOST,
+        ),
     )

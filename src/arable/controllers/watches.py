@@ -13,12 +13,13 @@ from arable.domain.pool import LOCAL, Fill, Thresholds, fill
 from arable.domain.settings import (
     ALERT_CAPACITY_CRITICAL_PERCENT,
     ALERT_CAPACITY_PERCENT,
+    ALERT_GRID_SECONDS,
     ALERT_HOST_SECONDS,
     ALERT_POOL_CRITICAL_PERCENT,
     ALERT_POOL_PERCENT,
     POOL_FULL_PERCENT,
 )
-from arable.store import alerts, pools, rollouts, settings, troubles
+from arable.store import alerts, grid_members, pools, rollouts, settings, troubles
 from arable.store.database import Tx
 
 Watch = Callable[[Tx, datetime], Iterable[Finding]]
@@ -118,6 +119,24 @@ def changing_masters(tx: Tx, at: datetime) -> Iterator[Finding]:
         yield Finding(AlertKind.MASTER_CHANGING, "master", "master", Severity.WARNING, told)
 
 
+def unheard_grid(tx: Tx, at: datetime) -> Iterator[Finding]:
+    """All regions go on without the grid manager, but nothing new is heard of others, and certificates end some day."""
+    link = grid_members.link(tx)
+    if link is None:
+        return
+    late = timedelta(seconds=settings.get(tx, ALERT_GRID_SECONDS))
+    heard = link.heard_at or link.joined_at
+    if heard is not None and at - heard >= late:
+        severity = Severity.CRITICAL if at - heard >= _DAY else Severity.WARNING
+        since = heard.isoformat(timespec="seconds")
+        told = f"the grid manager at {link.grid} was not heard since {since}"
+        told += f": {link.told}" if link.told else ""
+        yield Finding(AlertKind.GRID_UNHEARD, "grid", "grid manager", severity, told)
+    if link.refused:
+        told = f"of what was said in the grid some can't be read: {'; '.join(link.refused[:3])}"
+        yield Finding(AlertKind.GRID_FACTS_REFUSED, "grid", "grid", Severity.WARNING, told[:1024])
+
+
 WATCHES: tuple[Watch, ...] = (
     silent_hosts,
     full_zones,
@@ -127,6 +146,7 @@ WATCHES: tuple[Watch, ...] = (
     failed_rollouts,
     short_tiers,
     changing_masters,
+    unheard_grid,
     *HOST_WATCHES,
     alerts.signals,
 )

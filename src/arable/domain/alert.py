@@ -44,6 +44,8 @@ class AlertKind(StrEnum):
     WRITER_FAILING = "writer-failing"
     CERTIFICATE_ENDING = "certificate-ending"
     IMAGE_STORE_FULL = "image-store-full"
+    GRID_UNHEARD = "grid-unheard"
+    GRID_FACTS_REFUSED = "grid-facts-refused"
     TEST = "test"  # nothing is wrong; never kept
 
 
@@ -75,6 +77,8 @@ DAMPING: dict[AlertKind, Damping] = {
     AlertKind.WRITER_FAILING: Damping(_NOW, _WHILE),
     AlertKind.CERTIFICATE_ENDING: Damping(_NOW, _WHILE),
     AlertKind.IMAGE_STORE_FULL: Damping(_SOON, _WHILE),
+    AlertKind.GRID_UNHEARD: Damping(_NOW, _SOON),
+    AlertKind.GRID_FACTS_REFUSED: Damping(_NOW, _SOON),
 }
 
 

@@ -53,6 +53,8 @@ OrderId = NewType("OrderId", str)
 TransferId = NewType("TransferId", str)
 RegionId = NewType("RegionId", str)
 GridTokenId = NewType("GridTokenId", str)
+EvictionId = NewType("EvictionId", str)
+SignKeyId = NewType("SignKeyId", str)
 
 KINDS = frozenset(
     [

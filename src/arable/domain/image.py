@@ -43,7 +43,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageVersion:
-    """Immutable. `bytes` is that of all parts together. One that is `arriving` has its bytes in other regions alone."""
+    """Immutable. `bytes` is that of all parts together. One that is `arriving` has its bytes in other regions alone.
+
+    One that was `fetched` from there may be let go when nobody uses it (`unused_since`), unless it is `pinned`.
+    """
 
     image: ImageId
     number: int
@@ -51,6 +54,9 @@ class ImageVersion:
     parts: tuple[ImagePart, ...]
     bytes: int
     arriving: bool = False
+    fetched: bool = False
+    pinned: bool = False
+    unused_since: datetime | None = None
     created_at: datetime
 
     def part(self, role: PartRole) -> ImagePart | None:

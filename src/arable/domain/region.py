@@ -25,6 +25,9 @@ class FactKind(StrEnum):
     ALERT = "alert"  # by id: an open one
     IMAGE = "image"  # by account, image and number: a version that is stored there
     ACCOUNT = "account"  # by its path: others may ask for it here
+    KEY = "key"  # by id: by which it signs for those whom it let in
+    REVOKED = "revoked"  # by mark: of whom nothing that was signed until then counts
+    POLICY = "policy"  # by account and image: in which other regions it should be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,8 @@ class Member:
     seen: int = 0
     floor: int = 0
     resync: int = 0  # whoever has heard no later than this hears all anew
+    knows: str = ""  # the incarnation of the grid manager's store that its last message was for
+    labels: tuple[str, ...] = ()
     heard_at: datetime | None = None
     created_at: datetime
 
@@ -104,12 +109,17 @@ def news(known: Mapping[FactKey, int], floor: int, facts: Iterable[Fact]) -> lis
 
 
 def by_snapshot(
-    known: Mapping[FactKey, int], live: Collection[FactKey], version: int, facts: Iterable[Fact]
+    known: Mapping[FactKey, int],
+    live: Collection[FactKey],
+    version: int,
+    facts: Iterable[Fact],
+    unread: Collection[FactKey] = (),
 ) -> list[Fact]:
     """What a snapshot as of `version` changes: what is newer in it, and what of the `live` is missing from it, as gone.
 
     What was told later than the snapshot was made stays as it is. What was told earlier does not, even if by its own
-    version it is newer: the region's store was set back since.
+    version it is newer: the region's store was set back since. What is `unread` was said, and nobody could make anything
+    of it: what was known of it before stays.
     """
     said = {fact.at: fact for fact in facts}
     put = [
@@ -120,7 +130,7 @@ def by_snapshot(
     gone = [
         Fact(kind=FactKind(kind), key=key, version=version)
         for kind, key in sorted(live)
-        if (kind, key) not in said and known[(kind, key)] <= version
+        if (kind, key) not in said and (kind, key) not in unread and known[(kind, key)] <= version
     ]
     return [*put, *gone]
 

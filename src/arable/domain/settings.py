@@ -129,6 +129,40 @@ IMAGE_FETCH_SECONDS = Setting(
     10,
     30 * _DAY,
 )
+IMAGE_POLICIES = Setting(
+    "image_policies",
+    "follow",
+    "Whether images are brought here by themselves where policies of other regions say so",
+    choices=("follow", "ignore"),
+)
+IMAGE_EVICT_PERCENT = Setting(
+    "image_evict_percent",
+    85,
+    "Images that came from other regions and that nothing uses go while the image store's disk is so full; 100: never",
+    10,
+    100,
+)
+IMAGE_EVICT_SECONDS = Setting(
+    "image_evict_seconds",
+    0,
+    "Images that came from other regions go when nothing used them for so long; 0: however long",
+    0,
+    365 * _DAY,
+)
+GRID_IMAGE_COPIES = Setting(
+    "grid_image_copies",
+    1,
+    "How many other regions must have an image version before one may let its copy go. Of the grid manager",
+    1,
+    100,
+)
+ALERT_GRID_SECONDS = Setting(
+    "alert_grid_seconds",
+    300,
+    "Unheard for this long, the grid manager's silence is an alert in each region",
+    30,
+    _DAY,
+)
 CPU_PERCENT = Setting("cpu_percent", 400, "CPU over-commit of a new host; 100: none", 100, 3200)
 MEMORY_PERCENT = Setting(
     "memory_percent", 100, "Memory over-commit of a new host; 100: none", 50, 400
@@ -320,6 +354,11 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         IMAGE_CACHE_SECONDS,
         IMAGE_FETCH_MIB_PER_SECOND,
         IMAGE_FETCH_SECONDS,
+        IMAGE_POLICIES,
+        IMAGE_EVICT_PERCENT,
+        IMAGE_EVICT_SECONDS,
+        GRID_IMAGE_COPIES,
+        ALERT_GRID_SECONDS,
         CPU_PERCENT,
         MEMORY_PERCENT,
         DISK_PERCENT,

@@ -1,13 +1,14 @@
 """What a management server does with other regions' images, put together: it sends parts of its own, and fetches theirs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from arable.api.grid.parts import Parts
 from arable.client.regions import Region
 from arable.controllers.grid_wire import GridWire
+from arable.controllers.image_keeping import Fence, ImageKeeping
 from arable.controllers.transfers import Reach, Transfers
 from arable.domain.grid import Peer
 from arable.drivers.storage.image_store import ImageStore
@@ -26,6 +27,7 @@ class GridImages:
 
     parts: Parts
     transfers: Transfers
+    keeping: ImageKeeping
 
     def nudged(self, topics: Iterable[str]) -> None:
         """Something changed; from any thread."""
@@ -36,9 +38,11 @@ class GridImages:
     async def running(self) -> AsyncIterator[None]:
         """Inside the block. The writer must run for longer."""
         self.transfers.start()
+        self.keeping.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(self.keeping.stop)
             await asyncio.to_thread(self.transfers.stop)
             self.parts.close()
 
@@ -50,6 +54,7 @@ def grid_images(
     me: str,
     wire: GridWire,
     store: ImageStore,
+    acts: Callable[[], Fence | None],
 ) -> GridImages:
     """Of a management server whose parts these are. On the event loop."""
 
@@ -66,4 +71,13 @@ def grid_images(
 
     around = replace(around, chunks=store.chunked)
     fetching = Transfers(database, writer, around.clock, me, store, store.chunked, reach)
-    return GridImages(Parts(GridDesk(database, around)), fetching)
+    keeping = ImageKeeping(
+        database.read,
+        lambda work: writer.submit(work).result(),
+        around.clock,
+        around.ids,
+        store,
+        store.disk,
+        acts,
+    )
+    return GridImages(Parts(GridDesk(database, around)), fetching, keeping)

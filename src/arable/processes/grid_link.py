@@ -136,6 +136,7 @@ def grid_link(
     software: str,
     listen: tuple[str, int] | None,
     told: str,
+    api: str = "",
     routes: Sequence[GridRoute] = (),
 ) -> GridLink:
     """Of a management server whose parts these are."""
@@ -147,6 +148,7 @@ def grid_link(
         seal=seal,
         acts=acts,
         software=software,
+        api=api,
     )
     link = GridLink(database, clock, wire, sync, listen, told, routes)
     sync.address = link.address

@@ -67,8 +67,10 @@ from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.hands import FarmHands
+from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
 from arable.services.regions import SEALED_FOR
+from arable.services.sign_on import KeyHands
 from arable.store import hosts, migrate
 from arable.store.database import Database
 from arable.store.notices import Listener
@@ -109,6 +111,7 @@ class ServerConfig:
     called: str = ""  # this server's own name, at its first start; empty: drawn
     site: str = ""  # told to others, and to operators
     grid_port: str = ""  # HOST:PORT where other regions of its grid find this one; empty: nowhere
+    api_address: str = ""  # URL where people reach the API; empty: not told
     grid_address: str = ""  # where they reach it, HOST:PORT; empty: where it listens
     platform: str = "none"  # what the master restarts servers with: `membership.chosen`
     ping: float = 1.0  # seconds between pings; all spans of the cluster scale with it
@@ -268,7 +271,9 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         clock,
         name,
         member.manager.acting,
-        master_controllers(OrderHands(lambda: around)),
+        master_controllers(
+            OrderHands(lambda: around), ImageHands(lambda: around), KeyHands(lambda: around).keep
+        ),
         figures=figures,
         serving=member.manager.serving,
         entropy=entropy,
@@ -301,7 +306,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         drained=lambda: member.manager.draining,
         inside=INSIDE,
     )
-    brought = grid_images(database, writer, around, name, wire, store)
+    brought = grid_images(database, writer, around, name, wire, store, loop.acts)
     grid = grid_link(
         database,
         lambda work: writer.submit(work).result(),
@@ -312,6 +317,7 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         software=metadata.version("arable"),
         listen=_split(config.grid_port, "grid-port") if config.grid_port else None,
         told=config.grid_address,
+        api=config.api_address,
         routes=[elsewhere.route(database, api.done_for), *brought.parts.routes()],
     )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))

@@ -76,6 +76,12 @@ def command(
             help="HOST:PORT where other regions reach that port. Left out: where it listens."
         ),
     ] = "",
+    api_address: Annotated[
+        str,
+        typer.Option(
+            help="URL where people reach this region's API, told to other regions for `arable login --region`."
+        ),
+    ] = "",
     platform: Annotated[
         str,
         typer.Option(
@@ -120,6 +126,7 @@ def command(
         site=site,
         grid_port=grid_port,
         grid_address=grid_address,
+        api_address=api_address,
         platform=platform,
         ping=ping,
         drain=drain_seconds,

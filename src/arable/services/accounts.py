@@ -6,7 +6,7 @@ from arable.domain.access import Permission
 from arable.domain.account import Account
 from arable.domain.errors import Conflict
 from arable.domain.ids import AccountId, DomainId
-from arable.services import credentials, limits, users
+from arable.services import credentials, limits, sign_on, users
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude
 from arable.services.pages import paged
@@ -75,6 +75,7 @@ def update(call: Call, account: AccountId, ask: AccountChange) -> AccountOut:
     users.check_none_higher(call, found.id)
     after = found.changed(**but)
     accounts.save(call.tx, after)
+    sign_on.taken_back(call, found.id)
     credentials.changed(call.tx)
     return shown(after)
 
@@ -101,6 +102,7 @@ def delete(call: Call, account: AccountId) -> None:
     if found.id == call.caller.account:
         raise Conflict("nobody removes their own account")
     users.check_none_higher(call, found.id)
+    sign_on.taken_back(call, found.id)
     accounts.remove(call.tx, found)
     credentials.changed(call.tx)
 

@@ -61,7 +61,12 @@ def find(
     theirs = {each.account for each in found}
     whose = path if path in theirs else min(theirs)
     chosen = next(each for each in found if each.account == whose)
-    known = accounts.by_path(tx, whose)
+    return of(tx, around, chosen, made)
+
+
+def of(tx: Tx, around: Surroundings, chosen: CataloguedVersion, made: Made | None = None) -> Wanted:
+    """A version of the catalogue, as it will be here. Raises as `find` does."""
+    known = accounts.by_path(tx, chosen.account)
     owner = known.id if known is not None else accounts.eldest(tx)
     images.lock_account(tx, owner)
     return _here(tx, around, owner, chosen, {} if made is None else made)
@@ -93,6 +98,7 @@ def _here(
         parts=tuple(sorted(chosen.parts, key=lambda part: part.role)),
         bytes=chosen.bytes,
         arriving=True,
+        fetched=True,
         created_at=chosen.created_at,
     )
     return Wanted(image, version)

@@ -15,8 +15,10 @@ from datetime import datetime, timedelta
 from arable.domain.access import Caller, Rank, Scope
 from arable.domain.errors import Unauthenticated
 from arable.domain.ids import AccountId, DomainId, KeyId, SessionId, UserId
+from arable.domain.sign_on import PREFIX
 from arable.runtime import tokens
 from arable.runtime.clock import Clock
+from arable.services import sign_on
 from arable.store import credentials
 from arable.store.database import Database, Tx
 from arable.store.nudges import nudge
@@ -82,6 +84,10 @@ class Credentials:
         holders = self._holders(asked)
         now = self.clock.now()
         found: dict[str, Caller | None] = dict.fromkeys(asked)
+        signed = [token for token in asked if token.startswith(PREFIX)]
+        if signed:  # judged each time: they count for minutes, and what is taken back is heard from elsewhere
+            with self.database.read() as tx:
+                found |= sign_on.callers(tx, signed, now)
         for token, holder in holders.items():
             if not self._counts(token, holder, now):
                 continue
@@ -95,6 +101,7 @@ class Credentials:
             KeyId(holders[token].id)
             for token, caller in found.items()
             if caller is not None
+            and token in holders
             and holders[token].scopes is not None
             and _is_long_ago(holders[token].used_at, now)
         ]

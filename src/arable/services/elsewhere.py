@@ -7,21 +7,24 @@ the rights of a customer at most and never more than the credential had. Nothing
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from arable.domain.access import EVERYTHING, ROLES, Caller
+from arable.domain.access import EVERYTHING, ROLES, Caller, Permission
 from arable.domain.errors import BadInput, Forbidden, NotFound, Unavailable
 from arable.domain.grid import PeerState
 from arable.domain.ids import UserId
 from arable.services.call import GridRole, Surroundings
-from arable.services.credentials import NOBODY
 from arable.store import accounts, domains, grid, grid_members
 from arable.store.database import Database, Tx
 from arable.store.grid_own import path
 from arable.wire.grid import PassIn, PassOut
 
 _ROLE: Final = "customer"
+_PASSED: Final = "region:"
+_OWN: Final = {Permission.KEY_WRITE}
+"""What is about users of this region: nobody of another one is any."""
 _NOUNS: Final = (
     *("machines", "operations", "networks", "nics", "addresses", "rules", "balancers", "vpns"),
     *("groups", "ssh-keys", "volumes", "snapshots", "images", "offerings", "disk-offerings"),
@@ -67,6 +70,8 @@ def carry(
     Raises `NotFound` for a region that the grid does not have, `Unavailable` when it can't be reached from here.
     """
     check(asked.path)
+    if is_from_elsewhere(caller):
+        raise Forbidden("ask the region that knows you: what another one vouched for ends here")
     with database.read() as tx:
         link = grid_members.link(tx)
         if link is None or around.grid is None or around.grid_role is GridRole.GRID:
@@ -94,23 +99,36 @@ def carry(
 def caller(tx: Tx, region: str, ask: PassIn) -> Caller:
     """Whom somebody of that region may be here. Raises `Forbidden` with what an operator can do about it."""
     check(ask.path)
-    account = accounts.by_path(tx, ask.account)
+    return vouched(tx, region, ask.account, ask.user, ask.permissions, via=f"{_PASSED}{region}")
+
+
+def vouched(
+    tx: Tx, region: str, path: str, user: str, permissions: Collection[str], via: str
+) -> Caller:
+    """Whom a user of that region's account of that path may be here. Raises `Forbidden` as `caller` does."""
+    account = accounts.by_path(tx, path)
     if account is None or not account.enabled or region not in account.federated:
         raise Forbidden(
-            f"the account {ask.account} may not be asked for from {region} here; an operator of this region can"
-            f" say so: arable account federate {ask.account.rpartition('/')[2]} --origin {region}"
+            f"the account {path} may not be asked for from {region} here; an operator of this region can"
+            f" say so: arable account federate {path.rpartition('/')[2]} --origin {region}"
         )
     rank, may = ROLES[_ROLE]
-    mark = hashlib.sha256(f"{region}\n{ask.account}\n{ask.user}".encode()).hexdigest()[:20]
+    mark = hashlib.sha256(f"{region}\n{path}\n{user}".encode()).hexdigest()[:20]
+    said = set(permissions)
     return Caller(
         user=UserId(f"user-{mark}"),
-        name=f"{ask.user}@{region}",
+        name=f"{user}@{region}",
         account=account.id,
         domain=account.domain,
-        path=NOBODY.path,
+        path="",
         role=_ROLE,
         rank=rank,
-        permissions=frozenset(may & {each for each in may if str(each) in set(ask.permissions)}),
-        via=f"region:{region}",
+        permissions=frozenset(each for each in may - _OWN if str(each) in said),
+        via=via,
         source=region,
     )
+
+
+def is_from_elsewhere(caller: Caller) -> bool:
+    """Whether another region vouched for it: then this one vouches for it nowhere."""
+    return caller.via.startswith((_PASSED, "sign-on:"))

@@ -6,7 +6,7 @@ default.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,11 +19,12 @@ from arable.domain.ids import RegionId
 from arable.domain.region import Fact, FactKind, Member, MemberState, by_snapshot, news
 from arable.runtime import tokens
 from arable.runtime.ca import IdentityKind
+from arable.services import grid_evictions
 from arable.services.call import Surroundings
-from arable.store import events, grid_facts, grid_members, incarnations
+from arable.store import events, evictions, grid_facts, grid_members, incarnations
 from arable.store.columns import micros
 from arable.store.database import Tx
-from arable.store.grid_own import image_key
+from arable.store.grid_own import image_key, policy_key
 from arable.wire.grid import (
     BODIES,
     GRID_NAME,
@@ -33,6 +34,8 @@ from arable.wire.grid import (
     GridRenewIn,
     ImageBody,
     MemberDoc,
+    PolicyBody,
+    RefusedDoc,
     SyncIn,
     SyncOut,
 )
@@ -44,7 +47,8 @@ AT_ONCE: Final = 2000
 """Facts in one answer, unless it is all of them."""
 MOST: Final = 200_000
 """Facts of one region."""
-_KEY_LENGTH: Final = 512
+_KEY_LENGTH: Final = 700
+_SHOWN: Final = 20
 _NO_ENTRY: Final = "this token does not count: it is unknown, was used, or its time is over"
 _STRANGER: Final = "this region is not in the grid any more; join anew with a token"
 _KINDS: Final = frozenset(str(kind) for kind in FactKind)
@@ -93,7 +97,10 @@ def join(tx: Tx, around: Surroundings, ask: GridJoinIn) -> GridJoinOut:
         answer = _welcome(around, member, ask.request)
         grid_members.add(tx, member)
     else:
-        member = replace(member, state=MemberState.REACHED, epoch=member.epoch + 1, heard_at=now)
+        member = replace(
+            member, state=MemberState.REACHED, epoch=member.epoch + 1, heard_at=now, knows=""
+        )
+        evictions.forget(tx, member.name)
         answer = _welcome(around, member, ask.request)
         grid_members.save(tx, member)
     if not grid_members.use_token(tx, token.id, member.id, request_hash, now):
@@ -112,12 +119,13 @@ def take(tx: Tx, around: Surroundings, sender: Sender, ask: SyncIn) -> SyncOut:
     now = around.clock.now()
     member = _member(tx, sender, lock=True)
     had = member.seen
-    facts = _checked(ask.facts)
-    kept = _kept(tx, member, ask.snapshot, facts)
+    facts, refused = _checked(ask.facts)
+    kept = _kept(tx, member, ask.snapshot, facts, [(each.kind, each.key) for each in refused])
+    _set_aside(tx, member, refused, facts, ask.snapshot is not None, now)
     if kept:
         first = grid_facts.numbers(tx, len(kept))
         grid_facts.put(tx, member.name, kept, first)
-    seen = max((fact.version for fact in facts), default=0)
+    seen = max((doc.version for doc in ask.facts), default=0)
     member = replace(
         member,
         url=ask.url,
@@ -126,6 +134,7 @@ def take(tx: Tx, around: Surroundings, sender: Sender, ask: SyncIn) -> SyncOut:
         heard_at=now,
         seen=max(member.seen, seen, ask.snapshot or 0),
         floor=max(member.floor, ask.snapshot or 0),
+        knows=ask.incarnation,
     )
     last, _ = grid_facts.counted(tx)
     if any(fact.kind is FactKind.ACCOUNT for fact in kept):
@@ -133,17 +142,55 @@ def take(tx: Tx, around: Surroundings, sender: Sender, ask: SyncIn) -> SyncOut:
     if ask.snapshot is not None and kept is not None:
         _sweep(tx, member, now)
     grid_members.save(tx, member)
-    return _answer(tx, member, had, ask, now)
+    evictions.end(tx, member.name, ask.over)
+    grants = grid_evictions.judge(tx, member, ask.evict, now)
+    answer = _answer(tx, member, had, ask, now)
+    return msgspec.structs.replace(
+        answer, grants=grants, over=ask.over, refused=tuple(refused[:_SHOWN])
+    )
 
 
-def _kept(tx: Tx, member: Member, snapshot: int | None, facts: list[Fact]) -> list[Fact]:
+def _kept(
+    tx: Tx,
+    member: Member,
+    snapshot: int | None,
+    facts: list[Fact],
+    unread: Sequence[tuple[str, str]],
+) -> list[Fact]:
     if snapshot is None:
         known = grid_facts.known(tx, member.name, (fact.at for fact in facts))
         return news(known.versions, member.floor, facts)
     if snapshot <= member.floor:
         return []
     known = grid_facts.known(tx, member.name)
-    return by_snapshot(known.versions, known.live, snapshot, facts)
+    return by_snapshot(known.versions, known.live, snapshot, facts, frozenset(unread))
+
+
+def _set_aside(
+    tx: Tx,
+    member: Member,
+    refused: Sequence[RefusedDoc],
+    facts: Sequence[Fact],
+    whole: bool,
+    now: datetime,
+) -> None:
+    """One fact that nobody can read is no reason to hear nothing else of a region: it is put aside, and told."""
+    if not refused and not whole and not grid_facts.any_aside(tx, member.name):
+        return
+    before = grid_facts.aside(tx, member.name)
+    new = [each for each in refused if before.get((each.kind, each.key), "") != each.told]
+    good = None if whole else [fact.at for fact in facts]
+    grid_facts.put_aside(tx, member.name, refused, good, now)
+    for each in new[:_SHOWN]:
+        text = f"{member.name} said of {each.kind} {each.key} what can't be read: {each.told}"
+        tell(tx, member, "region.fact-refused", text, now)
+
+
+def label(tx: Tx, member: Member, labels: Iterable[str]) -> Member:
+    """It has these labels from now on, by which policies may mean it."""
+    member = replace(member, labels=tuple(sorted(set(labels))))
+    grid_members.save(tx, member)
+    return member
 
 
 def _answer(tx: Tx, member: Member, had: int, ask: SyncIn, now: datetime) -> SyncOut:
@@ -173,6 +220,8 @@ def _answer(tx: Tx, member: Member, had: int, ask: SyncIn, now: datetime) -> Syn
 def remove(tx: Tx, member: Member, now: datetime) -> None:
     """It is in the grid no more: nothing that it says counts, and others forget what it said."""
     grid_facts.forget(tx, member.name)
+    grid_facts.put_aside(tx, member.name, (), None, now)
+    evictions.forget(tx, member.name)
     grid_facts.swept(tx, grid_facts.numbers(tx, 1))  # others hear all anew, whatever they missed
     gone = replace(member, state=MemberState.GONE, epoch=member.epoch + 1, seen=0, floor=0)
     grid_members.save(tx, gone)
@@ -207,6 +256,7 @@ def member_doc(member: Member, now: datetime) -> MemberDoc:
         epoch=member.epoch,
         heard_at=member.heard_at,
         created_at=member.created_at,
+        labels=member.labels,
     )
 
 
@@ -225,32 +275,52 @@ def facts_of(docs: Iterable[FactDoc]) -> list[Fact]:
     ]
 
 
-def _checked(docs: tuple[FactDoc, ...]) -> list[Fact]:
+def _checked(docs: tuple[FactDoc, ...]) -> tuple[list[Fact], list[RefusedDoc]]:
+    """Those that can be read, and what is wrong with the others. Raises `BadInput` for versions that can't be."""
     if len(docs) > MOST:
         raise BadInput(f"a region says at most {MOST} facts", field="facts")
+    good: list[FactDoc] = []
+    refused: list[RefusedDoc] = []
     for at, doc in enumerate(docs):
-        if not 0 < len(doc.key) <= _KEY_LENGTH or doc.version < 1 or doc.version >= 1 << 62:
-            raise BadInput("a fact has a key, and a version above 0", field=f"facts.{at}")
-        kind = BODIES.get(doc.kind)
-        if kind is None or doc.body is None:
-            continue
-        try:
-            body = msgspec.convert(doc.body, kind)
-        except msgspec.ValidationError as error:
-            raise BadInput(f"{doc.kind} {doc.key}: {error}", field=f"facts.{at}.body") from error
-        if isinstance(body, ImageBody):
-            _check_image(doc, body, f"facts.{at}")
-        elif doc.audience:
-            raise BadInput("only images are told to some alone", field=f"facts.{at}.audience")
-    return facts_of(docs)
+        if doc.version < 1 or doc.version >= 1 << 62:
+            raise BadInput("a fact has a version above 0", field=f"facts.{at}")
+        told = _fault(doc)
+        if told:
+            kind, key = _plain(doc.kind, 63), _plain(doc.key, _KEY_LENGTH)
+            refused.append(RefusedDoc(kind, key, doc.version, _plain(told, 255)))
+        else:
+            good.append(doc)
+    return facts_of(good), refused
 
 
-def _check_image(doc: FactDoc, body: ImageBody, field: str) -> None:
-    """What is not public is told to those alone who know the account."""
-    if doc.key != image_key(body.account, body.image, body.number):
-        raise BadInput("the key says another image than the body", field=f"{field}.key")
-    if doc.audience != ("" if body.public else body.account):
-        raise BadInput("what is not public is its account's alone", field=f"{field}.audience")
+def _fault(doc: FactDoc) -> str:
+    """What is wrong with a fact; empty: nothing."""
+    if not 0 < len(doc.key) <= _KEY_LENGTH or not doc.key.isprintable():
+        return f"a fact has a key of 1 to {_KEY_LENGTH} characters"
+    kind = BODIES.get(doc.kind)
+    if kind is None or doc.body is None:
+        return ""
+    try:
+        body = msgspec.convert(doc.body, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    # What is not public is told to those alone who know the account.
+    match body:
+        case ImageBody():
+            key, audience = image_key(body.account, body.image, body.number), body.account
+        case PolicyBody():
+            key, audience = policy_key(body.account, body.image), body.account
+        case _:
+            return "only images are told to some alone" if doc.audience else ""
+    if doc.key != key:
+        return "the key says another image than the body"
+    if doc.audience != ("" if body.public else audience):
+        return "what is not public is its account's alone"
+    return ""
+
+
+def _plain(text: str, most: int) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)[:most]
 
 
 def _sweep(tx: Tx, member: Member, now: datetime) -> None:

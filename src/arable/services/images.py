@@ -1,19 +1,19 @@
 """Images: accounts make them of files they bring; everybody may use their own and the public ones.
 
 Bytes come in before the transaction that makes a version of them (`begin_version`, `begin_part`, `copy_files` are
-preludes), so a write never waits for a network or a disk. Bytes that then belong to nobody are swept away later.
+preludes), so a write never waits for a network or a disk. Bytes that then belong to nobody are swept away later
+(`controllers/image_keeping.py`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from arable.domain.access import Permission, Rank
-from arable.domain.errors import BadInput, Conflict, Forbidden, LimitExceeded, NotFound, Unavailable
+from arable.domain.errors import BadInput, Conflict, Forbidden, LimitExceeded, Unavailable
 from arable.domain.ids import AccountId, ImageId
 from arable.domain.image import FORMATS, Image, ImageVersion, KeptPart, check_parts, digest
 from arable.domain.image_files import PartSaid, Upload
@@ -41,9 +41,6 @@ from arable.wire.images import (
     VersionOut,
     VersionQuery,
 )
-
-KEEP_UNUSED = timedelta(hours=24)
-"""How long a part waits for a version to be made of it."""
 
 
 def create(call: Call, ask: ImageIn) -> ImageOut:
@@ -80,7 +77,7 @@ def page(call: Call, query: ImageQuery) -> Page[ImageOut]:
 def get(call: Call, image: ImageId) -> ImageOut:
     """One image to use."""
     call.caller.needs(Permission.IMAGE_READ)
-    return _shown(call, images.get(call.tx, call.caller.scope, image))
+    return shown(call, images.get(call.tx, call.caller.scope, image))
 
 
 def update(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
@@ -93,7 +90,7 @@ def update(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
     if after.name != before.name:
         images.check_name(call.tx, after.account, after.name)
     images.save(call.tx, after)
-    return _shown(call, after)
+    return shown(call, after)
 
 
 def delete(call: Call, image: ImageId) -> None:
@@ -229,27 +226,6 @@ def create_from_files(
     return new_version(call.tx, call.around, found, copied)
 
 
-def sweep(tx: Tx, around: Surroundings) -> int:
-    """Forget parts that nobody made a version of, and bytes that belong to nobody; how many of either.
-
-    A file that is new may belong to an upload whose transaction is on its way.
-    """
-    before = around.clock.now() - KEEP_UNUSED
-    swept = 0
-    for account, sha256 in images.unused_parts(tx, before):
-        images.forget_part(tx, account, sha256)
-        swept += 1
-    for sha256 in around.images.parts() - images.known_parts(tx):
-        try:
-            age = around.images.path(sha256).stat().st_mtime
-        except (NotFound, FileNotFoundError):
-            continue
-        if age < before.timestamp():
-            around.images.remove(sha256)
-            swept += 1
-    return swept
-
-
 def new_version(
     tx: Tx, around: Surroundings, image: Image, parts: Sequence[ImagePart], **but: Any
 ) -> VersionOut:
@@ -267,7 +243,7 @@ def new_version(
     )
     images.add_version(tx, version)
     tiers.published(tx, image=image.id)
-    return _version_out(version)
+    return version_out(version)
 
 
 def keep(tx: Tx, around: Surroundings, account: AccountId, parts: Sequence[ImagePart]) -> None:
@@ -339,7 +315,8 @@ def _needs_operator(call: Call) -> None:
         raise Forbidden("only operators use files of the management server")
 
 
-def _shown(call: Call, image: Image) -> ImageOut:
+def shown(call: Call, image: Image) -> ImageOut:
+    """With its versions."""
     return out(image, images.versions(call.tx, [image.id]).get(image.id, ()))
 
 
@@ -352,7 +329,7 @@ def out(image: Image, versions: Sequence[ImageVersion]) -> ImageOut:
         public=image.public,
         command_line=image.command_line,
         minimum_memory_mib=image.minimum_memory_mib,
-        versions=tuple(_version_out(version) for version in versions),
+        versions=tuple(version_out(version) for version in versions),
         snapshot=image.snapshot,
         operation=image.operation,
         told=image.told,
@@ -361,7 +338,8 @@ def out(image: Image, versions: Sequence[ImageVersion]) -> ImageOut:
     )
 
 
-def _version_out(version: ImageVersion) -> VersionOut:
+def version_out(version: ImageVersion) -> VersionOut:
+    """As it looks outside."""
     return VersionOut(
         image=version.image,
         number=version.number,
@@ -369,6 +347,8 @@ def _version_out(version: ImageVersion) -> VersionOut:
         parts=tuple(part_out(part) for part in version.parts),
         bytes=version.bytes,
         arriving=version.arriving,
+        fetched=version.fetched,
+        pinned=version.pinned,
         created_at=version.created_at,
     )
 

@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from arable.domain.access import Permission
+from arable.domain.access import EVERYTHING, Permission
 from arable.domain.errors import Conflict, Forbidden, NotFound
 from arable.domain.ids import KeyId, UserId
 from arable.domain.user import ApiKey
 from arable.runtime import tokens
-from arable.services import credentials, users
+from arable.services import credentials, sign_on, users
 from arable.services.call import Call
 from arable.services.pages import paged
 from arable.store import keys
@@ -82,6 +82,8 @@ def delete(call: Call, key: KeyId) -> None:
     else:
         users.check_may_touch(call, found.user)
     keys.remove(call.tx, found.id)
+    whose = user_rows.get(call.tx, EVERYTHING, found.user)
+    sign_on.taken_back(call, whose.account, whose.name)
     credentials.changed(call.tx)
 
 

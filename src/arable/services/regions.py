@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import UNSET
+
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.event import Event
@@ -17,7 +19,7 @@ from arable.runtime.sealed import seal
 from arable.services import grid_manager
 from arable.services.call import Call, GridRole, Joined, Prelude
 from arable.services.pages import paged
-from arable.store import events, grid, grid_facts, grid_members
+from arable.store import events, evictions, grid, grid_facts, grid_members
 from arable.store.grid_members import TOPIC, GridToken, Link
 from arable.store.nudges import nudge
 from arable.wire.common import Page
@@ -28,6 +30,7 @@ from arable.wire.regions import (
     JoinGridIn,
     RegionAlert,
     RegionAmount,
+    RegionChange,
     RegionOut,
     RegionQuery,
     RegionZone,
@@ -36,6 +39,7 @@ from arable.wire.regions import (
 SEALED_FOR = "grid link"
 """What a link's private key is sealed for."""
 _FRESH = timedelta(seconds=30)  # what is younger is not worth a word
+_SHOWN = 20  # facts that could not be read
 _RANKS = {"critical": 0, "warning": 1}
 _KINDS = (FactKind.ZONE, FactKind.ALERT)
 
@@ -62,6 +66,18 @@ def delete(call: Call, region: RegionId) -> None:
     if found.state is MemberState.GONE:
         raise Conflict(f"{found.name} was removed already")
     grid_manager.remove(call.tx, found, call.around.clock.now())
+
+
+def update(call: Call, region: RegionId, ask: RegionChange) -> RegionOut:
+    """Its labels. At the grid manager alone."""
+    call.caller.needs(Permission.INFRA_WRITE)
+    found = grid_members.get(call.tx, region, lock=True)
+    _only_grid(call, "change a region")
+    if found.state is MemberState.GONE:
+        raise Conflict(f"{found.name} was removed")
+    if ask.labels is not UNSET:
+        found = grid_manager.label(call.tx, found, ask.labels)
+    return _Known(call).shown(found)
 
 
 def status(call: Call) -> GridOut:
@@ -140,6 +156,7 @@ def join(call: Call, ask: JoinGridIn, made: Joined) -> GridOut:
         authorities=made.authorities,
         certificate=made.certificate,
         key_sealed=seal(around.authority, around.entropy, made.key, SEALED_FOR),
+        joined_at=around.clock.now(),
     )
     grid_members.add_link(call.tx, link)
     nudge(call.tx, TOPIC)
@@ -150,6 +167,7 @@ def join(call: Call, ask: JoinGridIn, made: Joined) -> GridOut:
 def leave(call: Call) -> GridOut:
     """Forget the grid and all that it told. Remove the region at the grid manager as well, or it is missed there."""
     call.caller.needs(Permission.INFRA_WRITE)
+    evictions.give_up(call.tx, call.around.clock.now())
     link = grid_members.remove_link(call.tx)
     nudge(call.tx, TOPIC)
     _tell(call, "grid.left", f"this region, {link.region}, left the grid at {link.grid}")
@@ -188,8 +206,17 @@ class _Known:
             images=self.images(member.name),
             address=member.url if self._all else "",
             software=member.software,
+            labels=member.labels,
+            refused=tuple(self._refused(member.name)),
             created_at=member.created_at,
         )
+
+    def _refused(self, region: str) -> list[str]:
+        """What it said and nobody could read."""
+        if not self._all or not self._is_grid:
+            return []
+        found = grid_facts.aside(self._call.tx, region)
+        return [f"{kind} {key}: {told}" for (kind, key), told in sorted(found.items())[:_SHOWN]]
 
     def zones(self, region: str) -> list[RegionZone]:
         """What that region said of its zones."""

@@ -6,7 +6,7 @@ from arable.domain.errors import Conflict, Unauthenticated
 from arable.domain.ids import SessionId
 from arable.domain.user import Session, User
 from arable.runtime import tokens
-from arable.services import credentials
+from arable.services import credentials, sign_on
 from arable.services.call import Call, Prelude
 from arable.services.pages import paged
 from arable.store import keys, users
@@ -77,6 +77,7 @@ def end(call: Call) -> None:
 def delete(call: Call, session: SessionId) -> None:
     """Sign out elsewhere: one of the caller's own sessions."""
     keys.remove_session(call.tx, call.caller.user, session)
+    sign_on.taken_back(call, call.caller.account, call.caller.name)
     credentials.changed(call.tx)
 
 

@@ -7,7 +7,7 @@ from arable.domain.errors import BadInput, Conflict, Forbidden
 from arable.domain.ids import AccountId, UserId
 from arable.domain.user import Role, User
 from arable.runtime import tokens
-from arable.services import credentials
+from arable.services import credentials, sign_on
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude
 from arable.services.pages import paged
@@ -123,6 +123,7 @@ def update(call: Call, user: UserId, ask: UserChange) -> UserOut:
         but["enabled"] = ask.enabled
     after = found.changed(**but)
     users.save(call.tx, after)
+    sign_on.taken_back(call, found.account, found.name)
     credentials.changed(call.tx)
     return shown(after)
 
@@ -135,6 +136,7 @@ def delete(call: Call, user: UserId) -> None:
     if found.id == call.caller.user:
         raise Conflict("nobody removes themselves")
     users.remove(call.tx, found)
+    sign_on.taken_back(call, found.account, found.name)
     credentials.changed(call.tx)
 
 
@@ -167,6 +169,7 @@ def change_password(
     after = found.changed(password_hash=after_hash)
     users.save(call.tx, after)
     keys.remove_sessions(call.tx, user, but=call.caller.via)
+    sign_on.taken_back(call, found.account, found.name)
     credentials.changed(call.tx)
     return shown(after)
 

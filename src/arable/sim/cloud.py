@@ -44,7 +44,9 @@ from arable.runtime.entropy import Entropy, Ids
 from arable.services import agents, bringing
 from arable.services.call import Asked, Call, Surroundings
 from arable.services.hands import FarmHands
+from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
+from arable.services.sign_on import KeyHands
 from arable.sim.direct import DirectWriter
 from arable.sim.files import MemoryFiles
 from arable.sim.ground import Ground, Room, lay_out
@@ -101,7 +103,7 @@ def controllers(
         clock,
         segment.me,
         segment.acting,
-        master_controllers(OrderHands(around)),
+        master_controllers(OrderHands(around), ImageHands(around), KeyHands(around).keep),
         serving=segment.serving,
         entropy=entropy.child("farms"),
         farm_controllers=farm_controllers(FarmHands(around)),

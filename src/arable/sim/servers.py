@@ -32,7 +32,9 @@ from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.endings import Endings
 from arable.services.hands import FarmHands
+from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
+from arable.services.sign_on import KeyHands
 from arable.services.spread import Peer, moves
 from arable.sim.direct import DirectWriter
 from arable.sim.fences import Fences
@@ -154,7 +156,15 @@ class SimServer:
             clock,
             name,
             self.segment.acting,
-            fences.of_master(name, life, master_controllers(OrderHands(lambda: self.around))),
+            fences.of_master(
+                name,
+                life,
+                master_controllers(
+                    OrderHands(lambda: self.around),
+                    ImageHands(lambda: self.around),
+                    KeyHands(lambda: self.around).keep,
+                ),
+            ),
             serving=self.segment.serving,
             entropy=entropy.child(f"{name}/{life}"),
             farm_controllers=fences.of_farms(

@@ -203,6 +203,15 @@ def find(
     return [_version(row) for row in tx.execute(ordered)]
 
 
+def numbers(tx: Tx, images: Iterable[str]) -> dict[tuple[str, str], set[int]]:
+    """Versions that other regions have of images of these names, by account (a path) and image."""
+    query = select(_v.account, _v.image, _v.number).where(among(tx, _v.image, images)).distinct()
+    found: dict[tuple[str, str], set[int]] = {}
+    for account, image, number in tx.execute(query):
+        found.setdefault((account, image), set()).add(number)
+    return found
+
+
 def with_digest(tx: Tx, digest: str) -> list[CataloguedVersion]:
     """Every version with that content, whoever's it is: for the system itself, never for a caller."""
     query = select(t.grid_version).where(_v.digest == digest).order_by(_v.region, _v.account)

@@ -7,7 +7,8 @@ nothing, however many write at once.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
@@ -18,7 +19,7 @@ from arable.store.database import Tx
 from arable.store.many import among
 from arable.store.rows import json_text, put_rows, raw
 
-_f, _c = t.grid_fact.c, t.grid_counter.c
+_f, _c, _q = t.grid_fact.c, t.grid_counter.c, t.grid_quarantine.c
 _COLUMNS = ("region", "kind", "key", "version", "seq", "body", "audience")
 _OVER = "(region, kind, key) do update set " + ", ".join(
     f"{name} = excluded.{name}" for name in _COLUMNS[3:]
@@ -32,6 +33,19 @@ class Known:
 
     versions: dict[FactKey, int]
     live: frozenset[FactKey]
+
+
+class Aside(Protocol):
+    """A fact that could not be read, and why."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def told(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +166,47 @@ def numbers(tx: Tx, count: int) -> int:
         tx.execute(insert(t.grid_counter).values(id=_COUNTER, seq=count, swept=0))
         last = count
     return last - count + 1
+
+
+def hold(tx: Tx) -> None:
+    """Let one at a time do what follows, until the transaction ends."""
+    numbers(tx, 0)
+
+
+def any_aside(tx: Tx, region: str) -> bool:
+    """Whether something that a region said was put aside."""
+    return tx.execute(select(_q.key).where(_q.region == region).limit(1)).first() is not None
+
+
+def aside(tx: Tx, region: str) -> dict[FactKey, str]:
+    """What of a region's facts could not be read, and why."""
+    query = select(_q.kind, _q.key, _q.told).where(_q.region == region)
+    return {(kind, key): told for kind, key, told in tx.execute(query)}
+
+
+def put_aside(
+    tx: Tx, region: str, bad: Iterable[Aside], good: Iterable[FactKey] | None, at: datetime
+) -> None:
+    """These can't be read, and those can again (None: all others)."""
+    mine = delete(t.grid_quarantine).where(_q.region == region)
+    bad = {(each.kind, each.key): each for each in bad}.values()
+    if good is None:
+        tx.execute(mine)
+    else:
+        again = {*good, *((each.kind, each.key) for each in bad)}
+        for kind, key in sorted(again & aside(tx, region).keys()):
+            tx.execute(mine.where(_q.kind == kind, _q.key == key))
+    for each in bad:
+        tx.execute(
+            insert(t.grid_quarantine).values(
+                region=region,
+                kind=each.kind,
+                key=each.key,
+                version=each.version,
+                told=each.told,
+                at=at,
+            )
+        )
 
 
 def counted(tx: Tx) -> tuple[int, int]:

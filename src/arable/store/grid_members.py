@@ -56,6 +56,8 @@ class Link:
     tried_at: datetime | None = None
     heard_at: datetime | None = None
     snapshot_at: datetime | None = None
+    refused: tuple[str, ...] = ()  # facts that could not be read, there or here
+    joined_at: datetime | None = None
 
 
 def get(tx: Tx, region: RegionId, *, lock: bool = False) -> Member:
@@ -180,6 +182,7 @@ def remove_link(tx: Tx) -> Link:
     if found is None:
         raise NotFound("this region is in no grid")
     tx.execute(delete(t.grid_link))
+    tx.execute(delete(t.eviction))
     for table in (t.grid_member, t.grid_fact, t.grid_peer, t.grid_region, t.grid_version, t.grid_holding):  # fmt: skip
         tx.execute(delete(table))
     return found

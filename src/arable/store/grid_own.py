@@ -27,12 +27,17 @@ _MOST_ZONES = 1000
 
 
 def facts(
-    tx: Tx, region: str, kinds: Collection[FactKind], software: str, at: datetime
+    tx: Tx,
+    region: str,
+    kinds: Collection[FactKind],
+    software: str,
+    at: datetime,
+    api: str = "",
 ) -> list[Fact]:
     """What is to be said anew of these kinds: what changed since it was said last, and what is the case no more."""
     changed: list[tuple[FactKind, str, Any, str]] = []
     for kind in sorted(kinds):
-        now = _now(tx, kind, software)
+        now = _now(tx, kind, software, api)
         before = {fact.key: (fact.body, fact.audience) for fact in grid_facts.of(tx, region, kind)}
         changed += [
             (kind, key, *said) for key, said in sorted(now.items()) if before.get(key) != said
@@ -57,13 +62,19 @@ def image_key(account: str, image: str, number: int) -> str:
     return f"{account}|{image}|{number}"
 
 
-def _now(tx: Tx, kind: FactKind, software: str) -> Said:
+def policy_key(account: str, image: str) -> str:
+    """What a fact about where an image should be is called."""
+    return f"{account}|{image}"
+
+
+def _now(tx: Tx, kind: FactKind, software: str, api: str) -> Said:
     match kind:
         case FactKind.REGION:
             servers = tx.execute(
                 select(func.count()).select_from(t.segment).where(t.segment.c.state == "ready")
             ).scalar()
-            return {"region": ({"software": software, "servers": servers}, "")}
+            body = {"software": software, "servers": servers}
+            return {"region": (body | ({"api": api} if api else {}), "")}
         case FactKind.ZONE:
             return _zones(tx)
         case FactKind.ALERT:
@@ -72,6 +83,14 @@ def _now(tx: Tx, kind: FactKind, software: str) -> Said:
             return {name: ({}, "") for name, federated in _accounts(tx) if federated}
         case FactKind.IMAGE:
             return _images(tx)
+        case FactKind.POLICY:
+            return _policies(tx)
+        case FactKind.KEY:
+            query = select(t.sign_key.c.id, t.sign_key.c.public)
+            return {id_: ({"public": public}, "") for id_, public in tx.execute(query)}
+        case FactKind.REVOKED:
+            rows = tx.execute(select(t.sign_revocation.c.mark, t.sign_revocation.c.before))
+            return {mark: ({"before": before.isoformat()}, "") for mark, before in rows}
 
 
 def _zones(tx: Tx) -> Said:
@@ -137,6 +156,36 @@ def _accounts(tx: Tx) -> list[tuple[str, tuple[str, ...]]]:
         .where(account.enabled, account.federated.is_not(None))
     )
     return [(path(row[0], row[1]), tuple(row[2])) for row in tx.execute(query)]
+
+
+def _policies(tx: Tx) -> Said:
+    """As images: public ones', and those of accounts that may be asked for from elsewhere."""
+    image, policy = t.image.c, t.image_policy.c
+    account, domain = t.account.c, t.domain.c
+    names = dict(_accounts(tx))
+    query = (
+        select(t.image_policy, domain.path, account.name, image.name, image.public)
+        .join(t.image, image.id == policy.image)
+        .join(t.account, account.id == image.account)
+        .join(t.domain, domain.id == account.domain)
+        .where(or_(image.public, account.enabled))
+    )
+    said: Said = {}
+    for row in tx.execute(query):
+        owner, name = path(row.path, row[-3]), row[-2]
+        if not row.public and not names.get(owner):
+            continue
+        body = {
+            "account": owner,
+            "image": name,
+            "public": row.public,
+            "at": list(row.at),
+            "labels": list(row.labels),
+            "versions": row.versions,
+            "upto": row.upto,
+        }
+        said[policy_key(owner, name)] = (body, "" if row.public else owner)
+    return said
 
 
 def _images(tx: Tx) -> Said:

@@ -8,7 +8,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from arable.domain.access import Scope
 from arable.domain.errors import Conflict, NotFound
@@ -82,6 +94,11 @@ def by_name(tx: Tx, scope: Scope, name: str) -> Image:
     raise NotFound(f"there is no such {WHAT}")
 
 
+def named_of(tx: Tx, image: ImageId) -> Image:
+    """The image, whoever's it is: for the system itself. Raises `NotFound`."""
+    return kept.get(tx, t.image, Image, WHAT, t.image.c.id == image)
+
+
 def named(tx: Tx, account: AccountId, name: str) -> Image | None:
     """The account's own image of that name."""
     row = t.image.c
@@ -137,7 +154,17 @@ def add_version(tx: Tx, version: ImageVersion) -> None:
     row = asdict(version)
     row["parts"] = [asdict(part) for part in version.parts]
     tx.execute(insert(t.image_version).values(**row))
+    for sha256 in {part.sha256 for part in version.parts}:
+        named = {"sha256": sha256, "image": version.image, "number": version.number}
+        tx.execute(insert(t.image_version_part).values(**named))
     nudge(tx, TOPIC)
+
+
+def pin(tx: Tx, image: ImageId, number: int, *, pinned: bool) -> None:
+    """Whether that version may not be let go."""
+    row = t.image_version.c
+    here = (row.image == image, row.number == number)
+    tx.execute(update(t.image_version).where(*here).values(pinned=pinned))
 
 
 def version(tx: Tx, image: ImageId, number: int | None = None) -> ImageVersion:
@@ -170,21 +197,32 @@ def versions(tx: Tx, images: Iterable[ImageId]) -> dict[ImageId, list[ImageVersi
 
 def remove_version(tx: Tx, old: ImageVersion) -> None:
     """Remove a version that no machine was made of, no volume lies over, and no tier may need."""
+    told = used_by(tx, old)
+    if told:
+        raise Conflict(told)
+    row = t.image_version.c
+    gone = t.image_version_part.c
+    tx.execute(
+        delete(t.image_version_part).where(gone.image == old.image, gone.number == old.number)
+    )
+    tx.execute(delete(t.image_version).where(row.image == old.image, row.number == old.number))
+    nudge(tx, TOPIC)
+
+
+def used_by(tx: Tx, old: ImageVersion) -> str:
+    """What needs that version; empty: nothing."""
     machine, volume = t.machine.c, t.volume.c
-    if tx.execute(
-        select(exists().where(machine.image == old.image, machine.image_version == old.number))
-    ).scalar():
-        raise Conflict("machines were made of this version")
+    of_it = exists().where(machine.image == old.image, machine.image_version == old.number)
+    if tx.execute(select(of_it)).scalar():
+        return "machines were made of this version"
     if (
         old.disk is not None
         and tx.execute(select(exists().where(volume.source.contains(old.disk.sha256)))).scalar()
     ):
-        raise Conflict("volumes lie over this version's disk")
+        return "volumes lie over this version's disk"
     if old.number in _of_tiers(tx, old.image):
-        raise Conflict("tiers of farms are made of this version, or may go back to it")
-    row = t.image_version.c
-    tx.execute(delete(t.image_version).where(row.image == old.image, row.number == old.number))
-    nudge(tx, TOPIC)
+        return "tiers of farms are made of this version, or may go back to it"
+    return ""
 
 
 def _of_tiers(tx: Tx, image: ImageId) -> set[int]:
@@ -237,29 +275,36 @@ def lock_account(tx: Tx, account: AccountId) -> None:
 
 def unused_parts(tx: Tx, before: datetime) -> list[tuple[AccountId, str]]:
     """Parts brought before a time that no version of their account's images names."""
-    used = {
-        (account, part["sha256"])
-        for account, parts in tx.execute(
-            select(t.image.c.account, t.image_version.c.parts).join(
-                t.image_version, t.image_version.c.image == t.image.c.id
-            )
-        )
-        for part in parts
-    }
-    row = t.image_part.c
-    query = select(row.account, row.sha256).where(row.created_at < before)
-    return [pair for pair in tx.execute(query) if pair not in used]
+    row, part, image = t.image_part.c, t.image_version_part.c, t.image.c
+    query = select(row.account, row.sha256).where(
+        row.created_at < before,
+        ~exists().where(
+            part.sha256 == row.sha256, part.image == image.id, image.account == row.account
+        ),
+    )
+    return [(AccountId(account), sha256) for account, sha256 in tx.execute(query)]
 
 
 def known_parts(tx: Tx) -> frozenset[str]:
-    """Digests of all parts that somebody brought."""
-    return frozenset(tx.execute(select(t.image_part.c.sha256)).scalars())
+    """Digests of all parts that somebody brought, or that a version has or will have."""
+    brought = tx.execute(select(t.image_part.c.sha256)).scalars()
+    named = tx.execute(select(t.image_version_part.c.sha256)).scalars()
+    return frozenset(brought) | frozenset(named)
+
+
+def known_among(tx: Tx, digests: Iterable[str]) -> frozenset[str]:
+    """Those of these parts that somebody brought, or that a version has or will have."""
+    digests = list(digests)
+    part, named = t.image_part.c.sha256, t.image_version_part.c.sha256
+    brought = tx.execute(select(part).where(among(tx, part, digests))).scalars()
+    of_versions = tx.execute(select(named).where(among(tx, named, digests))).scalars()
+    return frozenset(brought) | frozenset(of_versions)
 
 
 def named_after(tx: Tx, sha256: str) -> list[str]:
     """Names of images that have a version with that (well-formed) part."""
-    i, v = t.image.c, t.image_version.c
-    query = select(i.name).join(t.image_version, v.image == i.id).where(v.parts.contains(sha256))
+    i, p = t.image.c, t.image_version_part.c
+    query = select(i.name).join(t.image_version_part, p.image == i.id).where(p.sha256 == sha256)
     return sorted(set(tx.execute(query).scalars()))
 
 
@@ -268,12 +313,14 @@ def shared_with(tx: Tx, sha256: str, region: str) -> bool:
 
     It is of a version of a public image, or of one of an account that may be asked for from there.
     """
-    i, v, a = t.image.c, t.image_version.c, t.account.c
+    i, v, a, p = t.image.c, t.image_version.c, t.account.c, t.image_version_part.c
     query = (
         select(i.public, a.enabled, a.federated)
-        .select_from(t.image_version.join(t.image, v.image == i.id))
+        .select_from(t.image_version_part)
+        .join(t.image_version, and_(v.image == p.image, v.number == p.number))
+        .join(t.image, i.id == p.image)
         .join(t.account, a.id == i.account)
-        .where(v.parts.contains(sha256), ~v.arriving)
+        .where(p.sha256 == sha256, ~v.arriving)
     )
     return any(
         public or (enabled and region in federated)

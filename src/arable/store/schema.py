@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Computed,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -438,8 +439,66 @@ image_version = Table(
     _text("digest"),
     _json("parts", "[]"),  # list of ImagePart
     _count("bytes"),
-    _flag("arriving"),  # its bytes are on their way from another region (`transfer`)
+    _flag(
+        "arriving"
+    ),  # its bytes are on their way from another region (`transfer`), or about to go (`eviction`)
+    _flag("fetched"),  # from another region, so it may be let go when nobody uses it
+    _flag("pinned"),  # and this one may not
+    _at("unused_since", null=True),  # of a fetched one, as it was looked at
     _at("created_at"),
+    Index(
+        "ix_image_version_fetched",
+        "image",
+        sqlite_where=text("fetched"),
+        postgresql_where=text("fetched"),
+    ),
+)
+
+# Which versions have which part: the same as `image_version.parts`, to be found by the part.
+image_version_part = Table(
+    "image_version_part",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("image", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    ForeignKeyConstraint(
+        ["image", "number"], ["image_version.image", "image_version.number"], ondelete="CASCADE"
+    ),
+)
+
+# In which other regions an image's newest versions should be.
+image_policy = Table(
+    "image_policy",
+    metadata,
+    Column("image", String, ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
+    _json("at", "[]"),  # regions
+    _json("labels", "[]"),  # of regions
+    _count("versions", 1),  # how many of the newest
+    _count("upto"),  # none newer than this; 0: newer ones follow
+    _at("created_at"),
+)
+
+# A fetched version that this region would let go. What the grid manager granted it never takes back: it is over when
+# this region says so.
+eviction = Table(
+    "eviction",
+    metadata,
+    _id(),
+    _text("image"),
+    _count("number"),
+    _text("key"),  # of the fact about it
+    _json("keys", "[]"),  # of others' facts about the same
+    _text("digest"),
+    _json("parts", "[]"),  # digests
+    _count("bytes"),
+    _text("why"),
+    _text("state"),  # EvictionState
+    _count(
+        "version"
+    ),  # of the facts with which its end is to be told; 0: they were not looked at yet
+    _flag("erased"),
+    _at("at"),  # it is in its state
+    UniqueConstraint("image", "number"),
 )
 
 # A part that an account brought: only its versions may name it. The bytes are kept once, whoever brings them.
@@ -552,6 +611,8 @@ grid_member = Table(
     _count("seen"),
     _count("floor"),
     _count("resync"),
+    _text("knows", ""),  # which store of the grid manager its last message was for
+    _json("labels", "[]"),
     _at("heard_at", null=True),
     _at("created_at"),
 )
@@ -574,6 +635,30 @@ grid_fact = Table(
 
 # Of the grid manager: one row, held by whoever numbers facts. A cursor before `swept` misses what is gone.
 grid_counter = Table("grid_counter", metadata, _id(), _count("seq"), _count("swept"))
+
+# Of the grid manager: copies that regions may let go, and count as gone from then on.
+grid_eviction = Table(
+    "grid_eviction",
+    metadata,
+    _id(),  # as the region calls it
+    _text("region"),
+    _text("key"),
+    _text("digest"),
+    _at("at"),
+    Index("ix_grid_eviction_key", "key", "region"),
+)
+
+# Of the grid manager: facts that it could make nothing of. What was told before of the same things stays.
+grid_quarantine = Table(
+    "grid_quarantine",
+    metadata,
+    Column("region", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    _count("version"),
+    _text("told"),
+    _at("at"),
+)
 
 grid_token = Table(
     "grid_token",
@@ -602,9 +687,19 @@ grid_link = Table(
     _count("acked"),
     _count("cursor"),
     _text("told", ""),  # what is wrong, by the last try
+    _json("refused", "[]"),  # facts that could not be read, there or here, as text
     _at("tried_at", null=True),
     _at("heard_at", null=True),
     _at("snapshot_at", null=True),
+    _at("joined_at", null=True),
+)
+
+# By which this region signs for whom it let in; the private key is sealed.
+sign_key = Table("sign_key", metadata, _id(), _text("public"), _text("sealed"), _at("created_at"))
+
+# Of whom nothing that was signed until then counts; told to others for as long as it could.
+sign_revocation = Table(
+    "sign_revocation", metadata, Column("mark", String, primary_key=True), _at("before")
 )
 
 # --- the customer's things ------------------------------------------------------------------------------------

@@ -141,10 +141,35 @@ class RegionBody(msgspec.Struct, frozen=True, kw_only=True):
 
     software: Line
     servers: Whole
+    api: Annotated[Plain, Meta(max_length=255)] = ""
 
 
 class AccountBody(msgspec.Struct, frozen=True, kw_only=True):
     """An account that may be asked for from elsewhere: nothing but that."""
+
+
+class KeyBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key (Ed25519), base64."""
+
+    public: Annotated[str, Meta(min_length=44, max_length=44, pattern=r"^[A-Za-z0-9+/]{43}=$")]
+
+
+class RevokedBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Until when what was signed does not count."""
+
+    before: datetime
+
+
+class PolicyBody(msgspec.Struct, frozen=True, kw_only=True):
+    """In which regions an image should be. `account` is its path."""
+
+    account: AccountPath
+    image: Name
+    public: bool
+    at: Annotated[tuple[Name, ...], Meta(max_length=1000)]
+    labels: Annotated[tuple[Name, ...], Meta(max_length=100)]
+    versions: Annotated[int, Meta(ge=1, le=100)]
+    upto: Whole
 
 
 BODIES: dict[str, type[msgspec.Struct]] = {
@@ -153,6 +178,9 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "alert": AlertBody,
     "image": ImageBody,
     "account": AccountBody,
+    "policy": PolicyBody,
+    "key": KeyBody,
+    "revoked": RevokedBody,
 }
 """By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
 
@@ -168,6 +196,35 @@ class MemberDoc(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     heard_at: datetime | None
     created_at: datetime
+    labels: tuple[str, ...] = ()
+
+
+class EvictDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy of an image version that a region would let go. The same `id` is the same question.
+
+    `keys`: what others' copies are called, as far as it knows.
+    """
+
+    id: str
+    key: str
+    digest: str
+    keys: tuple[str, ...] = ()
+
+
+class GrantDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer. `told`: why it must be kept; empty: it may go."""
+
+    id: str
+    told: str = ""
+
+
+class RefusedDoc(msgspec.Struct, frozen=True):
+    """A fact that could not be read, and what is wrong with it. The others were."""
+
+    kind: str
+    key: str
+    version: int
+    told: str
 
 
 class SyncIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +240,8 @@ class SyncIn(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: int | None = None
     incarnation: str = ""
     cursor: int = 0
+    evict: tuple[EvictDoc, ...] = ()
+    over: tuple[str, ...] = ()  # ids of what was asked for before: it is gone, or stays
 
 
 class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +258,9 @@ class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[FactDoc, ...] = ()
     full: bool = False
     more: bool = False
+    grants: tuple[GrantDoc, ...] = ()
+    over: tuple[str, ...] = ()  # that is understood
+    refused: tuple[RefusedDoc, ...] = ()
 
 
 class PassIn(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,11 @@ class VersionOut(Out, frozen=True, kw_only=True):
         bool,
         Meta(description="It is on its way from another region; machines of it wait for that."),
     ] = False
+    fetched: Annotated[
+        bool,
+        Meta(description="It came from another region, and may be let go when nobody uses it."),
+    ] = False
+    pinned: Annotated[bool, Meta(description="It is never let go.")] = False
     created_at: datetime
 
 

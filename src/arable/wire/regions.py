@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.common import In, Name, Out, PageQuery, Plain
 
@@ -87,7 +87,23 @@ class RegionOut(Out, frozen=True, kw_only=True):
     images: Annotated[int, Meta(description="Image versions that it told of.")]
     address: Annotated[str, Meta(description="Of its grid port; empty: it has none.")]
     software: str
+    labels: Annotated[
+        tuple[str, ...], Meta(description="By which policies of images may mean it.")
+    ] = ()
+    refused: Annotated[
+        tuple[str, ...],
+        Meta(description="What it said and the grid manager could not read. For operators there."),
+    ] = ()
     created_at: datetime
+
+
+class RegionChange(In, frozen=True, kw_only=True):
+    """What the grid manager says of a region. What is left out stays."""
+
+    labels: Annotated[
+        Annotated[tuple[Name, ...], Meta(max_length=100)] | UnsetType,
+        Meta(description="By which policies of images may mean it: eu, for example."),
+    ] = UNSET
 
 
 class RegionQuery(PageQuery, frozen=True, kw_only=True):

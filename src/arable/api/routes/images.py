@@ -2,7 +2,8 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import bringing, images
+from arable.services import bringing, image_policies, images
+from arable.wire.image_policies import ImagePolicyIn, PinIn
 from arable.wire.images import (
     FromFilesIn,
     FromPartsIn,
@@ -96,6 +97,64 @@ OPERATIONS = (
         query=VersionQuery,
         status=204,
         summary="Delete a version that nothing was made of",
+    ),
+    Op(
+        method="GET",
+        path="/v1/images/{image}/policy",
+        does=image_policies.get,
+        permission=Permission.IMAGE_READ,
+        writes=False,
+        name="images.policy",
+        summary="Say in which other regions an image should be, and how far that is",
+    ),
+    Op(
+        method="PUT",
+        path="/v1/images/{image}/policy",
+        does=image_policies.put,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        takes=ImagePolicyIn,
+        name="images.set_policy",
+        summary="Have an image in other regions",
+        about=(
+            "Instead of what was said before. The regions that are meant bring what they lack by themselves; new "
+            "versions follow, unless that is said otherwise. Of a private image they do if its account is federated."
+        ),
+        example={"at": ["eu-1"], "labels": ["us"]},
+    ),
+    Op(
+        method="DELETE",
+        path="/v1/images/{image}/policy",
+        does=image_policies.delete,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        status=204,
+        name="images.drop_policy",
+        summary="Have an image in other regions no more",
+        about="Copies stay there until they are let go as any others that nobody uses.",
+    ),
+    Op(
+        method="POST",
+        path="/v1/images/{image}/pin",
+        does=image_policies.pin,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        takes=PinIn,
+        name="images.pin",
+        summary="Keep an image version in this region",
+        about="One that came from another region is else let go when nobody uses it and room is needed.",
+        example={"version": 1},
+    ),
+    Op(
+        method="POST",
+        path="/v1/images/{image}/unpin",
+        does=image_policies.unpin,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        takes=PinIn,
+        name="images.unpin",
+        summary="Let an image version go when nobody uses it",
+        example={"version": 1},
     ),
     Op(
         method="POST",

@@ -1,9 +1,10 @@
 """The grid and its regions over HTTP."""
 
-from arable.api.operation import Op
+from arable.api.operation import SIGNED_IN, Op
 from arable.domain.access import Permission
-from arable.services import regions
-from arable.wire.regions import GridTokenIn, JoinGridIn, RegionQuery
+from arable.services import regions, sign_on
+from arable.wire.regions import GridTokenIn, JoinGridIn, RegionChange, RegionQuery
+from arable.wire.sign_on import SignOnIn
 
 OPERATIONS = (
     Op(
@@ -25,6 +26,18 @@ OPERATIONS = (
         summary="Show a region",
     ),
     Op(
+        method="PATCH",
+        path="/v1/regions/{region}",
+        does=regions.update,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=RegionChange,
+        conditions=False,
+        summary="Change what the grid manager says of a region",
+        about="At the grid manager alone. Labels are words by which policies of images mean regions.",
+        example={"labels": ["eu"]},
+    ),
+    Op(
         method="DELETE",
         path="/v1/regions/{region}",
         does=regions.delete,
@@ -44,6 +57,32 @@ OPERATIONS = (
         writes=False,
         name="grid.status",
         summary="Show all regions together: inventory, capacity, load, faults",
+    ),
+    Op(
+        method="POST",
+        path="/v1/grid/sign-on",
+        does=sign_on.issue,
+        permission=SIGNED_IN,
+        writes=True,
+        takes=SignOnIn,
+        status=201,
+        dry_run=False,
+        name="regions.sign_on",
+        secrets=("token",),
+        summary="Get a token for another region",
+        about="It counts for ten minutes, there alone. That region judges it by itself, and takes its bearer for the"
+        " account of the same path, if its operators federated that with this region.",
+        example={"region": "eu-1"},
+    ),
+    Op(
+        method="POST",
+        path="/v1/grid/keys",
+        does=sign_on.rotate,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        name="regions.rotate_keys",
+        summary="Replace the keys by which this region signs",
+        about="For when somebody else may know them. Tokens that were signed count no more once others hear of it.",
     ),
     Op(
         method="POST",

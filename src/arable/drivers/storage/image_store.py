@@ -70,6 +70,12 @@ class ImageStore:
         except OSError as error:
             raise Unavailable("the image store can't be read", detail=str(error)) from error
 
+    def disk(self) -> tuple[int, int]:
+        """Of the disk that it is on: its bytes, and how many of them are used."""
+        about = os.statvfs(self._folder)
+        total = about.f_blocks * about.f_frsize
+        return total, total - about.f_bavail * about.f_frsize
+
     def remove(self, sha256: str) -> None:
         path = self._folder / checked_name(sha256)
         path.unlink(missing_ok=True)

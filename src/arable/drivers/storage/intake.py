@@ -183,9 +183,12 @@ def _name(file: int, folder: Path, name: str) -> None:
     """Whoever is second with the same bytes finds them there, and that is as good."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(FileExistsError):
+        try:
             # With a folder to link into, Python follows the link in /proc to the nameless file.
             os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=opened, follow_symlinks=True)
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # what was just brought is not swept away as old
+                os.utime(name, dir_fd=opened)
         os.fsync(opened)
     finally:
         os.close(opened)

@@ -143,6 +143,23 @@ def upgrade() -> None:
     sqlite_autoincrement=True
     )
     op.create_index('ix_event_account_number', 'event', ['account', 'number'], unique=False)
+    op.create_table('eviction',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('keys', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('why', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('erased', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_eviction')),
+    sa.UniqueConstraint('image', 'number', name=op.f('uq_eviction_image_number'))
+    )
     op.create_table('export',
     sa.Column('machine', sa.String(), nullable=False),
     sa.Column('host', sa.String(), nullable=False),
@@ -188,6 +205,15 @@ def upgrade() -> None:
     sa.Column('swept', sa.BigInteger(), server_default='0', nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_counter'))
     )
+    op.create_table('grid_eviction',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_eviction'))
+    )
+    op.create_index('ix_grid_eviction_key', 'grid_eviction', ['key', 'region'], unique=False)
     op.create_table('grid_fact',
     sa.Column('region', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
@@ -218,9 +244,11 @@ def upgrade() -> None:
     sa.Column('acked', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('cursor', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('refused', sa.Text(), server_default='[]', nullable=False),
     sa.Column('tried_at', sa.BigInteger(), nullable=True),
     sa.Column('heard_at', sa.BigInteger(), nullable=True),
     sa.Column('snapshot_at', sa.BigInteger(), nullable=True),
+    sa.Column('joined_at', sa.BigInteger(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_link'))
     )
     op.create_table('grid_member',
@@ -233,6 +261,8 @@ def upgrade() -> None:
     sa.Column('seen', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('floor', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('resync', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('knows', sa.String(), server_default='', nullable=False),
+    sa.Column('labels', sa.Text(), server_default='[]', nullable=False),
     sa.Column('heard_at', sa.BigInteger(), nullable=True),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_grid_member')),
@@ -246,6 +276,15 @@ def upgrade() -> None:
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('seen_at', sa.BigInteger(), nullable=True),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_grid_peer'))
+    )
+    op.create_table('grid_quarantine',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('region', 'kind', 'key', name=op.f('pk_grid_quarantine'))
     )
     op.create_table('grid_region',
     sa.Column('region', sa.String(), nullable=False),
@@ -491,6 +530,18 @@ def upgrade() -> None:
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('value', sa.Text(), server_default='{}', nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_setting'))
+    )
+    op.create_table('sign_key',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('public', sa.String(), nullable=False),
+    sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_sign_key'))
+    )
+    op.create_table('sign_revocation',
+    sa.Column('mark', sa.String(), nullable=False),
+    sa.Column('before', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('mark', name=op.f('pk_sign_revocation'))
     )
     op.create_table('tunnel_work',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -940,6 +991,16 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_trouble_farm'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('farm', name=op.f('pk_farm_trouble'))
     )
+    op.create_table('image_policy',
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('at', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('labels', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('versions', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('upto', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_policy_image'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('image', name=op.f('pk_image_policy'))
+    )
     op.create_table('image_version',
     sa.Column('image', sa.String(), nullable=False),
     sa.Column('number', sa.Integer(), nullable=False),
@@ -947,10 +1008,14 @@ def upgrade() -> None:
     sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
     sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('arriving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('fetched', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('pinned', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('unused_since', sa.BigInteger(), nullable=True),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_version_image')),
     sa.PrimaryKeyConstraint('image', 'number', name=op.f('pk_image_version'))
     )
+    op.create_index('ix_image_version_fetched', 'image_version', ['image'], unique=False, sqlite_where=sa.text('fetched'), postgresql_where=sa.text('fetched'))
     op.create_table('machine',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -1195,6 +1260,13 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('group', 'machine', name=op.f('pk_group_member'))
     )
     op.create_index(op.f('ix_group_member_machine'), 'group_member', ['machine'], unique=False)
+    op.create_table('image_version_part',
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), autoincrement=False, nullable=False),
+    sa.ForeignKeyConstraint(['image', 'number'], ['image_version.image', 'image_version.number'], name=op.f('fk_image_version_part_image_number'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('sha256', 'image', 'number', name=op.f('pk_image_version_part'))
+    )
     op.create_table('nic',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('machine', sa.String(), nullable=False),
