@@ -192,6 +192,32 @@ class SharedContract(SharedRig):
         with pytest.raises(Forbidden):
             anew.leases.hand_over(right.machine, A, 1, 2)
 
+    def test_a_volume_is_masked_by_the_last_word_and_no_earlier_one(self, pool, right) -> None:
+        (volume,) = right.volumes
+        pool.mask(volume, "farm-a", 10)
+        pool.mask(volume, "farm-a", 10)
+        assert self.given(pool, right).storage_zone == "farm-a"
+        for anew in (pool, self.reopened(pool)):
+            for zoned in (9, 10):
+                with pytest.raises(Forbidden):
+                    anew.mask(volume, "farm-b", zoned)
+            with pytest.raises(Conflict):
+                anew.mask(volume, "farm-b", 11)  # the first farm's machine has it
+            assert anew.where(volume, 1).storage_zone == "farm-a"
+        pool.leases.release(right.machine, A, 1)
+        pool.mask(volume, "farm-b", 11)
+        with pytest.raises(Forbidden):
+            self.reopened(pool).mask(volume, "farm-a", 10)
+        assert self.given(pool, replace(right, epoch=2)).storage_zone == "farm-b"
+
+    def test_what_is_said_of_a_volume_goes_with_it(self, pool, right) -> None:
+        (volume,) = right.volumes
+        pool.mask(volume, "farm-a", 10)
+        pool.erase(volume)
+        pool.ensure(volume, 8 * MIB, None)
+        pool.mask(volume, "farm-b", 5)
+        assert self.given(pool, right).storage_zone == "farm-b"
+
     def test_two_volumes_have_different_places_or_names(self, pool, right) -> None:
         other = make.volume()
         pool.ensure(other, 1 * MIB, None)

@@ -23,10 +23,12 @@ def client(
     *,
     secret: Secret | None,
     user: str | None = None,
+    storage_zone: str | None = None,
     netns: str | None = None,
 ) -> Iterator[Client]:
     """Connected as that host, or whatever was said instead. `folder` is for the secret."""
-    called = names.initiator(host)
+    within = at.storage_zone if storage_zone is None else storage_zone
+    called = names.initiator(host, within)
     options = {
         "driver": "iscsi",
         "transport": "tcp",

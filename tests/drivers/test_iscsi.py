@@ -128,6 +128,20 @@ class TestOneVolume(SharedRig):
         assert "Authentication failure" in site.why_not(after, B, first.secret)
         assert "Target not found" in site.why_not(replace(after, name=first.name), B)
 
+    def test_the_same_host_s_initiator_for_another_farm_is_refused(self, pool, right, site) -> None:
+        """Also one that has heard the secret, and an old one once the volume is another farm's."""
+        (volume,) = right.volumes
+        pool.mask(volume, "farm-a", 1)
+        at = self.given(pool, right)
+        assert not site.why_not(at, A)
+        for other in ("farm-b", ""):
+            assert "Target not found" in site.why_not(at, A, storage_zone=other)
+        pool.leases.release(right.machine, A, 1)
+        pool.mask(volume, "farm-b", 2)
+        after = self.given(pool, replace(right, epoch=2))
+        assert not site.why_not(after, A)
+        assert "Target not found" in site.why_not(after, A, storage_zone="farm-a")
+
     def test_who_knows_no_secret_is_not_let_in(self, pool, right, site) -> None:
         at = self.given(pool, right)
         with iscsi.client(at, A, site.folder, secret=None) as one:

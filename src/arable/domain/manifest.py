@@ -89,7 +89,7 @@ class DiskWish:
 
     Limits of 0 mean none. One that is `shared` is made, limited and kept by its storage host (`ExportWish`); the
     guest's host reaches it there while it has the machine's lease. Further disks (`position` above 0) come and go while
-    the guest runs, and keep their place in it.
+    the guest runs, and keep their place in it. No machine of another `storage_zone` has it; the last word counts (`zoned`).
     """
 
     volume: VolumeId
@@ -100,6 +100,8 @@ class DiskWish:
     bytes_per_second: int = 0
     shared: SharedFrom | None = None
     position: int = 0
+    storage_zone: str = ""  # said to storage hosts; empty: in none
+    zoned: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +355,7 @@ class ExportWish:
     disks: tuple[DiskWish, ...]
     fenced: HostId | None = None
     heir: Heir | None = None
+    storage_zone: str = ""  # of the machine: it reaches no volume of another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

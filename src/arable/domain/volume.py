@@ -11,6 +11,7 @@ from arable.domain.ids import (
     OperationId,
     PoolId,
     SnapshotId,
+    StorageZoneId,
     VolumeId,
     ZoneId,
 )
@@ -83,6 +84,8 @@ class Volume:
     erasing: bool = False
     copied_from: SnapshotId | None = None
     offering: str = ""  # the disk offering by which it is paid for; root disks have none
+    storage_zone: StorageZoneId | None = None  # none: that of the machine that has it first
+    zoned: int = 0  # when that was said last (µs since 1970): hosts heed the later of two words
     generation: int = 1
     created_at: datetime
 
@@ -108,6 +111,12 @@ class Volume:
     def changed(self, **but: Any) -> "Volume":
         """The same volume with other columns, one generation later."""
         return replace(self, generation=self.generation + 1, **but)
+
+    def within(self, storage_zone: StorageZoneId | None, micros: int, **but: Any) -> "Volume":
+        """The same volume in that storage zone, said now (µs since 1970), and later than what was said before."""
+        if storage_zone == self.storage_zone:
+            return self.changed(**but)
+        return self.changed(storage_zone=storage_zone, zoned=max(micros, self.zoned + 1), **but)
 
     def alone(self) -> "Volume":
         """Of no machine any more; what is on it stays."""

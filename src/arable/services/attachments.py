@@ -25,6 +25,7 @@ from arable.services.operations import shown
 from arable.services.volumes import check_free, held
 from arable.store import (
     attachments,
+    farms,
     hosts,
     machines,
     moves,
@@ -32,6 +33,7 @@ from arable.store import (
     reservations,
     volumes,
 )
+from arable.store.columns import micros
 from arable.store.nudges import nudge
 from arable.wire.operations import OperationOut
 from arable.wire.volumes import AttachVolumeIn, DetachVolumeIn
@@ -57,6 +59,13 @@ def attach(call: Call, volume: VolumeId, ask: AttachVolumeIn) -> OperationOut:
         return shown(_same(call, found, "volume.attach"))
     if found.state is not VolumeState.AVAILABLE:
         raise Conflict(f"{found.name} is {found.state}; detach it first")
+    reaches = farms.reaches(call.tx, [machine.farm])[machine.farm]
+    if found.storage_zone not in (None, reaches):
+        raise Conflict(
+            f"{found.name} is in another storage zone than the farm of {machine.name};"
+            " take it out of that first (`arable volume update --storage-zone`)",
+            field="machine",
+        )
     runs = _runs(machine)
     disks = volumes.of_machines(call.tx, [machine.id]).get(machine.id, [])
     _check_fits(call, machine, disks, found)
@@ -66,7 +75,9 @@ def attach(call: Call, volume: VolumeId, ask: AttachVolumeIn) -> OperationOut:
     operation = begin(call, "volume.attach", volume, found.account, done=not runs)
     volumes.save(
         call.tx,
-        found.changed(
+        found.within(
+            reaches,
+            micros(call.around.clock.now()),
             machine=machine.id,
             position=_free_position(disks),
             pool=pool,

@@ -4,7 +4,7 @@ from msgspec import UNSET
 
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
-from arable.domain.ids import AccountId, MachineId, OperationId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, MachineId, OperationId, StorageZoneId, VolumeId, ZoneId
 from arable.domain.image import ImageVersion
 from arable.domain.manifest import ItemKind, ScrapWish
 from arable.domain.offering import DiskOffering, StorageKind
@@ -17,6 +17,7 @@ from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import attachments, operations, quotas, snapshots, volumes, wishes
+from arable.store.columns import micros
 from arable.store.rows import json_text
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
@@ -31,6 +32,7 @@ def page(call: Call, query: VolumeQuery) -> Page[VolumeOut]:
         zone=ZoneId(query.zone) if query.zone else None,
         machine=MachineId(query.machine) if query.machine else None,
         name=query.name,
+        storage_zone=StorageZoneId(query.storage_zone) if query.storage_zone else None,
     )
     found = volumes.page(
         call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1
@@ -63,6 +65,9 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
     mib = _mib(ask, offering, version)
     quotas.take(call.tx, account, volumes=1, storage_mib=mib)
     check_name(call, account, zone.id, ask.name)
+    within = None
+    if ask.storage_zone is not None:
+        within = found.storage_zone(account, zone.id, ask.storage_zone)
     volume = Volume(
         id=VolumeId(call.around.ids.new("volume")),
         account=account,
@@ -77,6 +82,8 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
         stays=True,
         tags=offering.tags,
         offering=offering.id,
+        storage_zone=within,
+        zoned=micros(call.around.clock.now()),
         created_at=call.around.clock.now(),
     )
     volumes.add(call.tx, volume)
@@ -85,7 +92,9 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
 
 
 def update(call: Call, volume: VolumeId, change: VolumeChange) -> VolumeOut:
-    """Name it."""
+    """Name it, or give it to another storage zone."""
+    if change.storage_zone is not UNSET:  # limits are held before volumes; no zone goes meanwhile
+        quotas.hold(call.tx, volumes.get(call.tx, call.caller.scope, volume).account)
     found = held(call, volume)
     belonging.check_free(call, volume)
     if found.state is VolumeState.ERASING:
@@ -96,7 +105,25 @@ def update(call: Call, volume: VolumeId, change: VolumeChange) -> VolumeOut:
         before, found = found, found.changed(name=change.name)
         volumes.save(call.tx, found)
         tell(call, found.account, "volume.renamed", volume, f"{before.name}: now {found.name}")
+    if change.storage_zone is not UNSET:
+        found = _give(call, found, change.storage_zone)
     return shape(call, found)
+
+
+def _give(call: Call, volume: Volume, ref: str | None) -> Volume:
+    """To another storage zone: what is on it is read there from then on, and nowhere else."""
+    found = References(call.tx)
+    wanted = found.storage_zone(volume.account, volume.zone, ref) if ref is not None else None
+    if wanted == volume.storage_zone:
+        return volume
+    if volume.machine is not None:
+        raise Conflict(f"{volume.name} is {volume.state}; detach it first", field="storage_zone")
+    now = call.around.clock.now()
+    given = volume.within(wanted, micros(now))
+    volumes.save(call.tx, given)
+    where = f"is in the storage zone {ref} now" if ref else "is in no storage zone now"
+    tell(call, volume.account, "volume.zoned", volume.id, f"{volume.name}: {where}")
+    return given
 
 
 def delete(call: Call, volume: VolumeId) -> OperationOut:
@@ -202,6 +229,7 @@ def shape(call: Call, volume: Volume) -> VolumeOut:
         placed=volume.pool is not None,
         pool=volume.pool if infra else None,
         operation=volume.operation,
+        storage_zone=volume.storage_zone,
         told=volume.told,
         copied_from=volume.copied_from,
         erasing=volume.erasing,

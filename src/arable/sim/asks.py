@@ -49,7 +49,13 @@ from arable.wire.nics import AttachIn, NicChange
 from arable.wire.remote_accesses import RemoteAccessIn, VpnClientIn
 from arable.wire.rules import BetweenIn, ForwardIn, StaticNatIn
 from arable.wire.snapshots import SnapshotIn
-from arable.wire.volumes import AttachVolumeIn, DetachVolumeIn, ResizeVolumeIn, VolumeIn
+from arable.wire.volumes import (
+    AttachVolumeIn,
+    DetachVolumeIn,
+    ResizeVolumeIn,
+    VolumeChange,
+    VolumeIn,
+)
 from arable.wire.vpns import VpnIn
 
 PEER_KEY = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
@@ -268,6 +274,17 @@ def _delete_volume(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return volume
 
 
+def _give_volume(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """To another farm, or out of where it is: for whoever has it next."""
+    volume, farm = _volume(cloud, caller, dice), _one(cloud, caller, dice, "farm")
+    if volume is None:
+        return "nothing"
+    zone = farm if dice.random() < 0.5 else None
+    change = VolumeChange(storage_zone=zone)
+    cloud.ask(caller, lambda call: volumes.update(call, volume, change))
+    return f"{volume} to {zone}"
+
+
 def _take_snapshot(cloud: Cloud, caller: Caller, dice: Random) -> str:
     volume = _one(cloud, caller, dice, "volume")
     if volume is None:
@@ -415,6 +432,7 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("attaches a volume", _attach_volume),
     ("detaches a volume", _detach_volume),
     ("grows a volume", _grow_volume),
+    ("gives a volume to a farm", _give_volume),
     ("deletes a volume", _delete_volume),
 )
 

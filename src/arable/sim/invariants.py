@@ -14,7 +14,7 @@ from arable.domain.settings import MACHINE_KBPS
 from arable.domain.units import MIB
 from arable.drivers.network.protocol import PortKind
 from arable.drivers.simhost import SimHost
-from arable.sim import farm_invariants, usage_invariants
+from arable.sim import farm_invariants, storage_invariants, usage_invariants
 from arable.store import settings
 from arable.store.database import Tx
 
@@ -44,6 +44,7 @@ def always(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
         *_volumes(tx, hosts),
         *_images(hosts),
         *farm_invariants.always(partial(_rows, tx), hosts),
+        *storage_invariants.always(partial(_rows, tx), hosts),
         *usage_invariants.always(partial(_rows, tx)),
     ]
     if broken:

@@ -20,6 +20,7 @@ from arable.domain.ids import (
     NicId,
     OperationId,
     PoolId,
+    StorageZoneId,
     VolumeId,
     ZoneId,
 )
@@ -123,6 +124,8 @@ class VolumeRow(NamedTuple):
     position: int = 0
     change: str = ""
     stays: bool = False
+    storage_zone: StorageZoneId | None = None
+    zoned: int = 0
 
 
 class Fresh(NamedTuple):
@@ -236,6 +239,8 @@ def select_volumes() -> Select[Any]:
         volume.position,
         volume.change,
         volume.stays,
+        volume.storage_zone,
+        volume.zoned,
     ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
-from arable.domain.ids import AccountId, MachineId, PoolId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, MachineId, PoolId, StorageZoneId, VolumeId, ZoneId
 from arable.domain.manifest import ImagePart
 from arable.domain.usage import UsageKind
 from arable.domain.volume import Change, Volume
@@ -25,7 +25,7 @@ from arable.store.scope import visible
 _COLUMNS = (
     *("id", "account", "zone", "machine", "pool", "position", "name", "mib", "iops"),
     *("bytes_per_second", "source", "shared", "stays", "tags", "change", "operation", "told"),
-    *("erasing", "copied_from", "offering", "generation", "created_at"),
+    *("erasing", "copied_from", "offering", "storage_zone", "zoned", "generation", "created_at"),
 )
 _SELECT = raw(t.volume, _COLUMNS)
 _part = msgspec.json.Decoder(ImagePart).decode
@@ -40,6 +40,7 @@ class VolumeFilter:
     zone: ZoneId | None = None
     machine: MachineId | None = None
     name: str | None = None
+    storage_zone: StorageZoneId | None = None
 
 
 def get(tx: Tx, scope: Scope, id_: VolumeId, *, lock: bool = False) -> Volume:
@@ -58,7 +59,7 @@ def page(
     c = t.volume.c
     conditions = visible(c.account, scope)
     wanted = ((c.account, where.account), (c.zone, where.zone), (c.name, where.name))
-    for column, value in wanted:
+    for column, value in (*wanted, (c.storage_zone, where.storage_zone)):
         if value:
             conditions.append(column == value)
     if where.machine:
@@ -152,6 +153,8 @@ class NewVolume(NamedTuple):
     shared: bool = False
     tags: str = "[]"
     offering: str = ""
+    storage_zone: StorageZoneId | None = None
+    zoned: int = 0
 
 
 def add_many(tx: Tx, volumes: Sequence[NewVolume]) -> None:

@@ -50,6 +50,13 @@ class VolumeIn(In, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
         Meta(description="Of the image; null: its newest one."),
     ] = None
+    storage_zone: Annotated[
+        NameOrId | None,
+        Meta(
+            description="Whose machines may have it: a storage zone, or a farm's. Null: that of the machine "
+            "which has it first, or of the snapshot's volume."
+        ),
+    ] = None
 
 
 class VolumeChange(In, frozen=True, kw_only=True):
@@ -58,6 +65,13 @@ class VolumeChange(In, frozen=True, kw_only=True):
     name: Annotated[
         Name | UnsetType,
         Meta(description="Unique in account and zone among volumes that stand by themselves."),
+    ] = UNSET
+    storage_zone: Annotated[
+        NameOrId | UnsetType | None,
+        Meta(
+            description="While no machine has it: whose machines may have it from then on, a storage zone or a farm's. "
+            "Null: that of the machine which has it next."
+        ),
     ] = UNSET
 
 
@@ -123,6 +137,13 @@ class VolumeOut(Out, frozen=True, kw_only=True):
     pool: Annotated[
         str | None, Meta(description="Which one; only told to those who may see hosts.")
     ] = None
+    storage_zone: Annotated[
+        str | None,
+        Meta(
+            description="Whose machines may have it: of a farm, by the farm's id, or one that farms share."
+            " Null: of whichever has it next."
+        ),
+    ]
     operation: Annotated[str | None, Meta(description="That waits for what is under way.")] = None
     told: Annotated[str, Meta(description="Why what is under way is not over yet.")] = ""
     copied_from: Annotated[
@@ -140,3 +161,7 @@ class VolumeQuery(PageQuery, frozen=True, kw_only=True):
     machine: Id | None = None
     account: Id | None = None
     name: Annotated[Name | None, Meta(description="Exactly this name.")] = None
+    storage_zone: Annotated[
+        Id | None,
+        Meta(description="In this storage zone; a farm's own is called by the farm's id."),
+    ] = None

@@ -32,6 +32,7 @@ class Serving:
     bytes_per_second: int = 0
     blank_bytes: int = 0
     monitor: str = ""  # the name of its socket, where it is started
+    storage_zone: str = ""
 
 
 def words(serving: Serving, pidfile: Path) -> list[str]:

@@ -38,6 +38,7 @@ class ExportAt:
     port: int
     name: str
     initiator: str = ""  # what its holder calls itself; a storage host knows that without
+    storage_zone: str = ""  # that the volume is in; an initiator's name has it, too
     secret: Secret | None = field(default=None, compare=False)
 
 
@@ -186,6 +187,13 @@ class Shares(Protocol):
 
     def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
         """What the volume allows from now on; 0 means no limit. Raises `Unavailable` when that can't be changed now."""
+
+    def mask(self, volume: VolumeId, storage_zone: str, zoned: int) -> None:
+        """It is in that storage zone from now on, also after a restart; empty: in none.
+
+        Of two words about a volume the one that was `zoned` later holds, whenever it comes. Raises `Forbidden` for an
+        earlier one that differs, and `Conflict` for a later one while anybody has the volume.
+        """
 
     def where(self, volume: VolumeId, epoch: int) -> ExportAt:
         """Where the holder of that epoch finds the volume."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from arable.domain.errors import Conflict, NoRoom, NotFound, Unavailable
+from arable.domain.errors import Conflict, Forbidden, NoRoom, NotFound, Unavailable
 from arable.domain.ids import HostId, OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart
 from arable.drivers.faults import Faults
@@ -122,12 +122,23 @@ class SimSharedStorage(SimStorage):
             raise Unavailable(f"the server of {volume} does not answer")
         self.limits[volume] = (iops, bytes_per_second)
 
+    def mask(self, volume: VolumeId, storage_zone: str, zoned: int) -> None:
+        within, since = self._disks.masks.get(volume, ("", -1))
+        if within == storage_zone:
+            return
+        if zoned <= since:
+            raise Forbidden(f"{volume} is in another storage zone since then")
+        self._check_free(volume)
+        with self._exports.faults.around(f"mask {volume}"):
+            self._disks.masks[volume] = (storage_zone, zoned)
+
     def where(self, volume: VolumeId, epoch: int) -> ExportAt:
         return ExportAt(
             volume=volume,
             address=self._exports.address,
             port=_PORT,
             name=export_name(volume, epoch),
+            storage_zone=self._disks.masks.get(volume, ("", 0))[0],
         )
 
     def await_trouble(self, seconds: float) -> None:
@@ -142,6 +153,7 @@ class SimSharedStorage(SimStorage):
     def erase(self, volume: VolumeId) -> None:
         self._check_free(volume)
         super().erase(volume)
+        self._disks.masks.pop(volume, None)
 
     def _check_free(self, volume: VolumeId) -> None:
         for record in self.leases.records().values():
