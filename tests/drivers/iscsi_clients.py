@@ -24,6 +24,7 @@ def client(
     secret: Secret | None,
     user: str | None = None,
     storage_zone: str | None = None,
+    read_only: bool = False,
     netns: str | None = None,
 ) -> Iterator[Client]:
     """Connected as that host, or whatever was said instead. `folder` is for the secret."""
@@ -39,7 +40,7 @@ def client(
         "timeout": 10,
         "discard": "unmap",
     }
-    words = ["qemu-io", "-t", "writeback"]
+    words = ["qemu-io", "-t", "writeback", *(("-r",) if read_only else ())]
     if secret:
         file = folder / f"{host}.secret"
         file.write_text(secret.reveal())

@@ -108,6 +108,15 @@ class TestIscsi(SharedContract, SharedSnapshotContract, StorageContract):
     def lets_in(self, pool, at, host) -> bool:
         return not self.site.why_not(at, host)
 
+    def may_read(self, pool, at, host, pattern) -> bool:
+        folder, secret = self.site.folder, at.secret
+        with iscsi.client(at, host, folder, secret=secret, read_only=True) as one:
+            return one.reads(0, pattern)
+
+    def may_write(self, pool, at, host) -> bool:
+        with iscsi.client(at, host, self.site.folder, secret=at.secret) as one:
+            return one.writes(0, 9)
+
 
 class TestOneVolume(SharedRig):
     """What the contract does not speak of."""

@@ -238,7 +238,9 @@ def _masked(pool: Shares, wish: ExportWish) -> dict[VolumeId, CloudError]:
         try:
             if disk.storage_zone != wish.storage_zone:
                 raise Forbidden(f"{disk.volume} is in another storage zone than {wish.machine}")
-            pool.mask(disk.volume, disk.storage_zone, disk.zoned)
+            for volume in (disk.view_of, disk.volume):
+                if volume:
+                    pool.mask(volume, disk.storage_zone, disk.zoned)
         except CloudError as error:
             refused[disk.volume] = error
     return refused

@@ -158,6 +158,8 @@ def _disk(volume: VolumeRow, pool: PoolId, *, shared: bool) -> dict[str, object]
     }
     if volume.position:
         wish["position"] = volume.position
+    if volume.view_of:
+        wish["view_of"] = volume.view_of
     if not shared and volume.storage_zone:
         wish |= {"storage_zone": volume.storage_zone, "zoned": volume.zoned}
     if shared and volume.address:

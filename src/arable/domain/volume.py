@@ -85,6 +85,10 @@ class Volume:
     copied_from: SnapshotId | None = None
     offering: str = ""  # the disk offering by which it is paid for; root disks have none
     storage_zone: StorageZoneId | None = None  # none: that of the machine that has it first
+    read_only: bool = False  # many machines may have it at once, by views, and none writes to it
+    view_of: "VolumeId | None" = (
+        None  # a machine's view of one that is read-only: a disk, and no data of its own
+    )
     zoned: int = 0  # when that was said last (µs since 1970): hosts heed the later of two words
     generation: int = 1
     created_at: datetime
@@ -117,6 +121,12 @@ class Volume:
         if storage_zone == self.storage_zone:
             return self.changed(**but)
         return self.changed(storage_zone=storage_zone, zoned=max(micros, self.zoned + 1), **but)
+
+    def let_go(self, operation: OperationId | None = None) -> "Volume":
+        """A view that is no machine's any more: it goes."""
+        return self.changed(
+            machine=None, position=0, change=Change.NONE, operation=operation, told="", erasing=True
+        )
 
     def alone(self) -> "Volume":
         """Of no machine any more; what is on it stays."""

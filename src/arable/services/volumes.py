@@ -33,6 +33,7 @@ def page(call: Call, query: VolumeQuery) -> Page[VolumeOut]:
         machine=MachineId(query.machine) if query.machine else None,
         name=query.name,
         storage_zone=StorageZoneId(query.storage_zone) if query.storage_zone else None,
+        view_of=VolumeId(query.view_of) if query.view_of else None,
     )
     found = volumes.page(
         call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1
@@ -105,8 +106,12 @@ def update(call: Call, volume: VolumeId, change: VolumeChange) -> VolumeOut:
         before, found = found, found.changed(name=change.name)
         volumes.save(call.tx, found)
         tell(call, found.account, "volume.renamed", volume, f"{before.name}: now {found.name}")
+    if found.view_of is not None:
+        raise Conflict(f"this is how a machine reads {found.view_of}; change that one")
     if change.storage_zone is not UNSET:
         found = _give(call, found, change.storage_zone)
+    if change.share is not UNSET:
+        found = _share(call, found, read_only=change.share == "read-only")
     return shape(call, found)
 
 
@@ -116,14 +121,47 @@ def _give(call: Call, volume: Volume, ref: str | None) -> Volume:
     wanted = found.storage_zone(volume.account, volume.zone, ref) if ref is not None else None
     if wanted == volume.storage_zone:
         return volume
-    if volume.machine is not None:
-        raise Conflict(f"{volume.name} is {volume.state}; detach it first", field="storage_zone")
+    _check_unused(call, volume, "storage_zone")
     now = call.around.clock.now()
     given = volume.within(wanted, micros(now))
     volumes.save(call.tx, given)
     where = f"is in the storage zone {ref} now" if ref else "is in no storage zone now"
     tell(call, volume.account, "volume.zoned", volume.id, f"{volume.name}: {where}")
     return given
+
+
+def _share(call: Call, volume: Volume, *, read_only: bool) -> Volume:
+    """Whether many may read it, and none may write."""
+    if read_only == volume.read_only:
+        return volume
+    _check_unused(call, volume, "share")
+    if read_only and volume.pool is None:
+        raise Conflict(
+            f"nothing is on {volume.name} yet: attach it to a machine that writes what others are to read",
+            field="share",
+        )
+    changed = volume.changed(read_only=read_only)
+    volumes.save(call.tx, changed)
+    text = "many machines may read it now" if read_only else "one machine may have it now"
+    tell(call, volume.account, "volume.shared", volume.id, f"{volume.name}: {text}")
+    return changed
+
+
+def _check_unused(call: Call, volume: Volume, field: str) -> None:
+    if volume.state is not VolumeState.AVAILABLE:
+        raise Conflict(
+            f"{volume.name} is {volume.state}; detach it first, or wait until that is over",
+            field=field,
+        )
+    check_unread(call, volume, field)
+
+
+def check_unread(call: Call, volume: Volume, field: str = "") -> None:
+    """Raises `Conflict` while machines read it. Whoever calls holds it, so that none comes meanwhile."""
+    if volume.read_only and (count := volumes.views(call.tx, volume.id)):
+        raise Conflict(
+            f"{count} machines read {volume.name}; detach it from them first", field=field
+        )
 
 
 def delete(call: Call, volume: VolumeId) -> OperationOut:
@@ -143,6 +181,7 @@ def delete(call: Call, volume: VolumeId) -> OperationOut:
         raise Conflict(f"{found.name} is being set back to a snapshot; wait until that is over")
     if found.state is VolumeState.COPYING and found.operation:
         _give_up(call, found, found.operation)
+    check_unread(call, found)
     # Those that are being deleted may go with it: where that can't be done one by one, this can.
     if count := snapshots.wanted_of(call.tx, volume):
         raise Conflict(f"{found.name} has {count} snapshots, which go with it; delete them first")
@@ -229,6 +268,8 @@ def shape(call: Call, volume: Volume) -> VolumeOut:
         placed=volume.pool is not None,
         pool=volume.pool if infra else None,
         operation=volume.operation,
+        share="read-only" if volume.read_only else "none",
+        view_of=volume.view_of,
         storage_zone=volume.storage_zone,
         told=volume.told,
         copied_from=volume.copied_from,

@@ -410,7 +410,7 @@ def _plugged(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         for machine, guest in sim.guests.items()
         if guest.runs and guest.awake
         for disk in guest.runs.disks
-        if not disk.read_only
+        if disk.serial != "cidata"
     }
     yield from (
         f"{machine} has {serial} of {size} bytes with {iops} a second, not as wished"

@@ -126,6 +126,7 @@ class VolumeRow(NamedTuple):
     stays: bool = False
     storage_zone: StorageZoneId | None = None
     zoned: int = 0
+    view_of: VolumeId | None = None
 
 
 class Fresh(NamedTuple):
@@ -241,6 +242,7 @@ def select_volumes() -> Select[Any]:
         volume.stays,
         volume.storage_zone,
         volume.zoned,
+        volume.view_of,
     ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
 
 

@@ -880,6 +880,8 @@ volume = Table(
     # Of a farm by its id, or one that farms share; none: that of the machine which has it first.
     Column("storage_zone", String, nullable=True, index=True),
     _count("zoned"),  # when that was said last, in microseconds
+    _flag("read_only"),  # many machines may have it, by views
+    Column("view_of", String, nullable=True, index=True),  # a machine's view of that one
     _generation(),
     _at("created_at"),
     # Volumes that stand by themselves are known by their names; those made with machines are called after them.

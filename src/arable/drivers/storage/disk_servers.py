@@ -26,7 +26,7 @@ from arable.domain.errors import Forbidden, NoRoom, NotFound, Unavailable
 from arable.domain.ids import HostId, VolumeId
 from arable.drivers import namespaces, processes
 from arable.drivers.processes import Running, Words
-from arable.drivers.storage import listening, monitor
+from arable.drivers.storage import listening, monitor, views
 from arable.drivers.storage.disk_process import PROGRAM, Serving
 from arable.drivers.storage.durable import new_file, put_in_place
 from arable.drivers.storage.protocol import ExportAt, export_name
@@ -98,6 +98,12 @@ class DiskServers(ABC):
     @abstractmethod
     def _serve(self, serving: Serving, port: int, pidfile: Path) -> str | None:
         """Serve it there; what was said if that was not to be. Raises `PortTakenError`, `Unavailable`."""
+
+    def _is_view(self, volume: VolumeId) -> bool:
+        try:
+            return views.viewed(self._path_of(volume)) is not None
+        except NotFound:
+            return False
 
     def expect(self, volume: VolumeId, size: int) -> None:
         """It is there when it has so many bytes."""
@@ -300,6 +306,7 @@ class DiskServers(ABC):
                 bytes_per_second=kept.bytes_per_second,
                 monitor="" if blank else self._monitor(volume).name,
                 storage_zone=kept.storage_zone,
+                read_only=self._is_view(volume),
             )
             try:
                 said = self._serve(serving, port, pidfile)

@@ -177,8 +177,18 @@ class _Present:
         missing = [volume for volume in wanted if volume not in self.pool.volumes()]
         if missing:
             raise NotFound(f"{missing[0]} is not here")
+        for volume in wanted:
+            if self._locked(volume):
+                raise Unavailable(f"{volume} is open")
         self.exports.open(epoch, holder, wanted)
         self.exports.sizes |= {volume: self.pool.volumes()[volume].bytes for volume in wanted}
+
+    def _locked(self, volume: VolumeId) -> bool:
+        """As QEMU's locks have it: who reads by views and who writes keep each other out."""
+        there, served = self.pool.volumes(), self.exports.serving
+        if there[volume].view_of in served:
+            return True
+        return any(other in there and there[other].view_of == volume for other in served)
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         self.exports.cut(volumes)

@@ -1301,6 +1301,8 @@ def upgrade() -> None:
     sa.Column('offering', sa.String(), server_default='', nullable=False),
     sa.Column('storage_zone', sa.String(), nullable=True),
     sa.Column('zoned', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('read_only', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('view_of', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_volume_account')),
@@ -1313,6 +1315,7 @@ def upgrade() -> None:
     op.create_index(op.f('ix_volume_machine'), 'volume', ['machine'], unique=False)
     op.create_index(op.f('ix_volume_pool'), 'volume', ['pool'], unique=False)
     op.create_index(op.f('ix_volume_storage_zone'), 'volume', ['storage_zone'], unique=False)
+    op.create_index(op.f('ix_volume_view_of'), 'volume', ['view_of'], unique=False)
     op.create_index('uq_volume_name', 'volume', ['account', 'zone', 'name'], unique=True, sqlite_where=sa.text('stays and not erasing'), postgresql_where=sa.text('stays and not erasing'))
     op.create_table('vpn',
     sa.Column('id', sa.String(), nullable=False),
