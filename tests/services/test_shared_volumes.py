@@ -1,8 +1,11 @@
 """Volumes that many machines read: how they come to be so, who has them, and what can't be done to them meanwhile."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 from make_cloud import Cloud
+from make_shop import Shop
 from test_landing import attend, report, seen
 from test_machines_on_shared_disks import item
 from test_volumes import attach, detach, disks, make, of, refused, state, two
@@ -46,6 +49,11 @@ def views(cloud: Cloud, me, volume: str) -> dict[str, str]:
     """By machine."""
     found = cloud.do(me, volumes.page, VolumeQuery(view_of=volume)).items
     return {each.machine: each.id for each in found}
+
+
+def told(cloud: Cloud) -> str:
+    ((text,),) = cloud.rows("select told from tier")
+    return text
 
 
 def no(cloud: Cloud, me, use_case, *asked) -> CloudError:
@@ -158,3 +166,31 @@ def test_views_count_as_volumes_of_the_limit(read, cloud):
     before = cloud.used(me)
     refused(cloud, me, volume, "machine-0000000000000000000z")
     assert cloud.used(me) == before
+
+
+def again(shop: Shop) -> None:
+    shop.cloud.around.clock.wait(timedelta(minutes=5))
+    shop.round()
+
+
+def test_every_element_of_a_blueprint_reads_the_volumes_that_it_names(lone_cloud):
+    cloud = lone_cloud
+    shop = Shop(cloud, blueprint={"reads": ["site"]})
+    shop.round()
+    assert "there is no volume named site" in told(cloud)
+    volume = make(cloud, shop.ann, "site")
+    again(shop)
+    assert "site, which its blueprint reads, is not shared read-only" in told(cloud)
+    cloud.run("update volume set pool = 'pool-a', read_only = true where name = 'site'")
+    again(shop)
+    found = views(cloud, shop.ann, volume)
+    assert len(found) == 2
+    assert of(cloud, shop.ann, volume).storage_zone == shop.farm
+    ((machines,),) = cloud.rows("select count(*) from machine where farm = :id", id=shop.farm)
+    assert machines == 2
+
+
+def test_a_blueprint_reads_no_more_than_a_machine_has_places_for(lone_cloud):
+    disks = [{"name": f"d{at}", "offering": "any", "mib": 1} for at in range(5)]
+    with pytest.raises(BadInput, match="7 disks at most"):
+        Shop(lone_cloud, blueprint={"disks": disks, "reads": ["a", "b"]})
