@@ -149,6 +149,15 @@ def test_a_machine_that_goes_takes_its_view_along_and_nothing_else(read, cloud):
     assert of(cloud, me, found[here]).state == "attached"
 
 
+def test_a_view_that_was_lost_with_its_host_goes_at_once(read, cloud):
+    me, volume, here, off, _ = read
+    before = cloud.used(me)["volumes"]
+    cloud.run("update volume set pool = null where view_of is not null and machine = :id", id=off)
+    assert cloud.do(me, attachments.detach, volume, DetachVolumeIn(machine=off)).state == "done"
+    assert views(cloud, me, volume).keys() == {here}
+    assert cloud.used(me)["volumes"] == before - 1
+
+
 def test_only_what_something_is_on_and_nobody_has_is_shared(two, cloud):
     me, here, _ = two
     fresh = make(cloud, me, "fresh")

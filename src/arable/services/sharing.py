@@ -10,7 +10,7 @@ from arable.domain.machine import Machine
 from arable.domain.manifest import ItemKind, ScrapWish
 from arable.domain.volume import Change, Volume
 from arable.services.call import Call
-from arable.store import attachments, volumes, wishes
+from arable.store import attachments, quotas, volumes, wishes
 from arable.store.rows import json_text
 
 
@@ -49,7 +49,10 @@ def of_machine(call: Call, volume: Volume, machine: str | None) -> Volume:
 
 def let_go(call: Call, gone: Volume) -> None:
     """A view that is no machine's any more: its host erases what was made for it."""
-    assert gone.pool, "it is where its volume is"
+    if gone.pool is None:  # it was lost with its host
+        volumes.remove(call.tx, [gone.id], call.around.clock.now())
+        quotas.give(call.tx, gone.account, volumes=1)
+        return
     host = attachments.pool_host(call.tx, gone.pool)
     assert host, "pools of volumes are hosts' own"
     volumes.save(call.tx, gone.let_go())
