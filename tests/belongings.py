@@ -31,6 +31,7 @@ OWNED = frozenset(
         "network",
         "machine",
         "volume",
+        "storagezone",
         "snapshot",
         "nic",
         "address",
@@ -75,6 +76,7 @@ _KINDS = [
     "network",
     "machine",
     "volume",
+    "storagezone",
     "snapshot",
     "nic",
     "address",
@@ -557,6 +559,10 @@ def _of_the_account(ids: dict[str, str], me: Any) -> list[tuple[Any, dict[str, A
                 "operation": ids["operation"],
                 **own,
             },
+        ),
+        (
+            t.storage_zone,
+            {"id": ids["storagezone"], "name": "shared-books", "zone": ids["zone"], **own},
         ),
         (t.placement_group, {"id": ids["group"], "name": "apart", "rule": "apart", **own}),
         (

@@ -3,7 +3,7 @@
 import pytest
 
 from agent import make_agent as make
-from agent.leased_world import LENGTH, SHARED, M, V, World, export, guest
+from agent.leased_world import LENGTH, SHARED, M, V, World, disk, export, guest
 from arable.domain.ids import MachineId, VolumeId
 from arable.domain.manifest import DiskWish, ExportState, PartFormat, PartRole
 from arable.domain.units import MIB
@@ -147,3 +147,43 @@ def test_a_guest_whose_storage_can_not_serve_it_says_so(world) -> None:
     world.storage.exports.faults.when = lambda _where: False
     world.pass_(10)
     assert world.a.runs()
+
+
+def test_a_disk_of_another_storage_zone_is_kept_from_its_machine_and_others_are_not(world) -> None:
+    """Whatever the control plane wishes: by what it says itself, and by what was said of the disk before."""
+    other = VolumeId("volume-other")
+    mine = disk(source=make.PART, storage_zone="farm-a", zoned=5)
+
+    def wished(epoch: int, **but):
+        disks = (mine, DiskWish(volume=other, pool=SHARED, bytes=MIB, **but))
+        wish = export(epoch, world.a.name, disks=disks, storage_zone="farm-a")
+        world.storage.server.wish(wish)
+        world.pass_(5)
+        return world.storage.server.exports[M]
+
+    world.place(1, world.a)
+    world.storage.server.wish(export(1, world.a.name, disks=(mine,), storage_zone="farm-a"))
+    world.pass_(5)
+    seen = wished(1, storage_zone="farm-b", zoned=5)
+    assert "another storage zone" in seen.told
+    assert seen.generation == 0, "not in force"
+    assert held(world).volumes == (V,)
+    assert world.a.runs(), "it has its other disk"
+    world.storage.pool.mask(other, "farm-b", 9)
+    for zoned in (8, 9):
+        assert "another storage zone" in wished(1, storage_zone="farm-a", zoned=zoned).told
+        assert other not in world.storage.exports.serving
+    fence = export(2, world.b.name, disks=(mine,), storage_zone="farm-a")
+    world.storage.server.wish(fence)
+    world.tick()
+    assert held(world).held is Held.ENDING, "no fence waits for what was in vain before"
+
+
+def test_a_disk_that_nobody_has_goes_to_another_storage_zone(world) -> None:
+    world.storage.pool.mask(V, "farm-b", 9)
+    mine = disk(source=make.PART, storage_zone="farm-a", zoned=10)
+    world.storage.server.wish(export(1, world.a.name, disks=(mine,), storage_zone="farm-a"))
+    world.a.server.wish(guest(1))
+    world.pass_(5)
+    assert world.a.runs()
+    assert world.storage.pool.where(V, 1).storage_zone == "farm-a"

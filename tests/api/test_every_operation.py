@@ -314,6 +314,8 @@ MENTIONS = [
     ("balancers.create", {"members": [{"machine": "machine", "port": 1}]}),
     ("snapshots.create", {"volume": "volume"}),
     ("volumes.create", {"snapshot": "snapshot"}),
+    ("volumes.create", {"storage_zone": "storagezone"}),
+    ("farms.create", {"storage_zone": "storagezone"}),
     ("images.create", {"snapshot": "snapshot"}),
     ("rules.firewall", {"network": "network"}),
     ("rules.between", {"source": "network"}),

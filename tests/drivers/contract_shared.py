@@ -9,7 +9,7 @@ from arable.domain.ids import HostId, MachineId, VolumeId
 from arable.domain.manifest import Heir
 from arable.domain.units import MIB
 from arable.drivers.storage.leases import Coming, Right
-from arable.drivers.storage.protocol import ExportAt, Shares
+from arable.drivers.storage.protocol import ExportAt, Shares, Storage
 from drivers import make_drivers as make
 
 A, B = HostId("host-a"), HostId("host-b")
@@ -28,6 +28,18 @@ class SharedRig:
 
     def lets_in(self, pool: Shares, at: ExportAt, host: HostId) -> bool:
         """Whether a client with that host's certificate gets at the volume."""
+        raise AssertionError("a subclass says how a client tries")
+
+    def write(self, storage: Storage, volume: VolumeId, pattern: int) -> None:
+        """As a guest that has it would."""
+        raise AssertionError("a subclass says how")
+
+    def may_read(self, pool: Shares, at: ExportAt, host: HostId, pattern: int) -> bool:
+        """Whether that host, which opens it to read alone, sees this pattern on the volume."""
+        raise AssertionError("a subclass says how a client tries")
+
+    def may_write(self, pool: Shares, at: ExportAt, host: HostId) -> bool:
+        """Whether that host gets a write through, whatever it was told of the volume."""
         raise AssertionError("a subclass says how a client tries")
 
     @pytest.fixture
@@ -192,6 +204,32 @@ class SharedContract(SharedRig):
         with pytest.raises(Forbidden):
             anew.leases.hand_over(right.machine, A, 1, 2)
 
+    def test_a_volume_is_masked_by_the_last_word_and_no_earlier_one(self, pool, right) -> None:
+        (volume,) = right.volumes
+        pool.mask(volume, "farm-a", 10)
+        pool.mask(volume, "farm-a", 10)
+        assert self.given(pool, right).storage_zone == "farm-a"
+        for anew in (pool, self.reopened(pool)):
+            for zoned in (9, 10):
+                with pytest.raises(Forbidden):
+                    anew.mask(volume, "farm-b", zoned)
+            with pytest.raises(Conflict):
+                anew.mask(volume, "farm-b", 11)  # the first farm's machine has it
+            assert anew.where(volume, 1).storage_zone == "farm-a"
+        pool.leases.release(right.machine, A, 1)
+        pool.mask(volume, "farm-b", 11)
+        with pytest.raises(Forbidden):
+            self.reopened(pool).mask(volume, "farm-a", 10)
+        assert self.given(pool, replace(right, epoch=2)).storage_zone == "farm-b"
+
+    def test_what_is_said_of_a_volume_goes_with_it(self, pool, right) -> None:
+        (volume,) = right.volumes
+        pool.mask(volume, "farm-a", 10)
+        pool.erase(volume)
+        pool.ensure(volume, 8 * MIB, None)
+        pool.mask(volume, "farm-b", 5)
+        assert self.given(pool, right).storage_zone == "farm-b"
+
     def test_two_volumes_have_different_places_or_names(self, pool, right) -> None:
         other = make.volume()
         pool.ensure(other, 1 * MIB, None)
@@ -201,3 +239,34 @@ class SharedContract(SharedRig):
         assert first != second
         assert self.lets_in(pool, first, A)
         assert self.lets_in(pool, second, A)
+
+    def test_many_hosts_read_a_volume_at_once_and_none_writes_to_it(self, pool, volume) -> None:
+        self.write(pool, volume, 7)
+        views = {A: make.volume(), B: make.volume()}
+        given = {}
+        for host, view in views.items():
+            pool.view(view, volume)
+            machine = MachineId(make.fresh("machine"))
+            right = Right(machine=machine, holder=host, epoch=1, volumes=(view,))
+            given[host] = (right, self.given(pool, right))
+        for host, (_, at) in given.items():
+            assert self.may_read(pool, at, host, 7)
+            assert not self.may_write(pool, at, host)
+        assert not self.lets_in(pool, given[A][1], B), "each by its own"
+        alone = Right(
+            machine=MachineId(make.fresh("machine")), holder=A, epoch=1, volumes=(volume,)
+        )
+        pool.leases.allow(alone)
+        with pytest.raises(CloudError):
+            pool.leases.acquire(alone.machine, A, 1)  # or it would write under who reads
+        pool.leases.release(alone.machine, A, 1)
+        anew = self.reopened(pool)
+        anew.leases.tend()
+        for host, (right, at) in given.items():
+            assert self.may_read(anew, at, host, 7)
+            anew.leases.release(right.machine, host, 1)
+            assert not self.may_read(anew, at, host, 7)
+            anew.erase(views[host])
+        anew.leases.allow(alone)
+        anew.leases.acquire(alone.machine, A, 1)
+        assert self.may_write(anew, anew.where(volume, 1), A)

@@ -217,3 +217,23 @@ class StorageContract:
         seen = storage.usage()
         assert seen.pool == storage.pool
         assert 0 <= seen.used_bytes <= seen.total_bytes
+
+    def test_a_view_shows_what_is_on_another_volume_and_nothing_of_that_goes_with_it(
+        self, storage
+    ) -> None:
+        shown, first, second = (make.volume() for _ in range(3))
+        with pytest.raises(NotFound):
+            storage.view(first, shown)
+        storage.ensure(shown, 8 * MIB, None)
+        for view in (first, second, first):
+            found = storage.view(view, shown)
+            assert (found.bytes, found.view_of) == (8 * MIB, shown)
+        anew = self.reopened(storage)
+        assert {v: f.view_of for v, f in anew.volumes().items()} == {shown: None, first: shown, second: shown}  # fmt: skip
+        with pytest.raises(Conflict):
+            anew.erase(shown)
+        for view in (first, second):
+            anew.erase(view)
+        assert anew.volumes().keys() == {shown}
+        anew.erase(shown)
+        assert not anew.volumes()

@@ -23,10 +23,13 @@ def client(
     *,
     secret: Secret | None,
     user: str | None = None,
+    storage_zone: str | None = None,
+    read_only: bool = False,
     netns: str | None = None,
 ) -> Iterator[Client]:
     """Connected as that host, or whatever was said instead. `folder` is for the secret."""
-    called = names.initiator(host)
+    within = at.storage_zone if storage_zone is None else storage_zone
+    called = names.initiator(host, within)
     options = {
         "driver": "iscsi",
         "transport": "tcp",
@@ -37,7 +40,7 @@ def client(
         "timeout": 10,
         "discard": "unmap",
     }
-    words = ["qemu-io", "-t", "writeback"]
+    words = ["qemu-io", "-t", "writeback", *(("-r",) if read_only else ())]
     if secret:
         file = folder / f"{host}.secret"
         file.write_text(secret.reveal())

@@ -81,7 +81,12 @@ class Client:
 
 @contextmanager
 def client(
-    at: ExportAt, credentials: Path | None, storage: HostId, *, netns: str | None = None
+    at: ExportAt,
+    credentials: Path | None,
+    storage: HostId,
+    *,
+    read_only: bool = False,
+    netns: str | None = None,
 ) -> Iterator[Client]:
     """Connected, or `AssertionError` with what was said."""
     options = {
@@ -90,7 +95,7 @@ def client(
         "export": at.name,
         "discard": "unmap",
     }
-    words = ["qemu-io", "-t", "writeback"]
+    words = ["qemu-io", "-t", "writeback", *(("-r",) if read_only else ())]
     if credentials:
         options |= {"tls-creds": "tls", "tls-hostname": storage}
         found = {"qom-type": "tls-creds-x509", "id": "tls", "endpoint": "client"}

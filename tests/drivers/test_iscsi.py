@@ -108,6 +108,15 @@ class TestIscsi(SharedContract, SharedSnapshotContract, StorageContract):
     def lets_in(self, pool, at, host) -> bool:
         return not self.site.why_not(at, host)
 
+    def may_read(self, pool, at, host, pattern) -> bool:
+        folder, secret = self.site.folder, at.secret
+        with iscsi.client(at, host, folder, secret=secret, read_only=True) as one:
+            return one.reads(0, pattern)
+
+    def may_write(self, pool, at, host) -> bool:
+        with iscsi.client(at, host, self.site.folder, secret=at.secret) as one:
+            return one.writes(0, 9)
+
 
 class TestOneVolume(SharedRig):
     """What the contract does not speak of."""
@@ -127,6 +136,20 @@ class TestOneVolume(SharedRig):
         assert not site.why_not(after, B)
         assert "Authentication failure" in site.why_not(after, B, first.secret)
         assert "Target not found" in site.why_not(replace(after, name=first.name), B)
+
+    def test_the_same_host_s_initiator_for_another_farm_is_refused(self, pool, right, site) -> None:
+        """Also one that has heard the secret, and an old one once the volume is another farm's."""
+        (volume,) = right.volumes
+        pool.mask(volume, "farm-a", 1)
+        at = self.given(pool, right)
+        assert not site.why_not(at, A)
+        for other in ("farm-b", ""):
+            assert "Target not found" in site.why_not(at, A, storage_zone=other)
+        pool.leases.release(right.machine, A, 1)
+        pool.mask(volume, "farm-b", 2)
+        after = self.given(pool, replace(right, epoch=2))
+        assert not site.why_not(after, A)
+        assert "Target not found" in site.why_not(after, A, storage_zone="farm-a")
 
     def test_who_knows_no_secret_is_not_let_in(self, pool, right, site) -> None:
         at = self.given(pool, right)

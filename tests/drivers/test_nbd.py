@@ -142,6 +142,14 @@ class TestNbd(SharedContract, SharedSnapshotContract, StorageContract):
     def lets_in(self, pool, at, host) -> bool:
         return not nbd.may_connect(at, self.site.of[host], S)
 
+    def may_read(self, pool, at, host, pattern) -> bool:
+        with nbd.client(at, self.site.of[host], S, read_only=True) as one:
+            return one.reads(0, pattern)
+
+    def may_write(self, pool, at, host) -> bool:
+        with nbd.client(at, self.site.of[host], S) as one:
+            return one.writes(0, 9)
+
 
 class TestOneVolume(SharedRig):
     """What the contract does not speak of."""

@@ -43,3 +43,9 @@ class TestSimShared(SharedContract, SharedSnapshotContract, StorageContract):
     def lets_in(self, pool, at, host) -> bool:
         source = NbdSource(address=at.address, port=at.port, name=at.name, server="host-s")
         return self.exports.reaches(source, host)
+
+    def may_read(self, pool, at, host, pattern) -> bool:
+        return self.lets_in(pool, at, host) and self.reads(pool, at.volume, pattern)
+
+    def may_write(self, pool, at, host) -> bool:
+        return self.lets_in(pool, at, host) and pool.volumes()[at.volume].view_of is None

@@ -32,6 +32,10 @@ class Hands(FarmHands):
         named = {"zone": "here", "image": "tiny", "offering": "small"}
         return super().deploy(tx, owner, [msgspec.structs.replace(ask, **named) for ask in asks])
 
+    def deploy_with(self, tx, owner, ask, disks, reads):
+        named = {"zone": "here", "image": "tiny", "offering": "small"}
+        return super().deploy_with(tx, owner, msgspec.structs.replace(ask, **named), disks, reads)
+
 
 class Shop:
     """A farm, and hands to do to it what hosts and controllers do."""

@@ -218,6 +218,18 @@ def test_the_release_before_asked_for_again_turns_it_back_as_asked(shop):
     assert shop.alerts() == []
 
 
+def test_who_waits_for_what_was_rolled_out_by_itself_is_told_that_it_is_turned_back(shop):
+    shop.say(image_version="newest", automatic=True)
+    shop.publish()
+    shop.turn(2)
+    begun = shop.last().operation
+    assert shop.ended(begun)[0] == "running"
+    shop.say(image_version=1, automatic=False)
+    assert shop.ended(begun)[0] == "failed"
+    shop.ends()
+    assert shop.made() == [(1, 1)]
+
+
 def test_while_it_comes_back_the_same_document_changes_nothing(shop):
     shop.renews()
     shop.turn(2)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from arable.agent.sight import Ground, Sight
 from arable.agent.storage import Admit, Disks, MakeDisk
-from arable.domain.errors import BadInput, CloudError
+from arable.domain.errors import BadInput, CloudError, Forbidden
 from arable.domain.ids import MachineId, VolumeId
 from arable.domain.manifest import DiskWish, ExportSeen, ExportState, ExportWish
 from arable.drivers.storage.leases import UNKNOWN, Held, Right
@@ -65,6 +65,7 @@ class HostExports:
         self._ground = ground
         self._disks = disks
         self._allowed: dict[MachineId, ExportWish] = {}
+        self._tried: dict[MachineId, int] = {}  # epochs: a fence waits for no earlier trouble
         self._pools = tuple(pool for pool in ground.drivers.pools if isinstance(pool, Shares))
 
     def observe(self) -> Sight:
@@ -80,7 +81,7 @@ class HostExports:
             Allow(wish)
             for machine, wish in sorted(wished.items())
             if self._allowed.get(machine) != wish
-            and may(_key(machine))
+            and (may(_key(machine)) or self._tried.get(machine, 0) < wish.epoch)
             and not self._handed_over(wish)
         ]
         lacking = dict.fromkeys(
@@ -92,6 +93,7 @@ class HostExports:
     def apply(self, action: _Action, /) -> None:
         match action:
             case Allow(wish):
+                self._tried[wish.machine] = wish.epoch
                 with self._ground.patience.attempt(_key(wish.machine)):
                     self._allow(wish)
                 self._allowed[wish.machine] = wish
@@ -99,6 +101,7 @@ class HostExports:
                 for pool in self._pools:
                     pool.leases.forget(machine)
                 del self._allowed[machine]
+                self._tried.pop(machine, None)
             case Grow(machine, disk):
                 self._grow(machine, disk)
             case _:
@@ -131,12 +134,13 @@ class HostExports:
         pool = self._pool(wish)
         for disk in wish.disks:
             pool.expect(disk.volume, disk.bytes)
+        refused = _masked(pool, wish)
         pool.leases.allow(
             Right(
                 machine=wish.machine,
                 holder=wish.holder,
                 epoch=wish.epoch,
-                volumes=tuple(disk.volume for disk in wish.disks),
+                volumes=tuple(disk.volume for disk in wish.disks if disk.volume not in refused),
                 fenced=wish.fenced,
                 heir=wish.heir,
             )
@@ -144,6 +148,8 @@ class HostExports:
         # Last, since it asks whoever serves the disk: who is to be cut off need not answer for that.
         for disk in wish.disks:
             pool.limit(disk.volume, disk.iops, disk.bytes_per_second)
+        if refused:
+            raise next(iter(refused.values()))
 
     def _handed_over(self, wish: ExportWish) -> bool:
         """Whether what this wish is about has happened: the lease is the heir's, and nothing of it is left to do."""
@@ -220,6 +226,24 @@ class HostExports:
         if not found:
             raise BadInput(f"the disks of {wish.machine} are not in one shared pool of this host")
         return found[0]
+
+
+def _masked(pool: Shares, wish: ExportWish) -> dict[VolumeId, CloudError]:
+    """Disks that its machine does not get, whatever is wished, and why: they are not in its storage zone.
+
+    Who is to be cut off is cut off all the same.
+    """
+    refused: dict[VolumeId, CloudError] = {}
+    for disk in wish.disks:
+        try:
+            if disk.storage_zone != wish.storage_zone:
+                raise Forbidden(f"{disk.volume} is in another storage zone than {wish.machine}")
+            for volume in (disk.view_of, disk.volume):
+                if volume:
+                    pool.mask(volume, disk.storage_zone, disk.zoned)
+        except CloudError as error:
+            refused[disk.volume] = error
+    return refused
 
 
 def _key(machine: MachineId) -> str:

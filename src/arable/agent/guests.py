@@ -320,6 +320,7 @@ class Guests:
                 serial=serial(disk.volume),
                 bytes=disk.bytes,
                 position=disk.position,
+                read_only=disk.view_of is not None,
             )
             if at.secret:
                 unit = IscsiSource(
@@ -343,6 +344,7 @@ class Guests:
             iops=disk.iops,
             bytes_per_second=disk.bytes_per_second,
             position=disk.position,
+            read_only=disk.view_of is not None,
         )
 
     def _guest(self, wish: GuestWish) -> Guest:

@@ -78,7 +78,7 @@ class LeaseDesk:
             at = self._pool.where(volume, epoch)
             disk = Disk(volume=volume, address=at.address, port=at.port, name=at.name)
             if at.secret:
-                who = names.initiator(holder)
+                who = names.initiator(holder, at.storage_zone)
                 disk = msgspec.structs.replace(disk, initiator=who, secret=at.secret.reveal())
             found.append(disk)
         return found

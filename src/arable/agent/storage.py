@@ -104,7 +104,12 @@ class Disks:
                         return  # its image failed in this very step; that is the reason told
                     storage = self._storage(disk.pool)
                     shelf.volumes[disk.volume] = self._roomy(
-                        disk.pool, lambda: storage.ensure(disk.volume, disk.bytes, disk.source)
+                        disk.pool,
+                        lambda: (
+                            storage.view(disk.volume, disk.view_of)
+                            if disk.view_of
+                            else storage.ensure(disk.volume, disk.bytes, disk.source)
+                        ),
                     )
                 case MakeSeed(pool, volume, seed):
                     path = self._storage(pool).seed(volume, seed.meta_data, seed.user_data)

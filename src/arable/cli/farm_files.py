@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from arable.wire.blueprints import BlueprintVersionIn
     from arable.wire.farms import FarmChange, FarmMadeOut
 
-_KINDS = ("blueprint", "farm", "ssh-key")
+_KINDS = ("storage-zone", "blueprint", "farm", "ssh-key")
 
 Files = Annotated[
     list[Path],
@@ -30,7 +30,7 @@ Files = Annotated[
         "--file",
         "-f",
         metavar="FILE|DIRECTORY",
-        help="YAML or JSON with farms, and the blueprints and SSH keys that they name; `-` for standard input.",
+        help="YAML or JSON with farms, and the blueprints, storage zones and SSH keys that they name; `-` for standard input.",
     ),
 ]
 
@@ -97,7 +97,9 @@ def differences(planner: "Planner", document: "Document", found: Any) -> list[Di
 def references(document: "Document") -> list[tuple[str, str]]:
     """What a farm's tiers name: nouns and names."""
     keys = [key for key in document.ask.ssh_keys if " " not in key]
+    zone = document.ask.storage_zone
     return [
+        *((("storage-zone", zone),) if zone is not None else ()),
         *(("blueprint", tier.blueprint) for tier in document.ask.tiers),
         *(("ssh-key", key) for key in keys),
     ]
@@ -110,6 +112,8 @@ def whole(document: "Document") -> "FarmChange":
     said = {
         each.name: getattr(document.ask, each.name) for each in msgspec.structs.fields(FarmSpec)
     }
+    if document.ask.storage_zone is not None:
+        said["storage_zone"] = document.ask.storage_zone
     return FarmChange(**said)
 
 

@@ -27,6 +27,7 @@ from arable.wire.remote_accesses import RemoteAccessChange, RemoteAccessIn
 from arable.wire.rules import BetweenIn, FirewallIn, ForwardIn, StaticNatIn
 from arable.wire.settings import SettingsChange
 from arable.wire.ssh_keys import SshKeyImport
+from arable.wire.storage_zones import StorageZoneIn
 from arable.wire.users import UserChange, UserIn
 from arable.wire.volumes import VolumeChange, VolumeIn
 from arable.wire.vpns import VpnChange, VpnIn
@@ -109,12 +110,13 @@ _ROWS = (
     _kind("image", ImageIn, change=ImageChange, own=True, refers="snapshot", once="snapshot"),
     _kind("ssh-key", SshKeyImport, call="import_key", own=True),
     _kind("blueprint", BlueprintIn, change=BlueprintVersionIn, own=True, refers="image offering"),
-    _kind("farm", FarmIn, change=FarmChange, own=True, refers="zone"),
+    _kind("storage-zone", StorageZoneIn, own=True, refers="zone"),
+    _kind("farm", FarmIn, change=FarmChange, own=True, refers="zone storage_zone:storage-zone"),
     _kind("network", NetworkIn, change=NetworkChange, refers="zone farm", own=True),
     _kind("group", GroupIn, own=True),
     _kind("machine", DeployIn, call="deploy", change=MachineChange, own=True,
           refers="zone offering image farm group", once="ssh_keys user_data password disks count"),
-    _kind("volume", VolumeIn, change=VolumeChange, own=True, refers="zone offering:disk-offering image snapshot machine",
+    _kind("volume", VolumeIn, change=VolumeChange, own=True, refers="zone offering:disk-offering image snapshot machine storage_zone:storage-zone",
           extra=("machine",), once="offering image version snapshot"),
     _kind("address", AddressIn, call="acquire", change=AddressChange, own=True, refers="zone network",
           extra=("name", "network"), freely=True),

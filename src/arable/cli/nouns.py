@@ -67,6 +67,8 @@ _ROWS = (
           "name id rule strict members"),
     _noun("ssh-key", "ssh_keys", "ssh_keys:SshKeys", "SSH keys, by which machines let their owners in.",
           "name id kind bits fingerprint created_at"),
+    _noun("storage-zone", "storage_zones", "storage_zones:StorageZones",
+          "Storage zones: the volumes that machines of some farms reach.", "name id zone farms machines volumes"),
     _noun("volume", "volumes", "volumes:Volumes", "Disks of machines.", "name id machine position mib placed"),
     _noun("snapshot", "snapshots", "snapshots:Snapshots", "Snapshots of volumes: take them, set volumes back to them.",
           "name id volume mib state created_at"),

@@ -38,6 +38,7 @@ from arable.client.secrets import Secrets
 from arable.client.settings import Settings
 from arable.client.snapshots import Snapshots
 from arable.client.ssh_keys import SshKeys
+from arable.client.storage_zones import StorageZones
 from arable.client.tiers import Tiers
 from arable.client.users import Keys, Sessions, Users
 from arable.client.volumes import Volumes
@@ -105,6 +106,7 @@ class Arable:
         self.vpn_clients = VpnClients(to)
         self.groups = Groups(to)
         self.ssh_keys = SshKeys(to)
+        self.storage_zones = StorageZones(to)
         self.volumes = Volumes(to)
         self.snapshots = Snapshots(to)
         self.farms = Farms(to)

@@ -13,13 +13,15 @@ from arable.controllers import copies, endings, snapshots
 from arable.domain.errors import Unavailable
 from arable.domain.event import Event
 from arable.domain.ids import HostId, MachineId, PoolId, VolumeId
+from arable.domain.manifest import ItemKind, ScrapWish
 from arable.domain.units import Size
 from arable.domain.volume import Change
-from arable.store import attachments, attention, events, quotas, reservations, volumes
+from arable.store import attachments, attention, events, quotas, reservations, volumes, wishes
 from arable.store.attachments import Alone, Pending
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
 from arable.store.nudges import nudge
+from arable.store.rows import json_text
 
 SECONDS = 15
 TRIES = 9
@@ -147,7 +149,15 @@ def _end(
     tx: Tx, plugged: list[Pending], gone: list[Pending], at: datetime, other: Sequence[Pending] = ()
 ) -> None:
     attachments.plugged(tx, [each.id for each in (*plugged, *other)])
-    attachments.alone(tx, [each.id for each in gone])
+    attachments.alone(tx, [each.id for each in gone if not each.view])
+    views = attachments.let_go(tx, [each.id for each in gone if each.view])
+    wishes.put(
+        tx,
+        [
+            wishes.Item(host, ItemKind.SCRAP, id_, json_text(ScrapWish(volume=id_, pool=pool)))
+            for host, pool, id_ in views
+        ],
+    )
     endings.settle(tx, [(each.operation, None) for each in (*plugged, *gone, *other)], at)
     said = [(each, "volume.attached", f"attached to {each.machine_name}") for each in plugged]
     said += [(each, "volume.detached", f"detached from {each.machine_name}") for each in gone]

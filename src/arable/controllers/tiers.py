@@ -93,9 +93,9 @@ class Hands(rollouts.Hands, Protocol):
         """One machine, or why not, for each; what was refused has written nothing."""
 
     def deploy_with(
-        self, tx: Tx, owner: Owner, ask: DeployIn, disks: Sequence[KeptDisk]
+        self, tx: Tx, owner: Owner, ask: DeployIn, disks: Sequence[KeptDisk], reads: Sequence[str]
     ) -> DeployedOut:
-        """One machine that has these volumes, which are made if they are not there."""
+        """One machine that has these volumes, which are made if they are not there, and reads those of these names."""
 
     def set_members(
         self, tx: Tx, owner: Owner, door: Door, weights: Mapping[MachineId, int | None]
@@ -216,9 +216,10 @@ class _Work:
                     new = [self._new(number) for number in numbers if number not in there]
                     elements.add_many(self.tx, new)
                     wanted = [*(there[number] for number in numbers if number in there), *new]
-                    if not self.body.keeps.volumes:
+                    singly = bool(self.body.keeps.volumes or self.body.reads)
+                    if not singly:
                         self._refusable(partial(self._make, wanted))
-                    for element in wanted if self.body.keeps.volumes else ():
+                    for element in wanted if singly else ():
                         self._refusable(partial(self._make_with_disks, element))
                 case _:
                     self._refusable(partial(self._ask, act))
@@ -309,8 +310,10 @@ class _Work:
                 ),
             )
             for disk in self.body.disks
+            if self.body.keeps.volumes
         ]
-        made = self.hands.deploy_with(self.tx, self.owner, self._wish(element), disks)
+        wish = self._wish(element)
+        made = self.hands.deploy_with(self.tx, self.owner, wish, disks, self.body.reads)
         self._made([(element, MachineId(made.id))])
 
     def _made(self, made: Sequence[tuple[Element, MachineId]]) -> None:

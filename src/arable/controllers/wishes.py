@@ -139,6 +139,8 @@ def export(
         "disks": [_disk(volume, PoolId(""), shared=False) for volume in shared],
         "fenced": machine.fenced,
     }
+    if volumes[0].storage_zone:  # its first disk, which was made with it, in its farm's
+        wish["storage_zone"] = volumes[0].storage_zone
     if move is not None:
         wish["heir"] = {"host": move.target, "epoch": move.epoch}
     return [Item(shared[0].host, ItemKind.EXPORT, machine.id, _encode(wish).decode())]
@@ -156,6 +158,10 @@ def _disk(volume: VolumeRow, pool: PoolId, *, shared: bool) -> dict[str, object]
     }
     if volume.position:
         wish["position"] = volume.position
+    if volume.view_of:
+        wish["view_of"] = volume.view_of
+    if not shared and volume.storage_zone:
+        wish |= {"storage_zone": volume.storage_zone, "zoned": volume.zoned}
     if shared and volume.address:
         wish["shared"] = {"host": volume.host, "address": volume.address}
     return wish

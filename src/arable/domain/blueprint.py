@@ -10,6 +10,7 @@ from arable.domain.errors import BadInput
 from arable.domain.ids import AccountId, BlueprintId, DiskOfferingId, ImageId, OfferingId
 from arable.domain.inside import Right
 from arable.domain.seed import check_size
+from arable.domain.volume import MOST_OF_A_MACHINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class Body:
     offering: OfferingId
     user_data: str = ""  # with words (domain/template.py)
     disks: tuple[DiskPart, ...] = ()
+    reads: tuple[str, ...] = ()  # names of volumes of the farm's account that are shared read-only
     ports: tuple[PortPart, ...] = ()
     check: Check = field(default_factory=Check)
     keeps: Keeps = Keeps()
@@ -77,6 +79,10 @@ def checked(body: Body) -> Body:
     check_size(body.user_data)
     template.words(body.user_data)
     _once([disk.name for disk in body.disks], "disks", "name")
+    _once(list(body.reads), "reads", "name")
+    if body.reads and len(body.disks) + len(body.reads) >= MOST_OF_A_MACHINE:
+        told = f"with the one that it boots from an element has {MOST_OF_A_MACHINE} disks at most"
+        raise BadInput(told, field="reads")
     _once([str(each.port) for each in body.ports], "ports", "port")
     if body.check.lowest_status > body.check.highest_status:
         raise BadInput("is above the highest", field="check.lowest_status")

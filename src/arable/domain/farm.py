@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from arable.domain.ids import AccountId, FarmId, OperationId, ZoneId
+from arable.domain.ids import AccountId, FarmId, OperationId, StorageZoneId, ZoneId
 
 DEFAULT = "default"
 """The name of the farm and of the network that an account gets in a zone on first use."""
@@ -14,14 +14,20 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Farm:
-    """A farm of an account in a zone."""
+    """A farm of an account in a zone. `storage_zone` is one that it was made with; without, it has one of its own."""
 
     id: FarmId
     account: AccountId
     zone: ZoneId
     name: str
+    storage_zone: StorageZoneId | None = None
     generation: int = 1
     created_at: datetime
+
+    @property
+    def reaches(self) -> StorageZoneId:
+        """The storage zone whose volumes its machines reach, and no others."""
+        return self.storage_zone or StorageZoneId(self.id)
 
 
 class FarmState(StrEnum):

@@ -27,6 +27,7 @@ ImageId = NewType("ImageId", str)
 FarmId = NewType("FarmId", str)
 MachineId = NewType("MachineId", str)
 VolumeId = NewType("VolumeId", str)
+StorageZoneId = NewType("StorageZoneId", str)  # a farm's own is called by the farm's id
 SnapshotId = NewType("SnapshotId", str)
 NetworkId = NewType("NetworkId", str)
 NicId = NewType("NicId", str)
@@ -73,6 +74,7 @@ KINDS = frozenset(
         "farm",
         "machine",
         "volume",
+        "storagezone",
         "snapshot",
         "network",
         "nic",

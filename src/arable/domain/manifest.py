@@ -89,7 +89,7 @@ class DiskWish:
 
     Limits of 0 mean none. One that is `shared` is made, limited and kept by its storage host (`ExportWish`); the
     guest's host reaches it there while it has the machine's lease. Further disks (`position` above 0) come and go while
-    the guest runs, and keep their place in it.
+    the guest runs, and keep their place in it. No machine of another `storage_zone` has it; the last word counts (`zoned`).
     """
 
     volume: VolumeId
@@ -100,6 +100,9 @@ class DiskWish:
     bytes_per_second: int = 0
     shared: SharedFrom | None = None
     position: int = 0
+    storage_zone: str = ""  # said to storage hosts; empty: in none
+    zoned: int = 0
+    view_of: VolumeId | None = None  # it shows what is on that one, read-only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,8 +342,7 @@ class ExportWish:
     Every epoch below `epoch` is over for good: what was exported for it is cut off, and its lease is renewed no more.
     Only `holder` gets the lease of `epoch`, and only when the one before is released, or its time is over, or
     `fenced` names the host which had it: that one is without power, and stays so until this wish is reported to be in
-    force. An epoch of an item never goes back, and a
-    new holder always has a new one. Without an item nobody gets a lease; who has one keeps it.
+    force. An epoch of an item never goes back, and a new holder always has a new one. Without an item nobody gets a lease; who has one keeps it.
 
     An `heir` gets nothing from the wish: the holder, while it has the lease, may hand it over, in one step and for
     good. `ExportSeen` then tells the heir and its epoch, and this wish is over.
@@ -353,6 +355,7 @@ class ExportWish:
     disks: tuple[DiskWish, ...]
     fenced: HostId | None = None
     heir: Heir | None = None
+    storage_zone: str = ""  # of the machine: it reaches no volume of another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from arable.domain.ids import (
     OperationId,
     PoolId,
     SnapshotId,
+    StorageZoneId,
     VolumeId,
     ZoneId,
 )
@@ -83,6 +84,12 @@ class Volume:
     erasing: bool = False
     copied_from: SnapshotId | None = None
     offering: str = ""  # the disk offering by which it is paid for; root disks have none
+    storage_zone: StorageZoneId | None = None  # none: that of the machine that has it first
+    read_only: bool = False  # many machines may have it at once, by views, and none writes to it
+    view_of: "VolumeId | None" = (
+        None  # a machine's view of one that is read-only: a disk, and no data of its own
+    )
+    zoned: int = 0  # when that was said last (µs since 1970): hosts heed the later of two words
     generation: int = 1
     created_at: datetime
 
@@ -108,6 +115,18 @@ class Volume:
     def changed(self, **but: Any) -> "Volume":
         """The same volume with other columns, one generation later."""
         return replace(self, generation=self.generation + 1, **but)
+
+    def within(self, storage_zone: StorageZoneId | None, micros: int, **but: Any) -> "Volume":
+        """The same volume in that storage zone, said now (µs since 1970), and later than what was said before."""
+        if storage_zone == self.storage_zone:
+            return self.changed(**but)
+        return self.changed(storage_zone=storage_zone, zoned=max(micros, self.zoned + 1), **but)
+
+    def let_go(self, operation: OperationId | None = None) -> "Volume":
+        """A view that is no machine's any more: it goes."""
+        return self.changed(
+            machine=None, position=0, change=Change.NONE, operation=operation, told="", erasing=True
+        )
 
     def alone(self) -> "Volume":
         """Of no machine any more; what is on it stays."""

@@ -99,6 +99,9 @@ class SimPool:
     contents: dict[VolumeId, object] = field(default_factory=dict)  # whatever a guest or test wrote
     kept: dict[VolumeId, dict[SnapshotId, object]] = field(default_factory=dict)  # by its snapshots
     restored: dict[VolumeId, OperationId] = field(default_factory=dict)
+    masks: dict[VolumeId, tuple[str, int]] = field(
+        default_factory=dict
+    )  # storage zones, since when
     hangs: bool = False  # whoever has a file open answers nobody, and does later what it was asked
     late: list[tuple[VolumeId, SnapshotId]] = field(default_factory=list)  # to be taken then
 

@@ -11,27 +11,30 @@ from dataclasses import replace
 
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, CloudError, Conflict, NoRoom, NotFound
-from arable.domain.ids import HostId, MachineId, PoolId, VolumeId
+from arable.domain.ids import HostId, MachineId, PoolId, StorageZoneId, VolumeId
 from arable.domain.machine import LIVING, Machine, MachineState, MachineWish
 from arable.domain.move import MoveStage
 from arable.domain.offering import StorageKind
 from arable.domain.operation import Operation
 from arable.domain.units import Size
 from arable.domain.volume import LEAVING, MOST_OF_A_MACHINE, OFF, Change, Volume, VolumeState
-from arable.services import belonging
+from arable.services import belonging, sharing
 from arable.services.asks import MACHINES, begin, tell, under_way
 from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.volumes import check_free, held
 from arable.store import (
     attachments,
+    farms,
     hosts,
     machines,
     moves,
     operations,
+    quotas,
     reservations,
     volumes,
 )
+from arable.store.columns import micros
 from arable.store.nudges import nudge
 from arable.wire.operations import OperationOut
 from arable.wire.volumes import AttachVolumeIn, DetachVolumeIn
@@ -48,6 +51,8 @@ def attach(call: Call, volume: VolumeId, ask: AttachVolumeIn) -> OperationOut:
     """Done when the machine has it: at once if that is off, else when its guest sees the disk."""
     call.caller.needs(Permission.MACHINE_WRITE)
     seen = volumes.get(call.tx, call.caller.scope, volume)
+    if seen.read_only:  # limits are held before machines
+        quotas.take(call.tx, seen.account, volumes=1)
     machine = machine_of(call, MachineId(ask.machine))
     if machine.account != seen.account:
         raise NotFound("there is no such machine", field="machine")
@@ -57,16 +62,35 @@ def attach(call: Call, volume: VolumeId, ask: AttachVolumeIn) -> OperationOut:
         return shown(_same(call, found, "volume.attach"))
     if found.state is not VolumeState.AVAILABLE:
         raise Conflict(f"{found.name} is {found.state}; detach it first")
+    reaches = farms.reaches(call.tx, [machine.farm])[machine.farm]
+    if found.storage_zone not in (None, reaches):
+        raise Conflict(
+            f"{found.name} is in another storage zone than the farm of {machine.name};"
+            " take it out of that first (`arable volume update --storage-zone`)",
+            field="machine",
+        )
+    if found.read_only != seen.read_only:
+        raise Conflict(f"{found.name} was changed meanwhile; ask again")
     runs = _runs(machine)
     disks = volumes.of_machines(call.tx, [machine.id]).get(machine.id, [])
+    there = next((disk for disk in disks if disk.view_of == found.id), None)
+    if there is not None:
+        quotas.give(call.tx, found.account, volumes=1)
+        if there.change in LEAVING:
+            raise Conflict(f"{found.name} is being detached from {machine.name}; wait until it is")
+        return shown(_same(call, there, "volume.attach"))
     _check_fits(call, machine, disks, found)
+    if found.read_only:
+        return shown(_show(call, found, machine, disks, reaches, runs=runs))
     pool = _place(call, machine, disks, found) if runs else found.pool
     if found.pool is None:
         machine = _with_tags(call, machine, found)
     operation = begin(call, "volume.attach", volume, found.account, done=not runs)
     volumes.save(
         call.tx,
-        found.changed(
+        found.within(
+            reaches,
+            micros(call.around.clock.now()),
             machine=machine.id,
             position=_free_position(disks),
             pool=pool,
@@ -83,10 +107,37 @@ def attach(call: Call, volume: VolumeId, ask: AttachVolumeIn) -> OperationOut:
     return shown(operation)
 
 
+def _show(
+    call: Call,
+    volume: Volume,
+    machine: Machine,
+    disks: list[Volume],
+    reaches: StorageZoneId,
+    *,
+    runs: bool,
+) -> Operation:
+    """The machine has a view of it: one of many."""
+    if volume.storage_zone is None:
+        volume = volume.within(reaches, micros(call.around.clock.now()))
+        volumes.save(call.tx, volume)
+    change = Change.ATTACH if runs else Change.NONE
+    made = sharing.view(call, volume, machine, _free_position(disks), change)
+    operation = begin(call, "volume.attach", made.id, volume.account, done=not runs)
+    volumes.add(call.tx, replace(made, operation=operation.id if runs else None))
+    if runs:
+        wake(call, machine)
+    kind = "volume.attaching" if runs else "volume.attached"
+    tell(call, volume.account, kind, volume.id, f"{volume.name}: is read by {machine.name}")
+    return operation
+
+
 def detach(call: Call, volume: VolumeId, ask: DetachVolumeIn) -> OperationOut:
     """Done when the machine has let go of it, and can't reach it any more."""
     call.caller.needs(Permission.MACHINE_WRITE)
     seen = volumes.get(call.tx, call.caller.scope, volume)
+    if seen.read_only and (ask.machine or seen.machine is None):
+        seen = sharing.of_machine(call, seen, ask.machine)
+        volume = seen.id
     machine = machine_of(call, seen.machine) if seen.machine else None
     found = held(call, volume)
     belonging.check_free(call, volume)
@@ -103,12 +154,15 @@ def detach(call: Call, volume: VolumeId, ask: DetachVolumeIn) -> OperationOut:
             field="force",
         )
     _check_spared(call, machine, found)
-    if not found.stays:
+    if not found.stays and found.view_of is None:
         check_free(call, found)
     if found.state is VolumeState.RESTORING:
         raise Conflict(f"{found.name} is being set back to a snapshot; wait until that is over")
     if machine.state in OFF:
-        volumes.save(call.tx, found.alone())
+        if found.view_of is None:
+            volumes.save(call.tx, found.alone())
+        else:
+            sharing.let_go(call, found)
         tell(
             call,
             found.account,

@@ -153,6 +153,7 @@ def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
             )
             for at, disk in enumerate(ask.disks)
         ),
+        reads=ask.reads,
         ports=tuple(PortPart(port=each.port, traffic=Traffic(each.protocol)) for each in ask.ports),
         check=Check(
             kind=Traffic(ask.check.kind),
@@ -205,6 +206,7 @@ def _version(version: BlueprintVersion) -> BlueprintVersionOut:
         offering=body.offering,
         user_data=body.user_data,
         disks=[DiskPartOut(name=d.name, offering=d.offering, mib=d.mib) for d in body.disks],
+        reads=list(body.reads),
         ports=[PortPartOut(port=each.port, protocol=each.traffic) for each in body.ports],
         check=CheckOut(**asdict(body.check)),
         keeps=KeepsOut(**asdict(body.keeps)),

@@ -19,6 +19,7 @@ from arable.services.snapshots import check_stays, named
 from arable.services.volumes import check_name, shape
 from arable.services.volumes import create as create_other
 from arable.store import attachments, quotas, reservations, snapshots, volumes, wishes, zones
+from arable.store.columns import micros
 from arable.store.rows import json_text
 from arable.wire.volumes import VolumeIn, VolumeOut
 
@@ -35,6 +36,8 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
     of = volumes.get(call.tx, Scope(account=account), seen.volume)
     offering = found.disk_offering(ask.offering, "offering")
     _check_kind(of, offering)
+    if ask.storage_zone is not None:
+        raise BadInput("a copy is where its snapshot's volume is", field="storage_zone")
     if ask.zone is not None and found.zone(ask.zone).id != of.zone:
         raise BadInput(f"{seen.name} is in another zone", field="zone")
     if not zones.get(call.tx, of.zone).enabled:
@@ -69,6 +72,8 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
         operation=operation.id,
         copied_from=snapshot.id,
         offering=offering.id,
+        storage_zone=of.storage_zone,
+        zoned=micros(call.around.clock.now()),
         created_at=call.around.clock.now(),
     )
     volumes.add(call.tx, volume)

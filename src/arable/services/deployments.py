@@ -17,6 +17,7 @@ from arable.domain.ids import (
     MachineId,
     NetworkId,
     OperationId,
+    StorageZoneId,
     ZoneId,
 )
 from arable.domain.network import Network, NetworkState
@@ -183,8 +184,12 @@ class _Batch:
         rows = Rows()
         rates = Rates.of(self.tx, {each.account for each in self.plans.values()})
         made: dict[int, Deployment] = {}
+        named = {each.farm for each in self.plans.values() if each.farm is not None}
+        reaches = farms.reaches(self.tx, named) if named else {}
         for at, each in self.plans.items():
-            made[at] = Deployment(each, self._farm(each), self._networks(each), self.offsets[at])
+            farm = self._farm(each)  # a default one has a storage zone of its own
+            zone = reaches.get(farm, StorageZoneId(farm))
+            made[at] = Deployment(each, farm, zone, self._networks(each), self.offsets[at])
             made[at].make(rows, self.pools, rates)
         if not made:
             return {}

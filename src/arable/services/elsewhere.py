@@ -27,7 +27,16 @@ _OWN: Final = {Permission.KEY_WRITE}
 """What is about users of this region: nobody of another one is any."""
 _NOUNS: Final = (
     *("machines", "operations", "networks", "nics", "addresses", "rules", "balancers", "vpns"),
-    *("groups", "ssh-keys", "volumes", "snapshots", "images", "offerings", "disk-offerings"),
+    *(
+        "groups",
+        "ssh-keys",
+        "storage-zones",
+        "volumes",
+        "snapshots",
+        "images",
+        "offerings",
+        "disk-offerings",
+    ),
     *("zones", "farms", "tiers", "blueprints", "image-catalogue"),
 )
 _PATH: Final = re.compile(rf"/v1/({'|'.join(_NOUNS)})(/[0-9A-Za-z_-]+)*")

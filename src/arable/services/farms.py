@@ -9,7 +9,7 @@ from msgspec import UNSET, structs
 from arable.domain.access import Permission, Scope
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.farm import DEFAULT, Farm, FarmDocument, FarmState
-from arable.domain.ids import AccountId, FarmId, ZoneId
+from arable.domain.ids import AccountId, FarmId, StorageZoneId, ZoneId, kind_of
 from arable.domain.operation import Operation
 from arable.domain.tier import Tier
 from arable.services import farm_layout, rollouts
@@ -19,7 +19,16 @@ from arable.services.farm_layout import Layout
 from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
-from arable.store import farm_documents, farms, networks, operations, quotas, tiers, zones
+from arable.store import (
+    farm_documents,
+    farms,
+    networks,
+    operations,
+    quotas,
+    storage_zones,
+    tiers,
+    zones,
+)
 from arable.store.networks import NetworkFilter
 from arable.wire.common import Page
 from arable.wire.farms import (
@@ -44,6 +53,7 @@ def page(call: Call, query: FarmQuery) -> Page[FarmOut]:
         account=AccountId(query.account) if query.account else None,
         zone=ZoneId(query.zone) if query.zone else None,
         name=query.name or "",
+        storage_zone=StorageZoneId(query.storage_zone) if query.storage_zone else None,
     )
     found = farms.page(call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1)
     shapes = {shape.id: shape for shape in _shapes(call, found)}
@@ -71,11 +81,40 @@ def create(call: Call, ask: FarmIn) -> FarmMadeOut:
         account=account,
         zone=zone.id,
         name=ask.name,
+        storage_zone=_shared_zone(call, account, zone.id, ask.storage_zone),
         created_at=call.around.clock.now(),
     )
     farms.add(call.tx, made)
     spec = FarmSpec(**{name: getattr(ask, name) for name in _SPEC})
     return _laid_out(call, made, spec, None, "create")
+
+
+def _shared_zone(
+    call: Call, account: AccountId, zone: ZoneId, ref: str | None
+) -> StorageZoneId | None:
+    """None of another farm's own: that goes with it."""
+    if ref is None:
+        return None
+    found = References(call.tx).storage_zone(account, zone, ref)
+    if kind_of(found) != "storagezone":
+        raise BadInput(
+            f"{ref} is a farm, whose storage zone is its own; make one that both share"
+            " (`arable storage-zone create`)",
+            field="storage_zone",
+        )
+    return found
+
+
+def _check_zone(call: Call, farm: Farm, change: FarmChange) -> None:
+    """What its machines have on disks is where it is: the storage zone of a farm stays."""
+    if change.storage_zone is UNSET:
+        return
+    found = References(call.tx).storage_zone(farm.account, farm.zone, change.storage_zone)
+    if found != farm.reaches:
+        raise Conflict(
+            f"{farm.name} keeps the storage zone that it was made with; make another farm with that one",
+            field="storage_zone",
+        )
 
 
 def update(call: Call, farm: FarmId, change: FarmChange) -> FarmMadeOut:
@@ -87,6 +126,7 @@ def update(call: Call, farm: FarmId, change: FarmChange) -> FarmMadeOut:
     check_expected(call, before.generation if before else found.generation, "farm")
     if found.name == DEFAULT:
         raise Conflict("the default farm is filled by hand; lay out another one")
+    _check_zone(call, found, change)
     if before is not None and before.state is not FarmState.READY:
         raise Conflict(f"{found.name} was deleted; it goes when all that it made is gone")
     spec = msgspec.convert(before.spec, FarmSpec) if before else FarmSpec()
@@ -138,6 +178,7 @@ def clear(call: Call, farm: Farm) -> bool:
         return cleared
     if not farm_documents.is_empty(call.tx, farm.id):
         return False
+    storage_zones.clear(call.tx, StorageZoneId(farm.id), call.around.clock.now())
     farm_documents.forget(call.tx, farm.id)
     if document.operation is not None:
         operations.finish(call.tx, document.operation, call.around.clock.now())
@@ -264,6 +305,7 @@ def _shapes(call: Call, found: Sequence[Farm]) -> list[FarmOut]:
                     for tier in _ordered(rows.get(farm.id, []), document)
                 ],
                 by_hand=by_hand.get(farm.id, 0),
+                storage_zone=farm.reaches,
                 operation=document.operation if document else None,
                 told=document.told if document else "",
                 generation=document.generation if document else farm.generation,

@@ -11,14 +11,16 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from arable.domain.access import EVERYTHING, ROLES, Caller
-from arable.domain.errors import CloudError
+from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.farm import Farm, Part, PartKind
 from arable.domain.ids import AccountId, BalancerId, ElementId, FarmId, MachineId, UserId, VolumeId
 from arable.domain.tier import Door, Release, Tier
 from arable.services import attachments, balancers, deployments, farms, power, rollouts, volumes
 from arable.services.belonging import FARM
 from arable.services.call import Asked, Call, Surroundings
+from arable.services.references import References
 from arable.store import accounts, farm_documents
+from arable.store import volumes as kept
 from arable.store.database import Tx
 from arable.wire.balancers import MemberIn
 from arable.wire.machines import DeployedOut, DeployIn, DestroyIn
@@ -71,7 +73,7 @@ class FarmHands:
         return [each if isinstance(each, CloudError) else each.machines[0] for each in answers]
 
     def deploy_with(
-        self, tx: Tx, owner: Owner, ask: DeployIn, disks: Sequence[KeptDisk]
+        self, tx: Tx, owner: Owner, ask: DeployIn, disks: Sequence[KeptDisk], reads: Sequence[str]
     ) -> DeployedOut:
         """It is deployed off, gets its volumes, and is started."""
         call = self._call(tx, owner)
@@ -80,6 +82,7 @@ class FarmHands:
             VolumeId(parts.get((PartKind.VOLUME, disk.part)) or _made(call, owner, disk))
             for disk in disks
         ]
+        ids += [_read(call, ask, name) for name in reads]
         made = deployments.deploy(call, replace(ask, start=False), None).machines[0]
         for id_ in ids:
             attachments.attach(call, id_, AttachVolumeIn(machine=made.id))
@@ -124,6 +127,19 @@ def _made(call: Call, owner: Owner, disk: KeptDisk) -> str:
     part = Part(farm=owner.farm, kind=PartKind.VOLUME, name=disk.part, id=made.id)
     farm_documents.put_part(call.tx, part)
     return made.id
+
+
+def _read(call: Call, ask: DeployIn, name: str) -> VolumeId:
+    """A volume that elements read. Raises `NotFound`, and `Conflict` for one that is not to be read by many."""
+    zone = References(call.tx).zone(ask.zone).id
+    found = kept.named(call.tx, call.caller.account, zone, name)
+    if found is None:
+        raise NotFound(f"there is no volume named {name}, which its blueprint reads")
+    if not found.read_only:
+        raise Conflict(
+            f"{name}, which its blueprint reads, is not shared read-only (`arable volume update --share`)"
+        )
+    return found.id
 
 
 def _caller(tx: Tx, owner: Owner) -> Caller:

@@ -17,6 +17,7 @@ from arable.domain.ids import (
     NetworkId,
     NicId,
     OperationId,
+    StorageZoneId,
     VolumeId,
 )
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
@@ -72,6 +73,7 @@ class Deployment:
 
     plan: Plan
     farm: FarmId
+    storage_zone: StorageZoneId
     networks: Sequence[Network]
     offsets: Sequence[Sequence[int]]
     operation: OperationId = field(init=False)
@@ -151,6 +153,8 @@ class Deployment:
                         at,
                         volume.shared,
                         offering=offerings[volume.id],
+                        storage_zone=volume.storage_zone,
+                        zoned=volume.zoned,
                     )
                 )
             rows.events.append(
@@ -235,6 +239,7 @@ class Deployment:
 
     def _disks(self, machine: MachineId) -> list[VolumeRow]:
         plan, new = self.plan, self.plan.asked.around.ids.new
+        zoned = micros(self._now)
         ids = [VolumeId(new("volume")) for _ in plan.every_disk]
         if len(ids) > 1:
             ids.sort()
@@ -251,6 +256,8 @@ class Deployment:
                 erasing=False,
                 shared=disk.shared,
                 position=position,
+                storage_zone=self.storage_zone,
+                zoned=zoned,
             )
             for position, (id_, disk) in enumerate(
                 zip(ids, plan.every_disk, strict=True), 1 if plan.root is None else 0

@@ -35,6 +35,7 @@ from arable.store import (
     offerings,
     settings,
     ssh_keys,
+    storage_zones,
     zones,
 )
 from arable.store.database import Tx
@@ -192,6 +193,32 @@ class References:
             "",
             lambda: networks.named(self.tx, account, zone.id, DEFAULT),
         )
+
+    def storage_zone(
+        self, account: AccountId, zone: ids.ZoneId, ref: str, where: str = "storage_zone"
+    ) -> ids.StorageZoneId:
+        """The account's, in the zone: one that farms share, or that of a farm which is named."""
+        scope = Scope(account=account)
+
+        def look() -> ids.StorageZoneId:
+            kind = ids.kind_of(ref)
+            shared = (
+                storage_zones.get(self.tx, scope, ids.StorageZoneId(ref))
+                if kind == "storagezone"
+                else storage_zones.named(self.tx, account, zone, ref)
+            )
+            if shared is not None and shared.zone == zone:
+                return shared.id
+            farm = (
+                farms.get(self.tx, scope, ids.FarmId(ref))
+                if kind == "farm"
+                else farms.named(self.tx, account, zone, ref)
+            )
+            if farm is None or farm.zone != zone:
+                raise NotFound("there is no such storage zone")
+            return farm.reaches
+
+        return self._once(("storage zone", account, zone, ref), where, look)
 
     def group(self, account: AccountId, ref: str, where: str = "group") -> Group:
         """The account's placement group."""

@@ -44,6 +44,8 @@ def resize(call: Call, volume: VolumeId, ask: ResizeVolumeIn) -> OperationOut:
             field="mib",
         )
     check_rest(found, machine, VolumeState.RESIZING)
+    if found.read_only:
+        raise Conflict(f"{found.name} is shared read-only: it stays as it is")
     if not more:
         if found.change is Change.RESIZE and found.operation:
             return shown(under_way(call, found.operation))
@@ -75,7 +77,11 @@ def resize(call: Call, volume: VolumeId, ask: ResizeVolumeIn) -> OperationOut:
 
 
 def check_rest(volume: Volume, machine: Machine | None, but: VolumeState) -> None:
-    """Raises `Conflict` while anything is under way but the same."""
+    """Raises `Conflict` while anything is under way but the same, and for what only shows another volume."""
+    if volume.view_of is not None:
+        raise Conflict(
+            f"this is how a machine reads {volume.view_of}, and as large and fast as that"
+        )
     if volume.state not in (VolumeState.AVAILABLE, VolumeState.ATTACHED, but):
         raise Conflict(f"{volume.name} is {volume.state}; wait until that is over")
     if machine and machine.wish not in LIVING:

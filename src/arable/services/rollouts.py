@@ -134,6 +134,7 @@ def lead(call: Call, before: Tier, now: Tier) -> tuple[Tier, str]:
             _E.TURN_BACK, at, cause=Cause.DOCUMENT, told=told, operation=None, due_at=at
         )
         rollouts.save(call.tx, after)
+        _give_up(call, open_, Conflict(f"superseded: {told}"))
         _tell(call, after, "rollout.turned-back", f"is turned back: {told}")
         return now, "turned back"
     if open_ is not None:

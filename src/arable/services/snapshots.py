@@ -85,6 +85,10 @@ def create(call: Call, ask: SnapshotIn) -> SnapshotMadeOut:
     found = volumes.get(call.tx, call.caller.scope, seen.id, lock=True)
     if (found.machine, found.mib) != (seen.machine, seen.mib):
         raise Conflict(f"{found.name} was changed meanwhile; ask again")
+    if found.view_of is not None:
+        raise Conflict(
+            f"this is how a machine reads {found.view_of}; take one of that", field="volume"
+        )
     if found.state not in _WHOLE:
         raise Conflict(f"{found.name} is {found.state}; wait until that is over", field="volume")
     if machine and machine.wish not in LIVING:
@@ -138,6 +142,8 @@ def restore(call: Call, snapshot: SnapshotId) -> OperationOut:
         raise Conflict(f"{volume.name} went to another machine meanwhile; ask again")
     if found.state is SnapshotState.RESTORING and found.operation:
         return shown(under_way(call, found.operation))
+    if volume.read_only:
+        raise Conflict(f"{volume.name} is shared read-only: it stays as it is")
     if volume.state not in (VolumeState.AVAILABLE, VolumeState.ATTACHED):
         raise Conflict(f"{volume.name} is {volume.state}; wait until that is over")
     if machine and (machine.state not in _OFF or machine.wish is not MachineWish.STOPPED):

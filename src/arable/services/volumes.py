@@ -4,7 +4,7 @@ from msgspec import UNSET
 
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
-from arable.domain.ids import AccountId, MachineId, OperationId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, MachineId, OperationId, StorageZoneId, VolumeId, ZoneId
 from arable.domain.image import ImageVersion
 from arable.domain.manifest import ItemKind, ScrapWish
 from arable.domain.offering import DiskOffering, StorageKind
@@ -17,6 +17,7 @@ from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import attachments, operations, quotas, snapshots, volumes, wishes
+from arable.store.columns import micros
 from arable.store.rows import json_text
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
@@ -31,6 +32,8 @@ def page(call: Call, query: VolumeQuery) -> Page[VolumeOut]:
         zone=ZoneId(query.zone) if query.zone else None,
         machine=MachineId(query.machine) if query.machine else None,
         name=query.name,
+        storage_zone=StorageZoneId(query.storage_zone) if query.storage_zone else None,
+        view_of=VolumeId(query.view_of) if query.view_of else None,
     )
     found = volumes.page(
         call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1
@@ -63,6 +66,9 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
     mib = _mib(ask, offering, version)
     quotas.take(call.tx, account, volumes=1, storage_mib=mib)
     check_name(call, account, zone.id, ask.name)
+    within = None
+    if ask.storage_zone is not None:
+        within = found.storage_zone(account, zone.id, ask.storage_zone)
     volume = Volume(
         id=VolumeId(call.around.ids.new("volume")),
         account=account,
@@ -77,6 +83,8 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
         stays=True,
         tags=offering.tags,
         offering=offering.id,
+        storage_zone=within,
+        zoned=micros(call.around.clock.now()),
         created_at=call.around.clock.now(),
     )
     volumes.add(call.tx, volume)
@@ -85,7 +93,9 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
 
 
 def update(call: Call, volume: VolumeId, change: VolumeChange) -> VolumeOut:
-    """Name it."""
+    """Name it, or give it to another storage zone."""
+    if change.storage_zone is not UNSET:  # limits are held before volumes; no zone goes meanwhile
+        quotas.hold(call.tx, volumes.get(call.tx, call.caller.scope, volume).account)
     found = held(call, volume)
     belonging.check_free(call, volume)
     if found.state is VolumeState.ERASING:
@@ -96,7 +106,62 @@ def update(call: Call, volume: VolumeId, change: VolumeChange) -> VolumeOut:
         before, found = found, found.changed(name=change.name)
         volumes.save(call.tx, found)
         tell(call, found.account, "volume.renamed", volume, f"{before.name}: now {found.name}")
+    if found.view_of is not None:
+        raise Conflict(f"this is how a machine reads {found.view_of}; change that one")
+    if change.storage_zone is not UNSET:
+        found = _give(call, found, change.storage_zone)
+    if change.share is not UNSET:
+        found = _share(call, found, read_only=change.share == "read-only")
     return shape(call, found)
+
+
+def _give(call: Call, volume: Volume, ref: str | None) -> Volume:
+    """To another storage zone: what is on it is read there from then on, and nowhere else."""
+    found = References(call.tx)
+    wanted = found.storage_zone(volume.account, volume.zone, ref) if ref is not None else None
+    if wanted == volume.storage_zone:
+        return volume
+    _check_unused(call, volume, "storage_zone")
+    now = call.around.clock.now()
+    given = volume.within(wanted, micros(now))
+    volumes.save(call.tx, given)
+    where = f"is in the storage zone {ref} now" if ref else "is in no storage zone now"
+    tell(call, volume.account, "volume.zoned", volume.id, f"{volume.name}: {where}")
+    return given
+
+
+def _share(call: Call, volume: Volume, *, read_only: bool) -> Volume:
+    """Whether many may read it, and none may write."""
+    if read_only == volume.read_only:
+        return volume
+    _check_unused(call, volume, "share")
+    if read_only and volume.pool is None:
+        raise Conflict(
+            f"nothing is on {volume.name} yet: attach it to a machine that writes what others are to read",
+            field="share",
+        )
+    changed = volume.changed(read_only=read_only)
+    volumes.save(call.tx, changed)
+    text = "many machines may read it now" if read_only else "one machine may have it now"
+    tell(call, volume.account, "volume.shared", volume.id, f"{volume.name}: {text}")
+    return changed
+
+
+def _check_unused(call: Call, volume: Volume, field: str) -> None:
+    if volume.state is not VolumeState.AVAILABLE:
+        raise Conflict(
+            f"{volume.name} is {volume.state}; detach it first, or wait until that is over",
+            field=field,
+        )
+    check_unread(call, volume, field)
+
+
+def check_unread(call: Call, volume: Volume, field: str = "") -> None:
+    """Raises `Conflict` while machines read it. Whoever calls holds it, so that none comes meanwhile."""
+    if volume.read_only and (count := volumes.views(call.tx, volume.id)):
+        raise Conflict(
+            f"{count} machines read {volume.name}; detach it from them first", field=field
+        )
 
 
 def delete(call: Call, volume: VolumeId) -> OperationOut:
@@ -116,6 +181,7 @@ def delete(call: Call, volume: VolumeId) -> OperationOut:
         raise Conflict(f"{found.name} is being set back to a snapshot; wait until that is over")
     if found.state is VolumeState.COPYING and found.operation:
         _give_up(call, found, found.operation)
+    check_unread(call, found)
     # Those that are being deleted may go with it: where that can't be done one by one, this can.
     if count := snapshots.wanted_of(call.tx, volume):
         raise Conflict(f"{found.name} has {count} snapshots, which go with it; delete them first")
@@ -202,6 +268,9 @@ def shape(call: Call, volume: Volume) -> VolumeOut:
         placed=volume.pool is not None,
         pool=volume.pool if infra else None,
         operation=volume.operation,
+        share="read-only" if volume.read_only else "none",
+        view_of=volume.view_of,
+        storage_zone=volume.storage_zone,
         told=volume.told,
         copied_from=volume.copied_from,
         erasing=volume.erasing,

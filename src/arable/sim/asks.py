@@ -1,7 +1,7 @@
 """What customers in the simulated world ask for: every verb, at any time, sensible or not."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import select
 
@@ -49,7 +49,13 @@ from arable.wire.nics import AttachIn, NicChange
 from arable.wire.remote_accesses import RemoteAccessIn, VpnClientIn
 from arable.wire.rules import BetweenIn, ForwardIn, StaticNatIn
 from arable.wire.snapshots import SnapshotIn
-from arable.wire.volumes import AttachVolumeIn, DetachVolumeIn, ResizeVolumeIn, VolumeIn
+from arable.wire.volumes import (
+    AttachVolumeIn,
+    DetachVolumeIn,
+    ResizeVolumeIn,
+    VolumeChange,
+    VolumeIn,
+)
 from arable.wire.vpns import VpnIn
 
 PEER_KEY = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
@@ -252,7 +258,7 @@ def _grow_volume(cloud: Cloud, caller: Caller, dice: Random) -> str:
 
 
 def _detach_volume(cloud: Cloud, caller: Caller, dice: Random) -> str:
-    volume = _volume(cloud, caller, dice)
+    volume = _volume(cloud, caller, dice, views=True)
     if volume is None:
         return "nothing"
     ask = DetachVolumeIn(force=dice.random() < 0.2)
@@ -266,6 +272,27 @@ def _delete_volume(cloud: Cloud, caller: Caller, dice: Random) -> str:
         return "nothing"
     cloud.ask(caller, lambda call: volumes.delete(call, volume))
     return volume
+
+
+def _give_volume(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """To another farm, or out of where it is: for whoever has it next."""
+    volume, farm = _volume(cloud, caller, dice), _one(cloud, caller, dice, "farm")
+    if volume is None:
+        return "nothing"
+    zone = farm if dice.random() < 0.5 else None
+    change = VolumeChange(storage_zone=zone)
+    cloud.ask(caller, lambda call: volumes.update(call, volume, change))
+    return f"{volume} to {zone}"
+
+
+def _share_volume(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """Many may read it, or one may have it again."""
+    volume = _volume(cloud, caller, dice)
+    if volume is None:
+        return "nothing"
+    share: Literal["none", "read-only"] = "read-only" if dice.random() < 0.7 else "none"
+    cloud.ask(caller, lambda call: volumes.update(call, volume, VolumeChange(share=share)))
+    return f"{volume} {share}"
 
 
 def _take_snapshot(cloud: Cloud, caller: Caller, dice: Random) -> str:
@@ -305,11 +332,12 @@ def _on_snapshot(verb: Callable[..., Any]) -> Ask:
     return ask
 
 
-def _volume(cloud: Cloud, caller: Caller, dice: Random) -> VolumeId | None:
+def _volume(cloud: Cloud, caller: Caller, dice: Random, *, views: bool = False) -> VolumeId | None:
     """One that came by itself, or whatever else stays."""
     table = schema.volume.c
     with cloud.database.read() as tx:
-        query = select(table.id).where(table.account == caller.account, table.stays)
+        there = table.stays | table.view_of.is_not(None) if views else table.stays
+        query = select(table.id).where(table.account == caller.account, there)
         found = list(tx.scalars(query.order_by(table.id)))
     return VolumeId(dice.choice(found)) if found else None
 
@@ -415,6 +443,8 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("attaches a volume", _attach_volume),
     ("detaches a volume", _detach_volume),
     ("grows a volume", _grow_volume),
+    ("gives a volume to a farm", _give_volume),
+    ("shares a volume", _share_volume),
     ("deletes a volume", _delete_volume),
 )
 

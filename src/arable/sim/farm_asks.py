@@ -7,10 +7,19 @@ from typing import Any
 from sqlalchemy import Table, select
 
 from arable.domain.access import Caller
-from arable.domain.errors import CloudError
+from arable.domain.errors import CloudError, Conflict
 from arable.domain.ids import AddressId, ElementId, FarmId, RolloutId, RuleId, TierId
 from arable.runtime.entropy import Random
-from arable.services import addresses, elements, farms, orders, rollouts, rules, tiers
+from arable.services import (
+    addresses,
+    elements,
+    farms,
+    orders,
+    rollouts,
+    rules,
+    storage_zones,
+    tiers,
+)
 from arable.sim.acts import rows
 from arable.sim.asks import Ask
 from arable.sim.cloud import Cloud
@@ -20,6 +29,7 @@ from arable.sim.rollout_stories import publish, roll
 from arable.store import schema
 from arable.wire.elements import ElementReplaceIn
 from arable.wire.orders import OrderIn
+from arable.wire.storage_zones import StorageZoneIn
 from arable.wire.tiers import TierChange
 
 _KEEPS = {"disks": [{"name": "data", "offering": DISK, "mib": 512}], "keeps": {"volumes": True}}
@@ -37,7 +47,16 @@ def _apply(cloud: Cloud, caller: Caller, dice: Random) -> str:
         {} if "disks" in more else {"update": {"bake_seconds": 10, "surge": dice.choice((1, 2))}}
     )
     body: dict[str, Any] = {"blueprint": f"b{name}", "first": first, **update, **more}
+    if dice.random() < 0.3:
+        body["storage_zone"] = _zone(cloud, caller)
     return cloud.ask(caller, lambda call: lay_out(call, name, count, *others, **body))
+
+
+def _zone(cloud: Cloud, caller: Caller) -> str:
+    """One for several farms."""
+    with suppress(Conflict):  # there it is
+        cloud.ask(caller, lambda call: storage_zones.create(call, StorageZoneIn(name="common")))
+    return "common"
 
 
 def _order(cloud: Cloud, caller: Caller, dice: Random) -> str:

@@ -37,6 +37,7 @@ def document(
     policy: dict[str, Any] | None = None,
     first: dict[str, Any] | None = None,
     secrets: tuple[str, ...] = (),
+    storage_zone: str | None = None,
     **more: Any,
 ) -> FarmIn:
     """A farm whose first tier has so many elements and a way in; it calls the others, which have one each.
@@ -50,6 +51,7 @@ def document(
     farm = {
         "name": name,
         "secrets": secrets,
+        "storage_zone": storage_zone,
         "networks": [{"name": tier} for tier in has],
         "tiers": [
             {

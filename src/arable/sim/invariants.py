@@ -14,7 +14,7 @@ from arable.domain.settings import MACHINE_KBPS
 from arable.domain.units import MIB
 from arable.drivers.network.protocol import PortKind
 from arable.drivers.simhost import SimHost
-from arable.sim import farm_invariants, usage_invariants
+from arable.sim import farm_invariants, storage_invariants, usage_invariants
 from arable.store import settings
 from arable.store.database import Tx
 
@@ -44,6 +44,7 @@ def always(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
         *_volumes(tx, hosts),
         *_images(hosts),
         *farm_invariants.always(partial(_rows, tx), hosts),
+        *storage_invariants.always(partial(_rows, tx), hosts),
         *usage_invariants.always(partial(_rows, tx)),
     ]
     if broken:
@@ -409,7 +410,7 @@ def _plugged(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         for machine, guest in sim.guests.items()
         if guest.runs and guest.awake
         for disk in guest.runs.disks
-        if not disk.read_only
+        if disk.serial != "cidata"
     }
     yield from (
         f"{machine} has {serial} of {size} bytes with {iops} a second, not as wished"

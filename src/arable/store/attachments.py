@@ -35,6 +35,7 @@ class Pending(NamedTuple):
     operation: OperationId | None
     shared: bool
     told: str
+    view: bool = False
 
 
 class Alone(NamedTuple):
@@ -61,6 +62,7 @@ def _pending(among: Among) -> Select[tuple[object, ...]]:
             _v.operation,
             _v.shared,
             _v.told,
+            _v.view_of.is_not(None),
         )
         .join(t.machine, _m.id == _v.machine)
         .where(PENDING, _NO_GUEST, among(_v.machine))
@@ -121,6 +123,18 @@ def alone(tx: Tx, ids: Sequence[VolumeId]) -> None:
                 generation=_v.generation + 1,
             )
         )
+
+
+def let_go(tx: Tx, ids: Sequence[VolumeId]) -> list[tuple[HostId, PoolId, VolumeId]]:
+    """These views are no machine's any more; where what was made for them is to be erased."""
+    if not ids:
+        return []
+    gone = {"machine": None, "position": 0, "change": "", "operation": None, "told": ""}
+    changed = update(t.volume).where(among(tx, _v.id, ids))
+    tx.execute(changed.values(**gone, erasing=True, generation=_v.generation + 1))
+    query = select(t.pool.c.host, _v.pool, _v.id).join(t.pool, t.pool.c.id == _v.pool)
+    rows = tx.execute(query.where(among(tx, _v.id, ids)).order_by(_v.id))
+    return [(HostId(host), PoolId(pool), VolumeId(id_)) for host, pool, id_ in rows]
 
 
 def tell(tx: Tx, told: Mapping[VolumeId, str]) -> None:

@@ -20,6 +20,7 @@ from arable.domain.ids import (
     NicId,
     OperationId,
     PoolId,
+    StorageZoneId,
     VolumeId,
     ZoneId,
 )
@@ -123,6 +124,9 @@ class VolumeRow(NamedTuple):
     position: int = 0
     change: str = ""
     stays: bool = False
+    storage_zone: StorageZoneId | None = None
+    zoned: int = 0
+    view_of: VolumeId | None = None
 
 
 class Fresh(NamedTuple):
@@ -236,6 +240,9 @@ def select_volumes() -> Select[Any]:
         volume.position,
         volume.change,
         volume.stays,
+        volume.storage_zone,
+        volume.zoned,
+        volume.view_of,
     ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
 from arable.domain.farm import Farm
-from arable.domain.ids import AccountId, FarmId, ZoneId
+from arable.domain.ids import AccountId, FarmId, StorageZoneId, ZoneId
 from arable.store import holdings
 from arable.store import schema as t
 from arable.store.columns import moment
@@ -20,7 +20,7 @@ from arable.store.many import among
 from arable.store.rows import insert_rows, raw, stamp
 from arable.store.scope import visible
 
-_COLUMNS = ("id", "account", "zone", "name", "generation", "created_at")
+_COLUMNS = ("id", "account", "zone", "name", "storage_zone", "generation", "created_at")
 _SELECT = raw(t.farm, _COLUMNS)
 _row = attrgetter(*_COLUMNS[:-1])
 
@@ -32,6 +32,7 @@ class FarmFilter:
     account: AccountId | None = None
     zone: ZoneId | None = None
     name: str = ""
+    storage_zone: StorageZoneId | None = None
 
 
 def get(tx: Tx, scope: Scope, id_: FarmId) -> Farm:
@@ -49,7 +50,8 @@ def page(
     """By key."""
     c = t.farm.c
     conditions = visible(c.account, scope)
-    for column, value in ((c.account, where.account), (c.zone, where.zone), (c.name, where.name)):
+    wanted = ((c.account, where.account), (c.zone, where.zone), (c.name, where.name))
+    for column, value in (*wanted, (c.storage_zone, where.storage_zone)):
         if value:
             conditions.append(column == value)
     if after:
@@ -63,6 +65,15 @@ def names(tx: Tx, farms: Iterable[FarmId]) -> dict[FarmId, str]:
     c = t.farm.c
     rows = tx.execute(select(c.id, c.name).where(among(tx, c.id, farms)))
     return {FarmId(id_): name for id_, name in rows}
+
+
+def reaches(tx: Tx, farms: Iterable[FarmId]) -> dict[FarmId, StorageZoneId]:
+    """The storage zones of these farms. No scope narrows it: whoever calls has found what is theirs."""
+    c = t.farm.c
+    rows = tx.execute(
+        select(c.id, func.coalesce(c.storage_zone, c.id)).where(among(tx, c.id, farms))
+    )
+    return {FarmId(id_): StorageZoneId(zone) for id_, zone in rows}
 
 
 def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Farm | None:
@@ -103,12 +114,13 @@ def add(tx: Tx, farm: Farm) -> None:
 
 
 def _farm(row: Any) -> Farm:
-    (id_, account, zone, name, generation, created_at) = row
+    (id_, account, zone, name, storage_zone, generation, created_at) = row
     return Farm(
         id=id_,
         account=account,
         zone=zone,
         name=name,
+        storage_zone=storage_zone,
         generation=generation,
         created_at=moment(created_at),
     )

@@ -704,6 +704,19 @@ sign_revocation = Table(
 
 # --- the customer's things ------------------------------------------------------------------------------------
 
+# Those that farms share; a farm that names none has one of its own, which has no row.
+storage_zone = Table(
+    "storage_zone",
+    metadata,
+    _id(),
+    _ref("account", "account"),
+    _ref("zone", "zone"),
+    _text("name"),
+    _generation(),
+    _at("created_at"),
+    UniqueConstraint("account", "zone", "name"),
+)
+
 farm = Table(
     "farm",
     metadata,
@@ -711,6 +724,7 @@ farm = Table(
     _ref("account", "account"),
     _ref("zone", "zone"),
     _text("name"),
+    _ref("storage_zone", "storage_zone", null=True, index=True),
     # The segment that acts for it, and the number of times that changed; `confirmed`: of the last one that knows.
     _text("holder", ""),
     _count("epoch"),
@@ -958,6 +972,11 @@ volume = Table(
     _text(
         "offering", ""
     ),  # the disk offering that it was made by, or has its limits of; empty: root disks
+    # Of a farm by its id, or one that farms share; none: that of the machine which has it first.
+    Column("storage_zone", String, nullable=True, index=True),
+    _count("zoned"),  # when that was said last, in microseconds
+    _flag("read_only"),  # many machines may have it, by views
+    Column("view_of", String, nullable=True, index=True),  # a machine's view of that one
     _generation(),
     _at("created_at"),
     # Volumes that stand by themselves are known by their names; those made with machines are called after them.

@@ -6,11 +6,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, func, insert, select, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound, Stale
-from arable.domain.ids import AccountId, FarmId, MachineId, PoolId, VolumeId, ZoneId
+from arable.domain.ids import (
+    AccountId,
+    FarmId,
+    MachineId,
+    PoolId,
+    StorageZoneId,
+    VolumeId,
+    ZoneId,
+)
 from arable.domain.manifest import ImagePart
 from arable.domain.usage import ROOT, UsageKind
 from arable.domain.volume import Change, Volume
@@ -25,7 +33,17 @@ from arable.store.scope import visible
 _COLUMNS = (
     *("id", "account", "zone", "machine", "pool", "position", "name", "mib", "iops"),
     *("bytes_per_second", "source", "shared", "stays", "tags", "change", "operation", "told"),
-    *("erasing", "copied_from", "offering", "generation", "created_at"),
+    *(
+        "erasing",
+        "copied_from",
+        "offering",
+        "storage_zone",
+        "zoned",
+        "read_only",
+        "view_of",
+        "generation",
+        "created_at",
+    ),
 )
 _SELECT = raw(t.volume, _COLUMNS)
 _part = msgspec.json.Decoder(ImagePart).decode
@@ -40,6 +58,8 @@ class VolumeFilter:
     zone: ZoneId | None = None
     machine: MachineId | None = None
     name: str | None = None
+    storage_zone: StorageZoneId | None = None
+    view_of: VolumeId | None = None
 
 
 def get(tx: Tx, scope: Scope, id_: VolumeId, *, lock: bool = False) -> Volume:
@@ -58,7 +78,8 @@ def page(
     c = t.volume.c
     conditions = visible(c.account, scope)
     wanted = ((c.account, where.account), (c.zone, where.zone), (c.name, where.name))
-    for column, value in wanted:
+    more = ((c.storage_zone, where.storage_zone), (c.view_of, where.view_of))
+    for column, value in (*wanted, *more):
         if value:
             conditions.append(column == value)
     if where.machine:
@@ -79,6 +100,12 @@ def of_machines(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, list[V
         if volume.machine is not None:
             found.setdefault(volume.machine, []).append(volume)
     return found
+
+
+def views(tx: Tx, of: VolumeId) -> int:
+    """How many machines have it read-only, those among them whose hosts have yet to forget it."""
+    c = t.volume.c
+    return int(tx.execute(select(func.count()).where(c.view_of == of)).scalar_one())
 
 
 def named(tx: Tx, account: AccountId, zone: ZoneId, name: str) -> Volume | None:
@@ -152,6 +179,8 @@ class NewVolume(NamedTuple):
     shared: bool = False
     tags: str = "[]"
     offering: str = ""
+    storage_zone: StorageZoneId | None = None
+    zoned: int = 0
 
 
 def add_many(tx: Tx, volumes: Sequence[NewVolume], farm_of: Mapping[MachineId, FarmId]) -> None:

@@ -89,6 +89,15 @@ class BlueprintVersionIn(In, frozen=True, kw_only=True):
         ),
     ] = ""
     disks: Annotated[tuple[DiskPartIn, ...], Meta(max_length=7)] = ()
+    reads: Annotated[
+        tuple[Name, ...],
+        Meta(
+            max_length=6,
+            description="Names of volumes that are shared read-only, of the farm's account and zone: each element has them, "
+            "behind its `disks`.",
+            examples=[["site"]],
+        ),
+    ] = ()
     ports: Annotated[tuple[PortPartIn, ...], Meta(max_length=8)] = ()
     check: Annotated[
         ElementCheckIn,
@@ -163,6 +172,7 @@ class BlueprintVersionOut(Out, frozen=True, kw_only=True):
     offering: Annotated[str, Meta(description="By id.")]
     user_data: str
     disks: list[DiskPartOut]
+    reads: list[str]
     ports: list[PortPartOut]
     check: CheckOut
     keeps: KeepsOut

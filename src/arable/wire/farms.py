@@ -97,6 +97,10 @@ class FarmIn(FarmSpec, frozen=True, kw_only=True):
     zone: Annotated[
         NameOrId | None, Meta(description="Where; may be left out while there is one zone only.")
     ] = None
+    storage_zone: Annotated[
+        NameOrId | None,
+        Meta(description="Whose volumes its machines reach; null: it has one of its own."),
+    ] = None
 
 
 class FarmChange(In, frozen=True, kw_only=True):
@@ -109,6 +113,9 @@ class FarmChange(In, frozen=True, kw_only=True):
     time_zone: ZoneName | UnsetType = UNSET
     secrets: Secrets | UnsetType = UNSET
     ssh_keys: Keys | UnsetType = UNSET
+    storage_zone: Annotated[
+        NameOrId | UnsetType, Meta(description="The one that it was made with: that stays.")
+    ] = UNSET
 
 
 class FarmStepOut(Out, frozen=True, kw_only=True):
@@ -151,6 +158,10 @@ class FarmOut(Out, frozen=True, kw_only=True):
     ]
     tiers: list[FarmTierOut]
     by_hand: Annotated[int, Meta(description="Machines in it that are no tier's.")]
+    storage_zone: Annotated[
+        str,
+        Meta(description="Whose volumes its machines reach; its own is called by the farm's id."),
+    ]
     operation: Annotated[str | None, Meta(description="The last change of its document.")]
     told: Annotated[str, Meta(description="What it waits for, if something was refused.")]
     generation: int
@@ -170,4 +181,5 @@ class FarmQuery(PageQuery, frozen=True, kw_only=True):
 
     zone: Id | None = None
     name: Annotated[Name | None, Meta(description="Exactly this name.")] = None
+    storage_zone: Annotated[Id | None, Meta(description="Made with this storage zone.")] = None
     account: Id | None = None

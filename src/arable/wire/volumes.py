@@ -22,6 +22,9 @@ VolumeStateName = Literal[
 ]
 
 
+ShareName = Literal["none", "read-only"]
+
+
 class VolumeIn(In, frozen=True, kw_only=True):
     """A disk by itself, for machines that are there or will be."""
 
@@ -50,6 +53,13 @@ class VolumeIn(In, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
         Meta(description="Of the image; null: its newest one."),
     ] = None
+    storage_zone: Annotated[
+        NameOrId | None,
+        Meta(
+            description="Whose machines may have it: a storage zone, or a farm's. Null: that of the machine "
+            "which has it first, or of the snapshot's volume."
+        ),
+    ] = None
 
 
 class VolumeChange(In, frozen=True, kw_only=True):
@@ -58,6 +68,20 @@ class VolumeChange(In, frozen=True, kw_only=True):
     name: Annotated[
         Name | UnsetType,
         Meta(description="Unique in account and zone among volumes that stand by themselves."),
+    ] = UNSET
+    storage_zone: Annotated[
+        NameOrId | UnsetType | None,
+        Meta(
+            description="While no machine has it: whose machines may have it from then on, a storage zone or a farm's. "
+            "Null: that of the machine which has it next."
+        ),
+    ] = UNSET
+    share: Annotated[
+        ShareName | UnsetType,
+        Meta(
+            description="`read-only`, while no machine has it: any number of machines may have it from then on, and "
+            "none writes to it. `none`, when no machine has it any more: as it was."
+        ),
     ] = UNSET
 
 
@@ -77,6 +101,9 @@ class DetachVolumeIn(In, frozen=True, kw_only=True):
             "What the guest has not written yet is lost. Only for shared volumes."
         ),
     ] = False
+    machine: Annotated[
+        Id | None, Meta(description="Of a volume that many machines read: from which of them.")
+    ] = None
 
 
 class ResizeVolumeIn(In, frozen=True, kw_only=True):
@@ -123,6 +150,20 @@ class VolumeOut(Out, frozen=True, kw_only=True):
     pool: Annotated[
         str | None, Meta(description="Which one; only told to those who may see hosts.")
     ] = None
+    share: Annotated[
+        ShareName,
+        Meta(description="`read-only`: many machines may have it, each by a view of its own."),
+    ]
+    view_of: Annotated[
+        str | None, Meta(description="It is how its machine reads that volume, and goes with that.")
+    ] = None
+    storage_zone: Annotated[
+        str | None,
+        Meta(
+            description="Whose machines may have it: of a farm, by the farm's id, or one that farms share."
+            " Null: of whichever has it next."
+        ),
+    ]
     operation: Annotated[str | None, Meta(description="That waits for what is under way.")] = None
     told: Annotated[str, Meta(description="Why what is under way is not over yet.")] = ""
     copied_from: Annotated[
@@ -140,3 +181,8 @@ class VolumeQuery(PageQuery, frozen=True, kw_only=True):
     machine: Id | None = None
     account: Id | None = None
     name: Annotated[Name | None, Meta(description="Exactly this name.")] = None
+    view_of: Annotated[Id | None, Meta(description="Views of this one: who reads it.")] = None
+    storage_zone: Annotated[
+        Id | None,
+        Meta(description="In this storage zone; a farm's own is called by the farm's id."),
+    ] = None

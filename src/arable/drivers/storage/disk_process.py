@@ -32,6 +32,8 @@ class Serving:
     bytes_per_second: int = 0
     blank_bytes: int = 0
     monitor: str = ""  # the name of its socket, where it is started
+    storage_zone: str = ""
+    read_only: bool = False  # by the device itself, whatever its holder says
 
 
 def words(serving: Serving, pidfile: Path) -> list[str]:
@@ -44,13 +46,15 @@ def words(serving: Serving, pidfile: Path) -> list[str]:
             "bps-total": serving.bytes_per_second,
         },
     }
-    throttled = {
+    throttled: dict[str, Any] = {
         "driver": "throttle",
         "node-name": DISK,
         "discard": "unmap",  # each node drops it that does not say so
         "throttle-group": LIMITS,
         "file": IMAGE,
     }
+    if serving.read_only:
+        throttled["read-only"] = True
     made = [PROGRAM, "--daemonize", "--pidfile", str(pidfile)]
     if serving.monitor:
         made += ["--chardev", f"socket,id=monitor,path={serving.monitor},server=on,wait=off"]
@@ -75,6 +79,8 @@ def _nodes(serving: Serving) -> list[dict[str, Any]]:
         "locking": "on",
     }
     image = {"driver": "qcow2", "node-name": IMAGE, "discard": "unmap", "file": "file"}
+    if serving.read_only:
+        return [{**file, "read-only": True}, {**image, "read-only": True}]
     return [file, image]
 
 

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import msgspec
 
-from arable.domain.errors import NoRoom, NotFound, Unavailable
+from arable.domain.errors import Forbidden, NoRoom, NotFound, Unavailable
 from arable.domain.ids import HostId, VolumeId
 from arable.drivers import namespaces, processes
 from arable.drivers.processes import Running, Words
-from arable.drivers.storage import listening, monitor
+from arable.drivers.storage import listening, monitor, views
 from arable.drivers.storage.disk_process import PROGRAM, Serving
 from arable.drivers.storage.durable import new_file, put_in_place
 from arable.drivers.storage.protocol import ExportAt, export_name
@@ -40,7 +40,7 @@ _TRIES = 8  # ports that somebody else has
 class _Kept:
     """What must be the same again when a volume's process is replaced: its host is told the port once.
 
-    `next_port` is where `next_epoch` will be served, 0 for none.
+    `next_port` is where `next_epoch` will be served, 0 for none. It is in the `storage_zone` since `zoned`.
     """
 
     port: int
@@ -49,6 +49,8 @@ class _Kept:
     iops: int = 0
     bytes_per_second: int = 0
     obeyed: bool = False  # what serves it now was told of these limits, or began with them
+    storage_zone: str = ""
+    zoned: int = 0
 
 
 class DiskServers(ABC):
@@ -97,6 +99,12 @@ class DiskServers(ABC):
     def _serve(self, serving: Serving, port: int, pidfile: Path) -> str | None:
         """Serve it there; what was said if that was not to be. Raises `PortTakenError`, `Unavailable`."""
 
+    def _is_view(self, volume: VolumeId) -> bool:
+        try:
+            return views.viewed(self._path_of(volume)) is not None
+        except NotFound:
+            return False
+
     def expect(self, volume: VolumeId, size: int) -> None:
         """It is there when it has so many bytes."""
         self._least[volume] = size
@@ -117,6 +125,24 @@ class DiskServers(ABC):
             if now and (now.iops, now.bytes_per_second) == (iops, bytes_per_second):
                 self._keep(volume, replace(now, obeyed=True))
 
+    def is_masked(self, volume: VolumeId, storage_zone: str, zoned: int) -> bool:
+        """Whether it is in that storage zone already. Raises `Forbidden` when a later word has it in another."""
+        with self._lock:
+            kept = self._kept.get(volume)
+        if kept is None:
+            return not storage_zone
+        if kept.storage_zone == storage_zone:
+            return True
+        if zoned <= kept.zoned:
+            raise Forbidden(f"{volume} is in another storage zone since then")
+        return False
+
+    def mask(self, volume: VolumeId, storage_zone: str, zoned: int) -> None:
+        """It is in that storage zone from now on. Nobody has it."""
+        with self._lock:
+            kept = self._kept.get(volume) or _Kept(port=self._free_port(set()))
+            self._keep(volume, replace(kept, storage_zone=storage_zone, zoned=zoned))
+
     def snapshot(self, volume: VolumeId, name: str, *, drop: bool = False) -> bool:
         """By the volume's process, if it has one; already so is fine. Raises `Unavailable`."""
         return monitor.snapshot(self._monitor(volume), name, drop=drop)
@@ -130,6 +156,7 @@ class DiskServers(ABC):
             address=self._address,
             port=kept.next_port if kept.next_port and kept.next_epoch == epoch else kept.port,
             name=export_name(volume, epoch),
+            storage_zone=kept.storage_zone,
         )
 
     def has(self, volume: VolumeId) -> bool:
@@ -278,6 +305,8 @@ class DiskServers(ABC):
                 iops=kept.iops,
                 bytes_per_second=kept.bytes_per_second,
                 monitor="" if blank else self._monitor(volume).name,
+                storage_zone=kept.storage_zone,
+                read_only=self._is_view(volume),
             )
             try:
                 said = self._serve(serving, port, pidfile)

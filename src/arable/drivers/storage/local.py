@@ -28,10 +28,9 @@ from pathlib import Path
 from arable.domain import ids
 from arable.domain.errors import BadInput, Conflict, Corrupt, NoRoom, NotFound, Unavailable
 from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
-from arable.domain.image_header import HEAD_BYTES, Overlay, read_overlay
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.domain.units import MIB
-from arable.drivers.storage import snapshots
+from arable.drivers.storage import snapshots, views
 from arable.drivers.storage.blanks import Backing, Blanks, must_be_fine
 from arable.drivers.storage.durable import destroy, put_in_place, sync_folder, write_whole
 from arable.drivers.storage.intake import digest_of
@@ -48,7 +47,6 @@ log = logging.getLogger(__name__)
 _GROW_SECONDS = 15  # who has the volume by its lease may be waiting for it
 _SECONDS = Bounds().seconds
 _FRESH = 1 * MIB  # what a new overlay takes at most before anything is written to it
-_SUFFIX = ".qcow2"
 _PIECE = 1 * MIB
 
 
@@ -151,6 +149,19 @@ class LocalStorage:
                 put_in_place(made, path)
             return _found(volume, path)
 
+    def view(self, volume: VolumeId, of: VolumeId) -> VolumeFound:
+        path, source = self._path(volume), self._existing(of)
+        with self._lock:
+            if not path.exists():
+                size = virtual_bytes(source)
+                if not size or views.viewed(source):
+                    raise Corrupt(f"{of} can't be shown: it is damaged, or a view itself")
+                with self._room.claimed(_FRESH):
+                    made = self._staging / path.name
+                    self._blanks.make(made, size, Backing(source, PartFormat.QCOW2))
+                    put_in_place(made, path)
+            return _found(volume, path)
+
     def seed(self, volume: VolumeId, meta_data: str, user_data: str) -> Path:
         self._path(volume)
         with self._lock, self._room.claimed(2 * MIB + 2 * (len(meta_data) + len(user_data))):
@@ -159,6 +170,8 @@ class LocalStorage:
     def erase(self, volume: VolumeId) -> None:
         path = self._path(volume)
         with self._lock:
+            if any(found.view_of == volume for found in self.volumes().values()):
+                raise Conflict(f"there are views of {volume}")
             self._seeds.remove(volume)
             doomed = self._erasing / path.name
             if path.exists():
@@ -215,7 +228,7 @@ class LocalStorage:
         return [*self._images.strays(), *others, *self._seeds.strays(frozenset(self.volumes()))]
 
     def _path(self, volume: VolumeId) -> Path:
-        return self._volumes_folder / f"{ids.check('volume', volume)}{_SUFFIX}"
+        return self._volumes_folder / f"{ids.check('volume', volume)}{views.SUFFIX}"
 
     def _finish_what_was_begun(self) -> None:
         for path in self._erasing.iterdir():
@@ -239,7 +252,7 @@ class LocalStorage:
             self._may_promise(size - virtual_bytes(self._existing(volume)))
 
     def _grown(self, volume: VolumeId, path: Path, size: int, seconds: int) -> VolumeFound:
-        overlay = _overlay(path)
+        overlay = views.overlay(path)
         if overlay is None:
             raise Corrupt(f"{volume} is damaged")
         if overlay.virtual_bytes >= size:
@@ -307,13 +320,13 @@ class LocalStorage:
     def _stood_on(self) -> set[str]:
         """The parts below volumes, and below what is being made. A file that can't be read stands on nothing."""
         folders = (self._volumes_folder, self._staging)
-        files = (path for folder in folders for path in folder.glob(f"*{_SUFFIX}"))
-        overlays = (overlay for path in files if (overlay := _overlay(path)))
+        files = (path for folder in folders for path in folder.glob(f"*{views.SUFFIX}"))
+        overlays = (overlay for path in files if (overlay := views.overlay(path)))
         return {Path(overlay.backing).name for overlay in overlays if overlay.backing}
 
     def _below(self, volume: VolumeId, path: Path) -> list[Path]:
         """The image that a volume stands over, if any. Raises `Corrupt` when that is none of ours."""
-        overlay = _overlay(path)
+        overlay = views.overlay(path)
         if overlay is None:
             raise Corrupt(f"{volume} is damaged")
         if not overlay.backing:
@@ -331,7 +344,7 @@ class LocalStorage:
 
     def _may_promise(self, more: int) -> None:
         """Raises `Promised` when all volumes together would promise too many times what the pool has."""
-        promised = sum(found.bytes for found in self.volumes().values())
+        promised = sum(f.bytes for f in self.volumes().values() if not f.view_of)
         most = self._room.total() * self._thin_times
         if promised + more > most:
             raise Promised(
@@ -369,7 +382,7 @@ def _named(snapshot: SnapshotId) -> SnapshotId:
 
 
 def _volume_of(path: Path) -> VolumeId | None:
-    if path.suffix != _SUFFIX:
+    if path.suffix != views.SUFFIX:
         return None
     try:
         return VolumeId(ids.check("volume", path.stem))
@@ -379,25 +392,18 @@ def _volume_of(path: Path) -> VolumeId | None:
 
 def virtual_bytes(path: Path) -> int:
     """How large the disk in a volume's file is; 0 when that can't be told."""
-    overlay = _overlay(path)
+    overlay = views.overlay(path)
     return overlay.virtual_bytes if overlay else 0
-
-
-def _overlay(path: Path) -> Overlay | None:
-    try:
-        with path.open("rb") as file:
-            return read_overlay(file.read(HEAD_BYTES))
-    except BadInput:
-        return None
 
 
 def _found(volume: VolumeId, path: Path) -> VolumeFound:
     """A damaged one is there all the same, with no size: not seeing it would pass for having erased it."""
-    overlay = _overlay(path)
+    overlay = views.overlay(path)
     return VolumeFound(
         volume=volume,
         path=path,
         format=PartFormat.QCOW2,
         bytes=overlay.virtual_bytes if overlay else 0,
         used_bytes=path.stat().st_blocks * SECTOR,
+        view_of=views.below(path, overlay) if overlay else None,
     )

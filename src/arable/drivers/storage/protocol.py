@@ -23,6 +23,7 @@ class VolumeFound:
     format: PartFormat
     bytes: int  # size to the guest
     used_bytes: int  # on the pool
+    view_of: VolumeId | None = None  # it shows what is on that one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class ExportAt:
     port: int
     name: str
     initiator: str = ""  # what its holder calls itself; a storage host knows that without
+    storage_zone: str = ""  # that the volume is in; an initiator's name has it, too
     secret: Secret | None = field(default=None, compare=False)
 
 
@@ -113,11 +115,21 @@ class Storage(Protocol):
         Never shrunk, never made anew. Raises `NoRoom` before touching anything.
         """
 
+    def view(self, volume: VolumeId, of: VolumeId) -> VolumeFound:
+        """A volume that shows what is on another one, to be read alone; made on first use.
+
+        Any number of them may be used at once, by whoever opens them to read, and while any is the other one can be
+        written to by nobody. Raises `NotFound` when there is no such volume, `NoRoom`.
+        """
+
     def seed(self, volume: VolumeId, meta_data: str, user_data: str) -> Path:
         """A read-only NoCloud disk (label `cidata`) beside the volume, as given; kept if already the same."""
 
     def erase(self, volume: VolumeId) -> None:
-        """What it held can't be read any more, and its space is free; already gone is fine."""
+        """What it held can't be read any more, and its space is free; already gone is fine.
+
+        Raises `Conflict` while there is a view of it, before touching anything.
+        """
 
     def usage(self) -> PoolSeen:
         """Bytes in all and in use."""
@@ -186,6 +198,13 @@ class Shares(Protocol):
 
     def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
         """What the volume allows from now on; 0 means no limit. Raises `Unavailable` when that can't be changed now."""
+
+    def mask(self, volume: VolumeId, storage_zone: str, zoned: int) -> None:
+        """It is in that storage zone from now on, also after a restart; empty: in none.
+
+        Of two words about a volume the one that was `zoned` later holds, whenever it comes. Raises `Forbidden` for an
+        earlier one that differs, and `Conflict` for a later one while anybody has the volume.
+        """
 
     def where(self, volume: VolumeId, epoch: int) -> ExportAt:
         """Where the holder of that epoch finds the volume."""

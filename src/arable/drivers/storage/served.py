@@ -47,6 +47,11 @@ class ServedStorage(LocalStorage):
     def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None:
         self.exports.limit(volume, iops, bytes_per_second)
 
+    def mask(self, volume: VolumeId, storage_zone: str, zoned: int) -> None:
+        if not self.exports.is_masked(volume, storage_zone, zoned):
+            self._check_free(volume)
+            self.exports.mask(volume, storage_zone, zoned)
+
     def where(self, volume: VolumeId, epoch: int) -> ExportAt:
         return self.exports.where(volume, epoch)
 

@@ -110,6 +110,20 @@ class SimStorage:
             self._hardware.files.add(made.path)
         return made
 
+    def view(self, volume: VolumeId, of: VolumeId) -> VolumeFound:
+        held, shown = self._disks.volumes.get(volume), self._there(of)
+        if held:
+            return held
+        self._need(_THIN)
+        with self._faults.around(f"view {of} by {volume}"):
+            path = self._folder / volume
+            made = replace(shown, volume=volume, path=path, used_bytes=_THIN, view_of=of)
+            self._disks.used_bytes += _THIN
+            self._disks.contents[volume] = self._disks.contents.get(of)
+            self._disks.volumes[volume] = made
+            self._hardware.files.add(path)
+        return made
+
     def seed(self, volume: VolumeId, meta_data: str, user_data: str) -> Path:
         path = self._folder / f"{volume}.seed"
         if self._disks.seeds.get(volume) != (meta_data, user_data):
@@ -121,6 +135,8 @@ class SimStorage:
     def erase(self, volume: VolumeId) -> None:
         if volume not in self._disks.volumes and volume not in self._disks.seeds:
             return
+        if any(found.view_of == volume for found in self._disks.volumes.values()):
+            raise Conflict(f"there are views of {volume}")
         with self._faults.around(f"erase {volume}"):
             held = self._disks.volumes.pop(volume, None)
             if held:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from arable.domain.errors import Conflict, NoRoom, NotFound, Unavailable
+from arable.domain.errors import Conflict, Forbidden, NoRoom, NotFound, Unavailable
 from arable.domain.ids import HostId, OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart
 from arable.drivers.faults import Faults
@@ -122,12 +122,23 @@ class SimSharedStorage(SimStorage):
             raise Unavailable(f"the server of {volume} does not answer")
         self.limits[volume] = (iops, bytes_per_second)
 
+    def mask(self, volume: VolumeId, storage_zone: str, zoned: int) -> None:
+        within, since = self._disks.masks.get(volume, ("", -1))
+        if within == storage_zone:
+            return
+        if zoned <= since:
+            raise Forbidden(f"{volume} is in another storage zone since then")
+        self._check_free(volume)
+        with self._exports.faults.around(f"mask {volume}"):
+            self._disks.masks[volume] = (storage_zone, zoned)
+
     def where(self, volume: VolumeId, epoch: int) -> ExportAt:
         return ExportAt(
             volume=volume,
             address=self._exports.address,
             port=_PORT,
             name=export_name(volume, epoch),
+            storage_zone=self._disks.masks.get(volume, ("", 0))[0],
         )
 
     def await_trouble(self, seconds: float) -> None:
@@ -142,6 +153,7 @@ class SimSharedStorage(SimStorage):
     def erase(self, volume: VolumeId) -> None:
         self._check_free(volume)
         super().erase(volume)
+        self._disks.masks.pop(volume, None)
 
     def _check_free(self, volume: VolumeId) -> None:
         for record in self.leases.records().values():
@@ -165,8 +177,18 @@ class _Present:
         missing = [volume for volume in wanted if volume not in self.pool.volumes()]
         if missing:
             raise NotFound(f"{missing[0]} is not here")
+        for volume in wanted:
+            if self._locked(volume):
+                raise Unavailable(f"{volume} is open")
         self.exports.open(epoch, holder, wanted)
         self.exports.sizes |= {volume: self.pool.volumes()[volume].bytes for volume in wanted}
+
+    def _locked(self, volume: VolumeId) -> bool:
+        """As QEMU's locks have it: who reads by views and who writes keep each other out."""
+        there, served = self.pool.volumes(), self.exports.serving
+        if there[volume].view_of in served:
+            return True
+        return any(other in there and there[other].view_of == volume for other in served)
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         self.exports.cut(volumes)

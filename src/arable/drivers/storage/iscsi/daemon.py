@@ -21,7 +21,7 @@ def command(serving: Serving, pidfile: Path, disk: Path) -> list[str]:
         "id": "export",
         "node-name": DISK,
         "mountpoint": str(disk),
-        "writable": True,
+        "writable": not serving.read_only,
         "writethrough": True,
     }
     made = words(serving, pidfile)

@@ -101,7 +101,7 @@ class IscsiExports(DiskServers):
             self._control(mark),
             names.target(export),
             pidfile.with_suffix(".disk").name,
-            names.initiator(serving.holder),
+            names.initiator(serving.holder, serving.storage_zone),
             self._secrets.of(export),
         )
         return None

@@ -19,9 +19,9 @@ def target(export: str) -> str:
     return f"{_AUTHORITY}:{export}"
 
 
-def initiator(host: HostId) -> str:
-    """Of a host that runs machines. It also is what that calls itself to CHAP."""
-    return f"{_AUTHORITY}:{host}"
+def initiator(host: HostId, storage_zone: str = "") -> str:
+    """Of a host that runs machines, for those of that storage zone. It also is what that calls itself to CHAP."""
+    return f"{_AUTHORITY}:{host}.{storage_zone}" if storage_zone else f"{_AUTHORITY}:{host}"
 
 
 class Secrets:

@@ -39,23 +39,27 @@ def command(serving: Serving, pidfile: Path, listener: int, credentials: Path) -
         ("--object", tls),
         ("--object", holder_object("holder", serving.holder)),
         ("--nbd-server", server),
-        ("--export", _export(serving.volume, serving.epoch)),
+        ("--export", _export(serving.volume, serving.epoch, writable=not serving.read_only)),
     ):
         made += [option, json(value)]
     return made
 
 
-def marks(volume: VolumeId, epoch: int, holder: HostId) -> tuple[bytes, bytes]:
+def marks(
+    volume: VolumeId, epoch: int, holder: HostId, *, read_only: bool = False
+) -> tuple[bytes, bytes]:
     """Words that the command line of this serving has, and no other's."""
-    return json(_export(volume, epoch)).encode(), json(holder_object("holder", holder)).encode()
+    return json(_export(volume, epoch, writable=not read_only)).encode(), json(
+        holder_object("holder", holder)
+    ).encode()
 
 
-def _export(volume: VolumeId, epoch: int) -> dict[str, Any]:
+def _export(volume: VolumeId, epoch: int, *, writable: bool) -> dict[str, Any]:
     return {
         "type": "nbd",
         "id": "export",
         "node-name": DISK,
         "name": export_name(volume, epoch),
-        "writable": True,
+        "writable": writable,
         "writethrough": True,
     }

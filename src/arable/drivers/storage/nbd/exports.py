@@ -30,7 +30,7 @@ class NbdExports(DiskServers):
         self._credentials = credentials
 
     def _marks(self, volume: VolumeId, epoch: int, holder: HostId) -> tuple[bytes, bytes]:
-        return marks(volume, epoch, holder)
+        return marks(volume, epoch, holder, read_only=self._is_view(volume))
 
     def _serve(self, serving: Serving, port: int, pidfile: Path) -> str | None:
         with listening.at(self._address, port, self._netns) as listener:

@@ -710,23 +710,6 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account', name=op.f('pk_credit'))
     )
     op.create_index('ix_credit_booked_until', 'credit', ['booked_until'], unique=False)
-    op.create_table('farm',
-    sa.Column('id', sa.String(), nullable=False),
-    sa.Column('account', sa.String(), nullable=False),
-    sa.Column('zone', sa.String(), nullable=False),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('holder', sa.String(), server_default='', nullable=False),
-    sa.Column('epoch', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('confirmed', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('load', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
-    sa.Column('created_at', sa.BigInteger(), nullable=False),
-    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_farm_account')),
-    sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_farm_zone')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_farm')),
-    sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_farm_account_zone_name'))
-    )
-    op.create_index('ix_farm_holder', 'farm', ['holder'], unique=False)
     op.create_table('host',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('zone', sa.String(), nullable=False),
@@ -885,6 +868,18 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_ssh_key')),
     sa.UniqueConstraint('account', 'name', name=op.f('uq_ssh_key_account_name'))
     )
+    op.create_table('storage_zone',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_storage_zone_account')),
+    sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_storage_zone_zone')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_storage_zone')),
+    sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_storage_zone_account_zone_name'))
+    )
     op.create_table('user',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -943,6 +938,109 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('host', name=op.f('pk_bmc'))
     )
     op.create_index(op.f('ix_bmc_wanted'), 'bmc', ['wanted'], unique=False)
+    op.create_table('farm',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('storage_zone', sa.String(), nullable=True),
+    sa.Column('holder', sa.String(), server_default='', nullable=False),
+    sa.Column('epoch', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('confirmed', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('load', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_farm_account')),
+    sa.ForeignKeyConstraint(['storage_zone'], ['storage_zone.id'], name=op.f('fk_farm_storage_zone')),
+    sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_farm_zone')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_farm')),
+    sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_farm_account_zone_name'))
+    )
+    op.create_index('ix_farm_holder', 'farm', ['holder'], unique=False)
+    op.create_index(op.f('ix_farm_storage_zone'), 'farm', ['storage_zone'], unique=False)
+    op.create_table('image_policy',
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('at', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('labels', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('versions', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('upto', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_policy_image'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('image', name=op.f('pk_image_policy'))
+    )
+    op.create_table('image_version',
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('digest', sa.String(), nullable=False),
+    sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('arriving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('fetched', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('pinned', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('unused_since', sa.BigInteger(), nullable=True),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_version_image')),
+    sa.PrimaryKeyConstraint('image', 'number', name=op.f('pk_image_version'))
+    )
+    op.create_index('ix_image_version_fetched', 'image_version', ['image'], unique=False, sqlite_where=sa.text('fetched'), postgresql_where=sa.text('fetched'))
+    op.create_table('pool',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('host', sa.String(), nullable=True),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('address', sa.String(), server_default='', nullable=False),
+    sa.Column('total_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('used_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('images', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('image_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['host'], ['host.id'], name=op.f('fk_pool_host')),
+    sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_pool_zone')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_pool'))
+    )
+    op.create_index(op.f('ix_pool_zone'), 'pool', ['zone'], unique=False)
+    op.create_table('session',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('user', sa.String(), nullable=False),
+    sa.Column('secret_hash', sa.String(), nullable=False),
+    sa.Column('expires_at', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['user'], ['user.id'], name=op.f('fk_session_user')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_session'))
+    )
+    op.create_index(op.f('ix_session_user'), 'session', ['user'], unique=False)
+    op.create_table('sighting',
+    sa.Column('by', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('host', sa.String(), nullable=False),
+    sa.Column('since', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['by'], ['host.id'], name=op.f('fk_sighting_by'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['host'], ['host.id'], name=op.f('fk_sighting_host'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('by', 'kind', 'host', name=op.f('pk_sighting'))
+    )
+    op.create_index(op.f('ix_sighting_host'), 'sighting', ['host'], unique=False)
+    op.create_table('transfer',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('holder', sa.String(), server_default='', nullable=False),
+    sa.Column('held_until', sa.BigInteger(), nullable=True),
+    sa.Column('done', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('total', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('sources', sa.String(), server_default='', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('next_at', sa.BigInteger(), nullable=False),
+    sa.Column('moved_at', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_transfer_image'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_transfer')),
+    sa.UniqueConstraint('image', 'number', name=op.f('uq_transfer_image_number'))
+    )
+    op.create_index('ix_transfer_wanted', 'transfer', ['next_at'], unique=False, sqlite_where=sa.text("state = 'wanted'"), postgresql_where=sa.text("state = 'wanted'"))
     op.create_table('farm_part',
     sa.Column('farm', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
@@ -991,31 +1089,13 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_trouble_farm'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('farm', name=op.f('pk_farm_trouble'))
     )
-    op.create_table('image_policy',
+    op.create_table('image_version_part',
+    sa.Column('sha256', sa.String(), nullable=False),
     sa.Column('image', sa.String(), nullable=False),
-    sa.Column('at', sa.Text(), server_default='[]', nullable=False),
-    sa.Column('labels', sa.Text(), server_default='[]', nullable=False),
-    sa.Column('versions', sa.BigInteger(), server_default='1', nullable=False),
-    sa.Column('upto', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('created_at', sa.BigInteger(), nullable=False),
-    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_policy_image'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('image', name=op.f('pk_image_policy'))
+    sa.Column('number', sa.Integer(), autoincrement=False, nullable=False),
+    sa.ForeignKeyConstraint(['image', 'number'], ['image_version.image', 'image_version.number'], name=op.f('fk_image_version_part_image_number'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('sha256', 'image', 'number', name=op.f('pk_image_version_part'))
     )
-    op.create_table('image_version',
-    sa.Column('image', sa.String(), nullable=False),
-    sa.Column('number', sa.Integer(), nullable=False),
-    sa.Column('digest', sa.String(), nullable=False),
-    sa.Column('parts', sa.Text(), server_default='[]', nullable=False),
-    sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('arriving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
-    sa.Column('fetched', sa.Boolean(), server_default=sa.text('false'), nullable=False),
-    sa.Column('pinned', sa.Boolean(), server_default=sa.text('false'), nullable=False),
-    sa.Column('unused_since', sa.BigInteger(), nullable=True),
-    sa.Column('created_at', sa.BigInteger(), nullable=False),
-    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_version_image')),
-    sa.PrimaryKeyConstraint('image', 'number', name=op.f('pk_image_version'))
-    )
-    op.create_index('ix_image_version_fetched', 'image_version', ['image'], unique=False, sqlite_where=sa.text('fetched'), postgresql_where=sa.text('fetched'))
     op.create_table('machine',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -1107,44 +1187,6 @@ def upgrade() -> None:
     op.create_index(op.f('ix_network_account'), 'network', ['account'], unique=False)
     op.create_index(op.f('ix_network_appliance_host'), 'network', ['appliance_host'], unique=False)
     op.create_index('ix_network_attention', 'network', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
-    op.create_table('pool',
-    sa.Column('id', sa.String(), nullable=False),
-    sa.Column('zone', sa.String(), nullable=False),
-    sa.Column('host', sa.String(), nullable=True),
-    sa.Column('name', sa.String(), nullable=False),
-    sa.Column('kind', sa.String(), nullable=False),
-    sa.Column('address', sa.String(), server_default='', nullable=False),
-    sa.Column('total_mib', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('used_mib', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('images', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('image_mib', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
-    sa.Column('created_at', sa.BigInteger(), nullable=False),
-    sa.ForeignKeyConstraint(['host'], ['host.id'], name=op.f('fk_pool_host')),
-    sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_pool_zone')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_pool'))
-    )
-    op.create_index(op.f('ix_pool_zone'), 'pool', ['zone'], unique=False)
-    op.create_table('session',
-    sa.Column('id', sa.String(), nullable=False),
-    sa.Column('user', sa.String(), nullable=False),
-    sa.Column('secret_hash', sa.String(), nullable=False),
-    sa.Column('expires_at', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', sa.BigInteger(), nullable=False),
-    sa.ForeignKeyConstraint(['user'], ['user.id'], name=op.f('fk_session_user')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_session'))
-    )
-    op.create_index(op.f('ix_session_user'), 'session', ['user'], unique=False)
-    op.create_table('sighting',
-    sa.Column('by', sa.String(), nullable=False),
-    sa.Column('kind', sa.String(), nullable=False),
-    sa.Column('host', sa.String(), nullable=False),
-    sa.Column('since', sa.BigInteger(), nullable=False),
-    sa.ForeignKeyConstraint(['by'], ['host.id'], name=op.f('fk_sighting_by'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['host'], ['host.id'], name=op.f('fk_sighting_host'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('by', 'kind', 'host', name=op.f('pk_sighting'))
-    )
-    op.create_index(op.f('ix_sighting_host'), 'sighting', ['host'], unique=False)
     op.create_table('tier',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('farm', sa.String(), nullable=False),
@@ -1177,26 +1219,13 @@ def upgrade() -> None:
     op.create_index('ix_tier_attention', 'tier', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
     op.create_index('ix_tier_automatic', 'tier', ['image'], unique=False, sqlite_where=sa.text('automatic'), postgresql_where=sa.text('automatic'))
     op.create_index(op.f('ix_tier_blueprint'), 'tier', ['blueprint'], unique=False)
-    op.create_table('transfer',
-    sa.Column('id', sa.String(), nullable=False),
-    sa.Column('image', sa.String(), nullable=False),
-    sa.Column('number', sa.Integer(), nullable=False),
-    sa.Column('state', sa.String(), nullable=False),
-    sa.Column('holder', sa.String(), server_default='', nullable=False),
-    sa.Column('held_until', sa.BigInteger(), nullable=True),
-    sa.Column('done', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('total', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('sources', sa.String(), server_default='', nullable=False),
-    sa.Column('told', sa.String(), server_default='', nullable=False),
-    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
-    sa.Column('next_at', sa.BigInteger(), nullable=False),
-    sa.Column('moved_at', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', sa.BigInteger(), nullable=False),
-    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_transfer_image'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_transfer')),
-    sa.UniqueConstraint('image', 'number', name=op.f('uq_transfer_image_number'))
+    op.create_table('transfer_wait',
+    sa.Column('transfer', sa.String(), nullable=False),
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('ends', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.ForeignKeyConstraint(['transfer'], ['transfer.id'], name=op.f('fk_transfer_wait_transfer'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('transfer', 'operation', name=op.f('pk_transfer_wait'))
     )
-    op.create_index('ix_transfer_wanted', 'transfer', ['next_at'], unique=False, sqlite_where=sa.text("state = 'wanted'"), postgresql_where=sa.text("state = 'wanted'"))
     op.create_table('balancer',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -1260,13 +1289,6 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('group', 'machine', name=op.f('pk_group_member'))
     )
     op.create_index(op.f('ix_group_member_machine'), 'group_member', ['machine'], unique=False)
-    op.create_table('image_version_part',
-    sa.Column('sha256', sa.String(), nullable=False),
-    sa.Column('image', sa.String(), nullable=False),
-    sa.Column('number', sa.Integer(), autoincrement=False, nullable=False),
-    sa.ForeignKeyConstraint(['image', 'number'], ['image_version.image', 'image_version.number'], name=op.f('fk_image_version_part_image_number'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('sha256', 'image', 'number', name=op.f('pk_image_version_part'))
-    )
     op.create_table('nic',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('machine', sa.String(), nullable=False),
@@ -1328,13 +1350,6 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['tier'], ['tier.id'], name=op.f('fk_tier_scaling_tier'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('tier', name=op.f('pk_tier_scaling'))
     )
-    op.create_table('transfer_wait',
-    sa.Column('transfer', sa.String(), nullable=False),
-    sa.Column('operation', sa.String(), nullable=False),
-    sa.Column('ends', sa.Boolean(), server_default=sa.text('false'), nullable=False),
-    sa.ForeignKeyConstraint(['transfer'], ['transfer.id'], name=op.f('fk_transfer_wait_transfer'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('transfer', 'operation', name=op.f('pk_transfer_wait'))
-    )
     op.create_table('volume',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
@@ -1356,6 +1371,10 @@ def upgrade() -> None:
     sa.Column('erasing', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('copied_from', sa.String(), nullable=True),
     sa.Column('offering', sa.String(), server_default='', nullable=False),
+    sa.Column('storage_zone', sa.String(), nullable=True),
+    sa.Column('zoned', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('read_only', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('view_of', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_volume_account')),
@@ -1367,6 +1386,8 @@ def upgrade() -> None:
     op.create_index('ix_volume_change', 'volume', ['machine'], unique=False, sqlite_where=sa.text("change <> ''"), postgresql_where=sa.text("change <> ''"))
     op.create_index(op.f('ix_volume_machine'), 'volume', ['machine'], unique=False)
     op.create_index(op.f('ix_volume_pool'), 'volume', ['pool'], unique=False)
+    op.create_index(op.f('ix_volume_storage_zone'), 'volume', ['storage_zone'], unique=False)
+    op.create_index(op.f('ix_volume_view_of'), 'volume', ['view_of'], unique=False)
     op.create_index('uq_volume_name', 'volume', ['account', 'zone', 'name'], unique=True, sqlite_where=sa.text('stays and not erasing'), postgresql_where=sa.text('stays and not erasing'))
     op.create_table('vpn',
     sa.Column('id', sa.String(), nullable=False),
