@@ -24,6 +24,7 @@ from sqlalchemy.types import Text
 from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, NicId, OperationId, ZoneId
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
+from arable.domain.pair import Pair, next_number
 from arable.store import addresses as addresses_
 from arable.store import balancers, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
@@ -32,6 +33,7 @@ from arable.store.many import among
 R = TypeVar("R", bound=tuple[Any, ...])
 
 _n, _z = schema.network.c, schema.zone.c
+_PLACES = ((_n.appliance_host, _n.appliance_state), (_n.standby_host, _n.standby_state))
 
 
 class NetworkRow(NamedTuple):
@@ -55,11 +57,33 @@ class NetworkRow(NamedTuple):
     appliance_epoch: int
     isolated: bool
     restarts: int
+    redundant: bool
+    appliance_number: int
+    appliance_seen: int
+    standby_host: HostId | None
+    standby_state: str
+    standby_number: int
+    standby_seen: int
     appliance_failed: str
     own_resolvers: str
     resolvers: str
     underlay_mtu: int
 
+    @property
+    def routers(self) -> list[tuple[HostId, Pair | None]]:
+        """Where its appliances are, or are about to be, and what each of a pair is told of the two."""
+        here = self.appliance_host if self.appliance_state in PRESENT else None
+        there = self.standby_host if self.standby_state in PRESENT else None
+        one, other = self.appliance_number if here else 0, self.standby_number if there else 0
+        found: list[tuple[HostId, Pair | None]] = []
+        if here:
+            found.append((here, Pair(number=one, other=other) if self.redundant else None))
+        if there:
+            found.append((there, Pair(number=other, other=one)))
+        return found
+
+
+PRESENT = (ApplianceState.STARTING, ApplianceState.RUNNING)
 
 _NETWORK = select(
     *(_n[name] for name in NetworkRow._fields[:-4]),
@@ -255,10 +279,12 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
 
 def left_by_appliances(tx: Tx, hosts: Iterable[HostId]) -> list[HostId]:
     """Those of these hosts from which an appliance is taken back."""
-    query = select(_n.appliance_host).where(
-        _n.appliance_state == ApplianceState.LEAVING, among(tx, _n.appliance_host, hosts)
-    )
-    return sorted(set(tx.scalars(query)))
+    found: set[HostId] = set()
+    for host, state in _PLACES:
+        found |= set(
+            tx.scalars(select(host).where(state == ApplianceState.LEAVING, among(tx, host, hosts)))
+        )
+    return sorted(found)
 
 
 def leaving_appliances(tx: Tx, host: HostId, generation: int) -> list[NetworkId]:
@@ -278,20 +304,24 @@ def leaving_appliances(tx: Tx, host: HostId, generation: int) -> list[NetworkId]
         )
         .exists()
     )
-    query = select(_n.id).where(
-        _n.appliance_host.in_(holds), _n.appliance_state == ApplianceState.LEAVING, ~untold
-    )
-    return list(tx.scalars(query))
+    found: set[NetworkId] = set()
+    for place, state in _PLACES:
+        found |= set(
+            tx.scalars(
+                select(_n.id).where(place.in_(holds), state == ApplianceState.LEAVING, ~untold)
+            )
+        )
+    return sorted(found)
 
 
 def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
     """How many appliances each of these hosts has."""
-    query = (
-        select(_n.appliance_host, func.count())
-        .where(among(tx, _n.appliance_host, hosts))
-        .group_by(_n.appliance_host)
-    )
-    return {host: count for host, count in tx.execute(query) if host}
+    found: dict[HostId, int] = {}
+    for place, _state in _PLACES:
+        query = select(place, func.count()).where(among(tx, place, hosts)).group_by(place)
+        for host, count in tx.execute(query):
+            found[host] = found.get(host, 0) + count
+    return found
 
 
 def set_appliance(
@@ -303,6 +333,72 @@ def set_appliance(
         .where(_n.id == network)
         .values(appliance_state=state, appliance_host=host, appliance_told=told)
     )
+
+
+def set_standby(
+    tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
+) -> None:
+    """The same of the other one of its pair."""
+    tx.execute(
+        update(schema.network)
+        .where(_n.id == network)
+        .values(standby_state=state, standby_host=host, standby_told=told, standby_seen=0)
+    )
+
+
+def note_standby(tx: Tx, network: NetworkId, told: str) -> None:
+    """What is the matter with it; costs nothing where it is known."""
+    changed = update(schema.network).where(_n.id == network, _n.standby_told != told)
+    tx.execute(changed.values(standby_told=told))
+
+
+def numbered(tx: Tx, row: NetworkRow, *, standby: bool = False) -> NetworkRow:
+    """One of the (locked) network's pair is another one from now on, by another number."""
+    number = next_number(row.appliance_number, row.standby_number)
+    one, other = (row.appliance_number, number) if standby else (number, row.standby_number)
+    values = {"appliance_number": one, "standby_number": other}
+    tx.execute(update(schema.network).where(_n.id == row.id).values(values))
+    return row._replace(appliance_number=one, standby_number=other)
+
+
+def note_seen(tx: Tx, row: NetworkRow) -> None:
+    """Of which generations the two of a (locked) network's pair are."""
+    seen = {"appliance_seen": row.appliance_seen, "standby_seen": row.standby_seen}
+    tx.execute(update(schema.network).where(_n.id == row.id).values(seen))
+
+
+def turn(tx: Tx, row: NetworkRow) -> NetworkRow:
+    """The other one of the (locked) network's pair leads."""
+    turned = row._replace(
+        appliance_host=row.standby_host,
+        appliance_state=row.standby_state,
+        appliance_number=row.standby_number,
+        appliance_seen=row.standby_seen,
+        standby_host=row.appliance_host,
+        standby_state=row.appliance_state,
+        standby_number=row.appliance_number,
+        standby_seen=row.appliance_seen,
+    )
+    names = [f"{part}_{what}" for part in ("appliance", "standby") for what in _TURNED]
+    values = {name: getattr(turned, name) for name in names}
+    told = {"appliance_told": _n.standby_told, "standby_told": _n.appliance_told}
+    tx.execute(update(schema.network).where(_n.id == row.id).values(values | told))
+    return turned
+
+
+_TURNED = ("host", "state", "number", "seen")
+
+
+def alone(tx: Tx, limit: int) -> list[NetworkId]:
+    """Networks whose appliance should be one of two, and has no other one."""
+    return list(tx.scalars(_alone(), {"limit": limit}))
+
+
+@cache
+def _alone() -> Select[tuple[NetworkId]]:
+    lacks = text("redundant and standby_host is null")
+    led = (_n.state == NetworkState.READY, _n.appliance_state.in_(PRESENT))
+    return select(_n.id).where(lacks, *led).order_by(_n.id).limit(bindparam("limit"))
 
 
 def next_epoch(tx: Tx, network: NetworkId) -> int:
@@ -318,8 +414,10 @@ def next_epoch(tx: Tx, network: NetworkId) -> int:
 
 def stranded(tx: Tx, hosts: Iterable[HostId], limit: int) -> list[NetworkRow]:
     """Networks whose appliances are on these hosts, locked; those that are busy are left for the next time."""
+    hosts = list(hosts)
     query = _NETWORK.where(
-        among(tx, _n.appliance_host, hosts), _n.appliance_state != ApplianceState.ABSENT
+        or_(among(tx, _n.appliance_host, hosts), among(tx, _n.standby_host, hosts)),
+        _n.appliance_state != ApplianceState.ABSENT,
     )
     locked = query.order_by(_n.id).limit(limit).with_for_update(of=schema.network, skip_locked=True)
     return _rows(NetworkRow, tx.execute(locked).all())
@@ -435,6 +533,7 @@ def _leaving() -> Select[Any]:
         _NETWORK.where(
             _n.state == NetworkState.LEAVING,
             _n.appliance_state == ApplianceState.ABSENT,
+            _n.standby_host.is_(None),
             ~exists(select(presence.host).where(presence.network == _n.id)),
             ~vlans.still_told(_n.id),
         )
