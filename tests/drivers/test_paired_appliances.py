@@ -104,7 +104,7 @@ def test_when_the_one_that_leads_dies_connections_go_on_through_the_other(two, w
         assert services.answers(world, PUBLIC, 8080)
     two.led_by(1)
     assert reaches(guest, "10.1.1.1")
-    print(f"an established connection stood still for {gone:.2f} s")  # noqa: T201 - measured
+    print(f"an established connection stood still for {gone:.2f} s")
 
 
 def test_one_whose_election_froze_gives_way_and_stands_by_from_then_on(two, world) -> None:

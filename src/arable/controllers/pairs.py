@@ -62,6 +62,8 @@ def seen(tx: Tx, row: NetworkRow, told: ApplianceSeen) -> NetworkRow:
     if row.standby_state == ApplianceState.STARTING:
         routing.set_standby(tx, row.id, ApplianceState.RUNNING, row.standby_host, "")
         row = row._replace(standby_state=ApplianceState.RUNNING)
+        if row.appliance_failed != "{}":
+            routing.note_failed(tx, row.id, {})
     row = row._replace(standby_seen=told.generation)
     if not told.standby:
         log.warning("the appliance of %s on %s leads from now on", row.id, row.standby_host)
