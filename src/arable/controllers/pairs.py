@@ -44,6 +44,8 @@ def attend(tx: Tx, at: datetime) -> int:  # noqa: ARG001 - a controller takes th
                 routing.note_failed(tx, row.id, {})  # all of them were tried: begin again
             continue
         routing.set_standby(tx, row.id, ApplianceState.STARTING, host, "")
+        if not row.appliance_number:  # it was alone until now
+            row = routing.numbered(tx, row)  # noqa: PLW2901 - the row as it is from now on
         there = routing.numbered(tx, row, standby=True)
         starting.append(there._replace(standby_host=host, standby_state=ApplianceState.STARTING))
     appliances.tell(tx, starting, with_leases=True)

@@ -503,7 +503,11 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
             routing.note_failed(tx, row.id, {})
         attention.wake_machines(tx, row.id)
         nudge(tx, "machines")
-    _in_effect(tx, row._replace(appliance_seen=seen.generation), at)
+        row = row._replace(appliance_state=ApplianceState.RUNNING)
+    row = row._replace(appliance_seen=seen.generation)
+    if seen.standby and row.standby_state == ApplianceState.RUNNING:
+        row = routing.turn(tx, row)  # what the other one said of itself is not said again
+    _in_effect(tx, row, at)
 
 
 def _in_effect(tx: Tx, row: NetworkRow, at: datetime) -> None:

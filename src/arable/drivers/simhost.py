@@ -157,8 +157,8 @@ class SimHost:
     answers: Callable[[NicId], bool] = field(default=lambda _nic: True)  # a balancer's checks
     sessions: dict[NicId, int] = field(default_factory=dict)  # of members of balancers, now
     figures: dict[BalancerId, BalancerSeen] = field(default_factory=dict)  # but for the members
-    leads: Callable[[ApplianceWish], bool] = field(default=lambda wish: _is_first(wish))
-    # whether one of two routers does, as far as it hears
+    # Whether one of two routers does, as far as it hears.
+    leads: Callable[[ApplianceWish], bool] = field(default_factory=lambda: _is_first)
     unroutable: str = ""  # why no appliance starts here, if none does
     pools: dict[PoolId, SimPool] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
