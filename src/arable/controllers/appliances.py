@@ -254,13 +254,13 @@ def tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> No
         item(
             row,
             host,
-            pair,
             public.get(row.id, []),
             rules.get(row.id, []),
             balanced.get(row.id, ()),
             linked.get(row.id, ()),
             tunnelled.get(row.id, ()),
             named.get(row.id, ()),
+            pair,
         )
         for row in rows
         for host, pair in row.routers
@@ -282,13 +282,13 @@ def tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> No
 def item(
     row: NetworkRow,
     host: HostId,
-    pair: Pair | None,
     addresses: Sequence[AddressRow],
     rules: Sequence[RuleRow],
     balanced: tuple[BalancerWish, ...] = (),
     linked: Sequence[LinkedRow] = (),
     tunnelled: tuple[VpnWish, ...] = (),
     named: tuple[NameWish, ...] = (),
+    pair: Pair | None = None,
 ) -> manifests.Item:
     """The appliance of a network as its host is told; a pure function of rows."""
     wish = ApplianceWish(

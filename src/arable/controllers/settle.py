@@ -512,8 +512,7 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
 
 def _in_effect(tx: Tx, row: NetworkRow, at: datetime) -> None:
     """What was asked for is so where the network's appliance runs; where there are two, in both."""
-    if row.redundant:
-        routing.note_seen(tx, row)
+    routing.note_seen(tx, row)
     behind = row.standby_state == ApplianceState.RUNNING and row.standby_seen < row.generation
     if row.appliance_seen >= row.generation and not (row.attention or behind):
         running = routing.operations_on(tx, [row.id])

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Select,
     Update,
     and_,
@@ -327,11 +328,14 @@ def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
 def set_appliance(
     tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
 ) -> None:
-    """How far a network's appliance is, and where."""
+    """How far a network's appliance is, and where. Of one on another host nothing was seen yet."""
+    seen = case((_n.appliance_host == host, _n.appliance_seen), else_=0)
     tx.execute(
         update(schema.network)
         .where(_n.id == network)
-        .values(appliance_state=state, appliance_host=host, appliance_told=told)
+        .values(
+            appliance_state=state, appliance_host=host, appliance_told=told, appliance_seen=seen
+        )
     )
 
 
@@ -362,9 +366,11 @@ def numbered(tx: Tx, row: NetworkRow, *, standby: bool = False) -> NetworkRow:
 
 
 def note_seen(tx: Tx, row: NetworkRow) -> None:
-    """Of which generations the two of a (locked) network's pair are."""
-    seen = {"appliance_seen": row.appliance_seen, "standby_seen": row.standby_seen}
-    tx.execute(update(schema.network).where(_n.id == row.id).values(seen))
+    """Of which generations a (locked) network's appliances are; costs nothing where it is known."""
+    one, other = row.appliance_seen, row.standby_seen
+    news = or_(_n.appliance_seen != one, _n.standby_seen != other)
+    changed = update(schema.network).where(_n.id == row.id, news)
+    tx.execute(changed.values(appliance_seen=one, standby_seen=other))
 
 
 def turn(tx: Tx, row: NetworkRow) -> NetworkRow:
@@ -513,12 +519,39 @@ def idle_since_before(tx: Tx, limit: datetime, most: int) -> list[NetworkRow]:
 
 
 def operations_on(tx: Tx, networks: Sequence[NetworkId]) -> list[OperationId]:
-    """Operations that wait for something to be in effect on these networks."""
+    """Operations that wait for something to be in effect on these networks, and for nothing else.
+
+    One between two networks is left out while the router of either has not said that it knows.
+    """
     operation = schema.operation.c
-    query = select(operation.id).where(
-        among(tx, operation.target, networks), operation.state == "running"
+    runs = operation.state == "running"
+    of_one = select(operation.id).where(among(tx, operation.target, networks), runs)
+    late = exists(
+        select(_n.id).where(_n.id.in_((operation.target, operation.also)), _is_late())
+    ).correlate(schema.operation)
+    of_two = select(operation.id).where(
+        or_(among(tx, operation.target, networks), among(tx, operation.also, networks)),
+        text("state = 'running' and also <> ''"),
+        ~late,
     )
-    return list(tx.scalars(query))
+    return [*tx.scalars(of_one.where(operation.also == "")), *tx.scalars(of_two)]
+
+
+def _is_late() -> ColumnElement[bool]:
+    """Whether a router of the network that is there, or one of two, is not known to be as it should be."""
+    runs = _n.standby_state == ApplianceState.RUNNING
+    behind = or_(
+        text("network.attention"),
+        _n.appliance_seen < _n.generation,
+        and_(runs, _n.standby_seen < _n.generation),
+    )
+    return and_(_n.appliance_state.in_(PRESENT), behind)
+
+
+def wait_also(tx: Tx, operation: OperationId, network: NetworkId) -> None:
+    """It is done when that network's router knows, too."""
+    row = schema.operation
+    tx.execute(update(row).where(row.c.id == operation).values(also=network))
 
 
 def leaving_networks(tx: Tx, limit: int) -> list[NetworkRow]:

@@ -1443,6 +1443,7 @@ operation = Table(
     Column("user", String, nullable=False),
     _text("kind"),  # "machine.deploy"
     _text("target"),
+    _text("also", ""),  # another network whose router has to know, too, before it is done
     _text("state"),  # "running" | "done" | "failed"
     _count("total", 1),
     _count("pending", 1),
@@ -1457,6 +1458,12 @@ operation = Table(
         "target",
         sqlite_where=text("state = 'running'"),
         postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_operation_also",
+        "also",
+        sqlite_where=text("state = 'running' and also <> ''"),
+        postgresql_where=text("state = 'running' and also <> ''"),
     ),
     # Few, and counted on every look at the metrics.
     Index(

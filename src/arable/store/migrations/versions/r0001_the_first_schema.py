@@ -391,6 +391,7 @@ def upgrade() -> None:
     sa.Column('user', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('target', sa.String(), nullable=False),
+    sa.Column('also', sa.String(), server_default='', nullable=False),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('total', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('pending', sa.BigInteger(), server_default='1', nullable=False),
@@ -402,6 +403,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_operation'))
     )
     op.create_index('ix_operation_account_id', 'operation', ['account', 'id'], unique=False)
+    op.create_index('ix_operation_also', 'operation', ['also'], unique=False, sqlite_where=sa.text("state = 'running' and also <> ''"), postgresql_where=sa.text("state = 'running' and also <> ''"))
     op.create_index('ix_operation_failed', 'operation', ['id'], unique=False, sqlite_where=sa.text("state = 'failed'"), postgresql_where=sa.text("state = 'failed'"))
     op.create_index('ix_operation_running', 'operation', ['target'], unique=False, sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'"))
     op.create_table('pool_cursor',
