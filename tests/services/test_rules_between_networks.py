@@ -7,10 +7,11 @@ from test_landing import with_hosts
 
 from arable.controllers import appliances
 from arable.controllers import networks as leaving
+from arable.controllers.settle import settle
 from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound
 from arable.domain.guest_cidr import link_address
 from arable.domain.ids import HostId
-from arable.domain.manifest import ApplianceWish
+from arable.domain.manifest import ApplianceSeen, ApplianceWish, HostReport
 from arable.services import networks, rules
 from arable.store import routing, sights, wishes
 from arable.wire.networks import NetworkIn
@@ -189,3 +190,47 @@ def test_networks_of_a_farm_have_numbers_of_their_own_and_free_ones_are_given_ag
         leaving.collect(tx, cloud.around.clock.now())
     cloud.do(me, networks.create, NetworkIn(name="n2", cidr="10.30.0.0/24"))
     assert cloud.rows(numbers, a=me.account) == [(1,), (2,), (3,)]
+
+
+def test_a_rule_is_done_when_both_routers_know_it_and_so_is_its_end(tiers_on_both):
+    cloud, me, web, app = tiers_on_both
+    with_hosts(cloud, "a", "b")
+    for host, network in (("host-a", web), ("host-b", app)):
+        cloud.run(
+            "update network set appliance_state = 'running', appliance_host = :host where id = :id",
+            host=host,
+            id=network.id,
+        )
+
+    def knows(host: str, network: str) -> None:
+        """Its router runs by the newest wish."""
+        ((generation,),) = cloud.rows("select generation from network where id = :id", id=network)
+        seen = ApplianceSeen(network=network, generation=generation, running=True)
+        report = HostReport(host=HostId(host), generation=1, appliances=(seen,))
+        with cloud.database.write() as tx:
+            settle(tx, [report], cloud.around.clock.now())
+
+    def tell() -> None:
+        with cloud.database.write() as tx:
+            appliances.attend(tx, cloud.around.clock.now())
+
+    def states() -> list[str]:
+        return sorted(state for (state,) in cloud.rows("select state from operation"))
+
+    ask = BetweenIn(source=web.id, network=app.id, first_port=80)
+    made = cloud.do(me, rules.between, ask)
+    tell()
+    knows("host-b", app.id)
+    assert states() == ["running"], "who calls has not heard of it"
+    knows("host-a", web.id)
+    assert states() == ["done"]
+    cloud.do(me, rules.delete, made.rule.id)
+    tell()
+    knows("host-a", web.id)
+    assert states() == ["done", "running"]
+    knows("host-b", app.id)
+    assert states() == ["done", "done"]
+    cloud.run("update network set appliance_state = 'absent', appliance_host = null")
+    cloud.do(me, rules.between, ask)
+    tell()
+    assert states() == ["done"] * 3, "they will start with it"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from arable.agent.appliances import HostAppliances
+from arable.agent.appliances import PAIRS_SECONDS, HostAppliances
 from arable.agent.aside import Aside, at_once
 from arable.agent.balancers import GLANCE_SECONDS, Watched
 from arable.agent.cache import ImageCache
@@ -102,6 +102,7 @@ class Agent:
         self._report_seconds = REPORT_SECONDS
         self._report_at = clock.monotonic()
         self._said_at = clock.monotonic()  # anything
+        self._announce_at = clock.monotonic()
         self._watched = Watched()
         self._glance_at = clock.monotonic()
         self._actions = self._failed = 0  # of this round
@@ -165,6 +166,8 @@ class Agent:
         if heartbeat:
             self._report_at = now + self._report_seconds
             self._ground.patience.prune()
+        if heartbeat or (self._appliances.paired() and now >= self._announce_at):
+            self._announce_at = now + PAIRS_SECONDS
             self._appliances.announce()
         findings = Findings(
             generation=self.generation,
@@ -202,6 +205,8 @@ class Agent:
     def due(self) -> float:
         """When the next step is worth while, in monotonic time, if nothing happens before."""
         moments = [self._report_at]
+        if self._appliances.paired():
+            moments.append(self._announce_at)
         if self._witness.in_doubt():
             moments.append(self._said_at + DOUBT_SECONDS)
         again = self._ground.patience.next()

@@ -8,9 +8,10 @@ from arable.agent.sight import APPLIANCES, Ground, Sight, ask
 from arable.agent.wishes import Leases
 from arable.domain.errors import CloudError
 from arable.domain.ids import NetworkId
-from arable.domain.manifest import ApplianceSeen, ApplianceWish
+from arable.domain.manifest import ApplianceSeen, ApplianceWish, HostManifest
 from arable.drivers.appliance.protocol import Announces
 
+PAIRS_SECONDS = 2.0  # between looks at who leads of two
 SETTLES_SECONDS = 5.0  # how long an appliance may take from being ensured to running
 
 
@@ -46,6 +47,8 @@ class HostAppliances:
         self._programmed: dict[NetworkId, tuple[Program, float]] = {}  # and when
         self._failures: dict[NetworkId, int] = {}  # in a row, until it is seen running
         self._found: dict[NetworkId, ApplianceSeen] = {}
+        self._looked_at: HostManifest | None = None
+        self._paired = False
 
     def observe(self) -> Sight:
         return self._ground.seen
@@ -116,6 +119,14 @@ class HostAppliances:
         for network in self._failures.keys() - self._ground.wishes.manifest.appliances.keys():
             del self._failures[network]
         return found
+
+    def paired(self) -> bool:
+        """Whether one of them is to be one of two: who leads is looked at often."""
+        manifest = self._ground.wishes.manifest
+        if manifest is not self._looked_at:
+            self._looked_at = manifest
+            self._paired = any(wish.pair for wish in manifest.appliances.values())
+        return self._paired
 
     def announce(self) -> None:
         """Have earlier ones on lost hosts give way."""

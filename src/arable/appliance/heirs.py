@@ -10,34 +10,52 @@ that its MAC is there. Nobody else notices; ports of guests let no frame out wit
 
 from collections.abc import Iterable
 
-from arable.appliance.nftables import GUESTS, LINK, PUBLIC
+from arable.appliance.pair import GUESTS, LINK, PUBLIC
 from arable.appliance.router import Router
 
 TABLE, OVER = "heir", "over"
 _PREFIX = b"\x0a\xfe"
 _HIGHEST = (1 << 32) - 1
+_MOST = (1 << 16) - 1
 _NOBODY = b"\xff" * 6
 
 
-def name_of(epoch: int) -> bytes:
-    """What announcements of an appliance of that epoch are addressed to. The first one announces itself to nobody."""
-    return _PREFIX + min(epoch, _HIGHEST).to_bytes(4, "big") if epoch else _NOBODY
+def rank(epoch: int, term: int = 0) -> int:
+    """By which of two gives way. In a pair, who begins to lead has a higher `term` than who led before."""
+    return min(epoch, _MOST) << 16 | min(term, _MOST)
 
 
-def guard(router: Router) -> str:
+def term_after(epoch: int, term: int, heard: int) -> int:
+    """The term of one of that epoch that begins to lead: above its own last one, and those of its epoch that it heard."""
+    theirs = heard & _MOST if heard >> 16 == epoch else 0
+    return max(term, theirs) + 1
+
+
+def name_of(rank: int) -> bytes:
+    """What announcements of an appliance of that rank are addressed to. The first one announces itself to nobody."""
+    return _PREFIX + min(rank, _HIGHEST).to_bytes(4, "big") if rank else _NOBODY
+
+
+def rank_in(name: str) -> int:
+    """The rank in such an address, as text with colons."""
+    return int.from_bytes(bytes.fromhex(name.replace(":", ""))[2:], "big")
+
+
+def guard(router: Router, term: int = 0) -> str:
     """All rules by which it gives way, in place of those it had; its interfaces must be there."""
-    chains = _chain("guests", GUESTS, [router.gateway], router.epoch)
+    own = rank(router.epoch, term)
+    chains = _chain("guests", GUESTS, [router.gateway], own)
     if router.out:
-        chains += _chain("public", PUBLIC, router.out.addresses, router.epoch)
+        chains += _chain("public", PUBLIC, router.out.addresses, own)
     if router.link:
-        chains += _chain("link", LINK, [router.link.address], router.epoch)
+        chains += _chain("link", LINK, [router.link.address], own)
     begin = f"table netdev {TABLE}\ndelete table netdev {TABLE}\n"
     kept = f"  set {OVER} {{\n    type iface_index\n    size 8\n    flags dynamic\n  }}\n"
     return f"{begin}table netdev {TABLE} {{\n{kept}{chains}}}\n"
 
 
-def _chain(name: str, interface: str, addresses: Iterable[object], epoch: int) -> str:
-    mine, last = _text(_PREFIX + epoch.to_bytes(4, "big")), _text(name_of(_HIGHEST))
+def _chain(name: str, interface: str, addresses: Iterable[object], own: int) -> str:
+    mine, last = _text(_PREFIX + own.to_bytes(4, "big")), _text(name_of(_HIGHEST))
     later = f"arp daddr ether > {mine} arp daddr ether <= {last}"
     ours = f"arp saddr ip {{ {', '.join(map(str, addresses))} }}"
     return (

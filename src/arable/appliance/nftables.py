@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from arable.appliance.balancing import Balanced
 from arable.appliance.between import Passing
 from arable.appliance.metadata import ADDRESS as METADATA
+from arable.appliance.pair import GUESTS, LINK, PUBLIC, SYNC_PORT, VRRP
 from arable.appliance.router import Forward, Opening, Router
 from arable.appliance.tunnels import Admitted, Tunnel
 from arable.appliance.values import Ports
 from arable.domain.manifest import Protocol
+from arable.domain.pair import PAIRS
 
 TABLE = "router"
-GUESTS, MANAGEMENT, PUBLIC, LINK = "eth0", "eth1", "eth2", "eth3"
+MANAGEMENT = "eth1"
 
 _NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"
 
@@ -111,6 +113,10 @@ def _input(router: Router) -> Iterator[str]:
     yield f"{asked} icmp type echo-request accept"
     yield f'iifname "{MANAGEMENT}" icmpv6 type echo-request accept'
     yield f'iifname "{MANAGEMENT}" {_NEIGHBOURS} accept'
+    if router.pair:  # who else may speak to it so is said where frames come in (`pair.py`)
+        told = f'iifname "{GUESTS}" ip saddr {PAIRS}'
+        yield f"{told} meta l4proto {VRRP} accept"
+        yield f"{told} udp dport {SYNC_PORT} accept"
     for each in router.balancers:
         if each.port:
             yield from _called(router, each)

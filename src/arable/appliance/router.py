@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from arable.appliance.balancing import Balanced, balanced
 from arable.appliance.between import Link, Passing, link, passing
 from arable.appliance.names import LABEL, Named, named
+from arable.appliance.pair import Paired, paired
 from arable.appliance.tunnels import Tunnel, tunnels
 from arable.appliance.values import (
     LAST_PORT,
@@ -124,6 +125,7 @@ class Router:
     passings: tuple[Passing, ...] = ()  # those that are not in here do not begin
     tunnels: tuple[Tunnel, ...] = ()
     names: tuple[Named, ...] = ()  # beside those of leases
+    pair: Paired | None = None
 
     def seen_as(self, machine: IPv4Address) -> IPv4Address | None:
         """The public address that a machine has outside: its own, or else that of all."""
@@ -211,6 +213,7 @@ def router(wish: ApplianceWish) -> Router:
         passings=passing(wish.passages, cidr, joined),
         tunnels=led,
         names=named(wish.names, cidr, joined),
+        pair=paired(wish.pair) if wish.pair else None,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from arable.controllers import balancers, endings, vpns, wishes
+from arable.controllers import balancers, endings, standbys, vpns, wishes
 from arable.domain.balancer import BalancerWish, NameWish
 from arable.domain.errors import NoRoom, Unavailable
 from arable.domain.event import Event
@@ -30,6 +30,7 @@ from arable.domain.manifest import (
     StaticNat,
 )
 from arable.domain.network import ApplianceState, NetworkState
+from arable.domain.pair import Pair
 from arable.domain.settings import APPLIANCE_IDLE_SECONDS
 from arable.domain.vpn import VpnWish
 from arable.domain.zone import guest_mtu
@@ -72,15 +73,19 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
         if row.appliance_state != ApplianceState.ABSENT:
             continue
         tried = failed(row)
+        # What is left of the other one of a pair may still be on its way out.
+        elsewhere = {row.standby_host} if row.standby_host else set()
         routers = by_zone.get(row.zone)
         if routers is None:
             routers = by_zone[row.zone] = Routers.of(tx, row.zone)
-        host = routers.take(tried)
+        host = routers.take({*tried, *elsewhere})
         if host is None:
             refused[row.id] = _refusal(row, routers.hosts, tried)
             if tried:  # whoever asks next has all of them tried
                 routing.note_failed(tx, row.id, {})
             continue
+        if row.redundant:
+            row = routing.numbered(tx, row)  # noqa: PLW2901 - the row as it is from now on
         starting.append(row._replace(appliance_host=host, appliance_state=ApplianceState.STARTING))
         routing.set_appliance(tx, row.id, ApplianceState.STARTING, host, "")
     tell(tx, starting, with_leases=True)
@@ -102,7 +107,7 @@ def attend(tx: Tx, at: datetime, farms: Iterable[FarmId] | None = None) -> int:
     if not rows:
         return 0
     kept = [r for r in rows if r.state == "ready" and r.appliance_state in _PRESENT]
-    tell(tx, kept)
+    tell(tx, [standbys.as_wished(tx, row) for row in kept])
     for row in rows:
         if row.state != "ready" and row.appliance_state in _PRESENT:
             _take_down(tx, row, at)
@@ -131,7 +136,7 @@ def collect(tx: Tx, at: datetime) -> int:
     return len(idle)
 
 
-_PRESENT = (ApplianceState.STARTING, ApplianceState.RUNNING)
+_PRESENT = routing.PRESENT
 
 
 def give_up(tx: Tx, row: NetworkRow, told: str, at: datetime) -> None:
@@ -153,6 +158,8 @@ def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
         manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
         manifests.take_back(tx, ItemKind.LEASE, leases)
     routing.set_appliance(tx, row.id, ApplianceState.RUNNING, host, "")
+    if row.redundant:
+        row = routing.numbered(tx, row)
     here = row._replace(
         appliance_host=host,
         appliance_state=ApplianceState.RUNNING,
@@ -222,6 +229,7 @@ def _take_down(tx: Tx, row: NetworkRow, at: datetime, told: str = "") -> None:
     manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
     manifests.take_back(tx, ItemKind.LEASE, leases)
     routing.set_appliance(tx, row.id, ApplianceState.LEAVING, row.appliance_host, told)
+    standbys.take_down(tx, row)
     if row.state == NetworkState.READY:
         _in_effect(tx, [row.id], at)
 
@@ -245,25 +253,28 @@ def tell(tx: Tx, rows: Sequence[NetworkRow], *, with_leases: bool = False) -> No
     items = [
         item(
             row,
-            row.appliance_host,
+            host,
             public.get(row.id, []),
             rules.get(row.id, []),
             balanced.get(row.id, ()),
             linked.get(row.id, ()),
             tunnelled.get(row.id, ()),
             named.get(row.id, ()),
+            pair,
         )
         for row in rows
-        if row.appliance_host
+        for host, pair in row.routers
     ]
     if with_leases:
-        hosts = {row.id: row.appliance_host for row in rows}
-        for nic in routing.nics(tx, ids):
-            host = hosts[nic.network]
-            if host and not nic.leaving:
-                items.append(wishes.lease(nic.name, nic, host, nic.seed))
-    there = [(r.id, r.appliance_host) for r in rows if r.appliance_host]
-    links = [(r.farm, r.appliance_host) for r in rows if r.appliance_host and r.id in linked]
+        hosts = {row.id: row.routers for row in rows}
+        items += [
+            wishes.lease(nic.name, nic, host, nic.seed)
+            for nic in routing.nics(tx, ids)
+            for host, _ in hosts[nic.network]
+            if not nic.leaving
+        ]
+    there = [(row.id, host) for row in rows for host, _ in row.routers]
+    links = [(row.farm, host) for row in rows if row.id in linked for host, _ in row.routers]
     manifests.note_presence(tx, [*there, *links])
     manifests.put(tx, items)
 
@@ -277,6 +288,7 @@ def item(
     linked: Sequence[LinkedRow] = (),
     tunnelled: tuple[VpnWish, ...] = (),
     named: tuple[NameWish, ...] = (),
+    pair: Pair | None = None,
 ) -> manifests.Item:
     """The appliance of a network as its host is told; a pure function of rows."""
     wish = ApplianceWish(
@@ -336,6 +348,7 @@ def item(
         vpns=tunnelled,
         inners=tuple(each for each in balanced if not each.public),
         names=named,
+        pair=pair,
     )
     return manifests.Item(host, ItemKind.APPLIANCE, row.id, _encode(wish).decode())
 

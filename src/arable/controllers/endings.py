@@ -130,10 +130,7 @@ def gone(tx: Tx, rows: Sequence[MachineRow], at: datetime) -> None:
         MACHINE.next(MachineState(row.state), MachineEvent.SEE_GONE)
     nics = attention.nics(tx, [row.id for row in rows])
     leases: list[tuple[HostId, str]] = [
-        (nic.appliance_host, nic.id)
-        for found in nics.values()
-        for nic in found
-        if nic.appliance_host
+        (host, nic.id) for found in nics.values() for nic in found for host in nic.routers
     ]
     manifests.take_back(tx, ItemKind.LEASE, leases)
     tell(tx, [(row, "machine.gone", "expunged") for row in rows], at)

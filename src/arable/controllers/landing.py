@@ -139,9 +139,9 @@ class Landing:
             )
             for nic in each.nics:
                 presence.add((nic.network, host))
-                if nic.appliance_host:
-                    there = nic.appliance_host
-                    items.append(wishes.lease(machine.name, nic, there, each.boot.seed))
+                items += [
+                    wishes.lease(machine.name, nic, there, each.boot.seed) for there in nic.routers
+                ]
         manifests.note_presence(tx, presence)
         manifests.put(tx, items, generations)
 
@@ -179,7 +179,7 @@ def _try(
         ways.setdefault(_way(each), []).append(each)
     chosen = [one for way, those in ways.items() for one in _choose(look, way, those)]
     look.wrong |= len(chosen) < len(left)
-    routers = {nic.appliance_host for one in chosen for nic in one.fresh.nics if nic.appliance_host}
+    routers = {host for one in chosen for nic in one.fresh.nics for host in nic.routers}
     free = reservations.hold_free(tx, {one.host for one in chosen} | routers)
     wanted: dict[HostId, tuple[Size, int, int]] = {}
     for one in chosen:
@@ -202,7 +202,7 @@ def _try(
 
 def _held(each: Fresh, free: Collection[HostId]) -> bool:
     """Whether its networks' routers are free to be told."""
-    return all(nic.appliance_host in free for nic in each.nics)
+    return all(host in free for nic in each.nics for host in nic.routers)
 
 
 def _choose(look: _Look, way: _Way, those: Sequence[Fresh]) -> list[_Found]:

@@ -305,9 +305,7 @@ def _touched(this: _Round, rows: Iterable[MachineRow], chosen: Iterable[_Chosen]
     """All hosts that this round writes of. They are held at once and in order: several servers place at a time."""
     hosts = {row.host for row in rows if row.host}
     hosts |= {placed.host for each in chosen for placed in each.placed.values()}
-    hosts |= {
-        nic.appliance_host for nics in this.nics.values() for nic in nics if nic.appliance_host
-    }
+    hosts |= {host for nics in this.nics.values() for nic in nics for host in nic.routers}
     leaving = {row.id for row in rows if row.state == MachineState.EXPUNGING}
     return hosts | {
         v.host

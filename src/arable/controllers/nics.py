@@ -36,11 +36,10 @@ def leases(machine: MachineRow, ports: Sequence[NicRow], seed: str) -> list[Item
     """What the routers of a machine's networks are told of it; of a port that is leaving, that it is not there."""
     items = []
     for nic in ports:
-        if nic.appliance_host is None:
-            continue
-        item = wishes.lease(machine.name, nic, nic.appliance_host, seed)
-        if nic.leaving:
-            item = Item(item.host, item.kind, item.id, None)
-        if nic.leaving or machine.wish in _LIVING:
-            items.append(item)
+        for host in nic.routers:
+            item = wishes.lease(machine.name, nic, host, seed)
+            if nic.leaving:
+                item = Item(item.host, item.kind, item.id, None)
+            if nic.leaving or machine.wish in _LIVING:
+                items.append(item)
     return items

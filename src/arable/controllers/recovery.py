@@ -200,7 +200,7 @@ def _touched(this: _Round, chosen: Sequence[tuple[MachineRow, Placed]]) -> set[H
     hosts = {placed.host for _, placed in chosen} | {row.host for row, _ in chosen if row.host}
     for row, _ in chosen:
         hosts |= {v.host for v in this.volumes[row.id] if v.host}
-        hosts |= {n.appliance_host for n in this.nics.get(row.id, ()) if n.appliance_host}
+        hosts |= {host for nic in this.nics.get(row.id, ()) for host in nic.routers}
     return hosts
 
 

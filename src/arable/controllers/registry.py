@@ -24,6 +24,7 @@ from arable.controllers import (
     networks,
     nics,
     orders,
+    pairs,
     peers,
     power,
     recovery,
@@ -107,6 +108,7 @@ def farm_controllers(hands: Hands) -> tuple[FarmController, ...]:
 CONTROLLERS = (
     Controller("farms", farms.attend, 2, holdings.TOPIC, farms.MOST),
     Controller("idle appliances", appliances.collect, 5),
+    Controller("pairs of appliances", pairs.attend, pairs.SECONDS, "networks", pairs.MOST),
     Controller("leaving networks", networks.collect, 5, "networks", networks.MOST),
     Controller("tunnels", tunnels.attend, tunnels.SECONDS, tunnel_rows.TOPIC, tunnels.MOST),
     Controller("leaving ports", nics.collect, 15, most=nics.MOST),

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from arable.controllers import appliances, attachments, endings, rights, snapshots
+from arable.controllers import attachments, endings, pairs, rights, snapshots
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.event import Event
 from arable.domain.host import Host
@@ -78,8 +78,7 @@ def attend(tx: Tx, at: datetime) -> int:
             done += len(ids)
             continue
         for row in routing.networks_by_id(tx, removals.networks(tx, host)):
-            routing.next_epoch(tx, row.id)
-            appliances.gone(tx, row)
+            pairs.forsake(tx, row, host.id)
         attachments.lost(tx, host.id, host.pool, at)
         removals.finish(tx, host)
         text = f"{host.name} was removed, with all that was on it"

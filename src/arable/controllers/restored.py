@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from arable.controllers import appliances, endings, wishes
+from arable.controllers import appliances, endings, pairs, wishes
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.event import Event
 from arable.domain.ids import HostId, MachineId, OperationId, PoolId
@@ -191,5 +191,9 @@ def _appliances(tx: Tx, host: Awaited, report: HostReport) -> None:
     """A network's appliance is where it runs. One of a network that is not known will be withdrawn: it keeps nothing."""
     running = {seen.network for seen in report.appliances if seen.running}
     for row in routing.networks_by_id(tx, sorted(running)):
-        if row.state == "ready" and row.appliance_host != host.id:
+        if row.state != "ready" or host.id in (row.appliance_host, row.standby_host):
+            continue
+        if row.redundant and row.appliance_host and row.standby_host is None:
+            pairs.found(tx, row, host.id)
+        else:
             appliances.found(tx, row, host.id)

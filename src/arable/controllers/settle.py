@@ -16,16 +16,18 @@ from arable.controllers import (
     attachments,
     endings,
     image_caches,
+    pairs,
     passwords,
     restored,
     rights,
     snapshots,
+    standbys,
     vpns,
     wishes,
 )
 from arable.controllers import nics as ports
 from arable.domain.errors import CloudError, Unavailable
-from arable.domain.ids import HostId, MachineId, OperationId, VolumeId
+from arable.domain.ids import HostId, MachineId, NetworkId, OperationId, VolumeId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
 from arable.domain.manifest import (
     GIVE_UP,
@@ -452,6 +454,13 @@ def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     if not seen and not gone:
         return
     for row in routing.networks_by_id(tx, sorted({network for network, _host in (*seen, *gone)})):
+        if row.standby_host is not None:
+            other = (row.id, row.standby_host)
+            if other in gone and row.standby_state == ApplianceState.LEAVING:
+                standbys.gone(tx, row)
+            elif other in seen:
+                _in_turn(tx, row, seen, at)
+                continue
         if row.appliance_host is None:
             continue
         here = (row.id, row.appliance_host)
@@ -461,12 +470,28 @@ def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
             appliances.gone(tx, row)
 
 
+def _in_turn(
+    tx: Tx, row: NetworkRow, seen: Mapping[tuple[NetworkId, HostId], ApplianceSeen], at: datetime
+) -> None:
+    """What both hosts of a pair say, or one of them: whoever leads by that is looked at as the network's."""
+    assert row.standby_host is not None
+    after = pairs.seen(tx, row, seen[row.id, row.standby_host])
+    told = seen.get((after.id, after.appliance_host)) if after.appliance_host else None
+    if told is not None:
+        _appliance_seen(tx, after, told, at)
+    else:
+        _in_effect(tx, after, at)
+
+
 def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) -> None:
     if row.appliance_state not in (ApplianceState.STARTING, ApplianceState.RUNNING):
         return
     if not seen.running:
         if row.appliance_state == ApplianceState.STARTING and seen.tries >= GIVE_UP:
-            appliances.give_up(tx, row, seen.told, at)
+            if row.standby_state == ApplianceState.RUNNING:
+                pairs.give_up(tx, routing.turn(tx, row), seen.told)
+            else:
+                appliances.give_up(tx, row, seen.told, at)
         elif seen.told:
             routing.set_appliance(
                 tx, row.id, ApplianceState(row.appliance_state), row.appliance_host, seen.told
@@ -478,7 +503,18 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
             routing.note_failed(tx, row.id, {})
         attention.wake_machines(tx, row.id)
         nudge(tx, "machines")
-    if seen.generation >= row.generation and not row.attention:
+        row = row._replace(appliance_state=ApplianceState.RUNNING)
+    row = row._replace(appliance_seen=seen.generation)
+    if seen.standby and row.standby_state == ApplianceState.RUNNING:
+        row = routing.turn(tx, row)  # what the other one said of itself is not said again
+    _in_effect(tx, row, at)
+
+
+def _in_effect(tx: Tx, row: NetworkRow, at: datetime) -> None:
+    """What was asked for is so where the network's appliance runs; where there are two, in both."""
+    routing.note_seen(tx, row)
+    behind = row.standby_state == ApplianceState.RUNNING and row.standby_seen < row.generation
+    if row.appliance_seen >= row.generation and not (row.attention or behind):
         running = routing.operations_on(tx, [row.id])
         endings.settle(tx, [(operation, None) for operation in running], at)
         if running:  # one of them may have released an address

@@ -10,18 +10,20 @@ Of a host that is merely silent nothing is moved: its routers run.
 """
 
 import logging
+from collections.abc import Collection
 from datetime import datetime
 
-from arable.controllers import appliances
+from arable.controllers import appliances, standbys
 from arable.controllers.appliances import Routers
 from arable.domain.event import Event
 from arable.domain.host import HostState
-from arable.domain.ids import NetworkId
+from arable.domain.ids import HostId, NetworkId
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState
 from arable.store import events, incarnations, recoveries, reservations, routing
 from arable.store import wishes as manifests
 from arable.store.database import Tx
+from arable.store.recoveries import LostHost
 from arable.store.routing import NetworkRow
 
 log = logging.getLogger(__name__)
@@ -43,41 +45,67 @@ def watch(tx: Tx, at: datetime) -> int:
         return 0
     routers = {zone: Routers.of(tx, zone) for zone in {row.zone for row in rows}}
     able = {host.id for each in routers.values() for host in each.hosts if not host.refuses}
-    reservations.hold(tx, able | {row.appliance_host for row in rows if row.appliance_host})
-    held = recoveries.hold(tx, {row.appliance_host for row in rows if row.appliance_host})
+    reservations.hold(tx, able | {host for row in rows for host in _places(row)})
+    held = recoveries.hold(tx, {host for row in rows for host in _places(row)})
     moved: list[NetworkRow] = []
+    halved: list[NetworkRow] = []
     stay: list[NetworkId] = []
     done = 0
     for row in rows:
-        if done + len(moved) == MOST:
+        if done + len(moved) + len(halved) == MOST:
             break
-        host = held.get(row.appliance_host) if row.appliance_host else None
-        if host is None or host.state != HostState.DOWN:  # it was heard meanwhile
+        away = {host for host in _places(row) if _is_down(held.get(host))}
+        if not away:  # they were heard meanwhile
             continue
-        if row.appliance_state == ApplianceState.LEAVING:
-            routing.next_epoch(tx, row.id)
-            appliances.gone(tx, row)
+        left = _without(tx, row, away)
+        if left.appliance_host not in away:
+            halved.append(left)
+        elif left.appliance_state == ApplianceState.LEAVING:
+            routing.next_epoch(tx, left.id)
+            appliances.gone(tx, left)
             done += 1
-        elif after := _moved(tx, row, routers[row.zone]):
+        elif after := _moved(tx, left, routers[row.zone]):
             moved.append(after)
         else:
             stay.append(row.id)
     routing.note_told(tx, stay, _NOWHERE)
-    appliances.tell(tx, moved, with_leases=True)
-    events.add_many(tx, [_event(row, at) for row in moved])
-    return done + len(moved)
+    appliances.tell(tx, [*moved, *halved], with_leases=True)
+    events.add_many(tx, [_event(row, at, _MOVED) for row in moved])
+    events.add_many(tx, [_event(row, at, _HALVED) for row in halved])
+    return done + len(moved) + len(halved)
+
+
+def _places(row: NetworkRow) -> list[HostId]:
+    return [host for host in (row.appliance_host, row.standby_host) if host]
+
+
+def _is_down(host: LostHost | None) -> bool:
+    return host is not None and host.state == HostState.DOWN
+
+
+def _without(tx: Tx, row: NetworkRow, down: Collection[HostId]) -> NetworkRow:
+    """Of a pair the one that was on a host that is down is over, and the other one is the network's."""
+    if row.standby_host in down:
+        return standbys.lost(tx, row)
+    if row.standby_state in routing.PRESENT and row.appliance_state in routing.PRESENT:
+        log.warning("the appliance of %s on %s is left alone", row.id, row.standby_host)
+        return standbys.lost(tx, routing.turn(tx, row))
+    return row
 
 
 def _moved(tx: Tx, row: NetworkRow, routers: Routers) -> NetworkRow | None:
     """The network with its next host; None when there is none now."""
     old = row.appliance_host
-    new = routers.take(appliances.failed(row)) if old else None
+    taken = {row.standby_host} if row.standby_host else set()
+    new = routers.take({*appliances.failed(row), *taken}) if old else None
     if new is None or old is None:
         return None
     leases = [(old, nic.id) for nic in routing.nics(tx, [row.id])]
     manifests.take_back(tx, ItemKind.APPLIANCE, [(old, row.id)])
     manifests.take_back(tx, ItemKind.LEASE, leases)
     routing.set_appliance(tx, row.id, ApplianceState.STARTING, new, "")
+    if row.redundant:
+        row = routing.numbered(tx, row)
     log.warning("the appliance of %s is given to %s: %s is down", row.id, new, old)
     return row._replace(
         appliance_host=new,
@@ -86,7 +114,11 @@ def _moved(tx: Tx, row: NetworkRow, routers: Routers) -> NetworkRow | None:
     )
 
 
-def _event(row: NetworkRow, at: datetime) -> Event:
+_MOVED = "its routing appliance was lost with its host, another one starts it"
+_HALVED = "one of its two routing appliances was lost with its host, the other one leads"
+
+
+def _event(row: NetworkRow, at: datetime, what: str) -> Event:
     """For its customer; where it was is the operator's business."""
-    text = f"{row.name}: its routing appliance was lost with its host, another one starts it"
+    text = f"{row.name}: {what}"
     return Event(at=at, account=row.account, kind="network.recovering", subject=row.id, text=text)

@@ -22,6 +22,7 @@ from arable.domain.ids import (
     PoolId,
     VolumeId,
 )
+from arable.domain.pair import Pair
 from arable.domain.pool import ImageEvicted
 from arable.domain.protocols import Protocol as Protocol  # noqa: PLC0414 - found here, too
 from arable.domain.snapshot import SnapshotSeen, SnapshotWish
@@ -301,6 +302,7 @@ class ApplianceWish:
     vpns: tuple[VpnWish, ...] = ()
     inners: tuple[BalancerWish, ...] = ()  # without a public address; older agents know them not
     names: tuple[NameWish, ...] = ()  # beside those of its machines
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -474,6 +476,7 @@ class ApplianceSeen:
     running: bool
     told: str = ""
     tries: int = 0  # failed attempts in a row
+    standby: bool = False  # the other one of its pair leads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,10 @@ class Network:
     appliance_host: HostId | None = None
     appliance_state: ApplianceState = ApplianceState.ABSENT
     appliance_told: str = ""
+    redundant: bool = False  # two appliances, of which one leads; that is the one above
+    standby_host: HostId | None = None
+    standby_state: ApplianceState = ApplianceState.ABSENT
+    standby_told: str = ""
     idle_since: datetime | None = None
     attention: bool = False
     generation: int = 1

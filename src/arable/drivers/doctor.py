@@ -361,6 +361,17 @@ PROBES: tuple[Callable[[Patient], Finding], ...] = (
         Health.LIMITED,
         "-v",
     ),
+    _program(
+        "pairs of routers", "keepalived", "keepalived", "no redundant networks here", Health.LIMITED
+    ),
+    _program(
+        "connections of pairs",
+        "conntrackd",
+        "conntrackd",
+        "no redundant networks here",
+        Health.LIMITED,
+        "-v",
+    ),
     _hypervisor,
     _kvm,
     _jail,

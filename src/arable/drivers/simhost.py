@@ -160,6 +160,8 @@ class SimHost:
     answers: Callable[[NicId], bool] = field(default=lambda _nic: True)  # a balancer's checks
     sessions: dict[NicId, int] = field(default_factory=dict)  # of members of balancers, now
     figures: dict[BalancerId, BalancerSeen] = field(default_factory=dict)  # but for the members
+    # Whether one of two routers does, as far as it hears.
+    leads: Callable[[ApplianceWish], bool] = field(default_factory=lambda: _is_first)
     unroutable: str = ""  # why no appliance starts here, if none does
     pools: dict[PoolId, SimPool] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
@@ -390,6 +392,11 @@ class SimHost:
         if kept.short and power is GuestPower.RUNNING:
             kept.found = replace(kept.found, stalled=True, short=True)
         self.found[kept.guest.machine] = kept.found
+
+
+def _is_first(wish: ApplianceWish) -> bool:
+    """Where nobody hears anybody else, the one with the lower number leads."""
+    return wish.pair is None or not wish.pair.other or wish.pair.number < wish.pair.other
 
 
 def _found(guest: Guest, power: GuestPower) -> GuestFound:

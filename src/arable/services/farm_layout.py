@@ -26,6 +26,7 @@ from arable.services import farm_doors, farm_secrets, farm_tiers
 from arable.services import networks as networks_
 from arable.services import rollouts as rollouts_
 from arable.services import rules as rules_
+from arable.services.asks import NETWORKS
 from arable.services.belonging import FARM
 from arable.services.call import Call
 from arable.services.farm_doors import Way, what
@@ -43,6 +44,7 @@ from arable.store import (
     rollouts,
     tiers,
 )
+from arable.store.nudges import nudge
 from arable.wire.balancers import BalancerChange
 from arable.wire.farms import FarmSpec, FarmStepOut
 from arable.wire.rules import BetweenIn
@@ -216,15 +218,22 @@ class Layout:
             with _within(f"networks.{at}"):
                 there = self._parts.get((PartKind.NETWORK, each.name))
                 if there is not None:
-                    found = networks.by_ids(tx, [NetworkId(there)])[NetworkId(there)]
+                    found = networks.by_ids(tx, [NetworkId(there)], lock=True)[NetworkId(there)]
                     if each.cidr not in (None, found.cidr):
                         raise Conflict(f"it is {found.cidr}, and stays so", field="cidr")
                     if each.isolated != found.isolated:
                         raise Conflict("a network stays isolated, or not", field="isolated")
+                    if each.redundant != found.redundant:
+                        changed = found.changed(attention=True, redundant=each.redundant)
+                        networks.save(tx, changed)
+                        nudge(tx, NETWORKS)
+                        routers = "two routers" if each.redundant else "one router"
+                        self._say("~", "network", each.name, routers, there)
+                        continue
                     self._say("=", "network", each.name, found.cidr, there)
                     continue
                 cidr = checked(each.cidr) if each.cidr else self._free_cidr()
-                told = Told(each.isolated, self.zone.dns_domain, None)
+                told = Told(each.isolated, self.zone.dns_domain, None, each.redundant)
                 name = f"{self.farm.name}-{each.name}"
                 made = networks_.make(
                     self.call, self.farm.account, self.zone, name, cidr, self.farm, told

@@ -11,7 +11,7 @@ from arable.domain.errors import BadInput, Conflict, LimitExceeded
 from arable.domain.farm import Farm
 from arable.domain.guest_cidr import check_beside, checked, gateway_of
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
-from arable.domain.network import Address, Network, NetworkState, RuleKind
+from arable.domain.network import Address, ApplianceState, Network, NetworkState, RuleKind
 from arable.domain.subnet import resolvers as resolver_addresses
 from arable.domain.zone import Zone
 from arable.services import belonging
@@ -55,6 +55,7 @@ class Told(NamedTuple):
     isolated: bool
     dns_domain: str
     resolvers: tuple[str, ...] | None
+    redundant: bool = False
 
 
 def create(call: Call, ask: NetworkIn) -> NetworkOut:
@@ -68,7 +69,10 @@ def create(call: Call, ask: NetworkIn) -> NetworkOut:
     if farm is not None:
         found.check_stays(farm.id)
     told = Told(
-        ask.isolated, ask.dns_domain or zone.dns_domain, _resolvers(ask.resolvers, ask.isolated)
+        ask.isolated,
+        ask.dns_domain or zone.dns_domain,
+        _resolvers(ask.resolvers, ask.isolated),
+        ask.redundant,
     )
     made = make(call, account, zone, ask.name, cidr, farm, told)
     return _shape(call, made, addresses.of_networks(call.tx, [made.id]).get(made.id, []))
@@ -112,6 +116,7 @@ def make(
         number=networks.free_number(call.tx, of),
         isolated=told is not None and told.isolated,
         resolvers=told.resolvers if told else None,
+        redundant=told is not None and told.redundant,
         created_at=call.around.clock.now(),
     )
     networks.add(call.tx, made)
@@ -201,6 +206,10 @@ def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
         if resolvers != found.resolvers:
             but["resolvers"] = resolvers
             tell(call, found.account, "network.changed", network, f"{found.name}: other resolvers")
+    if change.redundant is not UNSET and change.redundant != found.redundant:
+        but["redundant"] = change.redundant
+        how = "is to have two routing appliances" if change.redundant else "has one again"
+        tell(call, found.account, "network.changed", network, f"{found.name}: {how}")
     if but:
         # Every generation is told to the appliance, or what waits for the last one would wait for ever.
         found = found.changed(attention=True, **but)
@@ -268,12 +277,22 @@ def _check_ready(network: Network) -> None:
         raise Conflict("this network was deleted; it goes when no host has anything of it")
 
 
+def _is_halved(network: Network) -> bool:
+    runs = ApplianceState.RUNNING
+    led = network.redundant and network.appliance_state is runs
+    return led and network.standby_state is not runs
+
+
 def _shape(call: Call, network: Network, public: list[Address]) -> NetworkOut:
     source = next((address.address for address in public if address.source_nat), None)
     notice = ""
     if network.state is NetworkState.READY and source is None and not network.isolated:
         notice = f"{network.name} {NO_WAY_OUT}"
     infra = Permission.INFRA_READ in call.caller.permissions
+    if _is_halved(network):
+        why = f" ({network.standby_told})" if infra and network.standby_told else ""
+        alone = f"{network.name} has one routing appliance instead of two for now{why}"
+        notice = f"{notice}; {alone}" if notice else alone
     return NetworkOut(
         id=network.id,
         name=network.name,
@@ -288,6 +307,10 @@ def _shape(call: Call, network: Network, public: list[Address]) -> NetworkOut:
         vlan=network.vlan if infra else None,
         state=network.state.value,
         appliance=network.appliance_state.value,
+        redundant=network.redundant,
+        standby=network.standby_state.value,
+        appliance_host=network.appliance_host if infra else None,
+        standby_host=network.standby_host if infra else None,
         source_nat=source,
         notice=notice,
         generation=network.generation,

@@ -21,7 +21,7 @@ from arable.domain.ids import (
     VolumeId,
 )
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
-from arable.domain.network import Network
+from arable.domain.network import ApplianceState, Network
 from arable.domain.operation import Operation, OperationState, Step, placed
 from arable.domain.rates import Rate
 from arable.domain.seed import SeedAsk, seed
@@ -39,6 +39,7 @@ from arable.store.rows import json_text
 from arable.store.volumes import NewVolume
 
 _STARTING = MACHINE.next(MachineState.WAITING, MachineEvent.PLACE).value
+_LEAVING = ApplianceState.LEAVING
 _WAITING, _STOPPED = MachineState.WAITING.value, MachineState.STOPPED.value
 
 
@@ -304,6 +305,7 @@ class Deployment:
                     held.appliance_state,
                     position,
                     nic.is_default,
+                    standby_host=held.standby_host if held.standby_state is not _LEAVING else None,
                 )
             )
         return told

@@ -4,7 +4,7 @@ from ipaddress import IPv4Network
 
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict, NotFound
-from arable.domain.ids import AccountId, AddressId, MachineId, NetworkId, NicId, RuleId
+from arable.domain.ids import AccountId, AddressId, MachineId, NetworkId, NicId, OperationId, RuleId
 from arable.domain.machine import LIVING
 from arable.domain.manifest import Direction, Protocol
 from arable.domain.network import Address, Network, NetworkState, Nic, Rule, RuleKind
@@ -13,7 +13,7 @@ from arable.services.asks import check_expected, network_changed, own_network, t
 from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
-from arable.store import addresses, balancers, machines, networks, nics, rules, vlans, vpns
+from arable.store import addresses, balancers, machines, networks, nics, routing, rules, vlans, vpns
 from arable.store.rules import Ends
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
@@ -118,7 +118,9 @@ def between(call: Call, ask: BetweenIn) -> RuleMadeOut:
         tunnels.check_beside_tunnels(call, here, there)
     vlans.link(call.tx, network.account, network.zone, network.farm)
     networks.save(call.tx, source.changed(attention=True))
-    return _kept(call, network, made, f"{made.protocol} from {source.name} allowed")
+    answer = _kept(call, network, made, f"{made.protocol} from {source.name} allowed")
+    routing.wait_also(call.tx, OperationId(answer.operation), source.id)
+    return answer
 
 
 def static_nat(call: Call, ask: StaticNatIn) -> RuleMadeOut:
@@ -158,7 +160,10 @@ def delete(call: Call, rule: RuleId) -> OperationOut:
     if source:
         networks.save(call.tx, source.changed(attention=True))
     tell(call, network.account, "rule.deleted", rule, f"{network.name}: a rule was deleted")
-    return shown(network_changed(call, network, "rule.delete", result={"rule": rule}))
+    operation = network_changed(call, network, "rule.delete", result={"rule": rule})
+    if source:
+        routing.wait_also(call.tx, operation.id, source.id)
+    return shown(operation)
 
 
 def page(call: Call, query: RuleQuery) -> Page[RuleOut]:

@@ -44,7 +44,7 @@ from arable.wire.addresses import AddressIn, AssociateIn
 from arable.wire.balancers import BalancerIn, MemberIn
 from arable.wire.images import ImageIn
 from arable.wire.machines import DeployIn, DestroyIn, NicIn, RecoverIn, StopIn
-from arable.wire.networks import NetworkIn
+from arable.wire.networks import NetworkChange, NetworkIn
 from arable.wire.nics import AttachIn, NicChange
 from arable.wire.remote_accesses import RemoteAccessIn, VpnClientIn
 from arable.wire.rules import BetweenIn, ForwardIn, StaticNatIn
@@ -89,7 +89,11 @@ def _on_machine(verb: Callable[..., Any], *more: Any) -> Ask:
 
 
 def _make_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
-    ask = NetworkIn(name=f"n{dice.randrange(10**6)}", cidr=f"10.{dice.randrange(2, 200)}.0.0/24")
+    ask = NetworkIn(
+        name=f"n{dice.randrange(10**6)}",
+        cidr=f"10.{dice.randrange(2, 200)}.0.0/24",
+        redundant=dice.random() < 0.4,
+    )
     return str(cloud.ask(caller, lambda call: networks.create(call, ask)).id)
 
 
@@ -391,6 +395,17 @@ def _change_nic(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return f"{nic} to {address}"
 
 
+def _pair_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """One with two routers has one from now on, or the other way round."""
+    network = _network(cloud, caller, dice)
+    if network is None:
+        return "nothing"
+    two = dice.random() < 0.6
+    change = NetworkChange(redundant=two)
+    cloud.ask(caller, lambda call: networks.update(call, network, change))
+    return f"{network} {two}"
+
+
 def _restart_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
     network = _network(cloud, caller, dice)
     if network is None:
@@ -425,6 +440,7 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("detaches", _detach),
     ("changes a port", _change_nic),
     ("restarts a network", _restart_network),
+    ("wants two routers, or one", _pair_network),
     ("takes an address", _take_address),
     ("releases an address", _release_address),
     ("forwards a port", _forward),

@@ -51,6 +51,7 @@ from arable.sim.direct import DirectWriter
 from arable.sim.files import MemoryFiles
 from arable.sim.ground import Ground, Room, lay_out
 from arable.sim.in_memory import in_memory
+from arable.sim.pairs import Elections
 from arable.sim.shared import LENGTH, SharedDisks
 from arable.sim.wire import Wire
 from arable.store import hosts as host_rows
@@ -214,8 +215,12 @@ class Cloud:
             shared.add_share(host, address)
         for host in ground.hosts if ground.storage else ():
             shared.add_runner(host, nodes[host].hardware)
+        elections = Elections(
+            lambda: {node.id: node.hardware for node in nodes.values() if node.powered}
+        )
         for node in nodes.values():
             node.hardware.answers = partial(_answers, nodes)
+            node.hardware.leads = partial(elections.leads, node.id)
         return cls(
             *(database, clock, entropy, around, files, ground, nodes, writer, loop, segment, shared)
         )

@@ -46,7 +46,7 @@ from arable.wire.addresses import AddressIn, AssociateIn
 from arable.wire.balancers import BalancerIn, MemberChange, MemberIn
 from arable.wire.hosts import HostChange
 from arable.wire.machines import DeployIn, DestroyIn, MoveIn, PasswordResetIn, RecoverIn, StopIn
-from arable.wire.networks import NetworkIn
+from arable.wire.networks import NetworkChange, NetworkIn
 from arable.wire.nics import AttachIn, NicChange
 from arable.wire.rules import BetweenIn, FirewallIn, ForwardIn, StaticNatIn
 from arable.wire.volumes import (
@@ -291,6 +291,27 @@ def _made(times: int) -> End:
     return look
 
 
+def _pair(two: bool) -> Act:
+    def act(cloud: Cloud) -> None:
+        change = NetworkChange(redundant=two)
+        for network in _rows(cloud, "select id from network"):
+            _ask(cloud, networks.update, NetworkId(network), change)
+
+    wanted = "redundant" if two else "not redundant"
+    return Act(act, _some(f"network where {wanted}"))
+
+
+def _routed_by(hosts: int) -> End:
+    """How many have its router, and that one leads."""
+
+    def look(cloud: Cloud) -> bool:
+        held = [(n, r) for n in cloud.nodes.values() for r in n.hardware.appliances.values()]
+        leading = [r for n, r in held if n.hardware.leads(r.wish)]
+        return [r.seen.running for _, r in held] == [True] * hosts and len(leading) == 1
+
+    return look
+
+
 _RESTARTED = "network where restarts > 0"
 _attached = Act(_attach, _some("nic where not is_default"))
 _detached = Act(_detach, lambda cloud: not _rows(cloud, _INNER))
@@ -298,6 +319,7 @@ _NOT_DEFAULT = "select id from nic where not is_default"
 _INNER = "select id from nic where not is_default and not leaving"
 
 SHARING = Room(pods=1, hosts=3, storage=1)
+_TWO = Room(pods=1, hosts=2)
 
 
 def _steady(cloud: Cloud) -> None:
@@ -435,6 +457,8 @@ STORIES = (
         (Act(_readdress, _some("nic where address = '10.1.1.77'")),),
         _guarded,
     ),
+    Story("have two routers", _up, (_pair(True),), _routed_by(2), room=_TWO),
+    Story("have one again", (*_up, _pair(True)), (_pair(False),), _routed_by(1), room=_TWO),
     Story("restart a network", _up, (Act(_restart, _some(_RESTARTED)),), _made(2)),
     Story("lead to another network", (_network, *_up, _attached), (_joined,), _links(1, 1)),
     Story(

@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Select, bindparam, exists, func, select, text, type_coerce, update
+from sqlalchemy import Select, bindparam, case, exists, func, select, text, type_coerce, update
 from sqlalchemy.types import Text
 
 from arable.domain.ids import (
@@ -24,6 +24,7 @@ from arable.domain.ids import (
     VolumeId,
     ZoneId,
 )
+from arable.domain.network import ApplianceState
 from arable.store import balancers, schema, usage_records
 from arable.store.columns import micros
 from arable.store.database import Tx
@@ -105,6 +106,12 @@ class NicRow(NamedTuple):
     position: int = 0
     is_default: bool = True
     leaving: bool = False
+    standby_host: HostId | None = None
+
+    @property
+    def routers(self) -> list[HostId]:
+        """Where its network's appliances are: one, or the two of a pair."""
+        return [host for host in (self.appliance_host, self.standby_host) if host]
 
 
 class VolumeRow(NamedTuple):
@@ -199,6 +206,7 @@ def _nics_among(among: Among) -> Select[Any]:
             nic.position,
             nic.is_default,
             nic.leaving,
+            case((network.standby_state != ApplianceState.LEAVING, network.standby_host)),
             nic.account,
         )
         .join(schema.network, network.id == nic.network)

@@ -232,6 +232,7 @@ def remove(tx: Tx, host: Host) -> None:
         (host.machines > 0, "machines have resources there"),
         (_any(tx, t.machine.c.host == host.id), "machines run there"),
         (_any(tx, t.network.c.appliance_host == host.id), "a routing appliance runs there"),
+        (_any(tx, t.network.c.standby_host == host.id), "a routing appliance stands by there"),
         (host.pool is not None and pools.has_volumes(tx, host.pool), "volumes are kept there"),
         (
             _any(

@@ -27,13 +27,14 @@ _FIXED = (
     *("created_at", "next_offset"),
 )
 _CHANGING = (
-    *("name", "dns_domain", "resolvers", "restarts"),
+    *("name", "dns_domain", "resolvers", "restarts", "redundant"),
     *("state", "appliance_host", "appliance_state", "appliance_told", "attention"),
     *("idle_since", "generation"),
 )
 _COLUMNS = _FIXED + _CHANGING
+_STANDBY = ("standby_host", "standby_state", "standby_told")  # changed by `routing` alone
 _fixed = attrgetter(*_FIXED[:-2])
-_SELECT = raw(t.network, _COLUMNS)
+_SELECT = raw(t.network, _COLUMNS + _STANDBY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,7 @@ def _changing(network: Network) -> tuple[Any, ...]:
         network.dns_domain,
         json_text(resolvers),
         network.restarts,
+        network.redundant,
         network.state.value,
         network.appliance_host,
         network.appliance_state.value,
@@ -184,8 +186,9 @@ _resolvers = msgspec.json.Decoder(tuple[str, ...] | None).decode
 
 def _network(row: Any) -> Network:
     (id_, account, farm, zone, cidr, gateway, vlan, number, isolated, *rest) = row
-    (created_at, next_offset, name, dns_domain, resolvers, restarts, *rest) = rest
-    (state, host, appliance_state, told, attention, idle_since, generation) = rest
+    (created_at, next_offset, name, dns_domain, resolvers, restarts, redundant, *rest) = rest
+    (state, host, appliance_state, told, attention, idle_since, generation, *rest) = rest
+    (standby_host, standby_state, standby_told) = rest
     return Network(
         id=id_,
         account=account,
@@ -205,6 +208,10 @@ def _network(row: Any) -> Network:
         appliance_host=host,
         appliance_state=ApplianceState(appliance_state),
         appliance_told=told,
+        redundant=bool(redundant),
+        standby_host=standby_host,
+        standby_state=ApplianceState(standby_state),
+        standby_told=standby_told,
         idle_since=stamped(idle_since),
         attention=attention,
         generation=generation,

@@ -29,8 +29,9 @@ def machines(tx: Tx, host: Host, limit: int) -> list[MachineId]:
 
 
 def networks(tx: Tx, host: Host) -> Sequence[NetworkId]:
-    """Networks whose routing appliance is there."""
-    query = select(t.network.c.id).where(t.network.c.appliance_host == host.id)
+    """Networks whose routing appliance is there, or one of two."""
+    c = t.network.c
+    query = select(c.id).where(or_(c.appliance_host == host.id, c.standby_host == host.id))
     return list(tx.scalars(query.order_by(t.network.c.id)))
 
 

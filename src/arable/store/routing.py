@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Select,
     Update,
     and_,
@@ -24,6 +25,7 @@ from sqlalchemy.types import Text
 from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, NicId, OperationId, ZoneId
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
+from arable.domain.pair import Pair, next_number
 from arable.store import addresses as addresses_
 from arable.store import balancers, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
@@ -32,6 +34,7 @@ from arable.store.many import among
 R = TypeVar("R", bound=tuple[Any, ...])
 
 _n, _z = schema.network.c, schema.zone.c
+_PLACES = ((_n.appliance_host, _n.appliance_state), (_n.standby_host, _n.standby_state))
 
 
 class NetworkRow(NamedTuple):
@@ -55,11 +58,33 @@ class NetworkRow(NamedTuple):
     appliance_epoch: int
     isolated: bool
     restarts: int
+    redundant: bool
+    appliance_number: int
+    appliance_seen: int
+    standby_host: HostId | None
+    standby_state: str
+    standby_number: int
+    standby_seen: int
     appliance_failed: str
     own_resolvers: str
     resolvers: str
     underlay_mtu: int
 
+    @property
+    def routers(self) -> list[tuple[HostId, Pair | None]]:
+        """Where its appliances are, or are about to be, and what each of a pair is told of the two."""
+        here = self.appliance_host if self.appliance_state in PRESENT else None
+        there = self.standby_host if self.standby_state in PRESENT else None
+        one, other = self.appliance_number if here else 0, self.standby_number if there else 0
+        found: list[tuple[HostId, Pair | None]] = []
+        if here:
+            found.append((here, Pair(number=one, other=other) if self.redundant else None))
+        if there:
+            found.append((there, Pair(number=other, other=one)))
+        return found
+
+
+PRESENT = (ApplianceState.STARTING, ApplianceState.RUNNING)
 
 _NETWORK = select(
     *(_n[name] for name in NetworkRow._fields[:-4]),
@@ -255,10 +280,12 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
 
 def left_by_appliances(tx: Tx, hosts: Iterable[HostId]) -> list[HostId]:
     """Those of these hosts from which an appliance is taken back."""
-    query = select(_n.appliance_host).where(
-        _n.appliance_state == ApplianceState.LEAVING, among(tx, _n.appliance_host, hosts)
-    )
-    return sorted(set(tx.scalars(query)))
+    found: set[HostId] = set()
+    for host, state in _PLACES:
+        found |= set(
+            tx.scalars(select(host).where(state == ApplianceState.LEAVING, among(tx, host, hosts)))
+        )
+    return sorted(found)
 
 
 def leaving_appliances(tx: Tx, host: HostId, generation: int) -> list[NetworkId]:
@@ -278,31 +305,106 @@ def leaving_appliances(tx: Tx, host: HostId, generation: int) -> list[NetworkId]
         )
         .exists()
     )
-    query = select(_n.id).where(
-        _n.appliance_host.in_(holds), _n.appliance_state == ApplianceState.LEAVING, ~untold
-    )
-    return list(tx.scalars(query))
+    found: set[NetworkId] = set()
+    for place, state in _PLACES:
+        found |= set(
+            tx.scalars(
+                select(_n.id).where(place.in_(holds), state == ApplianceState.LEAVING, ~untold)
+            )
+        )
+    return sorted(found)
 
 
 def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
     """How many appliances each of these hosts has."""
-    query = (
-        select(_n.appliance_host, func.count())
-        .where(among(tx, _n.appliance_host, hosts))
-        .group_by(_n.appliance_host)
-    )
-    return {host: count for host, count in tx.execute(query) if host}
+    found: dict[HostId, int] = {}
+    for place, _state in _PLACES:
+        query = select(place, func.count()).where(among(tx, place, hosts)).group_by(place)
+        for host, count in tx.execute(query):
+            found[host] = found.get(host, 0) + count
+    return found
 
 
 def set_appliance(
     tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
 ) -> None:
-    """How far a network's appliance is, and where."""
+    """How far a network's appliance is, and where. Of one on another host nothing was seen yet."""
+    seen = case((_n.appliance_host == host, _n.appliance_seen), else_=0)
     tx.execute(
         update(schema.network)
         .where(_n.id == network)
-        .values(appliance_state=state, appliance_host=host, appliance_told=told)
+        .values(
+            appliance_state=state, appliance_host=host, appliance_told=told, appliance_seen=seen
+        )
     )
+
+
+def set_standby(
+    tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
+) -> None:
+    """The same of the other one of its pair."""
+    tx.execute(
+        update(schema.network)
+        .where(_n.id == network)
+        .values(standby_state=state, standby_host=host, standby_told=told, standby_seen=0)
+    )
+
+
+def note_standby(tx: Tx, network: NetworkId, told: str) -> None:
+    """What is the matter with it; costs nothing where it is known."""
+    changed = update(schema.network).where(_n.id == network, _n.standby_told != told)
+    tx.execute(changed.values(standby_told=told))
+
+
+def numbered(tx: Tx, row: NetworkRow, *, standby: bool = False) -> NetworkRow:
+    """One of the (locked) network's pair is another one from now on, by another number."""
+    number = next_number(row.appliance_number, row.standby_number)
+    one, other = (row.appliance_number, number) if standby else (number, row.standby_number)
+    values = {"appliance_number": one, "standby_number": other}
+    tx.execute(update(schema.network).where(_n.id == row.id).values(values))
+    return row._replace(appliance_number=one, standby_number=other)
+
+
+def note_seen(tx: Tx, row: NetworkRow) -> None:
+    """Of which generations a (locked) network's appliances are; costs nothing where it is known."""
+    one, other = row.appliance_seen, row.standby_seen
+    news = or_(_n.appliance_seen != one, _n.standby_seen != other)
+    changed = update(schema.network).where(_n.id == row.id, news)
+    tx.execute(changed.values(appliance_seen=one, standby_seen=other))
+
+
+def turn(tx: Tx, row: NetworkRow) -> NetworkRow:
+    """The other one of the (locked) network's pair leads."""
+    turned = row._replace(
+        appliance_host=row.standby_host,
+        appliance_state=row.standby_state,
+        appliance_number=row.standby_number,
+        appliance_seen=row.standby_seen,
+        standby_host=row.appliance_host,
+        standby_state=row.appliance_state,
+        standby_number=row.appliance_number,
+        standby_seen=row.appliance_seen,
+    )
+    names = [f"{part}_{what}" for part in ("appliance", "standby") for what in _TURNED]
+    values = {name: getattr(turned, name) for name in names}
+    told = {"appliance_told": _n.standby_told, "standby_told": _n.appliance_told}
+    tx.execute(update(schema.network).where(_n.id == row.id).values(values | told))
+    return turned
+
+
+_TURNED = ("host", "state", "number", "seen")
+
+
+def alone(tx: Tx, limit: int) -> list[NetworkId]:
+    """Networks whose appliance should be one of two, and has no other one."""
+    return list(tx.scalars(_alone(), {"limit": limit}))
+
+
+@cache
+def _alone() -> Select[tuple[NetworkId]]:
+    lacks = text("redundant and standby_host is null")
+    led = (_n.state == NetworkState.READY, _n.appliance_state.in_(PRESENT))
+    return select(_n.id).where(lacks, *led).order_by(_n.id).limit(bindparam("limit"))
 
 
 def next_epoch(tx: Tx, network: NetworkId) -> int:
@@ -318,8 +420,10 @@ def next_epoch(tx: Tx, network: NetworkId) -> int:
 
 def stranded(tx: Tx, hosts: Iterable[HostId], limit: int) -> list[NetworkRow]:
     """Networks whose appliances are on these hosts, locked; those that are busy are left for the next time."""
+    hosts = list(hosts)
     query = _NETWORK.where(
-        among(tx, _n.appliance_host, hosts), _n.appliance_state != ApplianceState.ABSENT
+        or_(among(tx, _n.appliance_host, hosts), among(tx, _n.standby_host, hosts)),
+        _n.appliance_state != ApplianceState.ABSENT,
     )
     locked = query.order_by(_n.id).limit(limit).with_for_update(of=schema.network, skip_locked=True)
     return _rows(NetworkRow, tx.execute(locked).all())
@@ -415,12 +519,39 @@ def idle_since_before(tx: Tx, limit: datetime, most: int) -> list[NetworkRow]:
 
 
 def operations_on(tx: Tx, networks: Sequence[NetworkId]) -> list[OperationId]:
-    """Operations that wait for something to be in effect on these networks."""
+    """Operations that wait for something to be in effect on these networks, and for nothing else.
+
+    One between two networks is left out while the router of either has not said that it knows.
+    """
     operation = schema.operation.c
-    query = select(operation.id).where(
-        among(tx, operation.target, networks), operation.state == "running"
+    runs = operation.state == "running"
+    of_one = select(operation.id).where(among(tx, operation.target, networks), runs)
+    late = exists(
+        select(_n.id).where(_n.id.in_((operation.target, operation.also)), _is_late())
+    ).correlate(schema.operation)
+    of_two = select(operation.id).where(
+        or_(among(tx, operation.target, networks), among(tx, operation.also, networks)),
+        text("state = 'running' and also <> ''"),
+        ~late,
     )
-    return list(tx.scalars(query))
+    return [*tx.scalars(of_one.where(operation.also == "")), *tx.scalars(of_two)]
+
+
+def _is_late() -> ColumnElement[bool]:
+    """Whether a router of the network that is there, or one of two, is not known to be as it should be."""
+    runs = _n.standby_state == ApplianceState.RUNNING
+    behind = or_(
+        text("network.attention"),
+        _n.appliance_seen < _n.generation,
+        and_(runs, _n.standby_seen < _n.generation),
+    )
+    return and_(_n.appliance_state.in_(PRESENT), behind)
+
+
+def wait_also(tx: Tx, operation: OperationId, network: NetworkId) -> None:
+    """It is done when that network's router knows, too."""
+    row = schema.operation
+    tx.execute(update(row).where(row.c.id == operation).values(also=network))
 
 
 def leaving_networks(tx: Tx, limit: int) -> list[NetworkRow]:
@@ -435,6 +566,7 @@ def _leaving() -> Select[Any]:
         _NETWORK.where(
             _n.state == NetworkState.LEAVING,
             _n.appliance_state == ApplianceState.ABSENT,
+            _n.standby_host.is_(None),
             ~exists(select(presence.host).where(presence.network == _n.id)),
             ~vlans.still_told(_n.id),
         )

@@ -759,6 +759,15 @@ network = Table(
         "appliance_epoch"
     ),  # grows when it is given to another host while the one before may still run it
     _json("appliance_failed"),  # host: why it could not start it, of those that were tried
+    # the other one of a pair (decisions/0042): which of the two is which follows who leads
+    _flag("redundant"),  # there are to be two
+    _count("appliance_number"),  # by which they know each other
+    _count("appliance_seen"),  # the generation that it was last seen to be of
+    Column("standby_host", String, ForeignKey("host.id"), nullable=True, index=True),
+    _text("standby_state", "absent"),  # ApplianceState
+    _text("standby_told", ""),
+    _count("standby_number"),
+    _count("standby_seen"),
     _count("restarts"),  # how often it was to be made anew
     _flag("isolated"),  # no way out, and none offered
     _json("resolvers", "null"),  # list of addresses; null: its zone's
@@ -773,6 +782,12 @@ network = Table(
         "id",
         sqlite_where=text("attention"),
         postgresql_where=text("attention"),
+    ),
+    Index(
+        "ix_network_alone",
+        "id",
+        sqlite_where=text("redundant and standby_host is null"),
+        postgresql_where=text("redundant and standby_host is null"),
     ),
 )
 
@@ -1542,6 +1557,7 @@ operation = Table(
     Column("user", String, nullable=False),
     _text("kind"),  # "machine.deploy"
     _text("target"),
+    _text("also", ""),  # another network whose router has to know, too, before it is done
     _text("state"),  # "running" | "done" | "failed"
     _count("total", 1),
     _count("pending", 1),
@@ -1556,6 +1572,12 @@ operation = Table(
         "target",
         sqlite_where=text("state = 'running'"),
         postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_operation_also",
+        "also",
+        sqlite_where=text("state = 'running' and also <> ''"),
+        postgresql_where=text("state = 'running' and also <> ''"),
     ),
     # Few, and counted on every look at the metrics.
     Index(

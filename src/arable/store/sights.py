@@ -23,6 +23,7 @@ _GONE = """
     join network_presence p on p.host = t.host
     join network n on n.id = p.network
     where not {has} and (n.appliance_host is null or n.appliance_host <> t.host)
+    and (n.standby_host is null or n.standby_host <> t.host)
     and not exists (
         select 1 from nic join machine m on m.id = nic.machine where nic.network = n.id and m.host = t.host
     )
@@ -41,7 +42,8 @@ _GONE_LINKS = """
     join vlan n on n.network = farm.id
     where not {has} and not exists (
         select 1 from network w join rule r on w.id = r.network or w.id = r.source
-        where w.farm = farm.id and w.appliance_host = t.host and r.source is not null
+        where w.farm = farm.id and r.source is not null
+        and (w.appliance_host = t.host or w.standby_host = t.host)
     )
 """
 _HAS = {

@@ -33,6 +33,10 @@ class FarmNetworkIn(In, frozen=True, kw_only=True):
         Cidr | None, Meta(description="null: a free /24 of 10.64.0.0/10, which it then keeps.")
     ] = None
     isolated: Annotated[bool, Meta(description="No way out, and none in.")] = False
+    redundant: Annotated[
+        bool,
+        Meta(description="Two routing appliances: one takes the other's place when it is lost."),
+    ] = False
 
 
 class PassageIn(In, frozen=True, kw_only=True):

@@ -20,6 +20,11 @@ Cidr = Annotated[
 ]
 
 
+_REDUNDANT = (
+    "Two routing appliances on two hosts: one leads, the other knows all connections and takes its place within "
+    "seconds when it or its host is lost."
+)
+
 OwnDomain = Annotated[
     DnsDomain,
     Meta(description="Machines find each other as `name.dns_domain`; null: the zone's usual one."),
@@ -58,6 +63,7 @@ class NetworkIn(In, frozen=True, kw_only=True):
     ] = False
     dns_domain: OwnDomain | None = None
     resolvers: OwnResolvers | None = None
+    redundant: Annotated[bool, Meta(description=_REDUNDANT)] = False
 
 
 class NetworkOut(Out, frozen=True, kw_only=True):
@@ -85,8 +91,20 @@ class NetworkOut(Out, frozen=True, kw_only=True):
     state: Literal["ready", "leaving"]
     appliance: Annotated[
         Literal["absent", "starting", "running", "leaving"],
-        Meta(description="Its routing appliance."),
+        Meta(description="Its routing appliance; of two, the one that leads."),
     ]
+    redundant: Annotated[bool, Meta(description="It is to have two routing appliances.")]
+    standby: Annotated[
+        Literal["absent", "starting", "running", "leaving"],
+        Meta(description="The routing appliance that stands by for the one that leads."),
+    ]
+    appliance_host: Annotated[
+        str | None,
+        Meta(description="Where its routing appliance is; only told to those who may see hosts."),
+    ] = None
+    standby_host: Annotated[str | None, Meta(description="The same of the one that stands by.")] = (
+        None
+    )
     source_nat: Annotated[
         str | None,
         Meta(
@@ -117,3 +135,10 @@ class NetworkChange(In, frozen=True, kw_only=True):
     name: Name | UnsetType = UNSET
     dns_domain: OwnDomain | UnsetType = UNSET
     resolvers: OwnResolvers | UnsetType | None = UNSET
+    redundant: Annotated[
+        bool | UnsetType,
+        Meta(
+            description=_REDUNDANT
+            + " To change this interrupts what goes through its router for some seconds."
+        ),
+    ] = UNSET

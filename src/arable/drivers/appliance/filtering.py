@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from pyroute2 import Conntrack
 from pyroute2.netlink.exceptions import NetlinkError
 
-from arable.appliance import heirs
+from arable.appliance import heirs, pair
 from arable.appliance.connections import Connection, stays
 from arable.appliance.nftables import ruleset
 from arable.appliance.router import Router
@@ -35,11 +35,22 @@ def apply(netns: str, network: NetworkId, rules: str) -> None:
 
 def yielded(netns: str) -> bool:
     """Whether the appliance has given way to a later one."""
-    done = _nft(netns, ["-j", "list", "set", "netdev", heirs.TABLE, heirs.OVER])
+    return bool(_elements(netns, heirs.TABLE, heirs.OVER))
+
+
+def heard(netns: str) -> int:
+    """The highest rank that an appliance of the same network was heard to have; 0: none was."""
+    return max(
+        (heirs.rank_in(str(each)) for each in _elements(netns, pair.TABLE, pair.HEARD)), default=0
+    )
+
+
+def _elements(netns: str, table: str, name: str) -> list[object]:
+    done = _nft(netns, ["-j", "list", "set", "netdev", table, name])
     if done.returncode != 0:
-        return False
+        return []
     listed = json.loads(done.stdout)["nftables"]
-    return any(each.get("set", {}).get("elem") for each in listed)
+    return [one for each in listed for one in each.get("set", {}).get("elem", ())]
 
 
 def _nft(netns: str, words: list[str], rules: str = "") -> "subprocess.CompletedProcess[str]":

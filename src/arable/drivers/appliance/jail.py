@@ -105,6 +105,13 @@ def running(netns: str, name: str) -> list[int]:
     return found
 
 
+def hang_up(pid: int) -> None:
+    """It reads its configuration again, if it is there."""
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGHUP)
+
+
 def end(pid: int) -> None:
     """It runs no more when this returns."""
     try:

@@ -17,23 +17,28 @@ import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Interface
+from math import inf
 from pathlib import Path
 
-from arable.appliance.heirs import guard, name_of
+from arable.appliance.heirs import guard, name_of, rank, term_after
 from arable.appliance.metadata import ADDRESS as METADATA
-from arable.appliance.nftables import GUESTS, LINK, PUBLIC, ruleset
+from arable.appliance.nftables import ruleset
+from arable.appliance.pair import GUESTS, LINK, PUBLIC, SHARED, Paired
 from arable.appliance.router import Lease, Router, WayOut, leases, router
 from arable.domain.balancer import BalancerSeen
 from arable.domain.errors import Unavailable
 from arable.domain.guest_cidr import LINKS
 from arable.domain.ids import NetworkId, NicId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
+from arable.domain.pair import PAIRS
 from arable.domain.vpn import VpnSeen
 from arable.drivers import namespaces
 from arable.drivers.appliance import filtering, jail, wiring
 from arable.drivers.appliance.asking import Answer
 from arable.drivers.appliance.dnsmasq import Dnsmasq
+from arable.drivers.appliance.elected import Elected
 from arable.drivers.appliance.haproxy import Haproxy
 from arable.drivers.appliance.metadata import MetadataService, Serving
 from arable.drivers.appliance.record import Record, read, write
@@ -46,6 +51,11 @@ from arable.runtime.clock import Clock
 HOST_END, APPLIANCE_END = "fe80::1", "fe80::2"  # of eth1, on every appliance
 
 _RECORD, _FILES, _BALANCERS, _VPNS = "record.json", "dnsmasq", "haproxy", "wireguard"
+_PAIR = "pair"
+_NEW_SECONDS, _AGAIN_SECONDS = (
+    20.0,
+    60.0,
+)  # in which all connections are told to the other one of a pair
 
 
 class NamespaceAppliances:
@@ -74,6 +84,10 @@ class NamespaceAppliances:
         digest = hashlib.sha256(str(self._directory).encode()).hexdigest()
         self._prefix = prefix or f"router-{digest[:8]}-"
         self._lock = threading.Lock()
+        self._paired: dict[NetworkId, Router] = {}  # as they were made last by this process
+        self._told: dict[
+            NetworkId, tuple[Paired | None, float, float]
+        ] = {}  # as whom since when; when last
         self._metadata = MetadataService(
             self._directory.with_name(f"{self._directory.name}-metadata")
         )
@@ -104,17 +118,25 @@ class NamespaceAppliances:
         with self._lock:
             seen: list[BalancerSeen] = []
             for network in self._known() if of is None else sorted(of):
-                if read(self._folder(network) / _RECORD).balancers:
+                record = read(self._folder(network) / _RECORD)
+                if record.balancers and not self._stands_by(network, record):
                     with suppress(Unavailable):
                         seen += self._haproxy(network).seen()
             return seen
 
     def vpns(self) -> Sequence[VpnSeen]:
         with self._lock:
-            return [one for network in self._known() for one in self._wireguard(network).seen()]
+            return [
+                one
+                for network in self._known()
+                if not self._stands_by(network, read(self._folder(network) / _RECORD))
+                for one in self._wireguard(network).seen()
+            ]
 
     def _take_apart(self, network: NetworkId) -> None:
         """All but its folder goes."""
+        self._paired.pop(network, None)
+        self._told.pop(network, None)
         self._metadata.drop(network)
         for pid in namespaces.inhabitants(self.namespace(network)):
             jail.end(pid)
@@ -126,19 +148,64 @@ class NamespaceAppliances:
     def announce(self) -> None:
         """Have earlier ones of the same networks, which may still run on hosts that were lost, give way: again and again.
 
-        Not those that were given way to themselves.
+        Not those that were given way to themselves, nor those of a pair that stand by.
         """
         with self._lock:
             for network in self._known():
-                record = read(self._folder(network) / _RECORD)
-                netns = self.namespace(network)
-                if not record.epoch or not namespaces.inode(netns) or filtering.yielded(netns):
-                    continue
-                there = {GUESTS: True, PUBLIC: record.public, LINK: record.link}
-                for interface in (name for name, is_there in there.items() if is_there):
-                    wiring.announce(
-                        netns, interface, mac_of(network, interface), name_of(record.epoch)
-                    )
+                self._speak(network)
+
+    def _speak(self, network: NetworkId) -> None:
+        record = read(self._folder(network) / _RECORD)
+        netns = self.namespace(network)
+        if not namespaces.inode(netns):
+            return
+        if record.pair and network in self._paired:
+            record = self._tend(self._paired[network], record)
+        own = rank(record.epoch, record.term)
+        if not own or record.pair > record.leads or filtering.yielded(netns):
+            return
+        there = {GUESTS: True, PUBLIC: record.public, LINK: record.link}
+        for interface in (name for name, is_there in there.items() if is_there):
+            wiring.announce(netns, interface, mac_of(network, interface), name_of(own))
+        if record.pair and network in self._paired:
+            self._hand_over(network, self._paired[network].pair)
+
+    def _hand_over(self, network: NetworkId, pair: Paired | None) -> None:
+        """One that is new to the pair has not heard of what began before, so all is said again in its first moments."""
+        now = self._clock.monotonic()
+        known, since, last = self._told.get(network, (None, now, -inf))
+        if known != pair:
+            since = now
+        if now < since + _NEW_SECONDS or now >= last + _AGAIN_SECONDS:
+            last = now
+            self._elected(network).tell_all()
+        self._told[network] = (pair, since, last)
+
+    def _tend(self, made: Router, record: Record) -> Record:
+        """Who has begun to lead gets a term above all before; who gave way within its pair stands by from now on.
+
+        Who gave way to a later epoch stays so, as it is not told any more what to be.
+        """
+        network, before = made.network, record
+        elected = self._elected(network)
+        if filtering.yielded(self.namespace(network)):
+            if elected.heard() > rank(made.epoch + 1) - 1:
+                return replace(record, leads=False)
+            elected.stand_by(network)
+            record = replace(record, leads=False, guard=self._guard(made, "", record.term))
+        leads = elected.leads()
+        if leads and not record.leads:
+            term = term_after(made.epoch, record.term, elected.heard())
+            guarded = self._guard(made, "", term)
+            record = replace(record, leads=True, term=term, guard=guarded)
+        elif record.leads and not leads:
+            record = replace(record, leads=False)
+        if record != before:
+            write(self._folder(network) / _RECORD, record)
+        return record
+
+    def _stands_by(self, network: NetworkId, record: Record) -> bool:
+        return record.pair and not self._elected(network).leads()
 
     def namespace(self, network: NetworkId) -> str:
         """The name of an appliance's namespace, for those who want to look inside."""
@@ -161,7 +228,8 @@ class NamespaceAppliances:
         self._join_host(made)
         self._join_public(made)
         self._join_link(made)
-        guarded = self._guard(made, before.guard)
+        guarded = self._guard(made, before.guard, before.term)
+        self._pair(made)
         # The rules name ranges; who may speak from them are the tunnels' peers.
         peers = [(p.id, p.public_key, p.cidrs) for each in made.tunnels for p in each.peers]
         rules = _digest(f"{ruleset(made)} {peers}")
@@ -185,21 +253,46 @@ class NamespaceAppliances:
             epoch=made.epoch,
             guard=guarded,
             restarts=made.restarts,
+            pair=made.pair is not None,
+            leads=before.leads and made.pair is not None,
+            term=before.term if made.pair else 0,
             made_at=self._clock.now().isoformat(),
         )
         write(folder / _RECORD, record)
+        if made.pair:
+            self._paired[network] = made
+            self._speak(network)
+        else:
+            self._paired.pop(network, None)
 
     def _join_guests(self, made: Router) -> None:
         address = IPv4Interface(f"{made.gateway}/{made.cidr.prefixlen}")
         told = IPv4Interface(f"{METADATA}/32")
-        self._join(made, "eth0", "e0", made.vlan, (address, told), made.mtu)
+        addresses: tuple[IPv4Interface, ...] = (address, told)
+        if made.pair:
+            addresses += (IPv4Interface(f"{made.pair.own}/{PAIRS.prefixlen}"),)
+        self._join(made, "eth0", "e0", made.vlan, addresses, made.mtu)
 
-    def _guard(self, made: Router, before: str) -> str:
+    def _pair(self, made: Router) -> None:
+        """It is one of two, or it leads alone."""
+        elected = self._elected(made.network)
+        if made.pair is None:
+            elected.stop(made.network)
+            return
+        self._cover(made)
+        elected.ensure(made.pair)
+
+    def _cover(self, made: Router) -> None:
+        if made.pair:
+            macs = {name: mac_of(made.network, name) for name in SHARED}
+            self._elected(made.network).cover(made.network, made.pair, macs)
+
+    def _guard(self, made: Router, before: str, term: int) -> str:
         """It gives way to a later one. What has given way does so no longer only when it is made anew for another wish."""
         netns = self.namespace(made.network)
         there = wiring.interfaces(netns)
-        present = {name: there[name] for name in (GUESTS, PUBLIC, LINK) if name in there}
-        rules = guard(made)
+        present = {name: there[name] for name in SHARED if name in there}
+        rules = guard(made, term if made.pair else 0)
         wanted = _digest(f"{rules} {sorted(present.items())}")
         if wanted != before:
             filtering.apply(netns, made.network, rules)
@@ -247,6 +340,7 @@ class NamespaceAppliances:
             self._network.remove(port.nic)
             self._network.ensure(port)
             wiring.take_in(self._netns, port.peer, netns, interface)
+        self._cover(made)  # before it has an address
         mac = mac_of(network, interface)
         wiring.configure(
             netns,
@@ -255,7 +349,7 @@ class NamespaceAppliances:
                 mac=mac,
                 mtu=mtu,
                 addresses=addresses,
-                said_to=name_of(made.epoch),
+                said_to=name_of(rank(made.epoch)),
             ),
         )
 
@@ -324,7 +418,11 @@ class NamespaceAppliances:
         record = read(self._folder(network) / _RECORD)
         told = self._trouble(network, record, ports, served)
         return ApplianceSeen(
-            network=network, generation=record.generation, running=not told, told=told
+            network=network,
+            generation=record.generation,
+            running=not told,
+            told=told,
+            standby=self._stands_by(network, record),
         )
 
     def _trouble(
@@ -351,6 +449,10 @@ class NamespaceAppliances:
             return "its load balancer does not run"
         if self._wireguard(network).missing():
             return "one of its VPNs does not run"
+        if record.pair and not self._elected(network).elects():
+            return "its part of the pair's election does not run"
+        if record.pair and not self._elected(network).follows():
+            return "it does not follow the connections of its pair"
         if network not in served or served[network][0] != inode:
             return "its metadata service does not run"
         return ""
@@ -360,6 +462,9 @@ class NamespaceAppliances:
 
     def _dnsmasq(self, network: NetworkId) -> Dnsmasq:
         return Dnsmasq(self.namespace(network), self._folder(network) / _FILES)
+
+    def _elected(self, network: NetworkId) -> Elected:
+        return Elected(self.namespace(network), self._folder(network) / _PAIR)
 
     def _haproxy(self, network: NetworkId) -> Haproxy:
         return Haproxy(self.namespace(network), self._folder(network) / _BALANCERS, self._clock)

@@ -23,6 +23,9 @@ class Record:
     epoch: int = 0
     guard: str = ""  # of what makes it give way to a later one
     restarts: int = 0  # how often it was to be made anew by then
+    pair: bool = False  # it is one of two
+    leads: bool = False  # it did when it was looked at last, and was given a term then
+    term: int = 0  # one more each time that it begins to lead
     made_at: str = ""  # for people
 
 

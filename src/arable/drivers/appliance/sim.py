@@ -28,7 +28,10 @@ class SimAppliances:
         self._relay: Callable[[GuestAsk], GuestAnswer] | None = None
 
     def appliances(self) -> Mapping[NetworkId, ApplianceSeen]:
-        return {network: held.seen for network, held in self._hardware.appliances.items()}
+        return {
+            network: replace(held.seen, standby=True) if self._stands_by(held) else held.seen
+            for network, held in self._hardware.appliances.items()
+        }
 
     def ensure(self, wish: ApplianceWish, leases: Sequence[LeaseWish]) -> None:
         router(wish)  # refused as a real one refuses, before anything is touched
@@ -96,7 +99,7 @@ class SimAppliances:
                 members=tuple(map(self._member, wish.members)),
             )
             for held in self._hardware.appliances.values()
-            if of is None or held.wish.network in of
+            if (of is None or held.wish.network in of) and not self._stands_by(held)
             for wish in (*held.wish.balancers, *held.wish.inners)
         ]
 
@@ -119,8 +122,12 @@ class SimAppliances:
                 peers=tuple(VpnPeerSeen(id=peer.id, up=True) for peer in wish.peers),
             )
             for held in self._hardware.appliances.values()
+            if not self._stands_by(held)
             for wish in held.wish.vpns
         ]
+
+    def _stands_by(self, held: SimAppliance) -> bool:
+        return held.wish.pair is not None and not self._hardware.leads(held.wish)
 
     def remove(self, network: NetworkId) -> None:
         if network in self._hardware.appliances:

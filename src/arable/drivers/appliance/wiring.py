@@ -4,6 +4,7 @@ Everything is made so by comparing with what is there, so saying it again touche
 change keeps the addresses that stay (and with them the connections that use them).
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterable, Mapping
@@ -14,10 +15,12 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from arable.appliance.between import Link
+from arable.appliance.pair import LEADS
 from arable.appliance.router import WayOut
 from arable.appliance.tunnels import Tunnel
 from arable.appliance.wireguard import MTU
 from arable.domain.errors import Unavailable
+from arable.domain.pair import PAIRS
 from arable.drivers import namespaces
 from arable.drivers.network.links import failing, set_sysctl
 
@@ -84,6 +87,19 @@ def interfaces(netns: str) -> Mapping[str, int]:
         return namespaces.inside(netns, act)
 
 
+def addresses(netns: str, name: str) -> frozenset[IPv4Address]:
+    """Those of an interface; none when it is not there."""
+
+    def act() -> frozenset[IPv4Address]:
+        with IPRoute() as ip:
+            found = ip.link_lookup(ifname=name)
+            held = ip.get_addr(index=found[0], family=socket.AF_INET) if found else ()
+            return frozenset(IPv4Address(one.get_attr("IFA_ADDRESS")) for one in held)
+
+    with failing("look at an interface of an appliance"):
+        return namespaces.inside(netns, act)
+
+
 def take_in(host: str | None, device: str, netns: str, name: str) -> bool:
     """A device of the host becomes an interface of the appliance. False when the host has none of that name."""
 
@@ -139,7 +155,8 @@ def announce(netns: str, interface: str, mac: str, said_to: bytes) -> None:
         with IPRoute() as ip:
             held = ip.get_addr(index=_index(ip, interface), family=socket.AF_INET)
         addresses = [IPv4Address(one.get_attr("IFA_ADDRESS")) for one in held]
-        _announce(interface, mac, addresses, said_to)
+        ours = [address for address in addresses if address not in PAIRS]
+        _announce(interface, mac, ours, said_to)
 
     with failing(f"announce {interface} of an appliance"):
         namespaces.inside(netns, act)
@@ -244,6 +261,8 @@ def _address(ip: Any, index: int, wanted: Iterable[IPv4Interface]) -> list[IPv4A
     for address in fresh:
         ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
     for address in held.difference(wanted):
+        if address.ip in LEADS.values():  # keepalived's own
+            continue
         ip.addr("del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
     return [address.ip for address in fresh]
 
@@ -259,4 +278,8 @@ def _announce(device: str, mac: str, addresses: Iterable[IPv4Address], said_to: 
                     "!6s6sHHHBBH", b"\xff" * 6, hardware, 0x0806, 1, 0x0800, 6, 4, operation
                 )
                 body = hardware + address.packed + said_to + address.packed
-                mouth.send(head + body)
+                try:
+                    mouth.send(head + body)
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:  # so the kernel says that rules let it not out
+                        raise

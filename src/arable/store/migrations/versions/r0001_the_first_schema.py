@@ -430,6 +430,7 @@ def upgrade() -> None:
     sa.Column('user', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('target', sa.String(), nullable=False),
+    sa.Column('also', sa.String(), server_default='', nullable=False),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('total', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('pending', sa.BigInteger(), server_default='1', nullable=False),
@@ -441,6 +442,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_operation'))
     )
     op.create_index('ix_operation_account_id', 'operation', ['account', 'id'], unique=False)
+    op.create_index('ix_operation_also', 'operation', ['also'], unique=False, sqlite_where=sa.text("state = 'running' and also <> ''"), postgresql_where=sa.text("state = 'running' and also <> ''"))
     op.create_index('ix_operation_failed', 'operation', ['id'], unique=False, sqlite_where=sa.text("state = 'failed'"), postgresql_where=sa.text("state = 'failed'"))
     op.create_index('ix_operation_running', 'operation', ['target'], unique=False, sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'"))
     op.create_table('pool_cursor',
@@ -1169,6 +1171,14 @@ def upgrade() -> None:
     sa.Column('appliance_told', sa.String(), server_default='', nullable=False),
     sa.Column('appliance_epoch', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('appliance_failed', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('redundant', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('appliance_number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('appliance_seen', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('standby_host', sa.String(), nullable=True),
+    sa.Column('standby_state', sa.String(), server_default='absent', nullable=False),
+    sa.Column('standby_told', sa.String(), server_default='', nullable=False),
+    sa.Column('standby_number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('standby_seen', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('restarts', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('isolated', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('resolvers', sa.Text(), server_default='null', nullable=False),
@@ -1179,14 +1189,17 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_network_account')),
     sa.ForeignKeyConstraint(['appliance_host'], ['host.id'], name=op.f('fk_network_appliance_host')),
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_network_farm')),
+    sa.ForeignKeyConstraint(['standby_host'], ['host.id'], name=op.f('fk_network_standby_host')),
     sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_network_zone')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_network')),
     sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_network_account_zone_name')),
     sa.UniqueConstraint('farm', 'number', name=op.f('uq_network_farm_number'))
     )
     op.create_index(op.f('ix_network_account'), 'network', ['account'], unique=False)
+    op.create_index('ix_network_alone', 'network', ['id'], unique=False, sqlite_where=sa.text('redundant and standby_host is null'), postgresql_where=sa.text('redundant and standby_host is null'))
     op.create_index(op.f('ix_network_appliance_host'), 'network', ['appliance_host'], unique=False)
     op.create_index('ix_network_attention', 'network', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
+    op.create_index(op.f('ix_network_standby_host'), 'network', ['standby_host'], unique=False)
     op.create_table('tier',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('farm', sa.String(), nullable=False),
