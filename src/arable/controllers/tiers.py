@@ -12,7 +12,7 @@ the farm's work.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from arable.domain.blueprint import Body, Keeps
 from arable.domain.element import Element, ElementEvent, ElementState
 from arable.domain.errors import CloudError, NotFound
 from arable.domain.event import Event
-from arable.domain.ids import ElementId, FarmId, MachineId, SegmentId, TierId
+from arable.domain.ids import ElementId, FarmId, MachineId, SegmentId
 from arable.domain.settings import (
     FARM_DRAIN_SECONDS,
     FARM_HEAL_SECONDS,
@@ -46,6 +46,7 @@ from arable.domain.tier_acts import (
     Start,
     TakeBack,
     bound,
+    complete,
     next_acts,
     pause,
 )
@@ -58,6 +59,7 @@ from arable.store import (
     nics,
     operations,
     settings,
+    tier_notes,
     tiers,
 )
 from arable.store.database import Tx
@@ -68,10 +70,14 @@ from arable.wire.volumes import VolumeIn
 MOST = 200
 """Acts of one round, after which others' work comes first."""
 SECONDS = 1
-SWEEP_SECONDS = 5
+SWEEP_SECONDS = 60  # and when a host is lost
+RESTS = 1.0
+"""So many times as long as a round took is waited before what happened meanwhile makes another one."""
+_LOOK = timedelta(seconds=1)  # at most, between looks at a tier in which something is under way
 _MOST_FARMS = 200
 
 _S, _E = ElementState, ElementEvent
+_PATIENT = (_S.SERVING, _S.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:
 
 
 def sweep(tx: Tx, at: datetime) -> int:  # noqa: ARG001
-    """Have tiers looked at whose elements serve no more; nobody tells us when a machine stops or a check fails."""
+    """Have tiers looked at whose elements serve no more, and of which nobody noted it: their host was lost."""
     found = elements.sweep(tx)
     if found:
         nudge(tx, tiers.TOPIC)
@@ -123,15 +129,19 @@ def sweep(tx: Tx, at: datetime) -> int:  # noqa: ARG001
 
 def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
     """One round for these farms; how much was done. Call again at once when it is `MOST`."""
-    found = tiers.of_farms(tx, farms, lock=True)
-    every = [tier for of in found.values() for tier in of]
-    if not every or incarnations.taking_stock(tx):
+    if incarnations.taking_stock(tx):
         return 0
-    bodies = _bodies(tx, every)
+    farms = list(farms)
+    found = tiers.of_farms(tx, farms, lock=True)
+    tier_notes.take(tx, farms)  # before the look: what is noted from now on is for the next one
+    every = [tier for of in found.values() for tier in of]
+    if not every:
+        return 0
+    bodies = blueprints.bodies(tx, [tier.id for tier in every])
     seen = elements.seen(tx, every, [tier.id for tier in every if bodies[tier.id].keeps != Keeps()])
     rolled = rollouts.look(hands, tx, at, every, seen)
     if changed := [tier for tier in rolled.tiers if tier not in every]:
-        bodies |= _bodies(tx, changed)
+        bodies |= blueprints.bodies(tx, [tier.id for tier in changed])
     paces = _Paces.of(tx)
     done = 0
     progress, serving = set[FarmId](), Counter[FarmId]()
@@ -165,23 +175,17 @@ def _tell_progress(
     """Whoever waits for a change of these farms sees how far it is."""
     if not changed:
         return
-    documents = farm_documents.of(tx, changed)
     wished = {
         farm: sum(each.count for each in of if not each.leaving) for farm, of in found.items()
     }
+    waiting = farm_documents.changing(tx, changed)
     steps = {
-        document.operation: f"{serving[farm]} of {wished[farm]} elements serve"
-        for farm, document in documents.items()
-        if document.operation is not None
+        operation: f"{serving[farm]} of {wished[farm]} elements serve"
+        for farm, operation in waiting.items()
     }
     operations.advance_many(tx, steps, at)
-
-
-def _bodies(tx: Tx, found: Sequence[Tier]) -> dict[TierId, Body]:
-    """What each tier's blueprint says."""
-    versions = {(tier.blueprint, tier.blueprint_number) for tier in found}
-    bodies = {key: blueprints.version(tx, *key).body for key in sorted(versions)}
-    return {tier.id: bodies[tier.blueprint, tier.blueprint_number] for tier in found}
+    if any(serving[farm] >= wished[farm] for farm in waiting):
+        nudge(tx, farm_documents.DONE)
 
 
 @dataclass(slots=True)
@@ -200,7 +204,6 @@ class _Work:
     told: list[Event] = field(default_factory=list)
     _owner: Owner | None = None
     _kept: dict[ElementId, int] = field(default_factory=dict)  # generations of rows that are behind
-    _begun: list[Element] = field(default_factory=list)
 
     def do(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -225,7 +228,6 @@ class _Work:
         # A round has hundreds of elements one step further: their rows are written at once.
         changed = [(self.elements[id_], before) for id_, before in self._kept.items()]
         elements.save_many(self.tx, changed)
-        elements.uses_begin(self.tx, self._begun, self.at)
         events.add_many(self.tx, self.told)
 
     def _refusable(self, work: Callable[[], None]) -> None:
@@ -256,11 +258,27 @@ class _Work:
             return
         # Also what was refused to elements that serve, and what they wait for until there are more of them.
         attention = left or bool(self.refused) or any(e.replaced for e in self.elements.values())
-        now = (attention, again, tries, told)
-        if now != (tier.attention, tier.again_at, tier.tries, tier.told):
-            elements.put_note(
-                self.tx, tier.id, attention=attention, again_at=again, tries=tries, told=told
+        due = self._due(again)
+        now = (attention, again, due, tries, told)
+        if now != (tier.attention, tier.again_at, tier.due_at, tier.tries, tier.told):
+            elements.looked(
+                self.tx,
+                tier.id,
+                attention=attention,
+                again_at=again,
+                due_at=due,
+                tries=tries,
+                told=told,
             )
+
+    def _due(self, again: datetime | None) -> datetime | None:
+        """When it is to be looked at although nothing happened: while something is under way, which may take too long."""
+        if complete(self.tier, self.elements.values()):
+            return None
+        if again is not None and all(e.state in _PATIENT for e in self.elements.values()):
+            return again
+        due, before = self.at + _LOOK, self.tier.due_at
+        return before if before is not None and self.at < before <= due else due
 
     def _complete(self) -> bool:
         """Nothing that it waited for is missing any more."""
@@ -445,9 +463,6 @@ class _Work:
     def _note(self, id_: ElementId, event: ElementEvent, told: str) -> None:
         element = self.elements[id_]
         match event:
-            case _E.SEE_RUN:
-                self._begun.append(element)
-                self._event(id_, event)
             case _E.SEE_WELL:
                 self.well += 1
                 done = replacing.served(self.tx, element, self.at)
@@ -455,13 +470,11 @@ class _Work:
             case _E.SEE_ILL:
                 self._event(id_, event, "element.ill", told, told=told)
             case _E.SEE_OFF:
-                elements.use_ends(self.tx, element.machine, self.at)
                 self._event(id_, event, "element.ill", told, told=told, tries=max(element.tries, 1))
             case _E.REFUSE:
                 self.refused = told
                 self._event(id_, event, "element.waits", told, machine=None, told=told)
             case _E.SEE_DROPPED:
-                elements.use_ends(self.tx, element.machine, self.at)
                 self._event(id_, event, machine=None)
             case _:
                 self._event(id_, event)

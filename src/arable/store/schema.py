@@ -1152,6 +1152,7 @@ tier = Table(
     _flag("attention"),
     _flag("leaving"),
     _at("again_at", null=True),  # not before, after something was refused
+    _at("due_at", null=True),  # looked at whatever happens; null: when something happens
     _count("tries"),
     _text("told", ""),
     _generation(),
@@ -1164,6 +1165,12 @@ tier = Table(
         "id",
         sqlite_where=text("attention"),
         postgresql_where=text("attention"),
+    ),
+    Index(
+        "ix_tier_due",
+        "due_at",
+        sqlite_where=text("due_at is not null"),
+        postgresql_where=text("due_at is not null"),
     ),
     Index(
         "ix_tier_automatic",
@@ -1203,6 +1210,17 @@ element = Table(
         postgresql_where=text("state <> 'serving'"),
     ),
     postgresql_with=_ROOM,
+)
+
+# That something happened which may matter to a tier. Only added, so that nobody waits for whoever holds the tier's row;
+# whoever looks at it removes them.
+tier_note = Table(
+    "tier_note",
+    metadata,
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    Column("tier", String, nullable=False, index=True),
 )
 
 tier_load = Table(  # written over
@@ -1258,30 +1276,6 @@ rollout = Table(
 )
 
 # Once a machine of an element: from when it ran until it stopped (rule 8).
-element_use = Table(
-    "element_use",
-    metadata,
-    Column(
-        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
-    ),
-    _text("account"),
-    _text("farm"),
-    _text("tier"),
-    _text("element"),
-    _text("machine"),
-    _text("offering"),
-    _at("since"),
-    _at("until", null=True),
-    Index(
-        "uq_element_use_open",
-        "machine",
-        unique=True,
-        sqlite_where=text("until is null"),
-        postgresql_where=text("until is null"),
-    ),
-    sqlite_autoincrement=True,
-)
-
 # Machines that found room in a zone, found none, or gave theirs back: what one transaction did of one size. Only added,
 # so that nobody who deploys waits for anybody; soon they are summed up in `pool_hour`, and go.
 pool_note = Table(

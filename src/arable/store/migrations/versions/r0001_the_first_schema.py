@@ -117,20 +117,6 @@ def upgrade() -> None:
     sa.Column('agreed', sa.Text(), server_default='[]', nullable=False),
     sa.PrimaryKeyConstraint('epoch', name=op.f('pk_election'))
     )
-    op.create_table('element_use',
-    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
-    sa.Column('account', sa.String(), nullable=False),
-    sa.Column('farm', sa.String(), nullable=False),
-    sa.Column('tier', sa.String(), nullable=False),
-    sa.Column('element', sa.String(), nullable=False),
-    sa.Column('machine', sa.String(), nullable=False),
-    sa.Column('offering', sa.String(), nullable=False),
-    sa.Column('since', sa.BigInteger(), nullable=False),
-    sa.Column('until', sa.BigInteger(), nullable=True),
-    sa.PrimaryKeyConstraint('number', name=op.f('pk_element_use')),
-    sqlite_autoincrement=True
-    )
-    op.create_index('uq_element_use_open', 'element_use', ['machine'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
     op.create_table('event',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('at', sa.BigInteger(), nullable=False),
@@ -492,6 +478,12 @@ def upgrade() -> None:
     sa.Column('value', sa.Text(), server_default='{}', nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_setting'))
     )
+    op.create_table('tier_note',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('tier', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_tier_note'))
+    )
+    op.create_index(op.f('ix_tier_note_tier'), 'tier_note', ['tier'], unique=False)
     op.create_table('tunnel_work',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('network', sa.String(), nullable=False),
@@ -1098,6 +1090,7 @@ def upgrade() -> None:
     sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('leaving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('again_at', sa.BigInteger(), nullable=True),
+    sa.Column('due_at', sa.BigInteger(), nullable=True),
     sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
@@ -1112,6 +1105,7 @@ def upgrade() -> None:
     op.create_index('ix_tier_attention', 'tier', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
     op.create_index('ix_tier_automatic', 'tier', ['image'], unique=False, sqlite_where=sa.text('automatic'), postgresql_where=sa.text('automatic'))
     op.create_index(op.f('ix_tier_blueprint'), 'tier', ['blueprint'], unique=False)
+    op.create_index('ix_tier_due', 'tier', ['due_at'], unique=False, sqlite_where=sa.text('due_at is not null'), postgresql_where=sa.text('due_at is not null'))
     op.create_table('transfer',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('image', sa.String(), nullable=False),
