@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from bench import cloud, postgresql
 from bench.cloud import OFFERING, Joined, Served
 from bench.crowd import crowd
 from bench.deploy_rate import told
+from bench.figures import Table
 from bench.profiled import Profile
 from bench.quiet import await_quiet
 from bench.usage import cpu_seconds, memory
@@ -37,6 +39,7 @@ SOURCE = "127.0.0.9"
 _SERVING = text("select count(*) from element where state = 'serving'")
 _STUCK = 120.0  # seconds without an element more that serves
 _LOOK = 0.25
+_CONTROLLER = "arable_controller_"
 
 
 @dataclass
@@ -93,6 +96,8 @@ def measured(options: argparse.Namespace) -> Found:
         with _looked_at(profile):
             _apply(served, store, keys, options, found)
         print(f"  {options.farms} farms, {found.rate:.2f}/s", flush=True)
+        if profile is not None:
+            print(rounds(served).text())
         time.sleep(min(options.quiet / 2, 5.0))  # what was asked for is over
         with _looked_at(profile):
             found.rest = _share(served, options.quiet)
@@ -132,6 +137,22 @@ BLUEPRINT = {
     "offering": OFFERING,
     "ports": [{"port": 80, "protocol": "http"}],
 }
+
+
+def rounds(served: Served) -> Table:
+    """What controllers did, as the server counts it."""
+    with urllib.request.urlopen(f"{served.ready.api}/metrics") as said:
+        lines = said.read().decode().splitlines()
+    found: dict[str, dict[str, str]] = {}
+    for line in lines:
+        name, _, rest = line.partition('_total{controller="')
+        if name.startswith(_CONTROLLER) and rest:
+            controller, _, value = rest.partition('"} ')
+            found.setdefault(controller, {})[name.removeprefix(_CONTROLLER)] = value
+    made = Table("controllers", ("which", "rounds", "handled", "s"))
+    for controller, each in sorted(found.items(), key=lambda one: -float(one[1]["seconds"]))[:12]:
+        made.add(controller, each["rounds"], each["handled"], f"{float(each['seconds']):.2f}")
+    return made
 
 
 @contextmanager
