@@ -46,8 +46,8 @@ from arable.domain.tier_acts import (
     Start,
     TakeBack,
     bound,
-    complete,
     next_acts,
+    patience,
     pause,
 )
 from arable.store import (
@@ -68,12 +68,13 @@ from arable.wire.machines import DeployedOut, DeployIn, DiskIn, NicIn
 from arable.wire.volumes import VolumeIn
 
 MOST = 200
-"""Acts of one round, after which others' work comes first."""
+"""Acts of one round, more or less, after which others' work comes first."""
+_TOGETHER = 10  # farms
 SECONDS = 1
 SWEEP_SECONDS = 60  # and when a host is lost
 RESTS = 1.0
 """So many times as long as a round took is waited before what happened meanwhile makes another one."""
-_LOOK = timedelta(seconds=1)  # at most, between looks at a tier in which something is under way
+_SOON, _SELDOM = timedelta(seconds=1), timedelta(seconds=5)  # in case a note was lost
 _MOST_FARMS = 200
 
 _S, _E = ElementState, ElementEvent
@@ -128,10 +129,22 @@ def sweep(tx: Tx, at: datetime) -> int:  # noqa: ARG001
 
 
 def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
-    """One round for these farms; how much was done. Call again at once when it is `MOST`."""
+    """One round for these farms; how much was done. Call again at once when it is `MOST` or more: the others wait."""
     if incarnations.taking_stock(tx):
         return 0
-    farms = list(farms)
+    # Whoever asks for several accounts takes their limits in order of account (services/deployments.py).
+    ordered = elements.by_account(tx, farms)
+    paces, done = _Paces.of(tx), 0
+    while ordered and done < MOST:
+        some, ordered = ordered[:_TOGETHER], ordered[_TOGETHER:]
+        done += _attend(hands, tx, at, some, paces)
+    if done:
+        nudge(tx, tiers.TOPIC)
+    return done
+
+
+def _attend(hands: Hands, tx: Tx, at: datetime, farms: Sequence[FarmId], paces: "_Paces") -> int:
+    """Some of them; how much was done."""
     found = tiers.of_farms(tx, farms, lock=True)
     tier_notes.take(tx, farms)  # before the look: what is noted from now on is for the next one
     every = [tier for of in found.values() for tier in of]
@@ -142,26 +155,21 @@ def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
     rolled = rollouts.look(hands, tx, at, every, seen)
     if changed := [tier for tier in rolled.tiers if tier not in every]:
         bodies |= blueprints.bodies(tx, [tier.id for tier in changed])
-    paces = _Paces.of(tx)
     done = 0
     progress, serving = set[FarmId](), Counter[FarmId]()
-    # Whoever asks for several accounts takes their limits in order of account (services/deployments.py).
     for tier in sorted(rolled.tiers, key=lambda tier: (tier.account, tier.farm, tier.id)):
         body = bodies[tier.id]
         acts = next_acts(tier, seen[tier.id], rolled.wants.get(tier.id), at, paces.pace(body))
-        room = max(0, MOST - done)
         known = {one.element.id: one.element for one in seen[tier.id]}
         work = _Work(hands, tx, at, tier, body, known)
-        work.do(acts[:room])
-        work.end(left=len(acts) > room, paces=paces)
-        rolled.count_failures(tier, seen[tier.id], acts[:room], work.elements)
-        done += len(acts[:room])
+        work.do(acts)
+        work.end(acted=bool(acts), paces=paces)
+        rolled.count_failures(tier, seen[tier.id], acts, work.elements)
+        done += sum(len(act.numbers) if isinstance(act, Make) else 1 for act in acts)
         if work.well:
             progress.add(tier.farm)
         serving[tier.farm] += sum(e.state is _S.SERVING for e in work.elements.values())
     _tell_progress(tx, at, found, serving, progress)
-    if done:
-        nudge(tx, tiers.TOPIC)
     return done
 
 
@@ -240,8 +248,8 @@ class _Work:
             self.elements, self._kept, self.refused = elements_, kept, error.public
             del self.told[told:]
 
-    def end(self, *, left: bool, paces: "_Paces") -> None:
-        """What keeps the tier waiting, told once each time that it is something else."""
+    def end(self, *, acted: bool, paces: "_Paces") -> None:
+        """What keeps the tier waiting, told once each time that it is something else; and when to look again."""
         tier, told = self.tier, self.refused
         tries, again = tier.tries, tier.again_at
         if told:
@@ -256,9 +264,11 @@ class _Work:
         if tier.leaving and not self.elements:
             tiers.remove(self.tx, tier.id)
             return
+        rests = all(e.state is _S.SERVING for e in self.elements.values())
         # Also what was refused to elements that serve, and what they wait for until there are more of them.
-        attention = left or bool(self.refused) or any(e.replaced for e in self.elements.values())
-        due = self._due(again)
+        attention = bool(self.refused) or any(e.replaced for e in self.elements.values())
+        attention |= acted and not rests  # what was done may let the next be done at once
+        due = None if rests else self._due(again, paces.pace(self.body))
         now = (attention, again, due, tries, told)
         if now != (tier.attention, tier.again_at, tier.due_at, tier.tries, tier.told):
             elements.looked(
@@ -271,13 +281,18 @@ class _Work:
                 told=told,
             )
 
-    def _due(self, again: datetime | None) -> datetime | None:
-        """When it is to be looked at although nothing happened: while something is under way, which may take too long."""
-        if complete(self.tier, self.elements.values()):
-            return None
-        if again is not None and all(e.state in _PATIENT for e in self.elements.values()):
-            return again
-        due, before = self.at + _LOOK, self.tier.due_at
+    def _due(self, again: datetime | None, pace: Pace) -> datetime:
+        """When it is to be looked at although nobody noted that anything happened.
+
+        When the patience with one of its elements ends; and every so often, the more seldom the longer nothing came of it.
+        """
+        every = self.elements.values()
+        ends = [end for e in every if (end := patience(e, pace)) is not None and end > self.at]
+        if again is not None and all(e.state in _PATIENT for e in every):
+            return min((again, *ends)) if again > self.at else self.at + _SOON
+        newest = max((e.since for e in every), default=self.at)
+        pause = min(max((self.at - newest) / 4, _SOON), _SELDOM)
+        due, before = min((self.at + pause, *ends)), self.tier.due_at
         return before if before is not None and self.at < before <= due else due
 
     def _complete(self) -> bool:

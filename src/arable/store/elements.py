@@ -348,6 +348,12 @@ def wanting(tx: Tx, holder: SegmentId, at: datetime, limit: int) -> list[FarmId]
     return [FarmId(id_) for id_ in tx.scalars(_WANTING, values)]
 
 
+def by_account(tx: Tx, farms: Iterable[FarmId]) -> list[FarmId]:
+    """These farms, in the order of their accounts."""
+    query = select(t.farm.c.id).where(among(tx, t.farm.c.id, farms))
+    return [FarmId(id_) for id_ in tx.scalars(query.order_by(t.farm.c.account, t.farm.c.id))]
+
+
 def there(tx: Tx, doors: Sequence[Door]) -> list[Door]:
     """Those of these whose balancers are there."""
     balancer = t.balancer.c.id
