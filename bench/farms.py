@@ -57,6 +57,8 @@ def lab_table(found: farms_lab.Found) -> Table:
         ("a farm is applied, to its first answer", found.answered, idle),
         ("plain QEMU under the farm's load", found.plain, busy),
         ("more load, to the policy's decision", found.decided, busy),
+        ("  until the new guest runs", found.runs, busy),
+        ("  until its check has passed", found.serves, busy),
         ("more load, to the third server's first answer", found.grown, busy),
         ("more load, until five serve", found.all_grown, busy),
         ("less load, until two are left", found.shrunk, busy),

@@ -273,8 +273,6 @@ def _check_metrics(spec: FarmSpec, tier: TierIn, version: BlueprintVersion, fiel
     said += [(f"steps.{at}", each.metric) for at, each in enumerate(policy.steps)]
     for where, name in said:
         place, metric = f"{field}.policy.{where}.metric", Metric(name)
-        if metric in (Metric.MEMORY, Metric.KBPS):
-            raise BadInput(f"{name} of elements is not measured", field=place)
         if metric is Metric.REQUESTS and not http:
             raise BadInput("nobody calls it by HTTP: it has no way in, and no passage", field=place)
         if metric in (Metric.SESSIONS, Metric.RESPONSE) and not ways:

@@ -1412,6 +1412,9 @@ machine_usage = Table(
     Column("counters", Text, nullable=False),  # JSON, as its host reported it last
     _count("cpu_ns"),  # of them, to reckon with
     _count("millicpus"),  # what it used lately: an average over a minute or so
+    _count("net_bytes"),  # received and sent, to reckon with
+    _count("kbps"),  # of them lately, as with millicpus
+    Column("memory_mib", BigInteger, nullable=True),  # as the guest says itself; null: it does not
 )
 
 operation = Table(

@@ -303,6 +303,9 @@ def upgrade() -> None:
     sa.Column('counters', sa.Text(), nullable=False),
     sa.Column('cpu_ns', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('millicpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('net_bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('kbps', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), nullable=True),
     sa.PrimaryKeyConstraint('machine', name=op.f('pk_machine_usage'))
     )
     op.create_table('manifest_item',
