@@ -475,15 +475,12 @@ class ApplianceSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestStats:
-    """Counters since the guest's start; rates are the reader's business.
-
-    `memory_told`: that much memory the guest says it uses itself. Else it is what its process takes, which seldom gets less.
-    """
+    """Counters since the guest's start; rates are the reader's business."""
 
     machine: MachineId
     cpu_ns: int = 0
     memory_mib: int = 0
-    memory_told: bool = False
+    memory_told: bool = False  # by the guest itself: else it is what its process takes
     received_bytes: int = 0
     sent_bytes: int = 0
     read_bytes: int = 0

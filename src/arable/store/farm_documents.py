@@ -66,6 +66,16 @@ def note(tx: Tx, document: FarmDocument) -> None:
     tx.execute(update(t.farm_spec).where(_d.farm == document.farm).values(**now))
 
 
+def password(tx: Tx, farm: FarmId) -> str:
+    """The hash of the password that machines of its elements are given; empty: none."""
+    return str(tx.execute(select(_d.password).where(_d.farm == farm)).scalar() or "")
+
+
+def set_password(tx: Tx, farm: FarmId, hashed: str) -> None:
+    """For machines that are made from now on."""
+    tx.execute(update(t.farm_spec).where(_d.farm == farm).values(password=hashed))
+
+
 def parts(tx: Tx, farm: FarmId) -> dict[tuple[PartKind, str], str]:
     """The ids of what the farm has made, by what its document calls it."""
     rows = tx.execute(select(_p.kind, _p.name, _p.id).where(_p.farm == farm))

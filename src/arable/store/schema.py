@@ -1095,6 +1095,7 @@ farm_spec = Table(
     Column("operation", String, nullable=True),  # done when all tiers are as wished
     _flag("attention"),
     _text("told", ""),
+    _text("password", ""),  # of its elements' machines, hashed
     _generation(),
     _at("changed_at"),
     Index(
@@ -1749,6 +1750,21 @@ service_plan = Table(
     _at("created_at"),
 )
 
+# So much of a zone's room is kept for the machines of an order's farm.
+promise = Table(
+    "promise",
+    metadata,
+    Column("order", String, primary_key=True),
+    Column("account", String, nullable=False, index=True),
+    Column("zone", String, nullable=False, index=True),
+    Column("farm", String, nullable=True),  # whose machines take it, once they are made
+    _count("machines"),
+    _count("cpus"),
+    _count("cpu_mhz"),
+    _count("memory_mib"),
+    _at("until"),
+)
+
 farm_order = Table(
     "farm_order",
     metadata,
@@ -1767,6 +1783,7 @@ farm_order = Table(
     _text("told", ""),
     _text("reviewer", ""),
     _json("keys", "[]"),  # fingerprints of the SSH keys that log in
+    _text("password", ""),  # of its machines, hashed; empty: none was asked for
     Column("operation", String, nullable=False),
     _generation(),
     _at("created_at"),

@@ -159,6 +159,7 @@ def upgrade() -> None:
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('reviewer', sa.String(), server_default='', nullable=False),
     sa.Column('keys', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('password', sa.String(), server_default='', nullable=False),
     sa.Column('operation', sa.String(), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
@@ -435,6 +436,20 @@ def upgrade() -> None:
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_price_list'))
     )
+    op.create_table('promise',
+    sa.Column('order', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('farm', sa.String(), nullable=True),
+    sa.Column('machines', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cpu_mhz', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('until', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('order', name=op.f('pk_promise'))
+    )
+    op.create_index(op.f('ix_promise_account'), 'promise', ['account'], unique=False)
+    op.create_index(op.f('ix_promise_zone'), 'promise', ['zone'], unique=False)
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('rank', sa.BigInteger(), server_default='0', nullable=False),
@@ -919,6 +934,7 @@ def upgrade() -> None:
     sa.Column('operation', sa.String(), nullable=True),
     sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('password', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('changed_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_spec_farm'), ondelete='CASCADE'),
