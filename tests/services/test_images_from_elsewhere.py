@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from make_cloud import deploy_in
 from make_elsewhere import CONTENT, MIB, elsewhere, part_of
-from make_shop import BLUEPRINT, SHOP, Hands
+from make_shop import BLUEPRINT, SHOP
 from test_landing import attend, routed, with_hosts
 
-from arable.controllers import fetching, tiers
+from arable.controllers import fetching
 from arable.domain.errors import Conflict, Forbidden, LimitExceeded, NotFound
 from arable.domain.region import FactKind
 from arable.domain.settings import IMAGE_FETCH_SECONDS
@@ -19,8 +19,9 @@ from arable.services.call import Asked
 from arable.store import grid_own, settings, transfers
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.catalogue import FetchIn, WhereQuery
-from arable.wire.farms import FarmIn
+from arable.wire.farms import FarmChange, FarmIn
 from arable.wire.images import ImageQuery, VersionQuery
+from arable.wire.tiers import TierIn
 from arable.wire.volumes import VolumeIn
 from grid.make_regions import bring, noise
 
@@ -81,23 +82,20 @@ def test_a_farm_of_an_image_that_is_elsewhere_is_one_call_and_one_operation(far_
     me = cloud.account("me")
     cloud.account("shop")
     far.has("london")
-    far.has("london", CONTENT + b"newer", number=4)
     ask = msgspec.convert({**BLUEPRINT, "image": "none"}, BlueprintIn)
     assert cloud.refused(me, blueprints.create, ask).field == "image"
     cloud.do(me, blueprints.create, msgspec.structs.replace(ask, image="web"))
-    tier = {**SHOP["tiers"][0], "image_version": 3}
-    made = cloud.do(me, farms.create, msgspec.convert({**SHOP, "tiers": [tier]}, FarmIn))
+    made = cloud.do(me, farms.create, msgspec.convert(SHOP, FarmIn))
     state, steps = far.operation(made.operation)
     assert (state, steps) == ("running", ["fetches image web/3 from london: 0 of 1 MiB"])
     assert cloud.rows("select image_version from tier") == [(3,)]
-    server = far.server()
-    for _ in range(2):
-        server.step()
+    far.server().step()
     assert "image web/3 is here" in far.operation(made.operation)[1]
     ((farm,),) = cloud.rows("select farm from tier")
-    with cloud.database.write() as tx:
-        tiers.attend(Hands(lambda: cloud.around), tx, cloud.around.clock.now(), [farm])
-    assert cloud.rows("select distinct state from element") == [("making",)]
+    far.has("london", noise(MIB), number=4)
+    tier = msgspec.convert({**SHOP["tiers"][0], "image_version": 4}, TierIn)
+    made = cloud.do(me, farms.update, farm, FarmChange(tiers=(tier,)))
+    assert far.operation(made.operation)[1][0].startswith("fetches image web/4 from london")
 
 
 def test_many_who_want_it_share_one_transfer(far):
