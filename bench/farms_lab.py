@@ -136,7 +136,8 @@ def _cycle(client: Arable, callers: Visitors, found: Found, boot: Callable[[], f
     found.slowest = max(found.slowest, *(each.seconds for each in callers.calls))
     if failures and not found.first_failure:
         found.first_failure = failures[0].failure
-    print(f"  {len(callers.calls)} requests, {len(failures)} failed", flush=True)
+    told = f": {failures[0].failure}" if failures else ""
+    print(f"  {len(callers.calls)} requests, {len(failures)} failed{told}", flush=True)
 
 
 def _documents() -> tuple[BlueprintIn, FarmIn]:

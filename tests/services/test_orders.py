@@ -134,6 +134,7 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(lone_cloud):
     desk.round()
     assert "machines more" in desk.seen(limits).told
     assert {desk.seen(each).state for each in (limits, blueprint)} == {"refused"}
+    assert desk.seen(blueprint).told.startswith("document.tiers.0.blueprint: ")
     assert desk.counts() == before
     assert desk.operation(limits).state == "failed"
     huge = desk.ask(tier={"name": "x" * 60})

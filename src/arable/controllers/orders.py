@@ -134,10 +134,11 @@ def _provisioned(tx: Tx, order: Order, at: datetime) -> None:
 def _refuse(tx: Tx, order: Order, at: datetime, error: CloudError) -> None:
     """Nothing of it was made."""
     promises.remove(tx, order.id)
-    after = order.after(_E.REFUSE, at, told=error.public)
+    told = f"document.{error.field}: {error.public}" if error.field else error.public
+    after = order.after(_E.REFUSE, at, told=told)
     orders.save(tx, after)
     operations.fail(tx, order.operation, at, error)
-    _tell(tx, after, at, error.public)
+    _tell(tx, after, at, told)
 
 
 def _keep(tx: Tx, order: Order, at: datetime, text: str) -> None:
