@@ -291,6 +291,7 @@ def told(profile: Profile) -> str:
         ("CPU by thread", profile.threads, 8),
         ("by function, with all it calls", profile.within, 60),
         ("by function alone", profile.alone, 30),
+        ("by statement", profile.statements, 40),
     ):
         made = Table(title, ("where", "s", "%"))
         for name, used in sorted(found.items(), key=lambda each: -each[1])[:most]:

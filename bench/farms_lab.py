@@ -52,6 +52,8 @@ class Found:
 
     answered: list[float] = field(default_factory=list)  # from applying to the first answer
     decided: list[float] = field(default_factory=list)  # from more load to the policy's word
+    runs: list[float] = field(default_factory=list)  # from more load until the new guest was seen
+    serves: list[float] = field(default_factory=list)  # until it was seen well
     grown: list[float] = field(default_factory=list)  # from more load to the new server's answer
     plain: list[float] = field(default_factory=list)  # from QEMU's start to its answer, then
     plain_idle: list[float] = field(default_factory=list)  # the same without load
@@ -107,8 +109,13 @@ def _cycle(client: Arable, callers: Visitors, found: Found, boot: Callable[[], f
     callers.rate = STEP
     found.grown.append(_new(callers, known, "it does not grow") - began)
     _until(lambda: _servers(client) == Servers((1, 2, 3)), "there are not three")
-    scaled = client.events.all(EventQuery(kind="tier.scaled"))
-    found.decided.append(min(t for e in scaled if (t := e.at.timestamp()) > moment) - moment)
+    for kind, into in (
+        ("tier.scaled", found.decided),
+        ("machine.running", found.runs),
+        ("element.serving", found.serves),
+    ):
+        told = client.events.all(EventQuery(kind=kind))
+        into.append(min(t for e in told if (t := e.at.timestamp()) > moment) - moment)
     found.plain += [boot(), boot()]
     print(f"  a third after {found.grown[-1]:.2f} s, plain QEMU {found.plain[-1]:.2f}", flush=True)
     (tier,) = client.tiers.all()
@@ -129,7 +136,8 @@ def _cycle(client: Arable, callers: Visitors, found: Found, boot: Callable[[], f
     found.slowest = max(found.slowest, *(each.seconds for each in callers.calls))
     if failures and not found.first_failure:
         found.first_failure = failures[0].failure
-    print(f"  {len(callers.calls)} requests, {len(failures)} failed", flush=True)
+    told = f": {failures[0].failure}" if failures else ""
+    print(f"  {len(callers.calls)} requests, {len(failures)} failed{told}", flush=True)
 
 
 def _documents() -> tuple[BlueprintIn, FarmIn]:

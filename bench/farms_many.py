@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from bench import cloud, postgresql
 from bench.cloud import OFFERING, Joined, Served
 from bench.crowd import crowd
 from bench.deploy_rate import told
+from bench.figures import Table
 from bench.profiled import Profile
 from bench.quiet import await_quiet
 from bench.usage import cpu_seconds, memory
@@ -37,6 +39,8 @@ SOURCE = "127.0.0.9"
 _SERVING = text("select count(*) from element where state = 'serving'")
 _STUCK = 120.0  # seconds without an element more that serves
 _LOOK = 0.25
+_CONTROLLER = "arable_controller_"
+_OWN = ("tiers", "scaling", "farms' documents", "failing elements")
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Found:
     calls: list[float] = field(default_factory=list)  # seconds of each call that applies a farm
     empty: float = 0.0  # CPU seconds of the server per second, with hosts alone
     rest: float = 0.0  # the same with all farms
+    own: float = 0.0  # of that in rounds that look after farms
     memory_mb: float = 0.0
 
     @property
@@ -62,6 +67,11 @@ class Found:
     def cpu_ms(self) -> float:
         """Of the server, for each farm."""
         return 1000 * self.cpu / self.farms
+
+    @property
+    def own_ms(self) -> float:
+        """The same without what their machines' heartbeats cost: what rounds took that look after farms."""
+        return 1000 * self.own / (self.farms / 1000)
 
     @property
     def rest_ms(self) -> float:
@@ -93,9 +103,13 @@ def measured(options: argparse.Namespace) -> Found:
         with _looked_at(profile):
             _apply(served, store, keys, options, found)
         print(f"  {options.farms} farms, {found.rate:.2f}/s", flush=True)
+        if profile is not None:
+            print(busiest(rounds(served)).text())
         time.sleep(min(options.quiet / 2, 5.0))  # what was asked for is over
         with _looked_at(profile):
+            own = _own(rounds(served))
             found.rest = _share(served, options.quiet)
+            found.own = (_own(rounds(served)) - own) / options.quiet
         found.memory_mb = memory(served.pid).rss
     return found
 
@@ -132,6 +146,33 @@ BLUEPRINT = {
     "offering": OFFERING,
     "ports": [{"port": 80, "protocol": "http"}],
 }
+
+
+def rounds(served: Served) -> dict[str, dict[str, float]]:
+    """What controllers did, as the server counts it."""
+    with urllib.request.urlopen(f"{served.ready.api}/metrics") as said:
+        lines = said.read().decode().splitlines()
+    found: dict[str, dict[str, float]] = {}
+    for line in lines:
+        name, _, rest = line.partition('_total{controller="')
+        if name.startswith(_CONTROLLER) and rest:
+            controller, _, value = rest.partition('"} ')
+            found.setdefault(controller, {})[name.removeprefix(_CONTROLLER)] = float(value)
+    return found
+
+
+def busiest(found: dict[str, dict[str, float]]) -> Table:
+    """Those that took the most time."""
+    made = Table("controllers", ("which", "rounds", "handled", "s"))
+    for controller, each in sorted(found.items(), key=lambda one: -one[1]["seconds"])[:12]:
+        counts = (f"{each[name]:.0f}" for name in ("rounds", "handled"))
+        made.add(controller, *counts, f"{each['seconds']:.2f}")
+    return made
+
+
+def _own(found: dict[str, dict[str, float]]) -> float:
+    """Seconds that went into farms, whether anything was to be done for them or not."""
+    return sum(found.get(name, {}).get("seconds", 0.0) for name in _OWN)
 
 
 @contextmanager

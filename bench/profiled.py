@@ -15,14 +15,17 @@ from types import FrameType
 import msgspec
 
 _EVERY = 0.004
+_CALLERS = 2
+_LETTERS = 150
 
 
 class Profile(msgspec.Struct):
-    """Seconds of CPU: by thread, by function itself, by function with all it calls."""
+    """Seconds of CPU: by thread, by function itself, by function with all it calls, by statement and who says it."""
 
     threads: dict[str, float]
     alone: dict[str, float]
     within: dict[str, float]
+    statements: dict[str, float] = {}
 
 
 def where(frame: FrameType) -> str:
@@ -32,6 +35,19 @@ def where(frame: FrameType) -> str:
     if not found:
         rest = "/".join(code.co_filename.rsplit("/", 2)[-2:])
     return f"{rest}:{code.co_qualname}"
+
+
+def statement(top: FrameType) -> str | None:
+    """What the database is asked by this thread, and the two of our functions that are nearest; None: nothing."""
+    frame: FrameType | None = top
+    text, names = "", list[str]()
+    while frame is not None and len(names) < _CALLERS:
+        if not text and frame.f_code.co_name in ("do_execute", "do_executemany"):
+            text = " ".join(str(frame.f_locals["statement"]).split())[:_LETTERS]
+        elif text and "/arable/" in frame.f_code.co_filename:
+            names.append(where(frame))
+        frame = frame.f_back
+    return f"{text} <- {' <- '.join(names)}" if text else None
 
 
 def _clock(ident: int) -> float:
@@ -46,6 +62,7 @@ def look(go: Path) -> Profile:
     threads: Counter[str] = Counter()
     alone: Counter[str] = Counter()
     within: Counter[str] = Counter()
+    statements: Counter[str] = Counter()
     me = threading.get_ident()
     names: dict[int, str] = {}
     last: dict[int, float] = {}
@@ -63,6 +80,8 @@ def look(go: Path) -> Profile:
                 names |= {each.ident: each.name for each in threading.enumerate() if each.ident}
             threads[names.get(ident, "?").rpartition("_")[0] or names.get(ident, "?")] += used
             alone[where(top)] += used
+            if (asked := statement(top)) is not None:
+                statements[asked] += used
             seen = set()
             frame: FrameType | None = top
             while frame is not None:
@@ -70,7 +89,7 @@ def look(go: Path) -> Profile:
                 frame = frame.f_back
             for each in seen:
                 within[each] += used
-    return Profile(dict(threads), dict(alone), dict(within))
+    return Profile(dict(threads), dict(alone), dict(within), dict(statements))
 
 
 def _watch(file: Path) -> None:

@@ -228,7 +228,7 @@ def test_an_idle_server_has_a_cost() -> None:
 
 def test_a_few_small_farms_have_a_rate_and_a_cost() -> None:
     said = bench("farms", "--only", "many", "--farms", "2", "--machines", "2", "--hosts", "4", "--quiet", "0.5")  # fmt: skip
-    assert metrics(said) == ["farm_apply_rate", "farms_rest_ms"]
+    assert metrics(said) == ["farm_apply_rate", "farms_rest_ms", "farms_own_ms"]
     assert "2 farms of 2 machines on 4 hosts" in said
 
 

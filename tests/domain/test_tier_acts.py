@@ -159,6 +159,7 @@ class Model:
     crowd: int = 0
     room: int = 99
     rollout: Rolling | None = None
+    asked: int = 0
 
     def sights(self) -> list[ElementSeen]:
         return [
@@ -238,7 +239,8 @@ class Model:
     def make(self, number: int, made: Release) -> None:
         id_ = f"element-{number}"
         there = self.elements.setdefault(id_, element(number, S.WAITING, machine=None))
-        machine = f"machine-{number}-{len(self.machines)}"
+        self.asked += 1
+        machine = f"machine-{number}-{self.asked}"  # never the name of one that went
         self.machines[machine] = MachineNow(state=M.WAITING, wish=W.RUNNING)
         self.router.told[id_] = 1
         self.elements[id_] = there.after(

@@ -231,7 +231,6 @@ def by(metric: str, **said) -> dict:
         ("tiers.0.most", {"tiers": [{**SHOP["tiers"][0], "most": 1}]}),
         ("tiers.0.count", {"tiers": [{**SHOP["tiers"][0], "count": 6}]}),
         ("tiers.0.policy", {"tiers": [{**SHOP["tiers"][0], "policy": {}}]}),
-        ("tiers.0.policy.targets.0.metric", by("memory-percent")),
         ("tiers.0.policy.targets.0.metric", by("requests-per-s", ways_in=[{**SHOP["ways_in"][0], "protocol": "tcp"}])),
         ("tiers.0.policy.targets.0.metric", by("sessions", ways_in=[])),
         ("passages.0.to", {"tiers": SHOP["tiers"][:1]}),

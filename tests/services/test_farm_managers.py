@@ -446,6 +446,30 @@ def test_a_part_of_a_farms_work_that_fails_does_not_undo_the_others(alone):
     assert loads[farms[0]] == good.did.count(farms[0])
 
 
+def test_after_a_round_it_rests_for_as_long_as_that_took_and_then_answers_all_nudges_at_once(alone):
+    clock, work = alone.cloud.around.clock, Work()
+    controller = replace(work.controller, seconds=60, topic="news", rests=1.0)
+    a = alone.add(A, controller)
+    farms = some_farms(alone, 1)
+    alone.give(A, *farms)
+    alone.go(a, seconds=2)
+    work.rounds.clear()
+    work.broken = {farms[0]: lambda: clock.wait(timedelta(seconds=2))}  # so long it takes
+    a.nudge(["news"])
+    a.step()
+    assert len(work.rounds) == 1
+    for _ in range(3):
+        a.nudge(["news"])
+        clock.wait(timedelta(seconds=0.6))
+        a.step()
+    assert len(work.rounds) == 1
+    assert a.managers.wait(9) == pytest.approx(0.2)
+    alone.go(a, seconds=0.5)
+    assert len(work.rounds) == 2
+    alone.go(a, seconds=9)
+    assert len(work.rounds) == 2, "nobody nudged since"
+
+
 # --- one that stalls
 
 

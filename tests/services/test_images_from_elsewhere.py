@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from make_cloud import deploy_in
 from make_elsewhere import CONTENT, MIB, elsewhere, part_of
+from make_shop import BLUEPRINT, SHOP
 from test_landing import attend, routed, with_hosts
 
 from arable.controllers import fetching
@@ -14,11 +16,14 @@ from arable.domain.region import Fact, FactKind
 from arable.domain.settings import IMAGE_FETCH_SECONDS
 from arable.domain.sources import Seen
 from arable.domain.transfer import DAMAGED
-from arable.services import catalogue, images, volumes
+from arable.services import blueprints, catalogue, farms, images, volumes
 from arable.services.call import Asked
 from arable.store import grid_facts, grid_own, settings, transfers
+from arable.wire.blueprints import BlueprintIn
 from arable.wire.catalogue import FetchIn, WhereQuery
+from arable.wire.farms import FarmChange, FarmIn
 from arable.wire.images import ImageQuery, VersionQuery
+from arable.wire.tiers import TierIn
 from arable.wire.volumes import VolumeIn
 from grid.make_regions import bring, noise
 
@@ -71,6 +76,28 @@ def test_a_machine_of_an_image_that_is_elsewhere_is_one_call_and_one_operation(f
     # the next one finds it here
     again = cloud.deploy(me, name="again", image="web")
     assert far.operation(again.operation)[1][0].startswith("placed")
+
+
+def test_a_farm_of_an_image_that_is_elsewhere_is_one_call_and_one_operation(far_both):
+    far = far_both
+    cloud = with_hosts(far.cloud, "a", "b")
+    me = cloud.account("me")
+    cloud.account("shop")
+    far.has("london")
+    ask = msgspec.convert({**BLUEPRINT, "image": "none"}, BlueprintIn)
+    assert cloud.refused(me, blueprints.create, ask).field == "image"
+    cloud.do(me, blueprints.create, msgspec.structs.replace(ask, image="web"))
+    made = cloud.do(me, farms.create, msgspec.convert(SHOP, FarmIn))
+    state, steps = far.operation(made.operation)
+    assert (state, steps) == ("running", ["fetches image web/3 from london: 0 of 1 MiB"])
+    assert cloud.rows("select image_version from tier") == [(3,)]
+    far.server().step()
+    assert "image web/3 is here" in far.operation(made.operation)[1]
+    ((farm,),) = cloud.rows("select farm from tier")
+    far.has("london", noise(MIB), number=4)
+    tier = msgspec.convert({**SHOP["tiers"][0], "image_version": 4}, TierIn)
+    made = cloud.do(me, farms.update, farm, FarmChange(tiers=(tier,)))
+    assert far.operation(made.operation)[1][0].startswith("fetches image web/4 from london")
 
 
 def test_many_who_want_it_share_one_transfer(far):

@@ -5,17 +5,22 @@ from datetime import timedelta
 import msgspec
 import pytest
 from make_cloud import Cloud
-from make_shop import BLUEPRINT, SHOP
+from make_shop import BLUEPRINT, SHOP, Hands
 from sqlalchemy import insert
 
 from arable.controllers import orders as controller
+from arable.controllers import tiers
+from arable.controllers.promised import Kept
 from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound, Stale
-from arable.domain.ids import OrderId
+from arable.domain.ids import FarmId, OrderId, ZoneId
 from arable.domain.order import ORDER, OrderState
+from arable.domain.units import Size
+from arable.runtime.secret import Secret
 from arable.services import bills, blueprints, credit, orders, prices, service_plans
 from arable.services.order_hands import OrderHands
+from arable.services.passwords import Password
 from arable.services.settings import update as set_settings
-from arable.store import operations, schema
+from arable.store import attention, operations, promises, schema
 from arable.wire.billing import BillQuery, CreditEntryIn, PriceIn, PriceListIn
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmIn
@@ -129,6 +134,7 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(lone_cloud):
     desk.round()
     assert "machines more" in desk.seen(limits).told
     assert {desk.seen(each).state for each in (limits, blueprint)} == {"refused"}
+    assert desk.seen(blueprint).told.startswith("document.tiers.0.blueprint: ")
     assert desk.counts() == before
     assert desk.operation(limits).state == "failed"
     huge = desk.ask(tier={"name": "x" * 60})
@@ -244,6 +250,94 @@ def test_every_state_of_an_order_comes_to_an_end():
             reached |= {after for each in before for after in ways[each]}
         assert reached & ORDER.final
     assert all(not ways[state] for state in ORDER.final)
+
+
+# --- room that is kept
+
+MANY = {"most": 10, "count": 10}
+"""Of the host's 8,192 MiB these take 5,120."""
+
+
+def test_what_was_found_good_has_its_room_until_it_is_given_up(desk):
+    desk.settings(order_review="all")
+    first = desk.order(tier=MANY)
+    desk.round()
+    found = desk.seen(first)
+    assert found.promised_until == desk.cloud.around.clock.now() + timedelta(hours=24)
+    second = desk.order(tier=MANY)
+    desk.round()
+    assert "not enough memory for 10 machines" in desk.seen(second).told
+    desk.cloud.do(desk.ann, orders.withdraw, first)
+    assert desk.seen(first).promised_until is None
+    third = desk.order(tier=MANY)
+    desk.round()
+    assert desk.seen(third).state == "reviewing"
+
+
+def test_room_is_kept_for_so_long_and_looked_for_again(lone_desk):
+    desk = lone_desk
+    desk.settings(order_review="all", order_hold_hours=1)
+    first, second = desk.order(tier=MANY), None
+    desk.round()
+    desk.cloud.around.clock.wait(timedelta(hours=1))
+    second = desk.order(tier=MANY)
+    desk.round()
+    assert desk.seen(second).state == "reviewing", "the first one's time is over"
+    desk.cloud.do(desk.boss, orders.approve, first, ReviewIn())
+    desk.round()
+    assert "not enough memory" in desk.seen(first).told
+
+
+def test_an_accounts_orders_count_together_against_its_limits(lone_cloud):
+    desk = Desk(lone_cloud, machines=12)
+    desk.settings(order_review="all")
+    desk.order(tier=MANY)
+    desk.round()
+    more = desk.order(tier={"most": 4, "count": 4})
+    desk.round()
+    assert "you have 10 of 12 with what you ordered" in desk.seen(more).told
+
+
+def test_machines_find_room_beside_what_is_promised_unless_it_is_promised_to_them(desk):
+    desk.settings(order_review="all")
+    order = desk.order(tier=MANY)
+    desk.round()
+    desk.cloud.deploy(desk.cloud.account("bob"), count=7)
+    now, sizes = desk.cloud.around.clock.now(), {}
+    with desk.cloud.database.write() as tx:
+        rows = attention.machines(tx, 100)
+        sizes = {row.id: Size(row.cpus, row.cpu_mhz, row.memory_mib) for row in rows}
+        kept = Kept.of(tx, ZoneId("zone-here"), rows, sizes, now)
+        (refused,) = kept.refused.values()
+        assert "have room that is promised to orders" in refused.told()
+        assert refused.for_room
+        (farm,) = promises.farms(tx, [rows[0].id]).values()
+        promises.assign(tx, order, farm, now + timedelta(hours=1))
+        kept = Kept.of(tx, ZoneId("zone-here"), rows, sizes, now)
+        assert not kept.refused
+        kept.used(tx, rows)
+    assert desk.cloud.rows("select machines, memory_mib from promise") == [(3, 3 * 512)]
+    desk.cloud.around.clock.wait(timedelta(hours=2))
+    desk.round()
+    assert desk.cloud.rows("select * from promise") == []
+
+
+def test_a_password_is_told_once_and_given_to_every_machine_of_the_farm(lone_desk):
+    desk = lone_desk
+    ask = desk.ask(new_password=True)
+    drawn = Password(Secret("told-once"), "$6$hash")
+    made = desk.cloud.do(desk.ann, orders.create, ask, drawn)
+    assert (made.password, made.order.has_password) == ("told-once", True)
+    assert "told-once" not in str(desk.cloud.rows("select * from farm_order"))
+    for _ in range(2):
+        desk.round()
+    now = desk.cloud.around.clock.now()
+    farm = FarmId(desk.seen(OrderId(made.order.id)).farm)
+    with desk.cloud.database.write() as tx:
+        tiers.attend(Hands(lambda: desk.cloud.around), tx, now, [farm])
+    seeds = [seed for (seed,) in desk.cloud.rows("select seed from machine_boot")]
+    assert len(seeds) == 2
+    assert all("$6$hash" in seed for seed in seeds)
 
 
 # --- plans

@@ -131,6 +131,25 @@ def test_processors_count_if_each_element_that_serves_was_told_of(cloud):
     assert shop.tier().load.cpu_percent is None
 
 
+def test_memory_counts_where_guests_tell_it_and_the_network_as_hosts_count_it(cloud):
+    shop = Scaled(cloud, policy("memory-percent", 50) | {"least": 2})
+    shop.serve()
+    size = cloud.rows("select memory_mib from machine")[0][0]
+    machines = [id_ for (id_,) in cloud.rows("select id from machine order by name")]
+    now = cloud.around.clock.now()
+    with cloud.database.write() as tx:
+        for id_, percent in zip(machines, (75, None), strict=True):
+            told = None if percent is None else size * percent // 100
+            values = {"counters": "{}", "cpu_ns": 0, "memory_mib": told, "kbps": 300}
+            tx.execute(insert(schema.machine_usage).values(machine=id_, at=now, **values))
+    shop.look()
+    load = shop.tier().load
+    assert (load.memory_percent, load.kbps, shop.tier().count) == (None, 600, 2)
+    cloud.run(f"update machine_usage set memory_mib = {size}")
+    shop.look()
+    assert (shop.tier().load.memory_percent, shop.tier().count) == (200, 4)
+
+
 def test_a_window_asks_for_more_and_what_was_there_before_comes_back(cloud):
     now = cloud.around.clock.now()
     clock = [(now + timedelta(minutes=m)).strftime("%H:%M") for m in (10, 20)]

@@ -1,5 +1,7 @@
 """What machines use: as their present host said last, for those who may see the machine."""
 
+from datetime import timedelta
+
 import pytest
 from make_cloud import Cloud
 from test_machine_power import there
@@ -35,6 +37,21 @@ def test_a_host_that_does_not_have_the_machine_says_nothing_of_it(cloud) -> None
     report(cloud, machine, memory_mib=64)
     report(cloud, machine, host="host-b", memory_mib=1)
     assert cloud.do(me, usages.show, machine).memory_mib == 64
+
+
+def test_what_goes_through_its_ports_is_known_as_a_rate_and_its_memory_if_its_guest_tells(
+    cloud,
+) -> None:
+    machine = there(cloud, cloud.account("me"), "running", "running")
+    reckoned = "select net_bytes, kbps, memory_mib from machine_usage"
+    report(cloud, machine, memory_mib=64)
+    assert cloud.rows(reckoned) == [(0, 0, None)]
+    cloud.around.clock.wait(timedelta(seconds=10))
+    report(cloud, machine, sent_bytes=3_000_000, received_bytes=2_000_000, memory_mib=7, memory_told=True)  # fmt: skip
+    assert cloud.rows(reckoned) == [(5_000_000, 1_000, 7)], "a quarter of 4,000 kbps"
+    cloud.around.clock.wait(timedelta(seconds=10))
+    report(cloud, machine, sent_bytes=1)  # the guest began anew
+    assert cloud.rows(reckoned) == [(1, 1_000, None)]
 
 
 def test_others_and_machines_that_never_ran_have_nothing_to_show(cloud) -> None:

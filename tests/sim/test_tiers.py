@@ -153,7 +153,10 @@ def test_a_guest_that_shuts_itself_down_is_started_again(cloud: Cloud) -> None:
     until(cloud, "select kind from event where kind = 'element.ill'", "element.ill")
     until(cloud, STATES, "serving")
     assert rows(cloud, "select id from machine") == [machine]
-    uses = rows(cloud, "select until is null from element_use order by number")
+    uses = rows(
+        cloud,
+        "select until is null from usage_record where kind = 'running' and tier <> '' order by number",
+    )
     assert uses == [0, 1]
 
 

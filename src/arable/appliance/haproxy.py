@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from arable.appliance.balancing import Balanced, Server
-from arable.domain.balancer import Algorithm, Stickiness, Traffic
+from arable.domain.balancer import Algorithm, Check, Stickiness, Traffic
 
 ADMIN, MASTER, PID, STATE = "admin.sock", "master.sock", "haproxy.pid", "servers.state"
 COOKIE = "ARABLE"
+HURRY = 4
+"""So many times as often a server is looked at that does not answer: somebody may wait for it."""
 
 _SELF = "127.0.0.1:10240"  # where the new process gets the table of who was where from the old one
 _BALANCE = {
@@ -40,10 +42,13 @@ def certificate(balanced: Balanced) -> str:
 def server(balanced: Balanced, server: Server) -> str:
     """A server as it is said, in a configuration and to a running process alike."""
     check = balanced.check
-    return (
-        f"{server.to}:{server.port} weight {server.weight} check"
-        f" inter {check.interval}s rise {check.rise} fall {check.fall}"
-    )
+    return f"{server.to}:{server.port} weight {server.weight} check {_pace(check)}"
+
+
+def _pace(check: Check) -> str:
+    """How often a server is looked at. One that does not answer: until its first check has passed, more often."""
+    down = 1000 * check.interval // HURRY
+    return f"inter {check.interval}s downinter {down}ms rise {check.rise} fall {check.fall}"
 
 
 def _text(lines: Iterator[str]) -> str:
@@ -120,4 +125,4 @@ def _backend(each: Balanced) -> Iterator[str]:
         yield f"    http-check send meth GET uri {check.path} ver HTTP/1.1 hdr Host {each.at}"
         yield f"    http-check expect status {check.lowest_status}-{check.highest_status}"
     # How its servers are checked is said with each of them: part of what makes a new process.
-    yield f"    default-server inter {check.interval}s rise {check.rise} fall {check.fall}"
+    yield f"    default-server {_pace(check)}"

@@ -41,6 +41,13 @@ def _create(
             "--new-key", help="Make an SSH key that logs in. Its private half is shown this once."
         ),
     ] = False,
+    new_password: Annotated[
+        bool,
+        typer.Option(
+            "--new-password",
+            help="Draw a password for all machines of the farm. It is shown this once.",
+        ),
+    ] = False,
 ) -> None:
     """Order a farm.
 
@@ -57,10 +64,13 @@ def _create(
         purchase_order=purchase_order,
         card=card,
         new_key=new_key,
+        new_password=new_password,
     )
     made = cli.cloud.orders.create(ask, **cli.how)
     if made.private_key and cli.form is Format.TABLE:
         cli.note(f"private key, told this once:\n{made.private_key}")
+    if made.password and cli.form is Format.TABLE:
+        cli.note(f"password of all its machines, told this once: {made.password}")
     order = made.order
     if cli.waits and not cli.dry_run:
         waiting.until_done(cli, [made.operation], "order create")

@@ -16,6 +16,8 @@ import typer
 from arable.cli.faults import harmless
 
 _EMPTY = "-"
+_TABLES = {"lines": ("kind", "name", "farm_name/farm", "order", "reference", "quantity", "price", "amount")}  # fmt: skip
+"""Of what people read one below the other, the columns: a bill's lines."""
 
 
 class Format(StrEnum):
@@ -74,6 +76,9 @@ def _card(value: dict[str, Any], indent: str) -> Iterable[str]:
         if isinstance(field, dict) and field and not _is_small(field):
             yield f"{indent}{name}:"
             yield from _card(field, indent + "  ")
+        elif name in _TABLES and field:
+            yield f"{indent}{name}:"
+            yield from (f"{indent}  {line}" for line in table(field, _TABLES[name]).splitlines())
         elif isinstance(field, list | tuple) and field and isinstance(field[0], dict):
             yield f"{indent}{name}:"
             for each in field:

@@ -13,6 +13,7 @@ with it.
 """
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class FarmManagers:
     controllers: Sequence[FarmController] = FARM_CONTROLLERS
     _epoch: int = 0
     _due: dict[str, float] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)  # nudged, and from when on it may begin
+    _rested: dict[str, float] = field(default_factory=dict)  # when it has rested from its last one
     _failing: dict[FarmId, _Failing] = field(default_factory=dict)
     _slow: set[FarmId] = field(
         default_factory=set
@@ -108,7 +111,8 @@ class FarmManagers:
         """Seconds until something is due, `most` at most."""
         if not self.serving():
             return most
-        due = min(self._due.values(), default=0.0) - self.clock.monotonic()
+        due = min((*self._due.values(), *self._asked.values()), default=0.0)
+        due -= self.clock.monotonic()
         return min(max(due, 0.0), most)
 
     def begin(self, nudged: Collection[str]) -> list[Callable[[], None]]:
@@ -124,7 +128,10 @@ class FarmManagers:
             self._due[_HOLDINGS] = now + _TAKE_UP
             begun.append(self._take_up(epoch))
         for each in self.controllers:
-            if each.topic in nudged or now >= self._due.get(each.name, 0.0):
+            if each.topic in nudged:
+                self._asked[each.name] = self._rested.get(each.name, 0.0)
+            if now >= min(self._due.get(each.name, 0.0), self._asked.get(each.name, math.inf)):
+                self._asked.pop(each.name, None)
                 self._due[each.name] = now + each.seconds
                 begun.append(self._round(each, epoch))
         due = {farm for farm, failing in self._failing.items() if now >= failing.due}
@@ -211,6 +218,7 @@ class FarmManagers:
         if handled:
             facts = {"farms": len(made.farms), "handled": handled}
             tell(_rounds, controller.name, **facts, ms=milliseconds(made.took))
+        self._rested[controller.name] = self.clock.monotonic() + controller.rests * made.took
         if handled >= controller.most:
             self._due[controller.name] = 0.0
         elif made.left:

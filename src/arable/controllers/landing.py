@@ -3,7 +3,7 @@
 What is accepted and placed at once is written once: one row of each kind, one commit, and no second look at what was
 just written. It is a short cut of `machines.py` and nothing depends on it: whatever does not fit in here (a network's
 appliance has yet to start, a placement group, no room, a host that somebody else holds at this moment, a farm that
-another server acts for) is left waiting, and the next round there places it or says why not.
+another server acts for, room that is promised to somebody) is left waiting, and the next round there places it or says why not.
 
 Hosts are looked at anew every second or so (`zone_views.py`) and remembered between: thousands of rows that changed, for
 each batch, would cost more than all else. What is remembered decides nothing: the statement that reserves takes room
@@ -26,7 +26,7 @@ from arable.domain.network import ApplianceState
 from arable.domain.units import Size
 from arable.placement.choose import PlacementAsk, Places
 from arable.placement.view import ZoneView
-from arable.store import reservations
+from arable.store import promises, reservations
 from arable.store import wishes as manifests
 from arable.store.attention import Fresh, Landed
 from arable.store.database import Tx
@@ -111,6 +111,8 @@ class Landing:
         at: datetime,
         landed: dict[MachineId, Landed],
     ) -> None:
+        if promises.there(tx, zone, at):
+            return
         look = self._look(tx, zone, at)
         found: list[_Found] = []
         generations: dict[HostId, int] = {}

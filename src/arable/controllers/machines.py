@@ -13,6 +13,7 @@ import msgspec
 
 from arable.controllers import appliances, attachments, endings, resting, wishes, zone_views
 from arable.controllers import nics as ports
+from arable.controllers.promised import Kept
 from arable.controllers.shelves import Shelves, next_epochs
 from arable.domain.errors import CloudError, NoRoom, Unavailable
 from arable.domain.group import GroupRule, Placement, Strategy
@@ -106,6 +107,7 @@ class _Chosen:
     shelves: Shelves
     awaited: dict[MachineId, HostId]  # for those for which there is room only on a host that sleeps
     sleepers: dict[HostId, str]  # by name
+    kept: Kept
 
 
 def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:  # noqa: ARG001
@@ -271,12 +273,16 @@ def _choose(tx: Tx, this: _Round, waiting: list[MachineRow]) -> list[_Chosen]:
         shelves = Shelves.of(tx, zone, [v for row in rows for v in this.volumes.get(row.id, ())])
         asked, sizes = asks(tx, this.volumes, rows, shelves)
         view = snapshot(tx, zone, asked)
-        answers = choose(view, asked)
+        kept = Kept.of(tx, zone, rows, sizes, this.at)
+        able = [ask for ask in asked if ask.machine not in kept.refused]
+        found = {answer.machine: answer for answer in choose(view, able)}
+        answers = [kept.refused.get(ask.machine) or found[ask.machine] for ask in asked]
         placed = {a.machine: a for a in answers if isinstance(a, Placed)}
         shelves.assign(placed.values(), this.volumes, view)
-        asleep = _asleep(tx, zone, asked, answers) if len(placed) < len(rows) else {}
+        lack = len(placed) < len(able)
+        asleep = _asleep(tx, zone, able, [found[ask.machine] for ask in able]) if lack else {}
         names = {host.id: host.name for host in view.hosts if host.id in asleep.values()}
-        chosen.append(_Chosen(rows, sizes, answers, placed, shelves, asleep, names))
+        chosen.append(_Chosen(rows, sizes, answers, placed, shelves, asleep, names, kept))
     return chosen
 
 
@@ -363,6 +369,7 @@ def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
             considered[key] = wishes.why_placed(answer.strategy, answer.considered, answer.refused)
         this.change(told, state=state, host=answer.host, why=considered[key])
         came.append(row)
+    chosen.kept.used(tx, came)
     anew = [row for row in came if row.tries or row.recovery]
     first = [row for row in came if not (row.tries or row.recovery)]
     idle_pool.note(tx, this.at, came=first, again=anew, refused=turned_away)

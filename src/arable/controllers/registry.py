@@ -40,6 +40,7 @@ from arable.domain.ids import FarmId, SegmentId
 from arable.store import holdings, moves
 from arable.store import tunnels as tunnel_rows
 from arable.store.database import Tx
+from arable.store.farm_documents import DONE as DOCUMENTS
 from arable.store.grid_members import TOPIC as GRID
 from arable.store.tiers import TOPIC as TIERS
 
@@ -63,6 +64,8 @@ class FarmController:
     """One part of what a farm manager does, `run` for many farms at once.
 
     `wanting` names a server's farms that have something to do for it, without those whose work fails (`farm_trouble`).
+    After a round, nudges are answered only when it has rested for `rests` times as long as that took: so the busier it
+    is, the more is done at once.
     """
 
     name: str
@@ -71,6 +74,7 @@ class FarmController:
     seconds: int
     topic: str = ""
     most: int = 1_000_000
+    rests: float = 0.0
 
 
 FARM_CONTROLLERS = (
@@ -94,13 +98,16 @@ def farm_controllers(hands: Hands) -> tuple[FarmController, ...]:
         FarmController(
             "scaling", scaling.wanting, scaling.attend, scaling.SECONDS, scaling.TOPIC, scaling.MOST
         ),
-        FarmController("tiers", tiers.wanting, of_tiers, tiers.SECONDS, TIERS, tiers.MOST),
+        FarmController(
+            "tiers", tiers.wanting, of_tiers, tiers.SECONDS, TIERS, tiers.MOST, tiers.RESTS
+        ),
         FarmController(
             "farms' documents",
             farm_documents.wanting,
             documents,
             farm_documents.SECONDS,
-            most=farm_documents.MOST,
+            DOCUMENTS,
+            farm_documents.MOST,
         ),
     )
 
@@ -123,7 +130,7 @@ CONTROLLERS = (
     Controller("moves", moving.watch, moving.SECONDS, moves.TOPIC, moving.MOST),
     Controller("balance", balancing.watch, balancing.SECONDS),
     Controller("volumes", attachments.watch, attachments.SECONDS),
-    Controller("failing elements", tiers.sweep, tiers.SWEEP_SECONDS),
+    Controller("failing elements", tiers.sweep, tiers.SWEEP_SECONDS, liveness.TOPIC),
     Controller("idle pool", idle_pool.attend, idle_pool.SECONDS, most=idle_pool.MOST),
     Controller("alerts", alerts.watch, alerts.SECONDS, "alerts"),
     Controller("repair", repair.check, repair.SECONDS),

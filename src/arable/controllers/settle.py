@@ -51,13 +51,14 @@ from arable.store import (
     settings,
     sightings,
     sights,
+    tier_notes,
     told,
     usage,
 )
 from arable.store import wishes as manifests
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
-from arable.store.nudges import nudge, nudge_all
+from arable.store.nudges import nudge
 from arable.store.routing import NetworkRow
 
 _STALLED = "stalled"  # in `why`: a guest that runs stands still, and because of what
@@ -152,7 +153,7 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
         sights.pools(tx, pools, settings.get(tx, POOL_FULL_PERCENT))
     image_caches.settle(tx, reports, at)
     if balancers.keep_seen(tx, ((r.host, one) for r in reports for one in r.balancers), at):
-        nudge_all(tx, balancers.TOPICS)
+        nudge(tx, balancers.TOPIC)
     vpns.settle(tx, reports, at)
     usage.keep(tx, ((report.host, one) for report in reports for one in report.stats), at)
 
@@ -503,6 +504,7 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
             routing.note_failed(tx, row.id, {})
         attention.wake_machines(tx, row.id)
         nudge(tx, "machines")
+        tier_notes.of_networks(tx, [row.id])
         row = row._replace(appliance_state=ApplianceState.RUNNING)
     row = row._replace(appliance_seen=seen.generation)
     if seen.standby and row.standby_state == ApplianceState.RUNNING:
@@ -519,6 +521,7 @@ def _in_effect(tx: Tx, row: NetworkRow, at: datetime) -> None:
         endings.settle(tx, [(operation, None) for operation in running], at)
         if running:  # one of them may have released an address
             addresses.let_go(tx, [row.id])
+            tier_notes.of_networks(tx, [row.id])
 
 
 def _known(row: MachineRow) -> dict[str, object]:

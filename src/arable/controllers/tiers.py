@@ -12,7 +12,7 @@ the farm's work.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from arable.domain.blueprint import Body, Keeps
 from arable.domain.element import Element, ElementEvent, ElementState
 from arable.domain.errors import CloudError, NotFound
 from arable.domain.event import Event
-from arable.domain.ids import ElementId, FarmId, MachineId, SegmentId, TierId
+from arable.domain.ids import ElementId, FarmId, MachineId, SegmentId
 from arable.domain.settings import (
     FARM_DRAIN_SECONDS,
     FARM_HEAL_SECONDS,
@@ -47,6 +47,7 @@ from arable.domain.tier_acts import (
     TakeBack,
     bound,
     next_acts,
+    patience,
     pause,
 )
 from arable.store import (
@@ -58,6 +59,7 @@ from arable.store import (
     nics,
     operations,
     settings,
+    tier_notes,
     tiers,
 )
 from arable.store.database import Tx
@@ -66,12 +68,17 @@ from arable.wire.machines import DeployedOut, DeployIn, DiskIn, NicIn
 from arable.wire.volumes import VolumeIn
 
 MOST = 200
-"""Acts of one round, after which others' work comes first."""
+"""Acts of one round, more or less, after which others' work comes first."""
+_TOGETHER = 10  # farms
 SECONDS = 1
-SWEEP_SECONDS = 5
+SWEEP_SECONDS = 60  # and when a host is lost
+RESTS = 1.0
+"""So many times as long as a round took is waited before what happened meanwhile makes another one."""
+_SOON, _SELDOM = timedelta(seconds=1), timedelta(seconds=5)  # in case a note was lost
 _MOST_FARMS = 200
 
 _S, _E = ElementState, ElementEvent
+_PATIENT = (_S.SERVING, _S.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,7 @@ def wanting(tx: Tx, holder: SegmentId, at: datetime) -> Sequence[FarmId]:
 
 
 def sweep(tx: Tx, at: datetime) -> int:  # noqa: ARG001
-    """Have tiers looked at whose elements serve no more; nobody tells us when a machine stops or a check fails."""
+    """Have tiers looked at whose elements serve no more, and of which nobody noted it: their host was lost."""
     found = elements.sweep(tx)
     if found:
         nudge(tx, tiers.TOPIC)
@@ -122,36 +129,47 @@ def sweep(tx: Tx, at: datetime) -> int:  # noqa: ARG001
 
 
 def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
-    """One round for these farms; how much was done. Call again at once when it is `MOST`."""
-    found = tiers.of_farms(tx, farms, lock=True)
-    every = [tier for of in found.values() for tier in of]
-    if not every or incarnations.taking_stock(tx):
+    """One round for these farms; how much was done. Call again at once when it is `MOST` or more: the others wait."""
+    if incarnations.taking_stock(tx):
         return 0
-    bodies = _bodies(tx, every)
+    # Whoever asks for several accounts takes their limits in order of account (services/deployments.py).
+    ordered = elements.by_account(tx, farms)
+    paces, done = _Paces.of(tx), 0
+    while ordered and done < MOST:
+        some, ordered = ordered[:_TOGETHER], ordered[_TOGETHER:]
+        done += _attend(hands, tx, at, some, paces)
+    if done:
+        nudge(tx, tiers.TOPIC)
+    return done
+
+
+def _attend(hands: Hands, tx: Tx, at: datetime, farms: Sequence[FarmId], paces: "_Paces") -> int:
+    """Some of them; how much was done."""
+    found = tiers.of_farms(tx, farms, lock=True)
+    tier_notes.take(tx, farms)  # before the look: what is noted from now on is for the next one
+    every = [tier for of in found.values() for tier in of]
+    if not every:
+        return 0
+    bodies = blueprints.bodies(tx, [tier.id for tier in every])
     seen = elements.seen(tx, every, [tier.id for tier in every if bodies[tier.id].keeps != Keeps()])
     rolled = rollouts.look(hands, tx, at, every, seen)
     if changed := [tier for tier in rolled.tiers if tier not in every]:
-        bodies |= _bodies(tx, changed)
-    paces = _Paces.of(tx)
+        bodies |= blueprints.bodies(tx, [tier.id for tier in changed])
     done = 0
     progress, serving = set[FarmId](), Counter[FarmId]()
-    # Whoever asks for several accounts takes their limits in order of account (services/deployments.py).
     for tier in sorted(rolled.tiers, key=lambda tier: (tier.account, tier.farm, tier.id)):
         body = bodies[tier.id]
         acts = next_acts(tier, seen[tier.id], rolled.wants.get(tier.id), at, paces.pace(body))
-        room = max(0, MOST - done)
         known = {one.element.id: one.element for one in seen[tier.id]}
         work = _Work(hands, tx, at, tier, body, known)
-        work.do(acts[:room])
-        work.end(left=len(acts) > room, paces=paces)
-        rolled.count_failures(tier, seen[tier.id], acts[:room], work.elements)
-        done += len(acts[:room])
+        work.do(acts)
+        work.end(acted=bool(acts), paces=paces)
+        rolled.count_failures(tier, seen[tier.id], acts, work.elements)
+        done += sum(len(act.numbers) if isinstance(act, Make) else 1 for act in acts)
         if work.well:
             progress.add(tier.farm)
         serving[tier.farm] += sum(e.state is _S.SERVING for e in work.elements.values())
     _tell_progress(tx, at, found, serving, progress)
-    if done:
-        nudge(tx, tiers.TOPIC)
     return done
 
 
@@ -165,23 +183,17 @@ def _tell_progress(
     """Whoever waits for a change of these farms sees how far it is."""
     if not changed:
         return
-    documents = farm_documents.of(tx, changed)
     wished = {
         farm: sum(each.count for each in of if not each.leaving) for farm, of in found.items()
     }
+    waiting = farm_documents.changing(tx, changed)
     steps = {
-        document.operation: f"{serving[farm]} of {wished[farm]} elements serve"
-        for farm, document in documents.items()
-        if document.operation is not None
+        operation: f"{serving[farm]} of {wished[farm]} elements serve"
+        for farm, operation in waiting.items()
     }
     operations.advance_many(tx, steps, at)
-
-
-def _bodies(tx: Tx, found: Sequence[Tier]) -> dict[TierId, Body]:
-    """What each tier's blueprint says."""
-    versions = {(tier.blueprint, tier.blueprint_number) for tier in found}
-    bodies = {key: blueprints.version(tx, *key).body for key in sorted(versions)}
-    return {tier.id: bodies[tier.blueprint, tier.blueprint_number] for tier in found}
+    if any(serving[farm] >= wished[farm] for farm in waiting):
+        nudge(tx, farm_documents.DONE)
 
 
 @dataclass(slots=True)
@@ -200,7 +212,6 @@ class _Work:
     told: list[Event] = field(default_factory=list)
     _owner: Owner | None = None
     _kept: dict[ElementId, int] = field(default_factory=dict)  # generations of rows that are behind
-    _begun: list[Element] = field(default_factory=list)
 
     def do(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -226,7 +237,6 @@ class _Work:
         # A round has hundreds of elements one step further: their rows are written at once.
         changed = [(self.elements[id_], before) for id_, before in self._kept.items()]
         elements.save_many(self.tx, changed)
-        elements.uses_begin(self.tx, self._begun, self.at)
         events.add_many(self.tx, self.told)
 
     def _refusable(self, work: Callable[[], None]) -> None:
@@ -239,8 +249,8 @@ class _Work:
             self.elements, self._kept, self.refused = elements_, kept, error.public
             del self.told[told:]
 
-    def end(self, *, left: bool, paces: "_Paces") -> None:
-        """What keeps the tier waiting, told once each time that it is something else."""
+    def end(self, *, acted: bool, paces: "_Paces") -> None:
+        """What keeps the tier waiting, told once each time that it is something else; and when to look again."""
         tier, told = self.tier, self.refused
         tries, again = tier.tries, tier.again_at
         if told:
@@ -255,13 +265,36 @@ class _Work:
         if tier.leaving and not self.elements:
             tiers.remove(self.tx, tier.id)
             return
+        rests = all(e.state is _S.SERVING for e in self.elements.values())
         # Also what was refused to elements that serve, and what they wait for until there are more of them.
-        attention = left or bool(self.refused) or any(e.replaced for e in self.elements.values())
-        now = (attention, again, tries, told)
-        if now != (tier.attention, tier.again_at, tier.tries, tier.told):
-            elements.put_note(
-                self.tx, tier.id, attention=attention, again_at=again, tries=tries, told=told
+        attention = bool(self.refused) or any(e.replaced for e in self.elements.values())
+        attention |= acted and not rests  # what was done may let the next be done at once
+        due = None if rests else self._due(again, paces.pace(self.body))
+        now = (attention, again, due, tries, told)
+        if now != (tier.attention, tier.again_at, tier.due_at, tier.tries, tier.told):
+            elements.looked(
+                self.tx,
+                tier.id,
+                attention=attention,
+                again_at=again,
+                due_at=due,
+                tries=tries,
+                told=told,
             )
+
+    def _due(self, again: datetime | None, pace: Pace) -> datetime:
+        """When it is to be looked at although nobody noted that anything happened.
+
+        When the patience with one of its elements ends; and every so often, the more seldom the longer nothing came of it.
+        """
+        every = self.elements.values()
+        ends = [end for e in every if (end := patience(e, pace)) is not None and end > self.at]
+        if again is not None and all(e.state in _PATIENT for e in every):
+            return min((again, *ends)) if again > self.at else self.at + _SOON
+        newest = max((e.since for e in every), default=self.at)
+        pause = min(max((self.at - newest) / 4, _SOON), _SELDOM)
+        due, before = min((self.at + pause, *ends)), self.tier.due_at
+        return before if before is not None and self.at < before <= due else due
 
     def _complete(self) -> bool:
         """Nothing that it waited for is missing any more."""
@@ -448,9 +481,6 @@ class _Work:
     def _note(self, id_: ElementId, event: ElementEvent, told: str) -> None:
         element = self.elements[id_]
         match event:
-            case _E.SEE_RUN:
-                self._begun.append(element)
-                self._event(id_, event)
             case _E.SEE_WELL:
                 self.well += 1
                 done = replacing.served(self.tx, element, self.at)
@@ -458,13 +488,11 @@ class _Work:
             case _E.SEE_ILL:
                 self._event(id_, event, "element.ill", told, told=told)
             case _E.SEE_OFF:
-                elements.use_ends(self.tx, element.machine, self.at)
                 self._event(id_, event, "element.ill", told, told=told, tries=max(element.tries, 1))
             case _E.REFUSE:
                 self.refused = told
                 self._event(id_, event, "element.waits", told, machine=None, told=told)
             case _E.SEE_DROPPED:
-                elements.use_ends(self.tx, element.machine, self.at)
                 self._event(id_, event, machine=None)
             case _:
                 self._event(id_, event)

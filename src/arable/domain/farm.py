@@ -1,7 +1,7 @@
 """A farm: the customer's private data centre. Every machine and network is in exactly one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -42,7 +42,8 @@ class FarmDocument:
     """What a farm is laid out by. Those that were made on first use, and those filled by hand, have none.
 
     `spec` is the document as it was asked for. `operation` is the change that is under way, done when all tiers are as
-    they should be; `told` is what keeps the farm waiting.
+    they should be; `told` is what keeps the farm waiting. `password` is a hash, which machines of elements are given;
+    empty: none.
     """
 
     farm: FarmId
@@ -51,6 +52,7 @@ class FarmDocument:
     operation: OperationId | None = None
     attention: bool = False
     told: str = ""
+    password: str = field(default="", repr=False)
     generation: int = 1
     changed_at: datetime
 

@@ -486,6 +486,7 @@ class GuestStats:
     machine: MachineId
     cpu_ns: int = 0
     memory_mib: int = 0
+    memory_told: bool = False  # by the guest itself: else it is what its process takes
     received_bytes: int = 0
     sent_bytes: int = 0
     read_bytes: int = 0

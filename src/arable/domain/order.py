@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from arable.domain.ids import AccountId, FarmId, OperationId, OrderId, UserId
+from arable.domain.ids import AccountId, FarmId, OperationId, OrderId, UserId, ZoneId
 from arable.domain.lifecycle import table
 
 
@@ -66,8 +66,32 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What the elements that an order begins with take of a zone."""
+
+    zone: ZoneId
+    machines: int = 0
+    cpus: int = 0
+    cpu_mhz: int = 0
+    memory_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise(Room):
+    """Room that is kept for an order until then, or until machines of its `farm` have it."""
+
+    order: OrderId
+    account: AccountId
+    farm: FarmId | None = None
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """As it is kept. `purchase_order` and `card` are what these are called elsewhere, and no secrets."""
+    """As it is kept. `purchase_order` and `card` are what these are called elsewhere, and no secrets.
+
+    `password` is a hash, which its machines are given.
+    """
 
     id: OrderId
     account: AccountId
@@ -84,6 +108,7 @@ class Order:
     told: str = ""
     reviewer: str = ""
     keys: tuple[str, ...] = ()
+    password: str = field(default="", repr=False)
     operation: OperationId
     generation: int = 1
     created_at: datetime

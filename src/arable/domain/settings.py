@@ -309,6 +309,13 @@ ORDER_CREDIT_HOURS = Setting(
     1,
     8760,
 )
+ORDER_HOLD_HOURS = Setting(
+    "order_hold_hours",
+    24,
+    "For how many hours room is kept for an order that was found good; 0: it is not",
+    0,
+    8760,
+)
 GRID_SECONDS = Setting(
     "grid_seconds",
     5,
@@ -400,6 +407,7 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         ORDER_REVIEW,
         ORDER_CREDIT,
         ORDER_CREDIT_HOURS,
+        ORDER_HOLD_HOURS,
         GRID_SECONDS,
         GRID_SNAPSHOT_SECONDS,
         MANAGEMENT_SERVERS_MIN,

@@ -64,7 +64,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """As it is kept. After something was refused (`told`) it is tried again at `again_at`, later with each of `tries`."""
+    """As it is kept. After something was refused (`told`) it is tried again at `again_at`, later with each of `tries`.
+
+    While something is under way it is looked at no later than `due_at`; at rest only when something happens.
+    """
 
     id: TierId
     farm: FarmId
@@ -83,6 +86,7 @@ class Tier:
     attention: bool = True
     leaving: bool = False  # its document no longer names it
     again_at: datetime | None = None
+    due_at: datetime | None = None
     tries: int = 0
     told: str = ""
     generation: int = 1

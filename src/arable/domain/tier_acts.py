@@ -423,6 +423,24 @@ def _draining(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
     return None
 
 
+def patience(element: Element, pace: Pace) -> datetime | None:
+    """Until when it may stay as it is, if nothing happens; None: for good."""
+    match element.state:
+        case _S.MAKING:
+            seconds = pace.ready
+        case _S.PROVING:
+            seconds = pace.ready if element.tries else pace.heal
+        case _S.DRAINING:
+            seconds = pace.drain
+        case _S.DROPPING:
+            seconds = pace.stop
+        case _S.WAITING:
+            return element.since + _rest(element, pace)
+        case _:
+            return None
+    return element.since + timedelta(seconds=seconds)
+
+
 def _away(seen: ElementSeen) -> bool:
     machine = seen.machine
     return machine is not None and (machine.state is not MachineState.RUNNING or machine.host_lost)

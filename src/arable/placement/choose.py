@@ -102,7 +102,10 @@ class Refused:
 
 NAMED = 50
 _ROOM = frozenset(
-    {"take no machines now", "lack CPU", "lack memory", "lack disk", "have a full pool"}
+    {
+        *("take no machines now", "lack CPU", "lack memory", "lack disk", "have a full pool"),
+        "have room that is promised to orders",
+    }
 )
 
 

@@ -129,7 +129,10 @@ def named(call: Call, account: AccountId, ref: str, field: str) -> Blueprint:
 
 def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
     found = References(call.tx)
-    image: Image = found.image(of.account, ask.image)
+    try:
+        image: Image = found.image(of.account, ask.image)
+    except NotFound:
+        image = found.fetched(call.around, of.account, ask.image, None).image
     if of.public and not image.public:
         raise Forbidden(f"{of.name} is for every account, and {image.name} is not")
     update = _GENTLE if ask.keeps.volumes else Update()

@@ -6,20 +6,20 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from arable.domain import template
-from arable.domain.access import Scope
+from arable.domain.access import EVERYTHING, Scope
 from arable.domain.balancer import BalancerKind, Traffic
 from arable.domain.blueprint import Blueprint, BlueprintVersion
 from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.farm import Farm
-from arable.domain.ids import ImageId, NetworkId, OfferingId, TierId
+from arable.domain.ids import FarmId, ImageId, NetworkId, OfferingId, OperationId, TierId
 from arable.domain.image import Image
 from arable.domain.scaling import Metric, Policy, Step, Target, Window
 from arable.domain.tier import Body, Door, Follows, Tier
 from arable.services import blueprints as blueprints_
-from arable.services import farm_doors, farm_secrets
+from arable.services import catalogue, farm_doors, farm_secrets
 from arable.services.call import Call
 from arable.services.references import References
-from arable.store import blueprints, images
+from arable.store import blueprints, images, tiers
 from arable.wire.farms import FarmSpec
 from arable.wire.tiers import PolicyIn, TierIn, WindowIn
 
@@ -150,7 +150,14 @@ def wanted(
     found = References(call.tx)
     image = _image_of(call, farm, version, f"{field}.blueprint")
     follows, number = _followed(tier, before, version)
-    image_version = found.version(image, number, f"{field}.image_version").number
+    try:
+        image_version = found.version(image, number, f"{field}.image_version").number
+    except NotFound:
+        elsewhere = found.catalogued(call.around, farm.account, image.name, number)
+        if elsewhere is None or elsewhere.image.id != image.id:
+            raise
+        catalogue.begin(call.tx, call.around, elsewhere)
+        image_version = elsewhere.version.number
     offering = (
         None
         if tier.offering is None
@@ -233,6 +240,18 @@ def _followed(
     return Follows.ASKED, before.image_version if before is not None and same else None
 
 
+def tell_fetches(call: Call, farm: FarmId, operation: OperationId) -> None:
+    """Whoever waits for the farm is told of images that come from other regions."""
+    found = tiers.of_farms(call.tx, [farm]).get(farm, [])
+    for id_, number in sorted({(tier.image, tier.image_version) for tier in found}):
+        there = images.versions(call.tx, [id_]).get(id_, [])
+        for version in (each for each in there if each.number == number and each.arriving):
+            wanted = catalogue.Wanted(images.get(call.tx, EVERYTHING, id_), version)
+            begun = catalogue.begin(call.tx, call.around, wanted)
+            assert begun, "it is on its way"
+            catalogue.tell(call.tx, call.around, wanted, begun, operation, ends=False)
+
+
 def check_version(spec: FarmSpec, tier: TierIn, version: BlueprintVersion, field: str) -> None:
     """Raises `BadInput` for a version that the document's farm can't have elements of."""
     _check_words(spec, version, field)
@@ -273,8 +292,6 @@ def _check_metrics(spec: FarmSpec, tier: TierIn, version: BlueprintVersion, fiel
     said += [(f"steps.{at}", each.metric) for at, each in enumerate(policy.steps)]
     for where, name in said:
         place, metric = f"{field}.policy.{where}.metric", Metric(name)
-        if metric in (Metric.MEMORY, Metric.KBPS):
-            raise BadInput(f"{name} of elements is not measured", field=place)
         if metric is Metric.REQUESTS and not http:
             raise BadInput("nobody calls it by HTTP: it has no way in, and no passage", field=place)
         if metric in (Metric.SESSIONS, Metric.RESPONSE) and not ways:

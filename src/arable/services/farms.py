@@ -12,7 +12,7 @@ from arable.domain.farm import DEFAULT, Farm, FarmDocument, FarmState
 from arable.domain.ids import AccountId, FarmId, StorageZoneId, ZoneId, kind_of
 from arable.domain.operation import Operation
 from arable.domain.tier import Tier
-from arable.services import farm_layout, rollouts
+from arable.services import farm_layout, farm_tiers, rollouts
 from arable.services.asks import begin, check_expected, tell
 from arable.services.call import Call
 from arable.services.farm_layout import Layout
@@ -205,6 +205,7 @@ def _laid_out(
         farm_documents.add(call.tx, document)
     else:
         operation = _followed(call, farm.account, before, kept)
+    farm_tiers.tell_fetches(call, farm.id, operation.id)
     kind = "farm.created" if verb == "create" else "farm.changed"
     about = ", ".join(f"{each.sign} {each.what} {each.name}" for each in steps if each.sign != "=")
     tell(call, farm.account, kind, farm.id, f"{farm.name}: {about or 'laid out anew'}"[:1000])

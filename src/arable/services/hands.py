@@ -15,9 +15,11 @@ from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.farm import Farm, Part, PartKind
 from arable.domain.ids import AccountId, BalancerId, ElementId, FarmId, MachineId, UserId, VolumeId
 from arable.domain.tier import Door, Release, Tier
+from arable.runtime.secret import Secret
 from arable.services import attachments, balancers, deployments, farms, power, rollouts, volumes
 from arable.services.belonging import FARM
 from arable.services.call import Asked, Call, Surroundings
+from arable.services.passwords import Password
 from arable.services.references import References
 from arable.store import accounts, farm_documents
 from arable.store import volumes as kept
@@ -68,8 +70,9 @@ class FarmHands:
     def deploy(
         self, tx: Tx, owner: Owner, asks: Sequence[DeployIn]
     ) -> Sequence[DeployedOut | CloudError]:
-        caller, around = _caller(tx, owner), self.around()
-        answers = deployments.deploy_batch(tx, [Asked(caller, around, (ask, None)) for ask in asks])
+        caller, around, given = _caller(tx, owner), self.around(), _passwords(tx, owner)
+        asked = [Asked(caller, around, (ask, given)) for ask in asks]
+        answers = deployments.deploy_batch(tx, asked)
         return [each if isinstance(each, CloudError) else each.machines[0] for each in answers]
 
     def deploy_with(
@@ -83,7 +86,8 @@ class FarmHands:
             for disk in disks
         ]
         ids += [_read(call, ask, name) for name in reads]
-        made = deployments.deploy(call, replace(ask, start=False), None).machines[0]
+        given = _passwords(tx, owner)
+        made = deployments.deploy(call, replace(ask, start=False), given).machines[0]
         for id_ in ids:
             attachments.attach(call, id_, AttachVolumeIn(machine=made.id))
         power.start(call, MachineId(made.id))
@@ -120,6 +124,12 @@ class FarmHands:
 
     def _call(self, tx: Tx, owner: Owner) -> Call:
         return Call(tx, _caller(tx, owner), self.around())
+
+
+def _passwords(tx: Tx, owner: Owner) -> Sequence[Password] | None:
+    """The one that was drawn when the farm was ordered: its text is known to nobody by now."""
+    hashed = farm_documents.password(tx, owner.farm)
+    return [Password(Secret(""), hashed)] if hashed else None
 
 
 def _made(call: Call, owner: Owner, disk: KeptDisk) -> str:

@@ -16,7 +16,7 @@ from arable.domain.access import EVERYTHING, ROLES, Caller, Scope
 from arable.domain.errors import LimitExceeded, NoRoom
 from arable.domain.farm import Farm
 from arable.domain.ids import AccountId, FarmId, OfferingId, OperationId
-from arable.domain.order import Estimate, Order
+from arable.domain.order import Estimate, Order, Room
 from arable.domain.price import written
 from arable.domain.settings import ORDER_CREDIT, ORDER_CREDIT_HOURS
 from arable.domain.tier import Tier
@@ -30,8 +30,10 @@ from arable.store import (
     blueprints,
     capacity,
     credit_entries,
+    farm_documents,
     offerings,
     prices,
+    promises,
     quotas,
     settings,
     tiers,
@@ -87,8 +89,8 @@ class OrderHands:
     around: Callable[[], Surroundings]
     check: CreditCheck = Prepaid()
 
-    def evaluate(self, tx: Tx, order: Order) -> Estimate:
-        """What it costs. Raises what it is refused for: it was done for real, and taken back."""
+    def evaluate(self, tx: Tx, order: Order) -> tuple[Estimate, Room]:
+        """What it costs, and takes. Raises what it is refused for: it was done for real, and taken back."""
         call = self._call(tx, order)
         with _taken_back(tx):
             before = _elements(tx, order)
@@ -97,7 +99,8 @@ class OrderHands:
             kept = [tier for tier in found if not tier.leaving]
             sizes = {tier.name: _size(tx, tier) for tier in kept}
             more = {tier.name: max(tier.count - before.get(tier.name, 0), 0) for tier in kept}
-            _check_room(call, made, sizes, more)
+            room = _room(call, made, sizes, more)
+            _check_room(call, order, room, sizes, more)
             document = orders.document_of(order)
         ways_out = sum(not network.isolated for network in document.networks)
         fixed: Wanted = {
@@ -108,11 +111,12 @@ class OrderHands:
         valid = in_force(lists, call.around.clock.now())
         least = _times(sizes, {tier.name: tier.count for tier in kept}) | fixed
         most = _times(sizes, {tier.name: tier.most for tier in kept}) | fixed
-        return Estimate(
+        cost = Estimate(
             currency=bills.currency(lists),
             least=math.ceil(estimate(least, valid)),
             most=math.ceil(estimate(most, valid)),
         )
+        return cost, room
 
     def credit(self, tx: Tx, order: Order) -> str:
         """Why there is not enough of it; empty: there is."""
@@ -122,6 +126,8 @@ class OrderHands:
     def provision(self, tx: Tx, order: Order) -> tuple[FarmId, OperationId]:
         """The farm is applied; the operation that is done when all of it serves. Raises what is refused."""
         made = _applied(self._call(tx, order), order)
+        if order.password:
+            farm_documents.set_password(tx, FarmId(made.farm.id), order.password)
         return FarmId(made.farm.id), OperationId(made.operation)
 
     def book(self, tx: Tx, account: AccountId, until: datetime) -> None:
@@ -222,35 +228,52 @@ def _times(sizes: Mapping[str, _Size], counts: Mapping[str, int]) -> Wanted:
     return made
 
 
-def _check_room(
+def _room(
     call: Call, made: FarmMadeOut, sizes: Mapping[str, _Size], more: Mapping[str, int]
-) -> None:
-    """Networks and addresses are taken already; elements are only counted, since they are deployed later."""
-
-    def summed(of: Callable[[_Size], int]) -> int:
-        return sum(of(size) * more[name] for name, size in sizes.items())
-
-    needs = {
-        "machines": summed(lambda _: 1),
-        "cpus": summed(lambda size: size.cpus),
-        "memory_mib": summed(lambda size: size.memory_mib),
-        "volumes": summed(lambda size: size.volumes),
-        "storage_mib": summed(lambda size: sum(size.disks.values())),
-    }
-    quota = quotas.get(call.tx, call.caller.account)
-    for name, amount in needs.items():
-        most = quota.limits[name]
-        if amount and 0 <= most < quota.used[name] + amount:
-            raise LimitExceeded(
-                f"this takes {amount} {quotas.WORDS[name]} more; you have {quota.used[name]} of {most}",
-                why={"resource": name, "limit": most, "used": quota.used[name], "asked": amount},
-            )
+) -> Room:
+    """What the elements take that it begins with."""
     farm = farm_rows.get(call.tx, Scope(account=call.caller.account), FarmId(made.farm.id))
-    _hosts, idle = capacity.of_zone(call.tx, farm.zone)
-    asked = {"cpu_mhz": summed(lambda size: size.cpu_mhz), "memory_mib": needs["memory_mib"]}
-    for name, amount in asked.items():
-        if amount > idle[name].idle:
-            what = "processors" if name == "cpu_mhz" else "memory"
-            raise NoRoom(
-                f"the zone has not enough {what} for {needs['machines']} machines more now"
+    return Room(
+        zone=farm.zone,
+        machines=sum(more.values()),
+        cpus=sum(size.cpus * more[name] for name, size in sizes.items()),
+        cpu_mhz=sum(size.cpu_mhz * more[name] for name, size in sizes.items()),
+        memory_mib=sum(size.memory_mib * more[name] for name, size in sizes.items()),
+    )
+
+
+def _check_room(
+    call: Call, order: Order, room: Room, sizes: Mapping[str, _Size], more: Mapping[str, int]
+) -> None:
+    """Networks and addresses are taken already; elements are only counted, since they are deployed later.
+
+    What is promised to other orders is not there: of the account's limits its own, of the zone's room everybody's.
+    """
+    disks = [(size.volumes, sum(size.disks.values()), more[name]) for name, size in sizes.items()]
+    needs = {
+        "machines": room.machines,
+        "cpus": room.cpus,
+        "memory_mib": room.memory_mib,
+        "volumes": sum(volumes * count for volumes, _, count in disks),
+        "storage_mib": sum(mib * count for _, mib, count in disks),
+    }
+    now, quota = call.around.clock.now(), quotas.get(call.tx, call.caller.account)
+    ordered = promises.of_account(call.tx, call.caller.account, order.id, now)
+    for name, amount in needs.items():
+        most, used = quota.limits[name], quota.used[name] + ordered.get(name, 0)
+        if amount and 0 <= most < used + amount:
+            had = f"you have {used} of {most}"
+            had += " with what you ordered" if ordered.get(name) else ""
+            raise LimitExceeded(
+                f"this takes {amount} {quotas.WORDS[name]} more; {had}",
+                why={"resource": name, "limit": most, "used": used, "asked": amount},
             )
+    _hosts, idle = capacity.of_zone(call.tx, room.zone)
+    others = [each for each in promises.of_zone(call.tx, room.zone, now) if each.order != order.id]
+    left = {
+        "processors": idle["cpu_mhz"].idle - sum(each.cpu_mhz for each in others),
+        "memory": idle["memory_mib"].idle - sum(each.memory_mib for each in others),
+    }
+    for what, amount in (("processors", room.cpu_mhz), ("memory", room.memory_mib)):
+        if amount > left[what]:
+            raise NoRoom(f"the zone has not enough {what} for {room.machines} machines more now")

@@ -3,6 +3,8 @@
 `controllers/orders.py` brings them further; `services/order_hands.py` evaluates and provisions in the customer's name.
 """
 
+from datetime import datetime
+
 import msgspec
 from msgspec import structs
 
@@ -17,7 +19,8 @@ from arable.services import farm_tiers, service_plans, ssh_keys
 from arable.services.asks import begin, check_expected, tell
 from arable.services.call import Call
 from arable.services.pages import paged
-from arable.store import operations, orders
+from arable.services.passwords import Password
+from arable.store import operations, orders, promises
 from arable.store.orders import OrderFilter
 from arable.wire.common import Page
 from arable.wire.farms import FarmIn
@@ -34,16 +37,17 @@ def page(call: Call, query: OrderQuery) -> Page[OrderOut]:
         states=query.state,
     )
     found = orders.page(call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1)
-    return paged(found, query, shown)
+    until = promises.until(call.tx, [each.id for each in found])
+    return paged(found, query, lambda order: shown(order, until.get(order.id)))
 
 
 def get(call: Call, order: OrderId) -> OrderOut:
     """One."""
     call.caller.needs(Permission.FARM_READ)
-    return shown(orders.get(call.tx, call.caller.scope, order))
+    return _shown(call, orders.get(call.tx, call.caller.scope, order))
 
 
-def create(call: Call, ask: OrderIn) -> OrderMadeOut:
+def create(call: Call, ask: OrderIn, password: Password | None = None) -> OrderMadeOut:
     """What is ordered is parsed now, and evaluated next. Nothing is made before it was found good."""
     call.caller.needs(Permission.FARM_WRITE)
     document = ask.document
@@ -76,12 +80,18 @@ def create(call: Call, ask: OrderIn) -> OrderMadeOut:
         purchase_order=ask.purchase_order,
         card=ask.card,
         keys=tuple(_short(key) for key in document.ssh_keys),
+        password=password.hash if password else "",
         operation=operation.id,
         created_at=call.around.clock.now(),
     )
     orders.add(call.tx, new)
     tell(call, account, "order.queued", order, f"{document.name}: ordered")
-    return OrderMadeOut(operation=operation.id, order=shown(new), private_key=private)
+    return OrderMadeOut(
+        operation=operation.id,
+        order=shown(new),
+        private_key=private,
+        password=password.text.reveal() if password else None,
+    )
 
 
 def approve(call: Call, order: OrderId, ask: ReviewIn) -> OrderOut:
@@ -102,6 +112,7 @@ def withdraw(call: Call, order: OrderId) -> OrderOut:
     now = call.around.clock.now()
     after = found.after(OrderEvent.WITHDRAW, now, told="withdrawn")
     orders.save(call.tx, after)
+    promises.remove(call.tx, order)
     operations.fail(
         call.tx, found.operation, now, Conflict(f"the order of {found.name} was withdrawn")
     )
@@ -122,10 +133,11 @@ def _reviewed(call: Call, order: OrderId, ask: ReviewIn, event: OrderEvent, word
     if after.ended_at is None:
         operations.advance(call.tx, found.operation, text, now)
     else:
+        promises.remove(call.tx, order)
         error = Conflict(f"the order of {found.name} was {text}")
         operations.fail(call.tx, found.operation, now, error)
     tell(call, found.account, f"order.{word}", order, f"{found.name}: {text}")
-    return shown(after)
+    return _shown(call, after)
 
 
 def document_of(order: Order) -> FarmIn:
@@ -138,7 +150,11 @@ def _short(key: str) -> str:
     return key if " " not in key else (key.split(None, 2)[2:] or ["a key"])[0]
 
 
-def shown(order: Order) -> OrderOut:
+def _shown(call: Call, order: Order) -> OrderOut:
+    return shown(order, promises.until(call.tx, [order.id]).get(order.id))
+
+
+def shown(order: Order, promised_until: datetime | None = None) -> OrderOut:
     """As it looks outside."""
     least, most = order.estimate.least, order.estimate.most
     return OrderOut(
@@ -161,6 +177,8 @@ def shown(order: Order) -> OrderOut:
         told=order.told,
         reviewer=order.reviewer,
         keys=list(order.keys),
+        has_password=bool(order.password),
+        promised_until=promised_until,
         generation=order.generation,
         created_at=order.created_at,
         ended_at=order.ended_at,

@@ -7,6 +7,7 @@ from arable.runtime.secret import Secret
 from arable.runtime.tokens import crypt_password
 from arable.services.call import Prelude
 from arable.wire.machines import DeployIn, PasswordResetIn
+from arable.wire.orders import OrderIn
 
 MOST = 100
 """In one call: each hash takes milliseconds."""
@@ -33,6 +34,19 @@ def generate(prelude: Prelude, ask: DeployIn) -> Sequence[Password]:
     entropy = prelude.around.entropy
     texts = [entropy.secret(_LENGTH) for _ in range(ask.count)]
     return [Password(Secret(text), crypt_password(text, entropy)) for text in texts]
+
+
+def ordered(prelude: Prelude, ask: OrderIn) -> Password | None:
+    """One for all machines of a farm that is ordered, if it is asked for."""
+    if not ask.new_password:
+        return None
+    text = prelude.around.entropy.secret(_LENGTH)
+    return Password(Secret(text), crypt_password(text, prelude.around.entropy))
+
+
+def orders(ask: OrderIn) -> bool:
+    """Whether this one asks for any."""
+    return ask.new_password
 
 
 def one(prelude: Prelude, _machine: str, ask: PasswordResetIn) -> Password:

@@ -139,6 +139,16 @@ class References:
             key, "image", lambda: catalogue.find(self.tx, around, account, ref, number, self._made)
         )
 
+    def fetched(
+        self, around: Surroundings, account: AccountId, ref: str, number: int | None
+    ) -> Wanted:
+        """The same, on its way from now on. Raises `NotFound` when no other region has it either."""
+        wanted = self.catalogued(around, account, ref, number)
+        if wanted is None:
+            raise NotFound("there is no such image", field="image")
+        catalogue.begin(self.tx, around, wanted)
+        return wanted
+
     def version(self, image: Image, number: int | None, where: str = "version") -> ImageVersion:
         """Of an image that was found; its newest when no number is said."""
         return self._once(

@@ -113,6 +113,8 @@ def shown_load(known: Load | None) -> LoadOut | None:
         sessions=figures.get(Metric.SESSIONS),
         response_ms=figures.get(Metric.RESPONSE),
         cpu_percent=figures.get(Metric.CPU),
+        memory_percent=figures.get(Metric.MEMORY),
+        kbps=figures.get(Metric.KBPS),
     )
 
 

@@ -41,11 +41,6 @@ def at_rest(look: Look) -> Iterator[str]:
             yield f"{serving} of {there} elements of {tier} serve, {count} should ({told})"
     for rollout, state, told in look("select id, state, told from rollout where ended_at is null"):
         yield f"{rollout} is {state}, and goes on no more ({told})"
-    for number, machine in look("""
-        select number, machine from element_use
-        where until is null and machine not in (select machine from element where machine is not null)
-    """):
-        yield f"the use {number} of {machine} never ended"
     for order, state in look("select id, state from farm_order where ended_at is null"):
         yield f"{order} is still {state}"
 
@@ -114,13 +109,12 @@ def _bounds(look: Look) -> Iterator[str]:
 
 
 def _uses(look: Look) -> Iterator[str]:
-    """F6: no second of a machine is counted twice."""
+    """F6: what an element's machine uses is counted as its tier's."""
     rows = """
-        select a.machine, a.number, b.number from element_use a join element_use b
-          on b.machine = a.machine and b.number > a.number
-        where coalesce(a.until, 9e18) > b.since
+        select u.kind, u.thing, e.id from element e join usage_record u on u.thing = e.machine
+        where u.until is null and u.tier <> e.tier
     """
-    yield from (f"{machine} was used twice: {a}, {b}" for machine, a, b in look(rows))
+    yield from (f"the {kind} {thing} of {id_} is not its tier's" for kind, thing, id_ in look(rows))
 
 
 def _releases(look: Look) -> Iterator[str]:

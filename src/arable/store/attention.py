@@ -25,7 +25,7 @@ from arable.domain.ids import (
     ZoneId,
 )
 from arable.domain.network import ApplianceState
-from arable.store import balancers, schema, usage_records
+from arable.store import balancers, machine_news, schema
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.lookup import Among, Lookup
@@ -298,9 +298,7 @@ def change_machines(tx: Tx, columns: Sequence[str], rows: Sequence[dict[str, Any
     values = itemgetter(*columns, "id")
     change_rows(tx, schema.machine, tuple(columns), [values(row) for row in rows])
     if "state" in columns:
-        usage_records.machines_change(
-            tx, [(row["id"], row["state"], row["changed_at"]) for row in rows]
-        )
+        machine_news.changed(tx, [(row["id"], row["state"], row["changed_at"]) for row in rows])
 
 
 _ARRIVED = ("state", "ran", "tries", "operation", "why", "generation", "changed_at")
@@ -325,7 +323,7 @@ _already = Lookup(
 def note_running(tx: Tx, rows: Sequence[tuple[Any, ...]]) -> None:
     """What becomes of most machines, by a statement that touches no column of an index: its columns, then the id."""
     change_rows(tx, schema.machine, _ARRIVED, rows)
-    usage_records.machines_change(tx, [(row[-1], row[0], row[6]) for row in rows])
+    machine_news.changed(tx, [(row[-1], row[0], row[6]) for row in rows])
 
 
 def adopt_volumes(tx: Tx, pairs: Sequence[tuple[PoolId, VolumeRow]]) -> None:
@@ -382,7 +380,7 @@ def remove_machines(tx: Tx, ids: Sequence[MachineId], at: datetime) -> None:
         nudge(tx, "networks")
     tx.execute(nic.delete().where(among(tx, nic.c.machine, ids)))
     disks = list(tx.scalars(select(volume.c.id).where(among(tx, volume.c.machine, ids))))
-    usage_records.machines_gone(tx, ids, disks, at)
+    machine_news.gone(tx, ids, disks, at)
     tx.execute(volume.delete().where(among(tx, volume.c.machine, ids)))
     tx.execute(member.delete().where(among(tx, member.c.machine, ids)))
     tx.execute(schema.export.delete().where(among(tx, schema.export.c.machine, ids)))

@@ -45,13 +45,14 @@ from arable.domain.ids import (
     NicId,
 )
 from arable.store import schema as t
+from arable.store import tier_notes
 from arable.store.columns import micros, moment
 from arable.store.database import Tx
 from arable.store.many import among
 from arable.store.rows import insert_rows, json_text, raw, save_rows, stamp
 from arable.store.scope import visible
 
-TOPICS = ("tiers", "load")
+TOPIC = "load"
 """Of those who act on what is told of balancers that are watched."""
 
 _CHANGING = (
@@ -309,6 +310,7 @@ def keep_seen(tx: Tx, told: Iterable[tuple[HostId, BalancerSeen]], at: datetime)
         return False
     given = {"told": json_text(list(rows.values())), "at": micros(at)}
     tx.execute(_keep[tx.dialect.name], given)
+    tier_notes.of_balancers(tx, [(one.id, one.ill) for _, _, one, _ in rows.values()])
     watched = select(_b.id).where(among(tx, _b.id, {id_ for id_, _ in rows}), _b.calm.is_not(None))
     return tx.execute(watched.limit(1)).first() is not None
 

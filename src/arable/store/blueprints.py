@@ -3,15 +3,27 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, delete, exists, insert, or_, select
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    and_,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    type_coerce,
+)
 
 from arable.domain.access import Scope
-from arable.domain.blueprint import Blueprint, BlueprintVersion
+from arable.domain.blueprint import Blueprint, BlueprintVersion, Body
 from arable.domain.errors import Conflict, NotFound
-from arable.domain.ids import AccountId, BlueprintId
+from arable.domain.ids import AccountId, BlueprintId, TierId
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
+from arable.store.lookup import Lookup
 from arable.store.many import among
 from arable.store.scope import visible
 
@@ -108,6 +120,30 @@ def version(tx: Tx, blueprint: BlueprintId, number: int) -> BlueprintVersion:
     if found is None:
         raise NotFound("the blueprint has no such version")
     return kept.value(BlueprintVersion, found)
+
+
+def bodies(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, Body]:
+    """What the version says that each of these tiers should be made of."""
+    found: dict[str, Body] = {}
+    made = {}
+    for tier, text in _bodies.rows(tx, tiers):
+        if text not in found:
+            found[text] = msgspec.json.decode(text, type=Body)
+        made[TierId(tier)] = found[text]
+    return made
+
+
+_v = t.blueprint_version.c
+_bodies = Lookup(
+    lambda among: (
+        select(t.tier.c.id, type_coerce(_v.body, Text))
+        .join(
+            t.blueprint_version,
+            and_(_v.blueprint == t.tier.c.blueprint, _v.number == t.tier.c.blueprint_number),
+        )
+        .where(among(t.tier.c.id))
+    )
+)
 
 
 def versions(

@@ -1,18 +1,17 @@
-"""How elements of tiers are kept, what is known of their machines and at their balancers, and how long each was used."""
+"""How elements of tiers are kept, and what is known of their machines and at their balancers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
     and_,
-    bindparam,
     delete,
     exists,
     false,
-    insert,
     or_,
     select,
     text,
@@ -31,7 +30,6 @@ from arable.domain.ids import (
     MachineId,
     NetworkId,
     NicId,
-    OfferingId,
     SegmentId,
     TierId,
 )
@@ -43,34 +41,46 @@ from arable.store import balancers, kept, usage_records
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
+from arable.store.lookup import Among, Lookup
 from arable.store.many import among
+from arable.store.rows import change_rows, insert_rows, json_text, save_rows, stamp
 from arable.store.scope import visible
 from arable.store.tiers import elements as elements_of
 
 WHAT = "element"
 _DIGITS = 9  # of a number
 
-_e, _m, _t, _use = t.element.c, t.machine.c, t.tier.c, t.element_use.c
-_SAVE = (
-    update(t.element)
-    .where(_e.id == bindparam("_id"), _e.generation == bindparam("_before"))
-    .values({column: bindparam(column.name) for column in t.element.c})
+_e, _m, _t, _bm = t.element.c, t.machine.c, t.tier.c, t.balancer_member.c
+_FIXED = ("id", "tier", "farm", "account", "number")
+_LOOKED = ("attention", "again_at", "due_at", "tries", "told")
+_CHANGING = (
+    *("state", "machine", "blueprint_number", "image_version", "kept", "surplus", "tries", "told"),
+    *("replaces", "by_force", "operation", "since", "generation"),
 )
 
 
 def add_many(tx: Tx, elements: Sequence[Element]) -> None:
     """New ones."""
-    if elements:
-        tx.execute(insert(t.element), [asdict(each) for each in elements])
+    rows = [(e.id, e.tier, e.farm, e.account, e.number, *_changing(e)) for e in elements]
+    insert_rows(tx, t.element, (*_FIXED, *_CHANGING), rows)
 
 
-def save_many(tx: Tx, elements: Iterable[tuple[Element, int]]) -> None:
+def save_many(tx: Tx, elements: Sequence[tuple[Element, int]]) -> None:
     """Later generations of them, each with the one that is kept; raises `Stale` when somebody got there first."""
-    rows = [asdict(each) | {"_id": each.id, "_before": before} for each, before in elements]
-    if rows and tx.execute(_SAVE, rows).rowcount != len(rows):
+    rows = [(*_changing(each), each.id, before) for each, before in elements]
+    if rows and save_rows(tx, t.element, _CHANGING, rows) != len(rows):
         raise kept.stale(WHAT)
-    made = [row for row in rows if row["machine"] and row["state"] == ElementState.MAKING]
-    usage_records.place(tx, [(row["machine"], row["tier"]) for row in made])
+    made = [each for each, _ in elements if each.machine and each.state is ElementState.MAKING]
+    usage_records.place(tx, [(each.machine or "", each.tier) for each in made])
+
+
+def _changing(e: Element) -> tuple[Any, ...]:
+    """In column form."""
+    return (
+        *(e.state.value, e.machine, e.blueprint_number, e.image_version, json_text(e.kept)),
+        *(e.surplus, e.tries, e.told, e.replaces, e.by_force, e.operation),
+        *(stamp(e.since), e.generation),
+    )
 
 
 def remove(tx: Tx, element: ElementId) -> None:
@@ -170,13 +180,16 @@ def seen(
     }
 
 
-def _machines(tx: Tx, ids: Sequence[MachineId]) -> dict[MachineId, MachineNow]:
-    host = t.host.c
-    query = (
-        select(_m.id, _m.state, _m.wish, _m.ran, _m.force, _m.highly_available, host.state)
-        .outerjoin(t.host, host.id == _m.host)
-        .where(among(tx, _m.id, ids))
+_MACHINES = Lookup(
+    lambda among: (
+        select(_m.id, _m.state, _m.wish, _m.ran, _m.force, _m.highly_available, t.host.c.state)
+        .outerjoin(t.host, t.host.c.id == _m.host)
+        .where(among(_m.id))
     )
+)
+
+
+def _machines(tx: Tx, ids: Sequence[MachineId]) -> dict[MachineId, MachineNow]:
     return {
         MachineId(id_): MachineNow(
             state=MachineState(state),
@@ -186,7 +199,7 @@ def _machines(tx: Tx, ids: Sequence[MachineId]) -> dict[MachineId, MachineNow]:
             host_lost=host_state == HostState.DOWN,
             recovers=bool(available),
         )
-        for id_, state, wish, ran, force, available, host_state in tx.execute(query)
+        for id_, state, wish, ran, force, available, host_state in _MACHINES.rows(tx, ids)
     }
 
 
@@ -196,6 +209,16 @@ class _Door(NamedTuple):
     network: NetworkId
     router: RouterNow
     settled: bool
+
+
+_WEIGHTS = Lookup(
+    lambda among: select(_bm.balancer, _bm.nic, _bm.weight, _bm.draining).where(among(_bm.balancer))
+)
+_NICS = Lookup(
+    lambda among: select(t.nic.c.machine, t.nic.c.network, t.nic.c.id).where(
+        among(t.nic.c.machine), t.nic.c.leaving.is_(False)
+    )
+)
 
 
 class _Doors:
@@ -208,25 +231,23 @@ class _Doors:
         nics: dict[tuple[MachineId, NetworkId], NicId],
         told: dict[BalancerId, tuple[datetime, BalancerSeen]],
     ) -> None:
-        self._doors, self._weights, self._nics, self._told = doors, weights, nics, told
+        self._doors, self._weights, self._nics = doors, weights, nics
+        self._told = {id_: at for id_, (at, _) in told.items()}
+        self._said = {
+            (id_, one.nic): one for id_, (_, seen) in told.items() for one in seen.members
+        }
 
     @classmethod
     def of(cls, tx: Tx, tiers: Sequence[Tier], machines: Iterable[MachineId]) -> "_Doors":
         ids = sorted({door.balancer for tier in tiers for door in tier.body.doors})
         if not ids:
             return cls({}, {}, {}, {})
-        doors = _doors(tx, ids)
         weights = {
-            (row.balancer, row.nic): 0 if row.draining else row.weight
-            for rows in balancers.members(tx, ids).values()
-            for row in rows
+            (balancer, nic): 0 if draining else weight
+            for balancer, nic, weight, draining in _WEIGHTS.rows(tx, ids)
         }
-        nic = t.nic.c
-        ports = select(nic.machine, nic.network, nic.id).where(
-            among(tx, nic.machine, machines), nic.leaving.is_(False)
-        )
-        nics = {(machine, network): id_ for machine, network, id_ in tx.execute(ports)}
-        return cls(doors, weights, nics, balancers.seen(tx, ids))
+        nics = {(machine, network): id_ for machine, network, id_ in _NICS.rows(tx, machines)}
+        return cls(_doors(tx, ids), weights, nics, balancers.seen(tx, ids))
 
     def members(self, tier: Tier, machine: MachineId | None) -> tuple[MemberNow, ...]:
         """A machine at each balancer of its tier that is there."""
@@ -236,8 +257,7 @@ class _Doors:
     def _member(self, balancer: BalancerId, machine: MachineId | None) -> MemberNow:
         door = self._doors[balancer]
         nic = self._nics.get((machine, door.network)) if machine else None
-        at, told = self._told.get(balancer, (None, None))
-        said = next((one for one in told.members if one.nic == nic), None) if told else None
+        said = self._said.get((balancer, nic)) if nic else None
         return MemberNow(
             balancer=balancer,
             wanted=self._weights.get((balancer, nic)) if nic else None,
@@ -249,24 +269,30 @@ class _Doors:
             answers=said.all_sessions if said else 0,
             errors=said.errors if said else 0,
             well=said.well if said else None,
-            at=at,
+            at=self._told.get(balancer),
         )
 
 
-def _doors(tx: Tx, ids: Sequence[BalancerId]) -> dict[BalancerId, _Door]:
-    network, host, operation, balancer = t.network.c, t.host.c, t.operation.c, t.balancer.c
+def _routers(among: Among) -> Select[Any]:
+    network, operation, balancer = t.network.c, t.operation.c, t.balancer.c
     waits = exists(
         select(operation.id).where(operation.target == network.id, operation.state == "running")
     )
-    query = (
-        select(balancer.id, network.id, network.appliance_state, host.state, waits)
+    return (
+        select(balancer.id, network.id, network.appliance_state, t.host.c.state, waits)
         .join(t.network, network.id == balancer.network)
-        .outerjoin(t.host, host.id == network.appliance_host)
-        .where(among(tx, balancer.id, ids))
+        .outerjoin(t.host, t.host.c.id == network.appliance_host)
+        .where(among(balancer.id))
     )
+
+
+_ROUTERS = Lookup(_routers)
+
+
+def _doors(tx: Tx, ids: Iterable[BalancerId]) -> dict[BalancerId, _Door]:
     return {
         BalancerId(id_): _Door(net, _router(state, host_state), not waiting)
-        for id_, net, state, host_state, waiting in tx.execute(query)
+        for id_, net, state, host_state, waiting in _ROUTERS.rows(tx, ids)
     }
 
 
@@ -289,9 +315,9 @@ _WANTING = text(f"""
     select tier.farm from tier {_HELD} and tier.attention
       and (tier.again_at is null or tier.again_at <= :at)
     union
-    select tier.farm from element join tier on tier.id = element.tier {_HELD}
-      and element.state <> 'serving'
-      and (element.state <> 'waiting' or tier.again_at is null or tier.again_at <= :at)
+    select tier.farm from tier_note join tier on tier.id = tier_note.tier {_HELD}
+    union
+    select tier.farm from tier {_HELD} and tier.due_at <= :at
     union
     select tier.farm from rollout join tier on tier.id = rollout.tier {_HELD}
       and rollout.ended_at is null and rollout.due_at <= :at
@@ -308,14 +334,24 @@ _UNWELL = text("""
       select element.tier from element join nic on nic.machine = element.machine
         join balancer_member on balancer_member.nic = nic.id
         join balancer_seen on balancer_seen.balancer = balancer_member.balancer
-      where element.state = 'serving' and balancer_seen.ill > 0)
+      where element.state = 'serving' and balancer_seen.ill > 0
+      union all
+      select element.tier from element join tier as one on one.id = element.tier
+      where element.state <> 'serving' and one.due_at is null)
 """)
+_STRAY = text("delete from tier_note where tier not in (select id from tier)")
 
 
 def wanting(tx: Tx, holder: SegmentId, at: datetime, limit: int) -> list[FarmId]:
-    """Its farms with tiers that changed, or with elements that do not serve; those whose work fails left out."""
+    """Its farms with tiers that changed, or in which something happened or is due; those whose work fails left out."""
     values = {"holder": holder, "at": micros(at), "limit": limit}
     return [FarmId(id_) for id_ in tx.scalars(_WANTING, values)]
+
+
+def by_account(tx: Tx, farms: Iterable[FarmId]) -> list[FarmId]:
+    """These farms, in the order of their accounts."""
+    query = select(t.farm.c.id).where(among(tx, t.farm.c.id, farms))
+    return [FarmId(id_) for id_ in tx.scalars(query.order_by(t.farm.c.account, t.farm.c.id))]
 
 
 def there(tx: Tx, doors: Sequence[Door]) -> list[Door]:
@@ -337,52 +373,20 @@ def watch(tx: Tx, doors: Sequence[Door]) -> None:
 def sweep(tx: Tx) -> int:
     """Have tiers looked at that have an element which serves no more: its machine does not run, or a router told.
 
-    How many.
+    How many. It looks at all elements there are: for when a host is lost, and in case a note was.
     """
+    tx.execute(_STRAY)
     return max(tx.execute(_UNWELL).rowcount, 0)
 
 
-# --- how long they were used
-
-
-def uses_begin(tx: Tx, elements: Sequence[Element], at: datetime) -> None:
-    """Their machines run from now on. Said again it is the same use."""
-    machines = {each.machine: each for each in elements if each.machine is not None}
-    if not machines:
-        return
-    open_ = select(_use.machine).where(among(tx, _use.machine, machines), _use.until.is_(None))
-    begun = set(tx.scalars(open_))
-    offerings = select(_m.id, _m.offering).where(among(tx, _m.id, machines))
-    made_of = {row.id: row.offering for row in tx.execute(offerings)}
-    rows = [
-        {
-            "account": each.account,
-            "farm": each.farm,
-            "tier": each.tier,
-            "element": each.id,
-            "machine": machine,
-            "offering": OfferingId(made_of.get(machine, "")),
-            "since": at,
-        }
-        for machine, each in machines.items()
-        if machine not in begun
-    ]
-    if rows:
-        tx.execute(insert(t.element_use), rows)
-
-
-def use_ends(tx: Tx, machine: MachineId | None, at: datetime) -> None:
-    """It does not run any more, from now on at the latest."""
-    if machine is not None:
-        tx.execute(
-            update(t.element_use)
-            .where(_use.machine == machine, _use.until.is_(None))
-            .values(until=at)
-        )
-
-
 def put_note(
-    tx: Tx, tier: TierId, *, attention: bool, again_at: datetime | None, tries: int, told: str
+    tx: Tx,
+    tier: TierId,
+    *,
+    attention: bool,
+    again_at: datetime | None,
+    tries: int,
+    told: str,
 ) -> None:
     """What keeps a tier waiting. It is no change of the tier: nobody who changes it meets us here."""
     tx.execute(
@@ -390,6 +394,21 @@ def put_note(
         .where(_t.id == tier)
         .values(attention=attention, again_at=again_at, tries=tries, told=told)
     )
+
+
+def looked(
+    tx: Tx,
+    tier: TierId,
+    *,
+    attention: bool,
+    again_at: datetime | None,
+    due_at: datetime | None,
+    tries: int,
+    told: str,
+) -> None:
+    """The same, and until when it need not be looked at unless something happens; None: for good."""
+    again, due = stamp(again_at), stamp(due_at)
+    change_rows(tx, t.tier, _LOOKED, [(attention, again, due, tries, told, tier)])
 
 
 def ways_to(tx: Tx, tiers: Sequence[Tier]) -> dict[TierId, tuple[str, int]]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from sqlalchemy import delete, exists, func, insert, select, update
 
 from arable.domain.farm import FarmDocument, FarmState, Part, PartKind
-from arable.domain.ids import FarmId
+from arable.domain.ids import FarmId, OperationId
 from arable.store import kept, usage_records
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -14,6 +14,8 @@ from arable.store.many import among
 from arable.store.nudges import nudge
 from arable.store.tiers import TOPIC
 
+DONE = "farms-done"
+"""Whoever ends changes of documents listens to it."""
 _d, _p = t.farm_spec.c, t.farm_part.c
 
 
@@ -21,6 +23,14 @@ def of(tx: Tx, farms: Iterable[FarmId]) -> dict[FarmId, FarmDocument]:
     """The documents of those of these farms that have one. Whoever calls has looked the farms up with a scope."""
     rows = tx.execute(select(t.farm_spec).where(among(tx, _d.farm, farms)))
     return {row.farm: kept.value(FarmDocument, row) for row in rows}
+
+
+def changing(tx: Tx, farms: Iterable[FarmId]) -> dict[FarmId, OperationId]:
+    """Of those of these farms whose documents were changed, who waits for it."""
+    query = select(_d.farm, _d.operation).where(
+        among(tx, _d.farm, farms), _d.operation.is_not(None)
+    )
+    return {FarmId(farm): OperationId(operation) for farm, operation in tx.execute(query)}
 
 
 def leaves(tx: Tx, farm: FarmId) -> bool:
@@ -54,6 +64,16 @@ def note(tx: Tx, document: FarmDocument) -> None:
     """How far it is. That is no change of the document, and nobody who changes it next meets us there."""
     now = {"attention": document.attention, "operation": document.operation, "told": document.told}
     tx.execute(update(t.farm_spec).where(_d.farm == document.farm).values(**now))
+
+
+def password(tx: Tx, farm: FarmId) -> str:
+    """The hash of the password that machines of its elements are given; empty: none."""
+    return str(tx.execute(select(_d.password).where(_d.farm == farm)).scalar() or "")
+
+
+def set_password(tx: Tx, farm: FarmId, hashed: str) -> None:
+    """For machines that are made from now on."""
+    tx.execute(update(t.farm_spec).where(_d.farm == farm).values(password=hashed))
 
 
 def parts(tx: Tx, farm: FarmId) -> dict[tuple[PartKind, str], str]:

@@ -36,10 +36,13 @@ class Standing(NamedTuple):
 
 # Maintenance: somebody vouches for it. Down and seen without power: it runs nothing, until it has power again.
 _MAY_SPEAK = ~t.host.c.maintenance & ~((t.host.c.state == HostState.DOWN) & t.host.c.powered_off)
-_AWAITED = select(t.host.c.id).where(t.host.c.awaited, _MAY_SPEAK).limit(1)
+# Word for word as the index has it: of the column alone SQLAlchemy makes `awaited = 1` for SQLite, which would then look
+# through every host, for nearly every round.
+_WAITS = text("host.awaited")
+_AWAITED = select(t.host.c.id).where(_WAITS, _MAY_SPEAK).limit(1)
 _TRUSTED = (
     select(t.incarnation.c.id)
-    .where(~exists(select(t.host.c.id).where(text("host.awaited"))))
+    .where(~exists(select(t.host.c.id).where(_WAITS)))
     .order_by(t.incarnation.c.number.desc())
     .limit(1)
 )
@@ -90,7 +93,7 @@ def withheld(tx: Tx, hosts: Collection[HostId]) -> frozenset[HostId]:
     another that was not heard. Else those that are awaited themselves.
     """
     row = t.host.c
-    found = tx.execute(select(row.id, _MAY_SPEAK).where(row.awaited)).all()
+    found = tx.execute(select(row.id, _MAY_SPEAK).where(_WAITS)).all()
     if any(may_speak for _host, may_speak in found):
         return frozenset(hosts)
     return frozenset(host for host, _may_speak in found) & frozenset(hosts)
@@ -111,7 +114,7 @@ def unheard(tx: Tx) -> tuple[datetime, list[str]] | None:
     after; and when that was. What the copy knows and nobody has may be on them.
     """
     row, number = t.host.c, t.incarnation.c
-    query = select(row.name).where(row.awaited, ~row.maintenance).order_by(row.name)
+    query = select(row.name).where(_WAITS, ~row.maintenance).order_by(row.name)
     names = list(tx.execute(query).scalars())
     if not names:
         return None

@@ -39,8 +39,8 @@ from arable.domain.ids import (
 from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.manifest import Seed
 from arable.domain.usage import UsageKind
+from arable.store import machine_news, usage_records
 from arable.store import schema as t
-from arable.store import usage_records
 from arable.store.attention import BootRow
 from arable.store.columns import micros, moment
 from arable.store.database import Tx
@@ -250,7 +250,7 @@ def save_many(tx: Tx, machines: Sequence[Machine]) -> None:
             "the machine changed meanwhile; read it again and decide anew",
             detail=f"{len(rows) - done} of {len(rows)} machines had another generation",
         )
-    usage_records.machines_change(
+    machine_news.changed(
         tx, [(each.id, each.state.value, micros(each.changed_at)) for each in machines]
     )
 

@@ -46,11 +46,16 @@ class DoorSeen:
 
 @dataclass(frozen=True, slots=True)
 class MachineUsed:
-    """What an element's machine that serves uses of its processors. `at` None: it was not told yet."""
+    """What an element's machine that serves uses of its processors, its memory and its networks.
+
+    `at` None: it was not told yet. `memory_percent` None: its guest does not tell.
+    """
 
     cpus: int
     millicpus: int
     at: datetime | None
+    memory_percent: float | None = None
+    kbps: int = 0
 
 
 def begin(tx: Tx, tier: Tier, count: int | None = None) -> None:
@@ -139,14 +144,24 @@ def machines(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, list[MachineUsed]]
     """What elements of each of these tiers use that serve."""
     element, machine, usage = t.element.c, t.machine.c, t.machine_usage.c
     query = (
-        select(element.tier, machine.cpus, usage.millicpus, usage.at)
+        select(
+            element.tier,
+            machine.cpus,
+            usage.millicpus,
+            usage.at,
+            machine.memory_mib,
+            usage.memory_mib,
+            usage.kbps,
+        )
         .join(t.machine, machine.id == element.machine)
         .outerjoin(t.machine_usage, usage.machine == machine.id)
         .where(among(tx, element.tier, tiers), element.state == ElementState.SERVING.value)
     )
     found: dict[TierId, list[MachineUsed]] = {}
-    for tier, cpus, millicpus, at in tx.execute(query):
-        found.setdefault(TierId(tier), []).append(MachineUsed(cpus, millicpus or 0, at))
+    for tier, cpus, millicpus, at, mib, used, kbps in tx.execute(query):
+        percent = None if used is None else 100 * used / mib
+        row = MachineUsed(cpus, millicpus or 0, at, percent, kbps or 0)
+        found.setdefault(TierId(tier), []).append(row)
     return found
 
 

@@ -1224,6 +1224,7 @@ farm_spec = Table(
     Column("operation", String, nullable=True),  # done when all tiers are as wished
     _flag("attention"),
     _text("told", ""),
+    _text("password", ""),  # of its elements' machines, hashed
     _generation(),
     _at("changed_at"),
     Index(
@@ -1281,6 +1282,7 @@ tier = Table(
     _flag("attention"),
     _flag("leaving"),
     _at("again_at", null=True),  # not before, after something was refused
+    _at("due_at", null=True),  # looked at whatever happens; null: when something happens
     _count("tries"),
     _text("told", ""),
     _generation(),
@@ -1293,6 +1295,12 @@ tier = Table(
         "id",
         sqlite_where=text("attention"),
         postgresql_where=text("attention"),
+    ),
+    Index(
+        "ix_tier_due",
+        "due_at",
+        sqlite_where=text("due_at is not null"),
+        postgresql_where=text("due_at is not null"),
     ),
     Index(
         "ix_tier_automatic",
@@ -1332,6 +1340,17 @@ element = Table(
         postgresql_where=text("state <> 'serving'"),
     ),
     postgresql_with=_ROOM,
+)
+
+# That something happened which may matter to a tier. Only added, so that nobody waits for whoever holds the tier's row;
+# whoever looks at it removes them.
+tier_note = Table(
+    "tier_note",
+    metadata,
+    Column(
+        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    Column("tier", String, nullable=False, index=True),
 )
 
 tier_load = Table(  # written over
@@ -1387,30 +1406,6 @@ rollout = Table(
 )
 
 # Once a machine of an element: from when it ran until it stopped (rule 8).
-element_use = Table(
-    "element_use",
-    metadata,
-    Column(
-        "number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
-    ),
-    _text("account"),
-    _text("farm"),
-    _text("tier"),
-    _text("element"),
-    _text("machine"),
-    _text("offering"),
-    _at("since"),
-    _at("until", null=True),
-    Index(
-        "uq_element_use_open",
-        "machine",
-        unique=True,
-        sqlite_where=text("until is null"),
-        postgresql_where=text("until is null"),
-    ),
-    sqlite_autoincrement=True,
-)
-
 # Machines that found room in a zone, found none, or gave theirs back: what one transaction did of one size. Only added,
 # so that nobody who deploys waits for anybody; soon they are summed up in `pool_hour`, and go.
 pool_note = Table(
@@ -1547,6 +1542,9 @@ machine_usage = Table(
     Column("counters", Text, nullable=False),  # JSON, as its host reported it last
     _count("cpu_ns"),  # of them, to reckon with
     _count("millicpus"),  # what it used lately: an average over a minute or so
+    _count("net_bytes"),  # received and sent, to reckon with
+    _count("kbps"),  # of them lately, as with millicpus
+    Column("memory_mib", BigInteger, nullable=True),  # as the guest says itself; null: it does not
 )
 
 operation = Table(
@@ -1888,6 +1886,21 @@ service_plan = Table(
     _at("created_at"),
 )
 
+# So much of a zone's room is kept for the machines of an order's farm.
+promise = Table(
+    "promise",
+    metadata,
+    Column("order", String, primary_key=True),
+    Column("account", String, nullable=False, index=True),
+    Column("zone", String, nullable=False, index=True),
+    Column("farm", String, nullable=True),  # whose machines take it, once they are made
+    _count("machines"),
+    _count("cpus"),
+    _count("cpu_mhz"),
+    _count("memory_mib"),
+    _at("until"),
+)
+
 farm_order = Table(
     "farm_order",
     metadata,
@@ -1906,6 +1919,7 @@ farm_order = Table(
     _text("told", ""),
     _text("reviewer", ""),
     _json("keys", "[]"),  # fingerprints of the SSH keys that log in
+    _text("password", ""),  # of its machines, hashed; empty: none was asked for
     Column("operation", String, nullable=False),
     _generation(),
     _at("created_at"),

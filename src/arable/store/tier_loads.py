@@ -59,7 +59,14 @@ def _of_machines(machines: Sequence[MachineUsed], at: datetime) -> _Told:
     told = [each.at for each in machines if each.at is not None and _is_fresh(each.at, at)]
     if not told or len(told) < len(machines):
         return {}, []
-    return {Metric.CPU: sum(each.millicpus / each.cpus / 10 for each in machines)}, told
+    figures = {
+        Metric.CPU: sum(each.millicpus / each.cpus / 10 for each in machines),
+        Metric.KBPS: float(sum(each.kbps for each in machines)),
+    }
+    memory = [each.memory_percent for each in machines if each.memory_percent is not None]
+    if len(memory) == len(machines):
+        figures[Metric.MEMORY] = sum(memory)
+    return figures, told
 
 
 def _is_fresh(told: datetime, at: datetime) -> bool:

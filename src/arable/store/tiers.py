@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from sqlalchemy import delete, func, select, update
 
 from arable.domain.access import Scope
@@ -10,16 +12,18 @@ from arable.domain.balancer import Calm
 from arable.domain.element import Element, ElementState
 from arable.domain.ids import AccountId, BalancerId, FarmId, TierId
 from arable.domain.tier import Tier
-from arable.store import balancers, kept, scalings
+from arable.store import balancers, kept, scalings, tier_notes
 from arable.store import schema as t
+from arable.store.columns import moment
 from arable.store.database import Tx
+from arable.store.lookup import Lookup
 from arable.store.many import among
 from arable.store.nudges import nudge
+from arable.store.rows import raw
 from arable.store.scope import visible
 
 WHAT = "tier"
-TOPIC = "tiers"
-"""Whoever makes tiers as they should be listens to it."""
+TOPIC = tier_notes.TOPIC
 
 _c = t.tier.c
 
@@ -135,12 +139,43 @@ def published(tx: Tx, *, image: str = "", blueprint: str = "") -> int:
 
 def elements(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, list[Element]]:
     """The elements of each of these tiers, by number."""
-    e = t.element.c
-    query = select(t.element).where(among(tx, e.tier, tiers)).order_by(e.tier, e.number)
     found: dict[TierId, list[Element]] = {}
-    for row in tx.execute(query):
-        found.setdefault(row.tier, []).append(kept.value(Element, row))
+    for row in _elements.rows(tx, tiers):
+        found.setdefault(row.tier, []).append(_element(row))
     return found
+
+
+_elements = Lookup(
+    lambda among: (
+        raw(t.element, t.element.c.keys())
+        .where(among(t.element.c.tier))
+        .order_by(t.element.c.tier, t.element.c.number)
+    )
+)
+
+
+def _element(row: Any) -> Element:
+    """Rounds read them by the thousand."""
+    return Element(
+        id=row.id,
+        tier=row.tier,
+        farm=row.farm,
+        account=row.account,
+        number=row.number,
+        state=ElementState(row.state),
+        machine=row.machine,
+        blueprint_number=row.blueprint_number,
+        image_version=row.image_version,
+        kept={} if row.kept == "{}" else msgspec.json.decode(row.kept),
+        surplus=bool(row.surplus),
+        tries=row.tries,
+        told=row.told,
+        replaces=row.replaces,
+        by_force=bool(row.by_force),
+        operation=row.operation,
+        since=moment(row.since),
+        generation=row.generation,
+    )
 
 
 def serving(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, int]:
@@ -153,4 +188,5 @@ def serving(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, int]:
 
 def remove(tx: Tx, tier: TierId) -> None:
     """Forget one that has no elements any more."""
+    tier_notes.remove(tx, tier)
     tx.execute(delete(t.tier).where(_c.id == tier))

@@ -19,11 +19,17 @@ from arable.store.rows import json_text
 
 # Only what a machine's present host says counts: an earlier one may still have something to report.
 _KEEP = """
-    insert into machine_usage (machine, at, counters, cpu_ns)
-    select m.id, :at, e.value ->> 2, cast(e.value -> 2 ->> 'cpu_ns' as bigint)
+    insert into machine_usage (machine, at, counters, cpu_ns, net_bytes, memory_mib)
+    select m.id, :at, e.value ->> 2, cast(e.value ->> 3 as bigint), cast(e.value ->> 4 as bigint),
+        cast(e.value ->> 5 as bigint)
     from {told} as e join machine m on m.id = e.value ->> 0 and m.host = e.value ->> 1
     where true
     on conflict (machine) do update set at = excluded.at, counters = excluded.counters, cpu_ns = excluded.cpu_ns,
+        net_bytes = excluded.net_bytes, memory_mib = excluded.memory_mib,
+        kbps = case when excluded.at > machine_usage.at and excluded.net_bytes >= machine_usage.net_bytes
+            then (3 * machine_usage.kbps
+                + (excluded.net_bytes - machine_usage.net_bytes) * 8000 / (excluded.at - machine_usage.at)) / 4
+            else machine_usage.kbps end,
         millicpus = case when excluded.at > machine_usage.at and excluded.cpu_ns >= machine_usage.cpu_ns
             then (3 * machine_usage.millicpus
                 + (excluded.cpu_ns - machine_usage.cpu_ns) / (excluded.at - machine_usage.at)) / 4
@@ -45,7 +51,13 @@ class Usage:
 
 def keep(tx: Tx, told: Iterable[tuple[HostId, GuestStats]], at: datetime) -> None:
     """What hosts said of their guests, each host the latest last."""
-    rows = {(one.machine, host): (one.machine, host, one) for host, one in told}
+    rows = {
+        (one.machine, host): (
+            *(one.machine, host, json_text(one), one.cpu_ns),
+            *(one.received_bytes + one.sent_bytes, one.memory_mib if one.memory_told else None),
+        )
+        for host, one in told
+    }
     if rows:
         given = {"told": json_text(list(rows.values())), "at": micros(at)}
         tx.execute(_keep[tx.dialect.name], given)

@@ -87,15 +87,22 @@ _END = """
     update usage_record set until = {later}(since, :at)
     where until is null and kind = '{kind}' and thing in ({those})
 """
+# From what was given to the records, by an index: a condition with "or" would be looked for in all that is open.
 _PLACE = """
-    update usage_record set
-        farm = (select tier.farm from tier where tier.id = :tier),
-        farm_name = (select farm.name from tier join farm on farm.id = tier.farm where tier.id = :tier),
-        tier = cast(:tier as text), tier_name = (select tier.name from tier where tier.id = :tier)
-    where until is null and tier = '' and kind in ('machine', 'running', 'volume')
-        and (thing = :machine or thing in (select id from volume where machine = :machine))
+    with given as (select value ->> 0 as machine, value ->> 1 as tier from {rows} as given),
+    things as (
+        select machine as thing, tier from given
+        union all select v.id, given.tier from given join volume v on v.machine = given.machine
+    )
+    update usage_record set farm = f.id, farm_name = f.name, tier = t.id, tier_name = t.name
+    from things join tier t on t.id = things.tier join farm f on f.id = t.farm
+    where usage_record.thing = things.thing and usage_record.kind in ('machine', 'running', 'volume')
+        and usage_record.until is null and usage_record.tier = ''
 """
-_place = text(_PLACE)
+_place = {
+    "sqlite": text(_PLACE.format(rows="json_each(:rows)")),
+    "postgresql": text(_PLACE.format(rows="jsonb_array_elements(cast(:rows as jsonb))")),
+}
 _give = text("""
     update usage_record set farm = cast(:farm as text), farm_name = (select name from farm where id = :farm)
     where until is null and kind = 'volume' and thing = :volume
@@ -175,8 +182,8 @@ def renew(tx: Tx, kind: UsageKind, ids: Sequence[str], at: datetime | int) -> No
 
 def place(tx: Tx, made: Iterable[tuple[str, str]]) -> None:
     """Machines that were made for elements, and their volumes, are their tiers' from the beginning."""
-    if rows := [{"machine": machine, "tier": tier} for machine, tier in made]:
-        tx.execute(_place, rows)
+    if rows := list(made):
+        tx.execute(_place[tx.dialect.name], {"rows": json_text(rows)})
 
 
 def give_to(tx: Tx, volume: str, farm: FarmId) -> None:

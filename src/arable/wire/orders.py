@@ -102,6 +102,13 @@ class OrderIn(In, frozen=True, kw_only=True):
         bool,
         Meta(description="Make an SSH key that logs in; its private half is in the answer alone."),
     ] = False
+    new_password: Annotated[
+        bool,
+        Meta(
+            description="Draw a password for the default user of the farm's machines (root, of most images): one for all that "
+            "are made from then on. It is in the answer alone."
+        ),
+    ] = False
 
 
 class ReviewIn(In, frozen=True, kw_only=True):
@@ -132,6 +139,12 @@ class OrderOut(Out, frozen=True, kw_only=True):
     told: Annotated[str, Meta(description="Why it was refused, or what it waits for.")]
     reviewer: str
     keys: Annotated[list[str], Meta(description="SSH keys that log in: names or fingerprints.")]
+    has_password: Annotated[
+        bool, Meta(description="A password was drawn, and shown to whoever ordered.")
+    ]
+    promised_until: Annotated[
+        datetime | None, Meta(description="For so long the room it takes is kept; null: it is not.")
+    ]
     generation: int
     created_at: datetime
     ended_at: datetime | None
@@ -144,6 +157,9 @@ class OrderMadeOut(Out, frozen=True, kw_only=True):
     order: OrderOut
     private_key: Annotated[
         str | None, Meta(description="Of the new SSH key, this once; it is kept nowhere else.")
+    ] = None
+    password: Annotated[
+        str | None, Meta(description="Of the farm's machines, this once; only its hash is kept.")
     ] = None
 
 

@@ -137,6 +137,13 @@ class LoadOut(Out, frozen=True, kw_only=True):
         float | None,
         Meta(description="The sum of what its elements use, a whole element being 100."),
     ]
+    memory_percent: Annotated[
+        float | None,
+        Meta(description="The same of memory, as guests tell it; null if one of them does not."),
+    ] = None
+    kbps: Annotated[
+        float | None, Meta(description="What its elements receive and send on all their networks.")
+    ] = None
 
 
 class TierOut(Out, frozen=True, kw_only=True):

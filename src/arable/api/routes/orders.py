@@ -2,7 +2,7 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import orders, service_plans
+from arable.services import orders, passwords, service_plans
 from arable.wire.orders import OrderIn, OrderQuery, PlanChange, PlanIn, PlanQuery, ReviewIn
 
 OPERATIONS = (
@@ -80,12 +80,14 @@ OPERATIONS = (
         method="POST",
         path="/v1/orders",
         does=orders.create,
+        prepare=passwords.ordered,
+        prepare_if=passwords.orders,
         permission=Permission.FARM_WRITE,
         writes=True,
         summary="Order a farm",
         takes=OrderIn,
         status=202,
-        secrets=("private_key",),
+        secrets=("private_key", "password"),
         about=(
             "It is evaluated, where the operator wants so reviewed by a person, its credit is checked, and its farm is made. "
             "The operation is done when all of it serves."

@@ -14,6 +14,7 @@ def read(machine: MachineId, numbers: Numbers) -> GuestStats:
         machine=machine,
         cpu_ns=numbers.get("cpu.time", 0),
         memory_mib=_memory_kib(numbers) >> 10,
+        memory_told=_tells_memory(numbers),
         # What the host's end of a tap sends is what the guest receives; libvirt has turned that round already.
         received_bytes=_total(numbers, "net", "rx.bytes"),
         sent_bytes=_total(numbers, "net", "tx.bytes"),
@@ -31,9 +32,12 @@ def _total(numbers: Numbers, kind: str, what: str) -> int:
     )
 
 
+def _tells_memory(numbers: Numbers) -> bool:
+    return bool(numbers.get("balloon.available")) and "balloon.usable" in numbers
+
+
 def _memory_kib(numbers: Numbers) -> int:
     """What the guest says it uses; a guest that says nothing uses what its process takes, its memory at most."""
-    available, usable = numbers.get("balloon.available"), numbers.get("balloon.usable")
-    if available and usable is not None:
-        return max(0, available - usable)
+    if _tells_memory(numbers):
+        return max(0, numbers["balloon.available"] - numbers["balloon.usable"])
     return min(numbers.get("balloon.rss", 0), numbers.get("balloon.current", 0))

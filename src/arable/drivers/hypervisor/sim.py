@@ -112,6 +112,7 @@ class SimHypervisor:
                 machine=machine,
                 cpu_ns=int((now - kept.since) * kept.runs.cpus * _BUSY * 1e9),
                 memory_mib=kept.runs.memory_mib,
+                memory_told=True,
             )
             for machine, kept in self._hardware.guests.items()
             if kept.runs

@@ -117,20 +117,6 @@ def upgrade() -> None:
     sa.Column('agreed', sa.Text(), server_default='[]', nullable=False),
     sa.PrimaryKeyConstraint('epoch', name=op.f('pk_election'))
     )
-    op.create_table('element_use',
-    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
-    sa.Column('account', sa.String(), nullable=False),
-    sa.Column('farm', sa.String(), nullable=False),
-    sa.Column('tier', sa.String(), nullable=False),
-    sa.Column('element', sa.String(), nullable=False),
-    sa.Column('machine', sa.String(), nullable=False),
-    sa.Column('offering', sa.String(), nullable=False),
-    sa.Column('since', sa.BigInteger(), nullable=False),
-    sa.Column('until', sa.BigInteger(), nullable=True),
-    sa.PrimaryKeyConstraint('number', name=op.f('pk_element_use')),
-    sqlite_autoincrement=True
-    )
-    op.create_index('uq_element_use_open', 'element_use', ['machine'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
     op.create_table('event',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('at', sa.BigInteger(), nullable=False),
@@ -190,6 +176,7 @@ def upgrade() -> None:
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('reviewer', sa.String(), server_default='', nullable=False),
     sa.Column('keys', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('password', sa.String(), server_default='', nullable=False),
     sa.Column('operation', sa.String(), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
@@ -356,6 +343,9 @@ def upgrade() -> None:
     sa.Column('counters', sa.Text(), nullable=False),
     sa.Column('cpu_ns', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('millicpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('net_bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('kbps', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), nullable=True),
     sa.PrimaryKeyConstraint('machine', name=op.f('pk_machine_usage'))
     )
     op.create_table('manifest_item',
@@ -487,6 +477,20 @@ def upgrade() -> None:
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_price_list'))
     )
+    op.create_table('promise',
+    sa.Column('order', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('farm', sa.String(), nullable=True),
+    sa.Column('machines', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cpus', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('cpu_mhz', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('memory_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('until', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('order', name=op.f('pk_promise'))
+    )
+    op.create_index(op.f('ix_promise_account'), 'promise', ['account'], unique=False)
+    op.create_index(op.f('ix_promise_zone'), 'promise', ['zone'], unique=False)
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('rank', sa.BigInteger(), server_default='0', nullable=False),
@@ -545,6 +549,12 @@ def upgrade() -> None:
     sa.Column('before', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('mark', name=op.f('pk_sign_revocation'))
     )
+    op.create_table('tier_note',
+    sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('tier', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_tier_note'))
+    )
+    op.create_index(op.f('ix_tier_note_tier'), 'tier_note', ['tier'], unique=False)
     op.create_table('tunnel_work',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('network', sa.String(), nullable=False),
@@ -1075,6 +1085,7 @@ def upgrade() -> None:
     sa.Column('operation', sa.String(), nullable=True),
     sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('password', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('changed_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_spec_farm'), ondelete='CASCADE'),
@@ -1218,6 +1229,7 @@ def upgrade() -> None:
     sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('leaving', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('again_at', sa.BigInteger(), nullable=True),
+    sa.Column('due_at', sa.BigInteger(), nullable=True),
     sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
@@ -1232,6 +1244,7 @@ def upgrade() -> None:
     op.create_index('ix_tier_attention', 'tier', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
     op.create_index('ix_tier_automatic', 'tier', ['image'], unique=False, sqlite_where=sa.text('automatic'), postgresql_where=sa.text('automatic'))
     op.create_index(op.f('ix_tier_blueprint'), 'tier', ['blueprint'], unique=False)
+    op.create_index('ix_tier_due', 'tier', ['due_at'], unique=False, sqlite_where=sa.text('due_at is not null'), postgresql_where=sa.text('due_at is not null'))
     op.create_table('transfer_wait',
     sa.Column('transfer', sa.String(), nullable=False),
     sa.Column('operation', sa.String(), nullable=False),
