@@ -11,7 +11,8 @@ from arable.controllers import networks as leaving
 from arable.controllers import tunnels as controller
 from arable.domain.errors import BadInput, Conflict, NoRoom
 from arable.domain.ids import HostId, ZoneId
-from arable.domain.manifest import ApplianceWish, TunnelWish
+from arable.domain.manifest import ApplianceWish
+from arable.domain.tunnel import TunnelWish
 from arable.domain.zone import Tags
 from arable.services import networks, zones
 from arable.store import reservations, sights, tunnels, wishes

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arable.agent.sight import NETWORK, Ground, Sight, ask
-from arable.domain.manifest import TunnelWish
+from arable.domain.tunnel import TunnelWish
 from arable.drivers.network.protocol import Reach
 
 AGAIN_SECONDS = 30.0

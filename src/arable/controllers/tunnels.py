@@ -11,7 +11,8 @@ from datetime import datetime
 
 import msgspec
 
-from arable.domain.manifest import ItemKind, TunnelWish
+from arable.domain.manifest import ItemKind
+from arable.domain.tunnel import TunnelWish
 from arable.domain.zone import guest_mtu
 from arable.store import tunnels, wishes
 from arable.store.database import Tx

@@ -26,6 +26,7 @@ from arable.domain.pair import Pair
 from arable.domain.pool import ImageEvicted
 from arable.domain.protocols import Protocol as Protocol  # noqa: PLC0414 - found here, too
 from arable.domain.snapshot import SnapshotSeen, SnapshotWish
+from arable.domain.tunnel import TunnelWish
 from arable.domain.vpn import VpnSeen, VpnWish
 
 
@@ -366,19 +367,6 @@ class PeerWish:
 
     host: HostId
     address: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TunnelWish:
-    """Where else a network (or a farm's link) with a VNI is: the addresses of the other hosts that may have ports of it.
-
-    Of use while this host has ports of it, too; told as long as it may.
-    """
-
-    network: NetworkId | FarmId
-    vni: int
-    mtu: int  # of guests
-    hosts: tuple[str, ...] = ()
 
 
 Wish = (

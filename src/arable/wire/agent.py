@@ -30,9 +30,9 @@ from arable.domain.manifest import (
     LeaseWish,
     PeerWish,
     ScrapWish,
-    TunnelWish,
 )
 from arable.domain.snapshot import SnapshotWish
+from arable.domain.tunnel import TunnelWish
 from arable.wire.images import Sha256
 
 VERSION = 1
