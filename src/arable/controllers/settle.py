@@ -480,7 +480,9 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
         attention.wake_machines(tx, row.id)
         nudge(tx, "machines")
         tier_notes.of_networks(tx, [row.id])
-    if seen.generation >= row.generation and not row.attention:
+    # Also while somebody still wants to look at it: what was asked for is of this generation, and whoever looks may find
+    # nothing to tell, so the host would not speak of it again.
+    if seen.generation >= row.generation:
         running = routing.operations_on(tx, [row.id])
         endings.settle(tx, [(operation, None) for operation in running], at)
         if running:  # one of them may have released an address
