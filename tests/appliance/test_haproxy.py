@@ -85,6 +85,7 @@ def test_a_balancer_is_told_as_it_is_wished_and_no_secret_with_it(wish) -> None:
     assert text.count("\n    server ") == len(wish.members)
     for each in wish.members:
         assert f"\n    server {each.nic} {each.to}:{each.port} weight {each.weight} check" in text
+    assert f" inter {wish.check.interval}s downinter {wish.check.interval * 250}ms rise" in text
     assert f"    bind {wish.public}:{wish.port}" in text
     assert "PRIVATE" not in text
     assert all(line.isascii() and line.isprintable() for line in text.splitlines())

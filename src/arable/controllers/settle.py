@@ -516,7 +516,9 @@ def _in_effect(tx: Tx, row: NetworkRow, at: datetime) -> None:
     """What was asked for is so where the network's appliance runs; where there are two, in both."""
     routing.note_seen(tx, row)
     behind = row.standby_state == ApplianceState.RUNNING and row.standby_seen < row.generation
-    if row.appliance_seen >= row.generation and not (row.attention or behind):
+    # Also while somebody still wants to look at it: what was asked for is of this generation, and whoever looks may find
+    # nothing to tell, so the host would not speak of it again.
+    if row.appliance_seen >= row.generation and not behind:
         running = routing.operations_on(tx, [row.id])
         endings.settle(tx, [(operation, None) for operation in running], at)
         if running:  # one of them may have released an address
