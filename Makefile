@@ -34,7 +34,7 @@ breaks: setup ## every workflow, broken between any two of its steps (STORY="sto
 demo: setup ## bring up a cloud and do the main job, then show a farm under load (ONCE=1 leaves after the machine, with FARM=1 after the farm)
 	$(PY) -m arable.processes.demo $(if $(ONCE),--once) $(if $(FARM),--farm)
 
-bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost | dataplane | failover | backup | scale | farms
+bench: setup ## run a benchmark: NAME=start-overhead | deploy-rate | list-latency | idle-cost | dataplane | failover | backup | scale | farms | global
 	$(PY) -m bench $(NAME) $(ARGS)
 
 lock: ## resolve the dependencies anew

@@ -35,8 +35,8 @@ def main(argv: Sequence[str]) -> None:
     if "lab" in parts:
         with until_told():
             real = regions_lab.measured(options.times, options.mib, options.mbit, options.wait)
-        print(lab_table(real).text())
-        lines += lab_results(real)
+            print(lab_table(real).text())
+            lines += lab_results(real)
     if "catalogue" in parts:
         told = regions_catalogue.measured(
             options.regions, options.versions, options.questions, options.stores
