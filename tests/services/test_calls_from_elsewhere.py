@@ -70,7 +70,9 @@ def test_who_may_is_the_account_with_a_customers_rights_at_most(here: Cloud):
     federate(here, "eu", "us")
     found = caller(here)
     assert (found.account, found.name, found.role) == ("account-acme", "alice@eu", "customer")
-    assert found.permissions == ROLES["customer"][1]
+    assert found.permissions == ROLES["customer"][1] - {Permission.KEY_WRITE}, (
+        "users are a region's own"
+    )
     assert found.scope.account == "account-acme"
     assert found.via == "region:eu"
     assert found.user == caller(here).user, "the same person is the same each time"
