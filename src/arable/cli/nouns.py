@@ -172,6 +172,7 @@ BY_FIELD = {
     row.name.replace("-", "_"): row.name for row in _ROWS if row.named and row.name not in _WORDS
 } | {
     "parent": "domain",
+    "view_of": "volume",
     "source": "network",
     "access": "remote-access",
 }

@@ -23,7 +23,7 @@ def view(call: Call, of: Volume, machine: Machine, position: int, change: Change
         machine=machine.id,
         pool=of.pool,
         position=position,
-        name=of.name,
+        name=f"{machine.name}-{of.name}"[:63],  # as other disks of machines
         mib=0,
         iops=of.iops,
         bytes_per_second=of.bytes_per_second,
