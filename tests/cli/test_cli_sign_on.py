@@ -75,7 +75,7 @@ def config(user: Arable) -> Path:
 
 def test_one_signs_in_at_home_and_is_known_elsewhere(two: Two) -> None:
     ran = two.ann("login", "--region", "far", "--debug")
-    assert "at_" not in ran.err.replace("created_at", "").replace("expires_at", ""), "in no trace"
+    assert "at_ey" not in ran.err, "in no trace"
     assert f"signed on at far ({two.far.url}) as ann@home" in ran.err
     kept = yaml.safe_load(config(two.ann).read_text())["profiles"]["far"]
     assert kept == {"url": two.far.url, "user": "ann@home", "home": "default", "region": "far"}
