@@ -363,7 +363,7 @@ def fill(
                 )
             with database.write() as tx:
                 machines.add_many(tx, made, boots)
-                volumes.add_many(tx, disks)
+                volumes.add_many(tx, disks, {each.id: each.farm for each in made})
                 nics.add_many(tx, ports)
             there.ids += [each.id for each in made]
             there.names += [each.name for each in made]

@@ -117,14 +117,21 @@ def test_a_machine_and_its_storage_host_are_told_by_the_contract(shared):
     (disk,) = told.disks
     assert (told.epoch, disk.pool) == (1, "pool-s")
     assert disk.shared == SharedFrom(host=HostId("host-s"), address=AT)
+    said = msgspec.json.decode(export, type=ExportWish)
+    ((zone, zoned),) = shared.rows(
+        "select storage_zone, zoned from volume where machine = :id", id=made
+    )
+    assert zone == shared.rows("select farm from machine where id = :id", id=made)[0][0]
+    assert zoned
     wish = ExportWish(
         machine=made,
         generation=told.generation,
         holder=HostId(host),
         epoch=1,
-        disks=(replace(disk, shared=None),),
+        disks=(replace(disk, shared=None, storage_zone=zone, zoned=zoned),),
+        storage_zone=zone,
     )
-    assert msgspec.json.decode(export, type=ExportWish) == wish
+    assert said == wish
     assert isinstance(disk, DiskWish)
     assert disk.bytes == 1024 * MIB
     used = dict(shared.rows("select id, reserved_disk_mib from host"))

@@ -174,9 +174,10 @@ def _vlans(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
                 continue
             if port.vlan in barred:  # of a network that a restored copy does not know
                 continue
-            if port.vlan not in owner and host not in awaited:
-                yield f"VLAN {port.vlan} is on {host} and nobody's"
-            elif nic in network_of and network_of[nic] != owner.get(port.vlan):
+            if port.vlan not in owner:
+                if host not in awaited:
+                    yield f"VLAN {port.vlan} is on {host} and nobody's"
+            elif nic in network_of and network_of[nic] != owner[port.vlan]:
                 yield f"{nic} of {network_of[nic]} is in the VLAN of {owner[port.vlan]} on {host}"
 
 

@@ -47,7 +47,7 @@ SETTLED_WITHIN = 30.0
 SERVED_WITHIN = 90.0
 """Until all farms are worked for, those that were broken among them, which are tried less and less often."""
 _SLOWEST = 3.0  # seconds that a message takes at worst
-_TABLES = ("domain", "account", "zone", "farm", "farm_trouble", "machine", "lease", "segment", "suspicion", "election", "event", "setting")  # fmt: skip
+_TABLES = ("domain", "account", "zone", "storage_zone", "farm", "farm_trouble", "machine", "lease", "segment", "suspicion", "election", "event", "setting")  # fmt: skip
 
 
 @dataclass
