@@ -114,3 +114,16 @@ def test_notes_of_tiers_that_are_gone_go_too(made):
         tier_notes.take(tx, [made.farm])
         assert elements.sweep(tx) == 0
     assert made.cloud.rows(NOTES) == [(0,)]
+
+
+def test_who_comes_to_serve_when_nobody_is_wanted_any_more_is_not_left_alone(made):
+    made.run_all()
+    made.round()
+    made.cloud.run("update element set state = 'proving'")
+    made.cloud.run("update tier set count = 0, attention = false, due_at = null")
+    made.says(well=True)
+    made.round()
+    assert made.states() == ["serving", "serving"], "that they serve is what this look found"
+    made.cloud.run("delete from tier_note")
+    made.cloud.around.clock.wait(timedelta(seconds=5))
+    assert made.wanting() == [made.farm]

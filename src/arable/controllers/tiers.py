@@ -265,7 +265,9 @@ class _Work:
         if tier.leaving and not self.elements:
             tiers.remove(self.tx, tier.id)
             return
-        rests = all(e.state is _S.SERVING for e in self.elements.values())
+        # Those of a tier that shrank while they came up are too many, and serve all the same.
+        rests = len(self.elements) == tier.count
+        rests &= all(e.state is _S.SERVING for e in self.elements.values())
         # Also what was refused to elements that serve, and what they wait for until there are more of them.
         attention = bool(self.refused) or any(e.replaced for e in self.elements.values())
         attention |= acted and not rests  # what was done may let the next be done at once
