@@ -93,7 +93,8 @@ def test_a_watcher_is_told_when_a_service_ends(a1: Site) -> None:
 def test_a_watcher_is_told_when_the_power_goes(a1: Site) -> None:
     with devices.watch(a1.place.namespace("a1")) as told:
         fail.power_off(a1, "a1")
-        assert told.recv(1000) == b""
+        with suppress(ConnectionResetError):  # it may go before it has read the question
+            assert told.recv(1000) == b""
 
 
 def test_a_frozen_host_does_nothing_at_all_until_it_is_thawed(a1: Site) -> None:

@@ -98,7 +98,9 @@ class _Services:
 
     def accident(self, site: Site) -> Accident | None:
         """A service of a device ended. Without power there is nothing to read; that is the device's own story."""
-        told = self.line.recv(1 << 16)
+        told = b""
+        with suppress(ConnectionResetError):  # the power went before it had read our question
+            told = self.line.recv(1 << 16)
         ended = json.loads(told)["name"] if told else ""
         now = site.place.read().devices.get(self.device, DeviceRecord())
         if ended != AGENT or AGENT in now.stopped or now.init is None:
