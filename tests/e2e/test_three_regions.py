@@ -180,13 +180,12 @@ def test_a_machine_elsewhere_of_an_image_that_a_third_region_has_is_one_call(gri
     guest.run(READY)
     assert sha256 in guest.run(f"head -c {DISK} /dev/vda | sha256sum")
 
-
-def test_who_asks_again_does_not_wait_for_anything(grid: Grid) -> None:
+    # Who asks again does not wait for anything.
     before = grid.carried(NEW_YORK)
     asked = grid.asked_at(LONDON, NEW_YORK)
     made = asked.machines.deploy(DeployIn(name="more", image="site", offering="tiny"))
-    told = steps(ended(asked, made.operation))
-    assert not [text for text in told if "fetch" in text or "is here" in text]
+    again = steps(ended(asked, made.operation))
+    assert not [text for text in again if "fetch" in text or "is here" in text]
     assert grid.carried(NEW_YORK) - before < MIB
     grid.acme[NEW_YORK].hang_up()
     grid.acme[NEW_YORK].destroy(["web", "more"])
