@@ -156,16 +156,18 @@ def _updating(
         sets = ", ".join(f'"{name}" = ?' for name in names)
         where = " and ".join(f'"{name}" = ?' for name in found_by)
         return f'update "{table.name}" set {sets} where {where}'  # noqa: S608 - names of the schema
+    every = (*names, *found_by)
     if dialect == "sqlite":
-        source = f"(values {_places(len(names) + len(found_by), count)}) as given"
-        given: Callable[[str, int], str] = lambda _name, at: f"given.column{at + 1}"  # noqa: E731
+        source = f"(values {_places(len(every), count)}) as given"
+        values = [f"given.column{at}" for at in range(1, len(every) + 1)]
     else:
         source = _GIVEN
-        given = lambda name, at: _given(table, name, at)  # noqa: E731
-    sets = ", ".join(f'"{name}" = {given(name, at)}' for at, name in enumerate(names))
+        values = [_given(table, name, at) for at, name in enumerate(every)]
+    split = len(names)
+    sets = ", ".join(f'"{name}" = {value}' for name, value in zip(names, values, strict=False))
     where = " and ".join(
-        f'"{table.name}"."{name}" = {given(name, at)}'
-        for at, name in enumerate(found_by, len(names))
+        f'"{table.name}"."{name}" = {value}'
+        for name, value in zip(found_by, values[split:], strict=True)
     )
     return f'update "{table.name}" set {sets} from {source} where {where}'  # noqa: S608 - names of the schema
 
