@@ -52,10 +52,8 @@ HOST_END, APPLIANCE_END = "fe80::1", "fe80::2"  # of eth1, on every appliance
 
 _RECORD, _FILES, _BALANCERS, _VPNS = "record.json", "dnsmasq", "haproxy", "wireguard"
 _PAIR = "pair"
-_NEW_SECONDS, _AGAIN_SECONDS = (
-    20.0,
-    60.0,
-)  # in which all connections are told to the other one of a pair
+# In which all connections are told to the other one of a pair: it may have come, or come again, since.
+_NEW_SECONDS, _AGAIN_SECONDS = 20.0, 30.0
 
 
 class NamespaceAppliances:
