@@ -5,6 +5,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+# pytest reads the source of its plugins anew and Python 3.11 falls over two threads that do such a thing at a time:
+# httpx would import this one in whichever thread comes first.
+import anyio._backends._asyncio  # noqa: F401
 import pytest
 
 from arable.store.database import Database

@@ -49,6 +49,7 @@ from arable.domain.tier_acts import (
     next_acts,
     patience,
     pause,
+    wanted,
 )
 from arable.store import (
     blueprints,
@@ -163,7 +164,7 @@ def _attend(hands: Hands, tx: Tx, at: datetime, farms: Sequence[FarmId], paces: 
         known = {one.element.id: one.element for one in seen[tier.id]}
         work = _Work(hands, tx, at, tier, body, known)
         work.do(acts)
-        work.end(acted=bool(acts), paces=paces)
+        work.end(acted=bool(acts), want=wanted(tier, rolled.wants.get(tier.id)), paces=paces)
         rolled.count_failures(tier, seen[tier.id], acts, work.elements)
         done += sum(len(act.numbers) if isinstance(act, Make) else 1 for act in acts)
         if work.well:
@@ -249,7 +250,7 @@ class _Work:
             self.elements, self._kept, self.refused = elements_, kept, error.public
             del self.told[told:]
 
-    def end(self, *, acted: bool, paces: "_Paces") -> None:
+    def end(self, *, acted: bool, want: int, paces: "_Paces") -> None:
         """What keeps the tier waiting, told once each time that it is something else; and when to look again."""
         tier, told = self.tier, self.refused
         tries, again = tier.tries, tier.again_at
@@ -266,7 +267,7 @@ class _Work:
             tiers.remove(self.tx, tier.id)
             return
         # Those of a tier that shrank while they came up are too many, and serve all the same.
-        rests = len(self.elements) == tier.count
+        rests = len(self.elements) == want
         rests &= all(e.state is _S.SERVING for e in self.elements.values())
         # Also what was refused to elements that serve, and what they wait for until there are more of them.
         attention = bool(self.refused) or any(e.replaced for e in self.elements.values())

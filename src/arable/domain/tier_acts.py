@@ -205,9 +205,9 @@ def pause(tries: int, longest: float) -> timedelta:
     return timedelta(seconds=min(_FIRST * 2.0 ** min(max(tries - 1, 0), 20), longest))
 
 
-def wanted(tier: Tier) -> int:
+def wanted(tier: Tier, rolling: Rolling | None = None) -> int:
     """How many elements there should be now."""
-    return 0 if tier.leaving else tier.count
+    return 0 if tier.leaving else tier.count + (rolling.surge if rolling is not None else 0)
 
 
 def complete(tier: Tier, elements: Collection[Element]) -> bool:
@@ -242,7 +242,7 @@ def next_acts(
     By its own acts there are never fewer serving than `least`, or than served before if those were fewer.
     """
     rolling = rollout or Rolling()
-    want = wanted(tier) + (0 if tier.leaving else rolling.surge)
+    want = wanted(tier, rolling)
     unwanted = _unwanted(tier, elements, want)
     renewed = {
         seen.element.id
