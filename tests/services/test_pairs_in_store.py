@@ -5,9 +5,10 @@ import pytest
 from make_cloud import Cloud
 from test_landing import routed, with_hosts
 
-from arable.controllers import appliances, pairs, repair, stranded
+from arable.controllers import appliances, pairs, repair, stranded, watches
 from arable.controllers.settle import settle
 from arable.domain.access import Caller
+from arable.domain.alert import Severity
 from arable.domain.ids import HostId, NetworkId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, HostReport
 from arable.domain.pair import Pair
@@ -66,6 +67,13 @@ def says(
     report = HostReport(host=HostId(host), generation=1, appliances=(seen,))
     with cloud.database.write() as tx:
         settle(tx, [report], cloud.around.clock.now())
+
+
+def missing(cloud: Cloud) -> list[tuple[Severity, str]]:
+    with cloud.database.read() as tx:
+        found = list(watches.unpaired_networks(tx, cloud.around.clock.now()))
+    assert {each.name for each in found} <= {"me/default"}
+    return [(each.severity, each.text.partition(" ")[2]) for each in found]
 
 
 def test_two_hosts_are_told_of_each_other_and_of_all_machines_and_who_leads_is_the_networks_router(
@@ -133,10 +141,17 @@ def test_customers_hear_that_one_is_missing_and_operators_where_they_are(lone_to
     (seen,) = town.do(me, networks.page, NetworkQuery()).items
     assert "one routing appliance instead of two" in seen.notice
     assert (seen.standby, seen.appliance_host, seen.standby_host) == ("starting", None, None)
+    assert missing(town) == [(Severity.WARNING, "has one router that runs, and should have two")]
+    town.run("update network set appliance_state = 'starting', standby_told = 'no room'")
+    assert missing(town) == [
+        (Severity.CRITICAL, "has no router that runs, and should have two: no room")
+    ]
+    town.run("update network set appliance_state = 'running', standby_told = ''")
     says(town, "host-b", standby=True)
     known = town.do(operator, networks.get, seen.id)
     assert (known.appliance_host, known.standby_host) == ("host-a", "host-b")
     assert "instead of two" not in known.notice
+    assert missing(town) == []
     with town.database.write() as tx:
         host = host_rows.get(tx, HostId("host-b"))
         assert removals.networks(tx, host) == [seen.id]

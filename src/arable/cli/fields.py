@@ -203,6 +203,7 @@ def _sentence(path: tuple[str, ...]) -> str:
 
 
 _ABOUT = {
+    "maintenance_stops": "Whether machines that can't leave are stopped, until the maintenance is over.",
     "maintenance": "Whether it is in maintenance: nothing new is placed there, and what can leaves it.",
     "memory_mib": "Memory in MiB.",
     "storage_mib": "Storage in MiB.",

@@ -18,17 +18,22 @@ def _maintenance(
     cli: Cli,
     host: Annotated[list[str], typer.Argument(metavar="NAME", help="Name or id of the host.")],
     off: Annotated[bool, typer.Option("--off", help="Out of maintenance again.")] = False,
+    stop: Annotated[
+        bool,
+        typer.Option("--stop", help="Stop what can't leave, and start it again when this is over."),
+    ] = False,
 ) -> None:
     """Put a host into maintenance: nothing new is placed there, and what can move while it runs leaves it.
 
     `arable host show` says what is still there. `--off` takes it out again.
     """
+    if off and stop:
+        raise Misused("`--off` starts again what was stopped; it takes no `--stop`")
     from arable.wire.hosts import HostChange
 
     ids = [names.id_of(cli, NOUNS["host"], each) for each in host]
-    done = [
-        cli.cloud.hosts.update(each, HostChange(maintenance=not off), **cli.how) for each in ids
-    ]
+    change = HostChange(maintenance=not off, maintenance_stops=stop)
+    done = [cli.cloud.hosts.update(each, change, **cli.how) for each in ids]
     cli.show(done, NOUNS["host"].columns)
 
 

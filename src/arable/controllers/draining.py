@@ -1,5 +1,7 @@
 """Hosts in maintenance are emptied: their machines that can move while they run do, in one operation that shows it.
 
+What can't is stopped where the operator said so (`maintenance_stops.py`), and stays otherwise.
+
 How many go at a time is `turns.py`'s. A machine that found no host, or could not be moved, is tried again after a
 while; one that can never leave stays, is named, and keeps nobody waiting. Out of maintenance, nobody else sets out.
 """
@@ -8,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from arable.controllers import maintenance_stops
 from arable.domain.alert import derived
 from arable.domain.errors import Conflict
 from arable.domain.event import Event
@@ -32,25 +35,29 @@ def watch(tx: Tx, at: datetime) -> int:
     if incarnations.taking_stock(tx):
         return 0
     running, hosts = drains.running(tx), drains.hosts(tx)
+    asked = maintenance_stops.start(tx, at)
     if not running and not hosts:
-        return 0
+        return asked
     moves.cancel(tx, drains.waiting(tx, hosts))
     _end(tx, [drain for host, drain in running.items() if host not in hosts], at)
     there = drains.left(tx, hosts)
-    asked = 0
-    for host, name in sorted(hosts.items()):
+    moved = 0
+    for host, (name, stops) in sorted(hosts.items()):
         able = [one for one in there.get(host, ()) if may_leave(one)]
         stay = [one for one in there.get(host, ()) if not may_leave(one)]
+        ends = [one for one in stay if stops and one.ends()]
+        stay = [one for one in stay if one not in ends]
         drain = running.get(host)
-        if drain is None and not able:
+        if drain is None and not able and not ends:
             continue
         if drain is None:
-            drain = _begin(tx, host, name, able, at)
-        _show(tx, name, drain, able, stay, at)
-        asked += _ask(tx, able, at)
-    if asked:
+            drain = _begin(tx, host, name, [*able, *ends], at)
+        _show(tx, name, drain, [*able, *ends], stay, at)
+        moved += _ask(tx, able, at)
+        asked += maintenance_stops.stop(tx, ends, at)
+    if moved:
         nudge(tx, moves.TOPIC)
-    return asked
+    return asked + moved
 
 
 def may_leave(one: Left) -> bool:

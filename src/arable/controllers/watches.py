@@ -110,6 +110,16 @@ def short_tiers(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
         yield Finding(AlertKind.TIER_BELOW_LEAST, each.id, each.name, severity, told)
 
 
+def unpaired_networks(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
+    """What its owner pays two routers for is not the case."""
+    for each in alerts.unpaired_networks(tx, _MOST):
+        severity = Severity.WARNING if each.runs else Severity.CRITICAL
+        told = f"{each.name} has {'one router' if each.runs else 'no router'} that runs, and should have two"
+        if each.told:
+            told += f": {each.told}"
+        yield Finding(AlertKind.ROUTER_MISSING, each.id, each.name, severity, told)
+
+
 def changing_masters(tx: Tx, at: datetime) -> Iterator[Finding]:
     """One election is a server that went; many are servers that don't find each other."""
     holders = alerts.masters_since(tx, at - _LATELY)
@@ -145,6 +155,7 @@ WATCHES: tuple[Watch, ...] = (
     stuck_farms,
     failed_rollouts,
     short_tiers,
+    unpaired_networks,
     changing_masters,
     unheard_grid,
     *HOST_WATCHES,

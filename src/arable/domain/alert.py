@@ -39,6 +39,7 @@ class AlertKind(StrEnum):
     FARM_STUCK = "farm-stuck"
     ROLLOUT_FAILED = "rollout-failed"
     TIER_BELOW_LEAST = "tier-below-least"
+    ROUTER_MISSING = "router-missing"
     MASTER_CHANGING = "master-changing"
     CONTROLLER_FAILING = "controller-failing"
     WRITER_FAILING = "writer-failing"
@@ -72,6 +73,7 @@ DAMPING: dict[AlertKind, Damping] = {
     AlertKind.ROLLOUT_FAILED: Damping(_NOW, _SOON),
     # As long as elements take to be made, or to be replaced one after the other.
     AlertKind.TIER_BELOW_LEAST: Damping(_WHILE, _SOON),
+    AlertKind.ROUTER_MISSING: Damping(_WHILE, _SOON),  # as long as another one takes to start
     AlertKind.MASTER_CHANGING: Damping(_NOW, _WHILE),
     AlertKind.CONTROLLER_FAILING: Damping(_SOON, _WHILE),
     AlertKind.WRITER_FAILING: Damping(_NOW, _WHILE),

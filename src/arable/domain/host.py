@@ -78,6 +78,7 @@ class Host:
     name: str
     state: HostState = HostState.JOINED
     maintenance: bool = False
+    maintenance_stops: bool = False  # what can't leave it is stopped, until it is over
     roles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)

@@ -36,6 +36,10 @@ def _staying(call: Call, host: HostOut) -> Iterator[StayingOut]:
     id_ = HostId(host.id)
     for one in drains.left(call.tx, [id_]).get(id_, ()):
         why, move = immovable(one.stores), one.move
+        if why and host.maintenance_stops and one.ends():
+            told = "is stopped, or replaced if it is of a farm"
+            yield StayingOut(machine=one.id, name=one.name, leaves=True, told=told)
+            continue
         running = one.state == MachineState.RUNNING and one.wish == MachineWish.RUNNING
         if why or not running:
             told = why or f"it is {one.state}, and should be {one.wish}"

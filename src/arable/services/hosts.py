@@ -102,6 +102,13 @@ def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
     for name in ("roles", "tags"):
         if name in said:
             said[name] = tuple(sorted(set(said[name])))
+    if not said.get("maintenance", before.maintenance):
+        if said.get("maintenance_stops"):
+            raise BadInput(
+                "machines are stopped only in maintenance; set `maintenance`, too",
+                field="maintenance_stops",
+            )
+        said["maintenance_stops"] = False
     after = before.changed(**said)
     if "compute" in after.roles and after.pool and pools.get(call.tx, after.pool).kind in SHARED:
         raise BadInput("a host whose disks are shared runs no machines", field="roles")
@@ -114,7 +121,10 @@ def update(call: Call, host: HostId, ask: HostChange) -> HostOut:
             )
     hosts.change(call.tx, before, said)
     nudge(call.tx, "machines")  # some may wait for just this room
-    if after.maintenance != before.maintenance:
+    if (after.maintenance, after.maintenance_stops) != (
+        before.maintenance,
+        before.maintenance_stops,
+    ):
         nudge(call.tx, "hosts")  # it is to be emptied, or no more
     return shown(after)
 
@@ -191,6 +201,7 @@ def shown(host: Host) -> HostOut:
         told=host.told,
         powered_off=host.powered_off,
         maintenance=host.maintenance,
+        maintenance_stops=host.maintenance_stops,
         roles=host.roles,
         tags=host.tags,
         facts=host.facts,

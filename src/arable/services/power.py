@@ -24,7 +24,7 @@ from arable.services.asks import MACHINES, begin, supersede, tell, under_way
 from arable.services.call import Call
 from arable.services.machines import check_name_free, own
 from arable.services.operations import shown
-from arable.store import machines, volumes
+from arable.store import drains, machines, volumes
 from arable.store.nudges import nudge
 from arable.wire.machines import DestroyIn, RecoverIn, StopIn
 from arable.wire.operations import OperationOut
@@ -61,6 +61,8 @@ def stop(call: Call, machine: MachineId, ask: StopIn) -> OperationOut:
     belonging.check_free(call, machine)
     kind = "machine.stop"
     _check_living(found)
+    if not (ask.force and found.state is _S.STOPPING):  # which only hurries what was asked for
+        drains.forget(call.tx, [machine])
     if found.state is _S.STOPPED:
         return _so_already(call, found, kind)
     if found.state is _S.STOPPING:

@@ -214,8 +214,9 @@ def _stay(region: Region, dice: Random) -> str:
 def _maintain(region: Region, dice: Random) -> str:
     host = _runner(region, dice)
     on = dice.random() < 0.5
-    _operate(region, hosts.update, host, HostChange(maintenance=on))
-    return f"{host} is {'' if on else 'not '}in maintenance"
+    stops = on and dice.random() < 0.3
+    _operate(region, hosts.update, host, HostChange(maintenance=on, maintenance_stops=stops))
+    return f"{host} is {'' if on else 'not '}in maintenance{', which stops' if stops else ''}"
 
 
 def _rails(region: Region, dice: Random) -> str:

@@ -317,6 +317,10 @@ def _settled(tx: Tx) -> Iterator[str]:
     yield from (f"the pool of {i} is still said to be full" for i in tx.scalars(full))
     failed = text("select id from network where appliance_failed <> '{}'")
     yield from (f"{i} remembers hosts that failed" for i in tx.scalars(failed))
+    held = text("select machine, host from maintenance_stop")
+    yield from (
+        f"{i} is off for a maintenance of {host} that is over" for i, host in tx.execute(held)
+    )
     running = text("select id, kind, target from operation where state = 'running'")
     yield from (f"{i} ({kind} of {target}) never ended" for i, kind, target in tx.execute(running))
 

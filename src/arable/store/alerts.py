@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, s
 
 from arable.domain.alert import Alert, AlertKind, Finding, Severity
 from arable.domain.host import DIMENSIONS, HostState
-from arable.domain.ids import AlertId, FarmId, TierId, ZoneId
+from arable.domain.ids import AlertId, FarmId, NetworkId, TierId, ZoneId
+from arable.domain.network import ApplianceState
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -208,6 +209,33 @@ def short_tiers(tx: Tx, limit: int) -> list[ShortTier]:
     return [
         ShortTier(id_, f"{account}/{farm}/{tier}", least, serving, told)
         for id_, account, farm, tier, least, told, serving in tx.execute(_SHORT, {"limit": limit})
+    ]
+
+
+# One that was never wanted has none, which is right.
+_UNPAIRED = text("""
+    select network.id, account.name, network.name, network.appliance_state, network.standby_told
+    from network join account on account.id = network.account
+    where network.redundant and network.standby_state <> 'running' and network.state = 'ready'
+      and network.appliance_state <> 'absent'
+    order by network.id limit :limit
+""")
+
+
+class Unpaired(NamedTuple):
+    """A network with fewer routers than two, which it should have. `runs`: one does; `told`: why the other does not."""
+
+    id: NetworkId
+    name: str
+    runs: bool
+    told: str
+
+
+def unpaired_networks(tx: Tx, limit: int) -> list[Unpaired]:
+    """Redundant networks of which one router, or both, do not run."""
+    return [
+        Unpaired(id_, f"{account}/{name}", state == ApplianceState.RUNNING, told)
+        for id_, account, name, state, told in tx.execute(_UNPAIRED, {"limit": limit})
     ]
 
 

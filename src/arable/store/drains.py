@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, insert, select, update
 
 from arable.domain.host import HostState
-from arable.domain.ids import HostId, MachineId, OperationId
+from arable.domain.ids import ElementId, HostId, MachineId, OperationId, TierId
+from arable.domain.machine import MachineState, MachineWish
 from arable.domain.operation import OperationState
 from arable.store import attention, moves
 from arable.store import schema as t
@@ -21,7 +22,24 @@ _h, _m, _o, _v = t.host.c, t.machine.c, t.operation.c, t.move.c
 _UNDER_WAY = select(_o.target, _o.id, _o.total, _o.pending).where(
     _o.state == OperationState.RUNNING, _o.kind == KIND
 )
-_EMPTIED = select(_h.id, _h.name).where(_h.maintenance, _h.state == HostState.UP)
+_EMPTIED = select(_h.id, _h.name, _h.maintenance_stops).where(
+    _h.maintenance, _h.state == HostState.UP
+)
+_s, _e = t.maintenance_stop.c, t.element.c
+_OVER = (
+    select(_s.machine)
+    .join(t.host, _s.host == _h.id)
+    .where(~_h.maintenance, _h.state.in_((HostState.UP, HostState.ASLEEP)))  # who sleeps is woken
+    .order_by(_s.machine)
+    .limit(500)
+)
+
+
+class Emptied(NamedTuple):
+    """A host in maintenance that works. `stops`: what can't leave it is stopped."""
+
+    name: str
+    stops: bool
 
 
 class Left(NamedTuple):
@@ -35,6 +53,12 @@ class Left(NamedTuple):
     stores: tuple[HostId | None, ...]
     move: MoveRow | None
 
+    def ends(self) -> bool:
+        """If it is to be stopped where it can't leave: whether it is there only until it is off."""
+        if self.wish == MachineWish.RUNNING:
+            return self.state in (MachineState.RUNNING, MachineState.STARTING)
+        return self.state == MachineState.STOPPING
+
 
 class Drain(NamedTuple):
     """An operation under way."""
@@ -44,9 +68,9 @@ class Drain(NamedTuple):
     pending: int
 
 
-def hosts(tx: Tx) -> dict[HostId, str]:
-    """The names of those in maintenance that work."""
-    return {row.id: row.name for row in tx.execute(_EMPTIED)}
+def hosts(tx: Tx) -> dict[HostId, Emptied]:
+    """Those in maintenance that work."""
+    return {row.id: Emptied(row.name, row.maintenance_stops) for row in tx.execute(_EMPTIED)}
 
 
 def left(tx: Tx, hosts: Iterable[HostId]) -> dict[HostId, list[Left]]:
@@ -79,3 +103,27 @@ def waiting(tx: Tx, hosts: Iterable[HostId]) -> list[MachineId]:
     query = select(_v.id, _v.source).where(_v.stage == "waiting", _v.why == "maintenance")
     emptied = set(hosts)
     return [row.id for row in tx.execute(query) if row.source not in emptied]
+
+
+def stopped(tx: Tx, machines: Iterable[tuple[MachineId, HostId]]) -> None:
+    """These are to start again when the maintenance of these hosts is over."""
+    rows = [{"machine": machine, "host": host} for machine, host in machines]
+    if rows:
+        forget(tx, [row["machine"] for row in rows])
+        tx.execute(insert(t.maintenance_stop), rows)
+
+
+def forget(tx: Tx, machines: Iterable[str]) -> None:
+    """These are not to start again by themselves."""
+    tx.execute(delete(t.maintenance_stop).where(among(tx, _s.machine, machines)))
+
+
+def over(tx: Tx) -> list[MachineId]:
+    """Some that were stopped for a maintenance that is over."""
+    return list(tx.execute(_OVER).scalars())
+
+
+def elements(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, tuple[TierId, ElementId]]:
+    """Those of these machines that are elements of farms."""
+    query = select(_e.machine, _e.tier, _e.id).where(among(tx, _e.machine, machines))
+    return {row.machine: (row.tier, row.id) for row in tx.execute(query)}

@@ -220,6 +220,7 @@ host = Table(
     Column("name", String, nullable=False, unique=True),
     _text("state"),  # HostState
     _flag("maintenance"),
+    _flag("maintenance_stops"),  # what can't leave it is stopped, until it is over
     _json("roles", "[]"),
     _json("tags", "[]"),
     _json("facts"),  # drivers and versions, as the inventory told
@@ -789,6 +790,12 @@ network = Table(
         sqlite_where=text("redundant and standby_host is null"),
         postgresql_where=text("redundant and standby_host is null"),
     ),
+    Index(
+        "ix_network_unpaired",
+        "id",
+        sqlite_where=text("redundant and standby_state <> 'running'"),
+        postgresql_where=text("redundant and standby_state <> 'running'"),
+    ),
 )
 
 # Hosts that may still have something of a network: inserted before a wish goes out, removed by a report (rule 3).
@@ -906,6 +913,14 @@ machine = Table(
         postgresql_where=text("destroyed_at is not null"),
     ),
     postgresql_with=_ROOM,
+)
+
+# Machines that were stopped because of their host's maintenance: they start again when it is over.
+maintenance_stop = Table(
+    "maintenance_stop",
+    metadata,
+    Column("machine", String, ForeignKey("machine.id", ondelete="CASCADE"), primary_key=True),
+    Column("host", String, ForeignKey("host.id", ondelete="CASCADE"), nullable=False, index=True),
 )
 
 # What a machine starts from: constant, and wider than all else of it, so it is not written again with each change of

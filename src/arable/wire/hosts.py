@@ -93,6 +93,12 @@ class HostOut(Out, frozen=True, kw_only=True):
     maintenance: Annotated[
         bool, Meta(description="True: nothing new is placed there, and what can leaves it.")
     ]
+    maintenance_stops: Annotated[
+        bool,
+        Meta(
+            description="True: machines that can't leave are stopped, and start again when the maintenance is over."
+        ),
+    ]
     roles: tuple[str, ...]
     tags: tuple[str, ...]
     facts: Annotated[
@@ -230,6 +236,15 @@ class HostChange(In, frozen=True, kw_only=True):
     """What is said is changed, the rest stays."""
 
     maintenance: bool | UnsetType = UNSET
+    maintenance_stops: Annotated[
+        bool | UnsetType,
+        Meta(
+            description=(
+                "Stop what can't leave while it runs. It starts again when the maintenance is over, unless its owner"
+                " stopped it as well. Farms get other elements for theirs."
+            )
+        ),
+    ] = UNSET
     cpu_percent: Percent | UnsetType = UNSET
     memory_percent: Percent | UnsetType = UNSET
     disk_percent: Percent | UnsetType = UNSET

@@ -31,7 +31,7 @@ OPERATIONS = (
         writes=True,
         takes=HostChange,
         summary="Change a host",
-        about="Over-commit can't be set below what is reserved. In maintenance, nothing new is placed there, and machines that can move while they run leave it.",
+        about="Over-commit can't be set below what is reserved. In maintenance, nothing new is placed there, and machines that can move while they run leave it; with `maintenance_stops`, the others are stopped until it is over.",
         example={"maintenance": True},
     ),
     Op(

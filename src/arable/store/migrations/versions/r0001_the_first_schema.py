@@ -729,6 +729,7 @@ def upgrade() -> None:
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('maintenance', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('maintenance_stops', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('roles', sa.Text(), server_default='[]', nullable=False),
     sa.Column('tags', sa.Text(), server_default='[]', nullable=False),
     sa.Column('facts', sa.Text(), server_default='{}', nullable=False),
@@ -1211,6 +1212,7 @@ def upgrade() -> None:
     op.create_index(op.f('ix_network_appliance_host'), 'network', ['appliance_host'], unique=False)
     op.create_index('ix_network_attention', 'network', ['id'], unique=False, sqlite_where=sa.text('attention'), postgresql_where=sa.text('attention'))
     op.create_index(op.f('ix_network_standby_host'), 'network', ['standby_host'], unique=False)
+    op.create_index('ix_network_unpaired', 'network', ['id'], unique=False, sqlite_where=sa.text("redundant and standby_state <> 'running'"), postgresql_where=sa.text("redundant and standby_state <> 'running'"))
     op.create_table('tier',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('farm', sa.String(), nullable=False),
@@ -1315,6 +1317,14 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('group', 'machine', name=op.f('pk_group_member'))
     )
     op.create_index(op.f('ix_group_member_machine'), 'group_member', ['machine'], unique=False)
+    op.create_table('maintenance_stop',
+    sa.Column('machine', sa.String(), nullable=False),
+    sa.Column('host', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['host'], ['host.id'], name=op.f('fk_maintenance_stop_host'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['machine'], ['machine.id'], name=op.f('fk_maintenance_stop_machine'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('machine', name=op.f('pk_maintenance_stop'))
+    )
+    op.create_index(op.f('ix_maintenance_stop_host'), 'maintenance_stop', ['host'], unique=False)
     op.create_table('nic',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('machine', sa.String(), nullable=False),
