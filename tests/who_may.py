@@ -43,6 +43,8 @@ FROM: dict[str, tuple[str, ...]] = {
         "zones.page",
         "regions.page",
         "regions.get",
+        "grid.bills",
+        "grid.accounts",
         "zones.get",
         "offerings.page",
         "offerings.get",

@@ -65,7 +65,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
         manager = stack.enter_context(made.manager())
         north, south = (stack.enter_context(made.operator_of(r)) for r in wanted.topology.regions)
         for operator in (north, south):
-            operator.settings.update(SettingsChange(values={"grid_seconds": 1}))
+            operator.settings.update(SettingsChange(values={"grid_seconds": 1, "grid_bill_seconds": 1}))
             operator.accounts.create(
                 AccountIn(
                     name="acme",
@@ -83,6 +83,12 @@ def knows(at: Arable, other: str) -> Any:
     """What it knows of another region that has told all and has a port."""
     found = regions(at).get(other)
     return found if found and found.zones and found.images and found.address else None
+
+
+def whose(at: Arable) -> list[str]:
+    """Of which regions its machines are."""
+    assert len(list(at.machines.all())) == len(at.connection.whose)
+    return at.connection.whose
 
 
 def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid) -> None:
@@ -143,6 +149,14 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
     assert list(grid.alice("north").machines.all()) == [], "it is in the other region"
     assert [m.name for m in grid.alice("south").machines.all()] == ["far"]
     assert grid.alice("north", region="north").machines.page().items == []
+    until(lambda: whose(grid.alice("north", region="all")) == ["south"])
+    with pytest.raises(BadInput, match="lists alone"):
+        grid.alice("north", region="all").machines.get(made.machines[0].id)
+    bills = until(lambda: (b := grid.manager.grid.bills()).items and b)
+    assert {r.region for r in bills.regions} == {"north", "south"}
+    assert [(b.region, b.account) for b in bills.items] == [("south", "root/acme")]
+    held = until(lambda: grid.manager.grid.accounts().items)
+    assert {h.region for h in held if h.account == "root/acme"} == {"south"}
     with pytest.raises(BadInput, match="ask that region itself"):
         alice.users.whoami()
     with pytest.raises(NotFound, match="no region named"):
@@ -163,3 +177,9 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
     with pytest.raises(Unavailable, match="south can't be reached"):
         alice.machines.page()
     assert grid.alice("north").machines.page().items == []
+    everywhere = grid.alice("north", region="all")
+    assert everywhere.machines.page().items == []
+    (south,) = [p for p in everywhere.connection.parts.values() if p.region == "south"]
+    assert "can't be reached" in south.told
+    assert "last heard" in south.told
+    assert south.as_of is not None

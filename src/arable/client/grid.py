@@ -5,6 +5,7 @@ from typing import Unpack
 
 from arable.client.connection import Group, How, part
 from arable.wire.common import Page
+from arable.wire.grid_sums import GridAccountsOut, GridBillQuery, GridBillsOut, GridSumQuery
 from arable.wire.regions import (
     GridOut,
     GridTokenIn,
@@ -63,6 +64,14 @@ class Grid(Group):
     def status(self) -> GridOut:
         """Show all regions together: inventory, capacity, load, faults."""
         return self._to.read("/v1/grid", GridOut)
+
+    def bills(self, query: GridBillQuery | None = None) -> GridBillsOut:
+        """Show what a month comes to in all regions, by account."""
+        return self._to.read("/v1/grid/bills", GridBillsOut, query)
+
+    def accounts(self, query: GridSumQuery | None = None) -> GridAccountsOut:
+        """Show what accounts hold in all regions."""
+        return self._to.read("/v1/grid/accounts", GridAccountsOut, query)
 
     def token(self, ask: GridTokenIn, **how: Unpack[How]) -> GridTokenOut:
         """Make a one-time token for a region."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from arable.controllers import evicting
+from arable.controllers.grid_bills import Bills
 from arable.domain.errors import CloudError, Forbidden, Unavailable
 from arable.domain.ids import RegionId
 from arable.domain.region import Fact, FactKind, Member, MemberState, next_version
@@ -54,7 +55,7 @@ _OFTEN = (
     *(FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT, FactKind.POLICY),
     *(FactKind.KEY, FactKind.REVOKED),
 )
-_SELDOM = (FactKind.ZONE, FactKind.IMAGE)
+_SELDOM = (FactKind.ZONE, FactKind.IMAGE, FactKind.HELD)
 
 Fence = Callable[[Tx], None]
 Look = Callable[[], AbstractContextManager[Tx]]
@@ -87,6 +88,7 @@ class GridSync:
     api: str = ""  # where people reach this region's API; empty: not told
     _due: float = 0.0  # when figures are to be looked at
     _images: bool = True  # somebody said that there are others
+    _bills: Bills = field(default_factory=Bills)
     _seconds: float = 5.0
     _rounds: Rounds = field(init=False)
 
@@ -121,6 +123,7 @@ class GridSync:
         if link is None:
             return
         self._look(fence, link)
+        self._reckon(fence, link)
         try:
             self._renew(fence, link)
             for _ in range(_ROUNDS):
@@ -166,6 +169,28 @@ class GridSync:
             )
             if ended:
                 evictions.looked(tx, grid_facts.last_version(tx, link.region))
+
+        self._keep(fence, say)
+
+    def _reckon(self, fence: Fence, link: Link) -> None:
+        """Some accounts' bills, as `_look`."""
+        at = self.clock.now()
+        with self.look() as tx:
+            told = self._bills.look(tx, link.region, at, self.clock.monotonic())
+        if not told:
+            return
+
+        def say(tx: Tx) -> None:
+            now = grid_members.link(tx, lock=True)
+            if now is None or now.region != link.region:
+                return
+            last = max(now.acked, grid_facts.last_version(tx, link.region))
+            first = next_version(last, micros(at))
+            facts = [
+                Fact(kind=FactKind.BILL, key=key, version=first + n, body=body, audience=audience)
+                for n, (key, body, audience) in enumerate(told)
+            ]
+            grid_facts.put(tx, link.region, facts)
 
         self._keep(fence, say)
 

@@ -323,6 +323,20 @@ GRID_SECONDS = Setting(
     1,
     3600,
 )
+GRID_ACCOUNTS = Setting(
+    "grid_accounts",
+    "federated",
+    "Of which accounts the grid manager is told what they hold and what it costs: of those that may be asked for from "
+    "elsewhere, of all, or of none",
+    choices=("federated", "all", "none"),
+)
+GRID_BILL_SECONDS = Setting(
+    "grid_bill_seconds",
+    300,
+    "How long a region rests before it reckons anew what it tells the grid manager of accounts' bills",
+    1,
+    _DAY,
+)
 GRID_SNAPSHOT_SECONDS = Setting(
     "grid_snapshot_seconds",
     600,
@@ -409,6 +423,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         ORDER_CREDIT_HOURS,
         ORDER_HOLD_HOURS,
         GRID_SECONDS,
+        GRID_ACCOUNTS,
+        GRID_BILL_SECONDS,
         GRID_SNAPSHOT_SECONDS,
         MANAGEMENT_SERVERS_MIN,
         MANAGEMENT_SERVERS_MAX,

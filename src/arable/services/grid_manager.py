@@ -16,22 +16,33 @@ import msgspec
 from arable.domain.errors import BadInput, Conflict, Forbidden, Unauthenticated
 from arable.domain.event import Event
 from arable.domain.ids import RegionId
-from arable.domain.region import Fact, FactKind, Member, MemberState, by_snapshot, news
+from arable.domain.region import (
+    GRID_ONLY,
+    Fact,
+    FactKind,
+    Member,
+    MemberState,
+    by_snapshot,
+    news,
+)
 from arable.runtime import tokens
 from arable.runtime.ca import IdentityKind
 from arable.services import grid_evictions
 from arable.services.call import Surroundings
+from arable.services.elsewhere import EVERYWHERE
 from arable.store import events, evictions, grid_facts, grid_members, incarnations
 from arable.store.columns import micros
 from arable.store.database import Tx
-from arable.store.grid_own import image_key, policy_key
+from arable.store.grid_own import bill_key, image_key, policy_key
 from arable.wire.grid import (
     BODIES,
     GRID_NAME,
+    BillBody,
     FactDoc,
     GridJoinIn,
     GridJoinOut,
     GridRenewIn,
+    HeldBody,
     ImageBody,
     MemberDoc,
     PolicyBody,
@@ -78,6 +89,10 @@ def join(tx: Tx, around: Surroundings, ask: GridJoinIn) -> GridJoinOut:
         raise Unauthenticated(_NO_ENTRY)
     if ask.region == GRID_NAME:
         raise BadInput(f"{GRID_NAME} is the grid manager's own name", field="region")
+    if ask.region == EVERYWHERE:
+        raise BadInput(
+            f"no region can be called {EVERYWHERE}: it means all of them", field="region"
+        )
     if token.region not in (None, ask.region):
         raise Forbidden(f"this token is for the region {token.region} alone")
     member = grid_members.by_name(tx, ask.region, lock=True)
@@ -310,6 +325,12 @@ def _fault(doc: FactDoc) -> str:
             key, audience = image_key(body.account, body.image, body.number), body.account
         case PolicyBody():
             key, audience = policy_key(body.account, body.image), body.account
+        case BillBody():
+            if doc.key != bill_key(body.month, body.account):
+                return "the key says another bill than the body"
+            return _own_audience(doc, body.account)
+        case HeldBody():
+            return _own_audience(doc, doc.key)
         case _:
             return "only images are told to some alone" if doc.audience else ""
     if doc.key != key:
@@ -317,6 +338,13 @@ def _fault(doc: FactDoc) -> str:
     if doc.audience != ("" if body.public else audience):
         return "what is not public is its account's alone"
     return ""
+
+
+def _own_audience(doc: FactDoc, account: str) -> str:
+    """What is wrong with whom it is for, of what is an account's and never everybody's."""
+    if doc.audience == GRID_ONLY or (account and doc.audience == account):
+        return ""
+    return "what accounts hold and owe is theirs, and the grid manager's"
 
 
 def _plain(text: str, most: int) -> str:

@@ -623,7 +623,9 @@ grid_fact = Table(
     metadata,
     Column("region", String, primary_key=True),
     Column("kind", String, primary_key=True),
-    Column("key", String, primary_key=True),
+    Column(
+        "key", String().with_variant(String(collation="C"), "postgresql"), primary_key=True
+    ),  # by bytes: ranges of it are read
     _count("version"),
     _count("seq"),  # of the grid manager's: in which order it learned of them
     Column("body", Json, nullable=True),  # null: no more
@@ -631,6 +633,7 @@ grid_fact = Table(
     Index("ix_grid_fact_seq", "seq"),
     Index("ix_grid_fact_version", "region", "version"),
     Index("ix_grid_fact_kind", "kind", "region"),
+    Index("ix_grid_fact_key", "kind", "key", "region"),
 )
 
 # Of the grid manager: one row, held by whoever numbers facts. A cursor before `swept` misses what is gone.

@@ -172,6 +172,31 @@ class PolicyBody(msgspec.Struct, frozen=True, kw_only=True):
     upto: Whole
 
 
+class BillBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account's use of a month comes to, in millionths of the currency. Without an account: all of the region's."""
+
+    account: Annotated[str, Meta(max_length=600, pattern=r"^([a-z0-9-]+(/[a-z0-9-]+)+)?$(?!\n)")]
+    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$(?!\n)")]
+    currency: Annotated[str, Meta(pattern=r"^([A-Z]{3})?$(?!\n)")]
+    micros: Annotated[int, Meta(ge=0, lt=1 << 62)]
+    as_of: datetime
+
+
+Sums = Annotated[
+    dict[Annotated[str, Meta(max_length=63)], Annotated[int, Meta(ge=-1, lt=1 << 62)]],
+    Meta(max_length=64),
+]
+"""By resource; -1: no limit."""
+
+
+class HeldBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account holds in a region, and may hold there."""
+
+    enabled: bool
+    used: Sums
+    limits: Sums
+
+
 BODIES: dict[str, type[msgspec.Struct]] = {
     "region": RegionBody,
     "zone": ZoneBody,
@@ -181,6 +206,8 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "policy": PolicyBody,
     "key": KeyBody,
     "revoked": RevokedBody,
+    "bill": BillBody,
+    "held": HeldBody,
 }
 """By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
 

@@ -2,7 +2,8 @@
 
 from arable.api.operation import SIGNED_IN, Op
 from arable.domain.access import Permission
-from arable.services import regions, sign_on
+from arable.services import grid_sums, regions, sign_on
+from arable.wire.grid_sums import GridBillQuery, GridSumQuery
 from arable.wire.regions import GridTokenIn, JoinGridIn, RegionChange, RegionQuery
 from arable.wire.sign_on import SignOnIn
 
@@ -57,6 +58,28 @@ OPERATIONS = (
         writes=False,
         name="grid.status",
         summary="Show all regions together: inventory, capacity, load, faults",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/bills",
+        does=grid_sums.bills,
+        permission=Permission.BILLING_READ,
+        writes=False,
+        query=GridBillQuery,
+        name="grid.bills",
+        summary="Show what a month comes to in all regions, by account",
+        about="As regions told it, each some minutes ago at most while it is reached. Operators see all that is known; others"
+        " their own account. Lines are at the region: `GET /v1/bills/detailed` with `Arable-Region`.",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/accounts",
+        does=grid_sums.held,
+        permission=Permission.ACCOUNT_READ,
+        writes=False,
+        query=GridSumQuery,
+        name="grid.accounts",
+        summary="Show what accounts hold in all regions",
     ),
     Op(
         method="POST",

@@ -1,0 +1,86 @@
+"""All regions' sums for a person: what accounts hold, and what it costs, and how old each region's word is."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from arable.cli import output
+from arable.cli.output import Format
+from arable.cli.speaking import Cli, command
+from arable.wire.grid_sums import GridBillQuery, GridSumQuery
+
+Account = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="Of one account, by its path: root/acme/acme.", show_default=False),
+]  # fmt: skip
+Month = Annotated[
+    str | None, typer.Option(metavar="YYYY-MM", help="[default: this month]", show_default=False)
+]
+In = Annotated[
+    str | None,
+    typer.Option("--of", metavar="REGION", help="In one region alone.", show_default=False),
+]
+_BILLS = ("account", "region", "month", "total", "currency", "as_of")
+_HELD = (
+    *("account", "region", "enabled", "used.machines/machines", "used.cpus/cpus"),
+    *("used.memory_mib/memory_mib", "used.storage_mib/storage_mib", "used.addresses/addresses"),
+)
+
+
+def _bills(cli: Cli, month: Month = None, account: Account = None, of: In = None) -> None:
+    """Show what a month comes to in all regions, by account, and how old each region's word is.
+
+    Each region reckons its own; nothing is converted between currencies.
+    """
+    query = GridBillQuery(month=month, account=account, region=of, limit=1000)
+    found = cli.cloud.grid.bills(query)
+    items, ask = list(found.items), found
+    while ask.next:
+        ask = cli.cloud.grid.bills(
+            GridBillQuery(month=month, account=account, region=of, limit=1000, after=ask.next)
+        )
+        items += ask.items
+    if cli.form is not Format.TABLE:
+        cli.show({"month": found.month, "items": items, "regions": found.regions, "sums": found.sums})  # fmt: skip
+        return
+    output.write(items, Format.TABLE, _BILLS)
+    totals = [each for each in found.regions if each.total is not None]
+    if totals:
+        cli.note("")
+        output.write(totals, Format.TABLE, ("region", "total", "currency"))
+    for each in found.sums:
+        cli.note(f"together: {each.total} {each.currency}")
+    if not items:
+        cli.note("none")
+    _old(cli, found.regions)
+
+
+def _accounts(cli: Cli, account: Account = None, of: In = None) -> None:
+    """Show what accounts hold in all regions, and how old each region's word is."""
+    query = GridSumQuery(account=account, region=of, limit=1000)
+    found = cli.cloud.grid.accounts(query)
+    items, ask = list(found.items), found
+    while ask.next:
+        ask = cli.cloud.grid.accounts(
+            GridSumQuery(account=account, region=of, limit=1000, after=ask.next)
+        )
+        items += ask.items
+    if cli.form is not Format.TABLE:
+        cli.show({"items": items, "regions": found.regions})
+        return
+    output.write(items, Format.TABLE, _HELD)
+    if not items:
+        cli.note("none")
+    _old(cli, found.regions)
+
+
+def _old(cli: Cli, regions: Sequence[Any]) -> None:
+    """A word about each of which something is not as it is now."""
+    for each in regions:
+        if each.told:
+            cli.note(each.told)
+
+
+bills = command(_bills)
+accounts = command(_accounts)
