@@ -271,6 +271,8 @@ FROM: dict[str, tuple[str, ...]] = {
         "regions.rotate_keys",
         "regions.leave",
         "grid.status",
+        "grid.limits",
+        "grid.set_limits",
         "grid.token",
         "accounts.federate",
         "settings.get",

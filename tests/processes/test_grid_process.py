@@ -65,7 +65,9 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
         manager = stack.enter_context(made.manager())
         north, south = (stack.enter_context(made.operator_of(r)) for r in wanted.topology.regions)
         for operator in (north, south):
-            operator.settings.update(SettingsChange(values={"grid_seconds": 1, "grid_bill_seconds": 1}))
+            operator.settings.update(
+                SettingsChange(values={"grid_seconds": 1, "grid_bill_seconds": 1})
+            )
             operator.accounts.create(
                 AccountIn(
                     name="acme",
@@ -154,9 +156,9 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
         grid.alice("north", region="all").machines.get(made.machines[0].id)
     bills = until(lambda: (b := grid.manager.grid.bills()).items and b)
     assert {r.region for r in bills.regions} == {"north", "south"}
-    assert [(b.region, b.account) for b in bills.items] == [("south", "root/acme")]
+    assert ("south", "root/acme") in [(b.region, b.account) for b in bills.items]
     held = until(lambda: grid.manager.grid.accounts().items)
-    assert {h.region for h in held if h.account == "root/acme"} == {"south"}
+    assert {h.region for h in held if h.account == "root/acme"} == {"south"}, "north told nobody"
     with pytest.raises(BadInput, match="ask that region itself"):
         alice.users.whoami()
     with pytest.raises(NotFound, match="no region named"):

@@ -8,6 +8,7 @@ import typer
 from arable.cli import output
 from arable.cli.output import Format
 from arable.cli.speaking import Cli, command
+from arable.wire.grid_limits import GridLimitQuery
 from arable.wire.grid_sums import GridBillQuery, GridSumQuery
 
 Account = Annotated[
@@ -75,6 +76,37 @@ def _accounts(cli: Cli, account: Account = None, of: In = None) -> None:
     _old(cli, found.regions)
 
 
+def _limits(cli: Cli, account: Account = None) -> None:
+    """List accounts' limits over all regions, and which shares of them regions have. See `arable grid set-limits`."""
+    found, after = [], None
+    while True:
+        page = cli.cloud.grid.limits(GridLimitQuery(path=account, limit=1000, after=after))
+        found += page.items
+        after = page.next
+        if after is None:
+            break
+    if cli.form is not Format.TABLE:
+        cli.show(found)
+        return
+    rows = [
+        {
+            "account": each.path,
+            "resource": name,
+            "limit": limit,
+            "shares": ", ".join(
+                f"{one.region} {one.share[name]}"
+                + (f" ({one.used[name]} used)" if one.used is not None else "")
+                for one in each.shares
+            ),
+        }
+        for each in found
+        for name, limit in each.limits.items()
+    ]
+    output.write(rows, Format.TABLE, ("account", "resource", "limit", "shares"))
+    if not rows:
+        cli.note("none")
+
+
 def _old(cli: Cli, regions: Sequence[Any]) -> None:
     """A word about each of which something is not as it is now."""
     for each in regions:
@@ -84,3 +116,4 @@ def _old(cli: Cli, regions: Sequence[Any]) -> None:
 
 bills = command(_bills)
 accounts = command(_accounts)
+limits = command(_limits)

@@ -5,6 +5,7 @@ from typing import Unpack
 
 from arable.client.connection import Group, How, part
 from arable.wire.common import Page
+from arable.wire.grid_limits import GridLimitOut, GridLimitQuery, GridLimitsIn
 from arable.wire.grid_sums import GridAccountsOut, GridBillQuery, GridBillsOut, GridSumQuery
 from arable.wire.regions import (
     GridOut,
@@ -72,6 +73,14 @@ class Grid(Group):
     def accounts(self, query: GridSumQuery | None = None) -> GridAccountsOut:
         """Show what accounts hold in all regions."""
         return self._to.read("/v1/grid/accounts", GridAccountsOut, query)
+
+    def limits(self, query: GridLimitQuery | None = None) -> Page[GridLimitOut]:
+        """List accounts' limits over all regions, and regions' shares of them."""
+        return self._to.read("/v1/grid/limits", Page[GridLimitOut], query)
+
+    def set_limits(self, ask: GridLimitsIn, **how: Unpack[How]) -> GridLimitOut:
+        """Change what an account may hold in all regions together."""
+        return self._to.write("PATCH", "/v1/grid/limits", GridLimitOut, ask, how=how)
 
     def token(self, ask: GridTokenIn, **how: Unpack[How]) -> GridTokenOut:
         """Make a one-time token for a region."""

@@ -40,9 +40,8 @@ class Bills:
 
     def look(self, tx: Tx, region: str, at: datetime, now: float) -> Told:
         """What changed among the next accounts."""
-        if not self._running and self._ended is not None:
-            if now < self._ended + settings.get(tx, GRID_BILL_SECONDS):
-                return []
+        if not self._running and self._rests(tx, now):
+            return []
         which = settings.get(tx, GRID_ACCOUNTS)
         if not self._running:
             self._running, self._after = True, ""
@@ -79,6 +78,9 @@ class Bills:
             for key, (body, audience) in sorted(said.items())
             if key not in before or _differs(before[key], body, audience)
         ]
+
+    def _rests(self, tx: Tx, now: float) -> bool:
+        return self._ended is not None and now < self._ended + settings.get(tx, GRID_BILL_SECONDS)
 
 
 def months(at: datetime) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from arable.controllers import evicting
+from arable.controllers import evicting, grid_shares
 from arable.controllers.grid_bills import Bills
 from arable.domain.errors import CloudError, Forbidden, Unavailable
 from arable.domain.ids import RegionId
@@ -88,6 +88,7 @@ class GridSync:
     api: str = ""  # where people reach this region's API; empty: not told
     _due: float = 0.0  # when figures are to be looked at
     _images: bool = True  # somebody said that there are others
+    _every: bool = True  # all shares are to be looked at
     _bills: Bills = field(default_factory=Bills)
     _seconds: float = 5.0
     _rounds: Rounds = field(init=False)
@@ -124,6 +125,7 @@ class GridSync:
             return
         self._look(fence, link)
         self._reckon(fence, link)
+        self._give_back(fence, link)
         try:
             self._renew(fence, link)
             for _ in range(_ROUNDS):
@@ -144,6 +146,7 @@ class GridSync:
         kinds = set(_OFTEN)
         now = self.clock.monotonic()
         if now >= self._due:
+            self._every = True
             self._due = now + FIGURES_SECONDS
             kinds |= set(_SELDOM)
         if self._images:
@@ -194,6 +197,15 @@ class GridSync:
 
         self._keep(fence, say)
 
+    def _give_back(self, fence: Fence, link: Link) -> None:
+        """What is not used of limits over all regions, while somebody is there to give it to."""
+        at = self.clock.now()
+        every = self._every
+        with self.look() as tx:
+            accounts = grid_shares.due(tx, link, at, every=every)
+        if accounts:
+            self._keep(fence, lambda tx: grid_shares.look(tx, link, accounts, at))
+
     def _exchange(self, fence: Fence, often: timedelta) -> bool:
         """One message and its answer; whether there is more to say or to hear."""
         now = self.clock.now()
@@ -212,6 +224,7 @@ class GridSync:
             asks = evictions.asked(tx) if link.incarnation else []
             reached = version or (facts[-1].version if facts else link.acked)
             over = evictions.told_until(tx, reached)
+            shares = grid_shares.asks(tx, link, now, every=self._every) if link.incarnation else ()
         ask = SyncIn(
             url=self.address(),
             software=self.software,
@@ -221,6 +234,7 @@ class GridSync:
             cursor=link.cursor,
             evict=tuple(EvictDoc(id=e.id, key=e.key, digest=e.digest, keys=e.keys) for e in asks),
             over=tuple(over),
+            shares=shares,
         )
         answer = self.wire.ask(link, SYNC, ask, SyncOut)
         said = version or (facts[-1].version if facts else 0)
@@ -242,6 +256,7 @@ class GridSync:
             unread = _heard(tx, link, answer)
             refused = [f"{r.kind} {r.key}: {r.told}" for r in answer.refused] + unread
             evicting.heard(tx, now.incarnation, answer, at)
+            grid_shares.answered(tx, shares, answer, at)
             acked = max(now.acked, said, answer.seen)
             grid_members.change_link(
                 tx,
@@ -259,6 +274,7 @@ class GridSync:
             return True
 
         kept = self._keep(fence, keep)
+        self._every = self._every and not kept
         return bool(kept) and (answer.more or back or len(facts) == PUSH)
 
     def _renew(self, fence: Fence, link: Link) -> None:

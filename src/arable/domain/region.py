@@ -30,6 +30,7 @@ class FactKind(StrEnum):
     POLICY = "policy"  # by account and image: in which other regions it should be
     BILL = "bill"  # by month and account: what it comes to there
     HELD = "held"  # by account: what it holds there, and may hold
+    LIMIT = "limit"  # the grid manager's own, by account: what it may hold in all regions together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class Fact:
         return (self.kind, self.key)
 
 
+MANAGER = "grid"
+"""Whose facts the grid manager's own are; no region is called so."""
 GRID_ONLY = "grid"
 """An audience: the grid manager alone. No account's path, for those have a slash."""
 

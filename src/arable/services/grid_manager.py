@@ -27,7 +27,7 @@ from arable.domain.region import (
 )
 from arable.runtime import tokens
 from arable.runtime.ca import IdentityKind
-from arable.services import grid_evictions
+from arable.services import grid_evictions, grid_limits
 from arable.services.call import Surroundings
 from arable.services.elsewhere import EVERYWHERE
 from arable.store import events, evictions, grid_facts, grid_members, incarnations
@@ -44,6 +44,7 @@ from arable.wire.grid import (
     GridRenewIn,
     HeldBody,
     ImageBody,
+    LimitBody,
     MemberDoc,
     PolicyBody,
     RefusedDoc,
@@ -159,9 +160,15 @@ def take(tx: Tx, around: Surroundings, sender: Sender, ask: SyncIn) -> SyncOut:
     grid_members.save(tx, member)
     evictions.end(tx, member.name, ask.over)
     grants = grid_evictions.judge(tx, member, ask.evict, now)
+    shares = grid_limits.judge(tx, member, ask.shares, now)
     answer = _answer(tx, member, had, ask, now)
     return msgspec.structs.replace(
-        answer, grants=grants, over=ask.over, refused=tuple(refused[:_SHOWN])
+        answer,
+        grants=grants,
+        over=ask.over,
+        refused=tuple(refused[:_SHOWN]),
+        shares=shares,
+        short=grid_limits.short(tx, now),
     )
 
 
@@ -237,6 +244,7 @@ def remove(tx: Tx, member: Member, now: datetime) -> None:
     grid_facts.forget(tx, member.name)
     grid_facts.put_aside(tx, member.name, (), None, now)
     evictions.forget(tx, member.name)
+    grid_limits.forget(tx, member.name)
     grid_facts.swept(tx, grid_facts.numbers(tx, 1))  # others hear all anew, whatever they missed
     gone = replace(member, state=MemberState.GONE, epoch=member.epoch + 1, seen=0, floor=0)
     grid_members.save(tx, gone)
@@ -329,6 +337,8 @@ def _fault(doc: FactDoc) -> str:
             if doc.key != bill_key(body.month, body.account):
                 return "the key says another bill than the body"
             return _own_audience(doc, body.account)
+        case LimitBody():
+            return "limits over all regions are the grid manager's to say"
         case HeldBody():
             return _own_audience(doc, doc.key)
         case _:

@@ -145,8 +145,10 @@ def _now(tx: Tx, kind: FactKind, software: str, api: str) -> Said:
             return _policies(tx)
         case FactKind.HELD:
             return _held(tx)
-        case FactKind.BILL:
-            raise AssertionError("bills are reckoned by `controllers/grid_bills.py`")
+        case FactKind.BILL | FactKind.LIMIT:
+            raise AssertionError(
+                "bills are reckoned by `controllers/grid_bills.py`, limits are not a region's"
+            )
         case FactKind.KEY:
             query = select(t.sign_key.c.id, t.sign_key.c.public)
             return {id_: ({"public": public}, "") for id_, public in tx.execute(query)}

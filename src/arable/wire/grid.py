@@ -197,6 +197,12 @@ class HeldBody(msgspec.Struct, frozen=True, kw_only=True):
     limits: Sums
 
 
+class LimitBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account may hold in all regions together, of what is limited."""
+
+    limits: Sums
+
+
 BODIES: dict[str, type[msgspec.Struct]] = {
     "region": RegionBody,
     "zone": ZoneBody,
@@ -208,6 +214,7 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "revoked": RevokedBody,
     "bill": BillBody,
     "held": HeldBody,
+    "limit": LimitBody,
 }
 """By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
 
@@ -254,6 +261,20 @@ class RefusedDoc(msgspec.Struct, frozen=True):
     told: str
 
 
+class ShareDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an account's limits over all regions: what a region has under that serial of its own, or was granted to it.
+
+    `need` and `spare` are said by the region; `short` by the grid manager: not all that is needed was there.
+    """
+
+    account: AccountPath
+    serial: Whole
+    amounts: Sums
+    need: Sums = {}
+    spare: Sums = {}
+    short: bool = False
+
+
 class SyncIn(msgspec.Struct, frozen=True, kw_only=True):
     """What is new at a region, and up to where it knows what is new elsewhere.
 
@@ -269,6 +290,7 @@ class SyncIn(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
     evict: tuple[EvictDoc, ...] = ()
     over: tuple[str, ...] = ()  # ids of what was asked for before: it is gone, or stays
+    shares: tuple[ShareDoc, ...] = ()
 
 
 class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,6 +309,10 @@ class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
     more: bool = False
     grants: tuple[GrantDoc, ...] = ()
     over: tuple[str, ...] = ()  # that is understood
+    shares: tuple[ShareDoc, ...] = ()
+    short: tuple[
+        str, ...
+    ] = ()  # accounts of which somewhere something is lacking: give back what is spare
     refused: tuple[RefusedDoc, ...] = ()
 
 

@@ -2,7 +2,8 @@
 
 from arable.api.operation import SIGNED_IN, Op
 from arable.domain.access import Permission
-from arable.services import grid_sums, regions, sign_on
+from arable.services import grid_limits, grid_sums, regions, sign_on
+from arable.wire.grid_limits import GridLimitQuery, GridLimitsIn
 from arable.wire.grid_sums import GridBillQuery, GridSumQuery
 from arable.wire.regions import GridTokenIn, JoinGridIn, RegionChange, RegionQuery
 from arable.wire.sign_on import SignOnIn
@@ -80,6 +81,30 @@ OPERATIONS = (
         query=GridSumQuery,
         name="grid.accounts",
         summary="Show what accounts hold in all regions",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/limits",
+        does=grid_limits.page,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        query=GridLimitQuery,
+        name="grid.limits",
+        summary="List accounts' limits over all regions, and regions' shares of them",
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/grid/limits",
+        does=grid_limits.update,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=GridLimitsIn,
+        conditions=False,
+        name="grid.set_limits",
+        summary="Change what an account may hold in all regions together",
+        about="At the grid manager alone. Regions get shares of it, ask for more when they need it, and give back what they do"
+        " not use; so it holds while any of them is cut off. Below what is used is allowed: nothing more is given then.",
+        example={"path": "root/acme/acme", "machines": 50},
     ),
     Op(
         method="POST",
