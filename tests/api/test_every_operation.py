@@ -148,6 +148,8 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "regions.delete": (409, "only the grid manager can remove a region"),
     "regions.join": (409, "this management server can't join a grid"),
     "regions.leave": (404, "this region is in no grid"),
+    "grid.instruct": (409, "only the grid manager can instruct"),
+    "grid.cancel": (409, "only the grid manager can instruct"),
     "grid.set_limits": (409, "only the grid manager can limit"),
     "grid.token": (409, "only the grid manager can make tokens"),
     "zones.create": (409, "there is a zone named east already"),

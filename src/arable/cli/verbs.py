@@ -84,7 +84,18 @@ _MORE = {
 }
 """What is to be known besides, where the name and the options do not say it."""
 
-_COLUMNS = {"user roles": ("name", "permissions")}
+_COLUMNS = {
+    "user roles": ("name", "permissions"),
+    "grid instructions": (
+        "id",
+        "kind",
+        "subject",
+        "given_by",
+        "regions.*.region/regions",
+        "regions.*.state/states",
+        "regions.*.told/told",
+    ),
+}
 """Of lists that are not the noun's own, where what counts is itself a list."""
 
 _EMPTY = ("How to", "Which ", "A new ", "What to change", "What is said")

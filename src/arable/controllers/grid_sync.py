@@ -53,7 +53,7 @@ _ROUNDS = 100  # messages in a row
 _SHOWN = 20  # facts that could not be read
 _OFTEN = (
     *(FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT, FactKind.POLICY),
-    *(FactKind.KEY, FactKind.REVOKED),
+    *(FactKind.KEY, FactKind.REVOKED, FactKind.INSTRUCTED),
 )
 _SELDOM = (FactKind.ZONE, FactKind.IMAGE, FactKind.HELD)
 

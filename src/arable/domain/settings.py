@@ -330,6 +330,18 @@ GRID_ACCOUNTS = Setting(
     "elsewhere, of all, or of none",
     choices=("federated", "all", "none"),
 )
+GRID_MAY_EVACUATE = Setting(
+    "grid_may_evacuate",
+    "no",
+    "Whether operators of the grid may have zones of this region evacuated",
+    choices=("no", "yes"),
+)
+GRID_MAY_CHANGE_ACCOUNTS = Setting(
+    "grid_may_change_accounts",
+    "no",
+    "Whether operators of the grid may change limits of this region's accounts, suspend and resume them",
+    choices=("no", "yes"),
+)
 GRID_BILL_SECONDS = Setting(
     "grid_bill_seconds",
     300,
@@ -425,6 +437,8 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         GRID_SECONDS,
         GRID_ACCOUNTS,
         GRID_BILL_SECONDS,
+        GRID_MAY_EVACUATE,
+        GRID_MAY_CHANGE_ACCOUNTS,
         GRID_SNAPSHOT_SECONDS,
         MANAGEMENT_SERVERS_MIN,
         MANAGEMENT_SERVERS_MAX,

@@ -27,7 +27,7 @@ from arable.domain.region import (
 )
 from arable.runtime import tokens
 from arable.runtime.ca import IdentityKind
-from arable.services import grid_evictions, grid_limits
+from arable.services import grid_evictions, grid_instructions, grid_limits
 from arable.services.call import Surroundings
 from arable.services.elsewhere import EVERYWHERE
 from arable.store import events, evictions, grid_facts, grid_members, incarnations
@@ -35,8 +35,10 @@ from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.grid_own import bill_key, image_key, policy_key
 from arable.wire.grid import (
+    ACCOUNT,
     BODIES,
     GRID_NAME,
+    AccountBody,
     BillBody,
     FactDoc,
     GridJoinIn,
@@ -44,6 +46,8 @@ from arable.wire.grid import (
     GridRenewIn,
     HeldBody,
     ImageBody,
+    InstructedBody,
+    InstructionBody,
     LimitBody,
     MemberDoc,
     PolicyBody,
@@ -160,6 +164,7 @@ def take(tx: Tx, around: Surroundings, sender: Sender, ask: SyncIn) -> SyncOut:
     grid_members.save(tx, member)
     evictions.end(tx, member.name, ask.over)
     grants = grid_evictions.judge(tx, member, ask.evict, now)
+    grid_instructions.heard(tx, member.name, kept, now)
     shares = grid_limits.judge(tx, member, ask.shares, now)
     answer = _answer(tx, member, had, ask, now)
     return msgspec.structs.replace(
@@ -221,7 +226,9 @@ def _answer(tx: Tx, member: Member, had: int, ask: SyncIn, now: datetime) -> Syn
     cursor = ask.cursor if ask.incarnation == name and ask.cursor <= last else 0
     if cursor < max(swept, member.resync):
         cursor = 0
-    accounts = grid_facts.keys(tx, member.name, FactKind.ACCOUNT)
+    accounts = grid_facts.keys(tx, member.name, FactKind.ACCOUNT) | {
+        grid_instructions.to(member.name)
+    }
     full = cursor == 0
     found = grid_facts.since(tx, member.name, cursor, accounts, None if full else AT_ONCE + 1)
     more = not full and len(found) > AT_ONCE
@@ -245,6 +252,7 @@ def remove(tx: Tx, member: Member, now: datetime) -> None:
     grid_facts.put_aside(tx, member.name, (), None, now)
     evictions.forget(tx, member.name)
     grid_limits.forget(tx, member.name)
+    grid_instructions.forget(tx, member.name, now)
     grid_facts.swept(tx, grid_facts.numbers(tx, 1))  # others hear all anew, whatever they missed
     gone = replace(member, state=MemberState.GONE, epoch=member.epoch + 1, seen=0, floor=0)
     grid_members.save(tx, gone)
@@ -337,8 +345,13 @@ def _fault(doc: FactDoc) -> str:
             if doc.key != bill_key(body.month, body.account):
                 return "the key says another bill than the body"
             return _own_audience(doc, body.account)
-        case LimitBody():
-            return "limits over all regions are the grid manager's to say"
+        case LimitBody() | InstructionBody():
+            return "this is the grid manager's to say"
+        case InstructedBody():
+            return "" if doc.audience == GRID_ONLY else "this is the grid manager's alone"
+        case AccountBody():
+            good = ACCOUNT.fullmatch(doc.key) and not doc.audience
+            return "" if good else "an account is told by its path, to everybody"
         case HeldBody():
             return _own_audience(doc, doc.key)
         case _:

@@ -14,7 +14,7 @@ from sqlalchemy import func, or_, select
 
 from arable.domain.region import GRID_ONLY, Fact, FactKind, next_version
 from arable.domain.settings import GRID_ACCOUNTS
-from arable.store import alerts, capacity, grid_facts, public_ranges, settings, zones
+from arable.store import alerts, capacity, grid_facts, instructions, public_ranges, settings, zones
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
@@ -145,7 +145,9 @@ def _now(tx: Tx, kind: FactKind, software: str, api: str) -> Said:
             return _policies(tx)
         case FactKind.HELD:
             return _held(tx)
-        case FactKind.BILL | FactKind.LIMIT:
+        case FactKind.INSTRUCTED:
+            return instructions.said(tx)
+        case FactKind.BILL | FactKind.LIMIT | FactKind.INSTRUCTION:
             raise AssertionError(
                 "bills are reckoned by `controllers/grid_bills.py`, limits are not a region's"
             )

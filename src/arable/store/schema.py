@@ -713,6 +713,43 @@ grid_share = Table(
     ),
 )
 
+# Of the grid manager: what its operators told regions to do. How far that is each region says (`grid_fact`).
+grid_instruction = Table(
+    "grid_instruction",
+    metadata,
+    _id(),
+    Column("region", String, primary_key=True),
+    _count("number"),  # the how-manieth to that region
+    _text("kind"),
+    _text("subject"),
+    _json("limits", "{}"),
+    _text("given_by"),
+    _at("given_at"),
+    _at("expires_at"),
+    _at("cancelled_at", null=True),
+    Index("ix_grid_instruction_region", "region", "number"),
+)
+
+# Of a region: what it was told to do. The row is written with what is done: there is one, so it is done once.
+instruction = Table(
+    "instruction",
+    metadata,
+    _id(),
+    _count("number"),
+    _text("kind"),
+    _text("subject"),
+    _json("limits", "{}"),
+    _text("given_by"),
+    _at("given_at"),
+    _at("expires_at"),
+    _text("state"),
+    _text("told", ""),
+    _at("taken_at"),
+    _at("changed_at"),
+    Index("ix_instruction_state", "state"),
+    Index("ix_instruction_changed_at", "changed_at"),
+)
+
 grid_token = Table(
     "grid_token",
     metadata,

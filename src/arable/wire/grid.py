@@ -2,6 +2,7 @@
 run together. A fact of a kind that the reader does not know is passed over.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ ELSEWHERE = "/grid/v1/pass"
 LOAD = "/grid/v1/load"
 """At a region's grid port: how much it sends just now."""
 AccountPath = Annotated[str, Meta(max_length=600, pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)+$(?!\n)")]
+ACCOUNT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)+")
 GRID_NAME = "grid"
 """What the grid manager's certificate calls it."""
 
@@ -197,6 +199,29 @@ class HeldBody(msgspec.Struct, frozen=True, kw_only=True):
     limits: Sums
 
 
+class InstructionBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a region is told to do; the signature is the grid authority's (base64)."""
+
+    id: Annotated[str, Meta(max_length=48)]
+    region: Name
+    number: Whole
+    kind: Annotated[str, Meta(max_length=32)]
+    subject: Annotated[Plain, Meta(max_length=700)]
+    limits: Sums
+    given_by: Line
+    given_at: datetime
+    expires_at: datetime
+    signature: Annotated[str, Meta(max_length=255)]
+
+
+class InstructedBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a region is with it."""
+
+    state: Annotated[str, Meta(max_length=32)]
+    told: Annotated[Plain, Meta(max_length=1024)]
+    at: datetime
+
+
 class LimitBody(msgspec.Struct, frozen=True, kw_only=True):
     """What an account may hold in all regions together, of what is limited."""
 
@@ -215,6 +240,8 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "bill": BillBody,
     "held": HeldBody,
     "limit": LimitBody,
+    "instruction": InstructionBody,
+    "instructed": InstructedBody,
 }
 """By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
 

@@ -2,7 +2,8 @@
 
 from arable.api.operation import SIGNED_IN, Op
 from arable.domain.access import Permission
-from arable.services import grid_limits, grid_sums, regions, sign_on
+from arable.services import grid_instructions, grid_limits, grid_sums, regions, sign_on
+from arable.wire.grid_instructions import CancelInstructionIn, InstructIn, InstructionQuery
 from arable.wire.grid_limits import GridLimitQuery, GridLimitsIn
 from arable.wire.grid_sums import GridBillQuery, GridSumQuery
 from arable.wire.regions import GridTokenIn, JoinGridIn, RegionChange, RegionQuery
@@ -105,6 +106,43 @@ OPERATIONS = (
         about="At the grid manager alone. Regions get shares of it, ask for more when they need it, and give back what they do"
         " not use; so it holds while any of them is cut off. Below what is used is allowed: nothing more is given then.",
         example={"path": "root/acme/acme", "machines": 50},
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/instructions",
+        does=grid_instructions.page,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        query=InstructionQuery,
+        name="grid.instructions",
+        summary="List what regions were told to do, and how far they are",
+        about="At a region: what it was told itself.",
+    ),
+    Op(
+        method="POST",
+        path="/v1/grid/instructions",
+        does=grid_instructions.give,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=InstructIn,
+        status=201,
+        name="grid.instruct",
+        summary="Tell regions to do something",
+        about="At the grid manager alone. Each region carries it out once, by its master, if its settings"
+        " `grid_may_evacuate` and `grid_may_change_accounts` allow it; who is away does so when it is back, until it expires.",
+        example={"kind": "suspend", "subject": "root/acme/acme"},
+    ),
+    Op(
+        method="POST",
+        path="/v1/grid/instructions/cancel",
+        does=grid_instructions.cancel,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=CancelInstructionIn,
+        name="grid.cancel",
+        summary="Take an instruction back",
+        about="Who has not begun never will. What was done is not undone.",
+        example={"id": "instruction-0mh5z1x2k3q8w7e6r5t4"},
     ),
     Op(
         method="POST",
