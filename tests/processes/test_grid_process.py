@@ -11,7 +11,7 @@ import pytest
 from living_servers import until
 
 from arable.client.arable import Arable
-from arable.client.errors import BadInput, Forbidden, NotFound, Unavailable
+from arable.client.errors import BadInput, Forbidden, LimitExceeded, NotFound, Unavailable
 from arable.lab.topology import parse
 from arable.processes import up
 from arable.processes.grid import GridReady
@@ -19,6 +19,9 @@ from arable.processes.up import Cloud, Wanted
 from arable.runtime.clock import RealClock
 from arable.wire.accounts import AccountIn, AccountQuery, FirstUserIn
 from arable.wire.catalogue import FetchIn, WhereQuery
+from arable.wire.grid_instructions import InstructIn, InstructionQuery
+from arable.wire.grid_limits import GridLimitsIn
+from arable.wire.grid_sums import GridBillQuery
 from arable.wire.images import ImageIn, UploadQuery
 from arable.wire.machines import DeployIn
 from arable.wire.regions import FederationIn
@@ -93,6 +96,42 @@ def whose(at: Arable) -> list[str]:
     return at.connection.whose
 
 
+def limited_and_told(grid: Grid, alice: Arable) -> None:
+    """A limit over all regions holds in each, and a region does what it is told if it opted in."""
+    grid.manager.grid.set_limits(GridLimitsIn(path="root/acme", machines=3))
+    ask = DeployIn(name="more", image="tiny", offering="tiny", count=2)
+    until(lambda: grid.south.grid.limits().items)
+
+    told: list[str] = []
+
+    def deployed() -> bool:
+        try:
+            alice.machines.deploy(ask)
+        except LimitExceeded as error:
+            told.append(str(error))
+            return False
+        else:
+            return True
+
+    until(deployed, "no share is granted")
+    assert all("in all regions together" in each for each in told)
+    with pytest.raises(LimitExceeded, match="raise the limit"):
+        alice.machines.deploy(DeployIn(name="most", image="tiny", offering="tiny"))
+    grid.manager.grid.set_limits(GridLimitsIn(path="root/acme", machines=None))
+    until(lambda: not grid.south.grid.limits().items)
+    grid.south.settings.update(SettingsChange(values={"grid_may_change_accounts": "yes"}))
+    said = grid.manager.grid.instruct(InstructIn(kind="cap", subject="root/acme", cpus=500))
+
+    def over() -> dict[str, str]:
+        (found,) = grid.manager.grid.instructions(InstructionQuery(id=said.id)).items
+        states = {each.region: each.state for each in found.regions}
+        return {} if "waiting" in states.values() else states
+
+    assert until(over) == {"north": "refused", "south": "done"}
+    (acme,) = grid.south.accounts.all(AccountQuery(name="acme"))
+    assert grid.south.limits.get(acme.id).cpus.limit == 500
+
+
 def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid) -> None:
     """Asked for at one region, meant for the other, which has not got the image, and fetches it from the first."""
     for operator in (grid.north, grid.south):
@@ -154,11 +193,13 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
     until(lambda: whose(grid.alice("north", region="all")) == ["south"])
     with pytest.raises(BadInput, match="lists alone"):
         grid.alice("north", region="all").machines.get(made.machines[0].id)
-    bills = until(lambda: (b := grid.manager.grid.bills()).items and b)
+    ask = GridBillQuery(account="root/acme")
+    bills = until(lambda: (b := grid.manager.grid.bills(ask)).items and b)
     assert {r.region for r in bills.regions} == {"north", "south"}
-    assert ("south", "root/acme") in [(b.region, b.account) for b in bills.items]
+    assert [(b.region, b.account) for b in bills.items] == [("south", "root/acme")]
     held = until(lambda: grid.manager.grid.accounts().items)
     assert {h.region for h in held if h.account == "root/acme"} == {"south"}, "north told nobody"
+    limited_and_told(grid, alice)
     with pytest.raises(BadInput, match="ask that region itself"):
         alice.users.whoami()
     with pytest.raises(NotFound, match="no region named"):

@@ -208,15 +208,15 @@ def test_a_zone_is_evacuated_and_how_far_that_is_is_told(two):
     machine(eu, "moves", "host-a")
     id_ = instruct(two, "evacuate", "here", at=("eu",))
     turn(two)
-    assert eu.cloud.rows("select maintenance from host") == [(1,), (1,)]
+    assert eu.cloud.rows("select count(*) from host where maintenance") == [(3,)]
     state, told = states(two, id_)["eu"]
-    assert (state, told) == ("running", "2 hosts are to be empty; 1 machines are still there")
+    assert (state, told) == ("running", "3 hosts are to be empty; 1 machines are still there")
     eu.cloud.run("update host set maintenance = false where id = 'host-b'")
     turn(two)
-    assert eu.cloud.rows("select id from host where maintenance") == [("host-a",)], "said once"
+    assert eu.cloud.rows("select count(*) from host where maintenance") == [(2,)], "said once"
     eu.cloud.run("update machine set host = null")
     turn(two)
-    assert states(two, id_)["eu"] == ("done", "2 hosts are to be empty; 0 machines are still there")
+    assert states(two, id_)["eu"] == ("done", "3 hosts are to be empty; 0 machines are still there")
 
 
 def test_an_evacuation_that_is_taken_back_goes_no_further(two):
@@ -229,7 +229,9 @@ def test_an_evacuation_that_is_taken_back_goes_no_further(two):
     at_grid(two, grid_instructions.cancel, CancelInstructionIn(id=id_))
     turn(two)
     assert states(two, id_)["eu"][0] == "cancelled"
-    assert eu.cloud.rows("select maintenance from host") == [(1,)], "what was done is not undone"
+    assert eu.cloud.rows("select count(*) from host where maintenance") == [(2,)], (
+        "what was done is not undone"
+    )
 
 
 def test_what_is_not_signed_by_the_grid_is_not_done(two):
@@ -312,4 +314,20 @@ def machine(region, name: str, host: str):
     region.cloud.run(
         "update machine set host = :host, state = 'running' where id = :id", host=host, id=made.id
     )
-    region.cloud.run("delete from volume where machine = :id", id=made.id)
+    shared = {"id": "pool-a", "name": "a", "kind": "nbd", "address": "10.9.0.9:1"}
+    with region.cloud.database.write() as tx:
+        store = {
+            "zone": "zone-here",
+            "host": "host-store",
+            "created_at": region.cloud.around.clock.now(),
+        }
+        row = {
+            "id": "host-store",
+            "name": "store",
+            "pod": "pod-a",
+            "state": "up",
+            "maintenance": True,
+        }
+        tx.execute(insert(t.host).values(**row, **{k: v for k, v in store.items() if k != "host"}))
+        tx.execute(insert(t.pool).values(**shared, **store))
+    region.cloud.run("update volume set pool = 'pool-a' where machine = :id", id=made.id)

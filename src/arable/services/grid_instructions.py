@@ -16,6 +16,7 @@ from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound
 from arable.domain.event import Event
 from arable.domain.ids import UserId
 from arable.domain.instruction import Instruction, InstructionKind, InstructionState
+from arable.domain.move import immovable
 from arable.domain.region import MANAGER, Fact, FactKind, MemberState
 from arable.services import accounts as of_accounts
 from arable.services import grid_limits, limits
@@ -204,8 +205,6 @@ class InstructionHands:
 
     def progress(self, tx: Tx, one: Instruction) -> tuple[InstructionState, str]:
         """How far it is. Of those that can't leave is said so, and nobody waits for them."""
-        from arable.domain.move import immovable
-
         try:
             every = _hosts(tx, _zone(tx, one.subject))
         except NotFound as error:
