@@ -272,6 +272,7 @@ FROM: dict[str, tuple[str, ...]] = {
         "regions.leave",
         "grid.status",
         "grid.limits",
+        "grid.events",
         "grid.instructions",
         "grid.instruct",
         "grid.cancel",

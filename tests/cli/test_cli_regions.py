@@ -74,6 +74,16 @@ def test_sums_of_all_regions_say_how_old_they_are(served: Served, operator: Arab
     assert "root/acme" in operator("grid", "accounts").out
     assert operator.json("grid", "limits")[0]["limits"] == {"machines": 50}
     assert "50" in operator("grid", "limits").out
+    with served.database.write() as tx:
+        body = {
+            "at": now.isoformat(),
+            "kind": "host.down",
+            "subject": "host-a",
+            "text": "a is down",
+        }
+        tx.execute(insert(t.grid_fact).values(region="oslo", kind="event", key="000000000000007", version=9, body=body))  # fmt: skip
+    assert "a is down" in operator("grid", "events").out
+    assert operator.json("grid", "events")["items"][0]["number"] == 7
     refused = operator("grid", "bills", "--of", "mars", status=None)
     assert "no such region" in refused.err
 

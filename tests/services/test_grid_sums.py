@@ -14,7 +14,7 @@ from arable.domain.ids import AccountId, DomainId, UserId
 from arable.services import grid_manager, grid_sums
 from arable.services.call import Call, GridRole
 from arable.store import schema as t
-from arable.wire.grid_sums import GridBillQuery, GridSumQuery
+from arable.wire.grid_sums import GridBillQuery, GridEventQuery, GridSumQuery
 
 HOUR = timedelta(hours=1)
 
@@ -186,6 +186,20 @@ def test_many_accounts_are_reckoned_some_at_a_time(three, monkeypatch):
     assert [len(part) for part in told] == [0, 2, 2], "nothing to take back; a and b; c and the sum"
     (total,) = [body for key, body, _audience in told[2] if key == "2030-01|"]
     assert total["micros"] == 9_000_000
+
+
+def test_operators_events_are_told_by_who_said_so_the_newest_of_them(three):
+    for name in ("eu", "us"):
+        with three[name].cloud.database.write() as tx:
+            for number in range(102):
+                at = three.clock.now() + timedelta(seconds=number)
+                tx.execute(insert(t.event).values(at=at, kind="host.down", subject="host-a", text=f"{name} {number}", data={}))  # fmt: skip
+            tx.execute(insert(t.event).values(at=at, account="account-acme", kind="machine.made", subject="m", text="secret", data={}))  # fmt: skip
+    setting(three["eu"], "grid_events", "yes")
+    settle(three)
+    found = at_grid(three, grid_sums.events, GridEventQuery(limit=1000)).items
+    assert [len(found), found[0].text, found[-1].text] == [100, "eu 101", "eu 2"]
+    assert three["us"].cloud.rows("select key from grid_fact where region = 'eu' and kind = 'event'") == []  # fmt: skip
 
 
 def test_the_last_month_is_reckoned_for_a_day(three):

@@ -9,7 +9,7 @@ from arable.cli import output
 from arable.cli.output import Format
 from arable.cli.speaking import Cli, command
 from arable.wire.grid_limits import GridLimitQuery
-from arable.wire.grid_sums import GridBillQuery, GridSumQuery
+from arable.wire.grid_sums import GridBillQuery, GridEventQuery, GridSumQuery
 
 Account = Annotated[
     str | None,
@@ -107,6 +107,22 @@ def _limits(cli: Cli, account: Account = None) -> None:
         cli.note("none")
 
 
+def _events(
+    cli: Cli,
+    of: In = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
+) -> None:
+    """List the newest events of all regions' operators, the newest last. Regions tell them with `grid_events` at yes."""
+    found = cli.cloud.grid.events(GridEventQuery(region=of, limit=limit))
+    if cli.form is not Format.TABLE:
+        cli.show(found)
+        return
+    output.write(list(reversed(found.items)), Format.TABLE, ("at", "region", "kind", "subject", "text"))  # fmt: skip
+    if not found.items:
+        cli.note("none")
+    _old(cli, found.regions)
+
+
 def _old(cli: Cli, regions: Sequence[Any]) -> None:
     """A word about each of which something is not as it is now."""
     for each in regions:
@@ -117,3 +133,4 @@ def _old(cli: Cli, regions: Sequence[Any]) -> None:
 bills = command(_bills)
 accounts = command(_accounts)
 limits = command(_limits)
+events = command(_events)

@@ -12,7 +12,14 @@ from arable.wire.grid_instructions import (
     InstructionQuery,
 )
 from arable.wire.grid_limits import GridLimitOut, GridLimitQuery, GridLimitsIn
-from arable.wire.grid_sums import GridAccountsOut, GridBillQuery, GridBillsOut, GridSumQuery
+from arable.wire.grid_sums import (
+    GridAccountsOut,
+    GridBillQuery,
+    GridBillsOut,
+    GridEventQuery,
+    GridEventsOut,
+    GridSumQuery,
+)
 from arable.wire.regions import (
     GridOut,
     GridTokenIn,
@@ -79,6 +86,10 @@ class Grid(Group):
     def accounts(self, query: GridSumQuery | None = None) -> GridAccountsOut:
         """Show what accounts hold in all regions."""
         return self._to.read("/v1/grid/accounts", GridAccountsOut, query)
+
+    def events(self, query: GridEventQuery | None = None) -> GridEventsOut:
+        """List the newest events of all regions' operators."""
+        return self._to.read("/v1/grid/events", GridEventsOut, query)
 
     def limits(self, query: GridLimitQuery | None = None) -> Page[GridLimitOut]:
         """List accounts' limits over all regions, and regions' shares of them."""

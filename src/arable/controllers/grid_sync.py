@@ -53,7 +53,7 @@ _ROUNDS = 100  # messages in a row
 _SHOWN = 20  # facts that could not be read
 _OFTEN = (
     *(FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT, FactKind.POLICY),
-    *(FactKind.KEY, FactKind.REVOKED, FactKind.INSTRUCTED),
+    *(FactKind.KEY, FactKind.REVOKED, FactKind.INSTRUCTED, FactKind.EVENT),
 )
 _SELDOM = (FactKind.ZONE, FactKind.IMAGE, FactKind.HELD)
 

@@ -30,6 +30,7 @@ class FactKind(StrEnum):
     POLICY = "policy"  # by account and image: in which other regions it should be
     BILL = "bill"  # by month and account: what it comes to there
     HELD = "held"  # by account: what it holds there, and may hold
+    EVENT = "event"  # by number: one of the newest of its operators' events
     INSTRUCTED = "instructed"  # by id: how far it is with what grid operators told it to do
     INSTRUCTION = "instruction"  # the grid manager's own, by region and id: what to do
     LIMIT = "limit"  # the grid manager's own, by account: what it may hold in all regions together

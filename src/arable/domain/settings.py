@@ -330,6 +330,12 @@ GRID_ACCOUNTS = Setting(
     "elsewhere, of all, or of none",
     choices=("federated", "all", "none"),
 )
+GRID_EVENTS = Setting(
+    "grid_events",
+    "no",
+    "Whether the grid manager is told of the newest events of this region's operators",
+    choices=("no", "yes"),
+)
 GRID_MAY_EVACUATE = Setting(
     "grid_may_evacuate",
     "no",
@@ -437,6 +443,7 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         GRID_SECONDS,
         GRID_ACCOUNTS,
         GRID_BILL_SECONDS,
+        GRID_EVENTS,
         GRID_MAY_EVACUATE,
         GRID_MAY_CHANGE_ACCOUNTS,
         GRID_SNAPSHOT_SECONDS,

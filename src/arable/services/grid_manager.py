@@ -40,6 +40,7 @@ from arable.wire.grid import (
     GRID_NAME,
     AccountBody,
     BillBody,
+    EventBody,
     FactDoc,
     GridJoinIn,
     GridJoinOut,
@@ -347,7 +348,7 @@ def _fault(doc: FactDoc) -> str:
             return _own_audience(doc, body.account)
         case LimitBody() | InstructionBody():
             return "this is the grid manager's to say"
-        case InstructedBody():
+        case InstructedBody() | EventBody():
             return "" if doc.audience == GRID_ONLY else "this is the grid manager's alone"
         case AccountBody():
             good = ACCOUNT.fullmatch(doc.key) and not doc.audience

@@ -5,6 +5,7 @@ by its path: here, and in regions from which it may be asked for here.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from arable.domain.access import EVERYTHING, Permission
@@ -21,6 +22,9 @@ from arable.wire.grid_sums import (
     GridBillOut,
     GridBillQuery,
     GridBillsOut,
+    GridEventOut,
+    GridEventQuery,
+    GridEventsOut,
     GridHeldOut,
     GridSumQuery,
     RegionAge,
@@ -91,6 +95,28 @@ def held(call: Call, query: GridSumQuery) -> GridAccountsOut:
         for region, key, body in found
     )
     return GridAccountsOut(items=items, next=more, regions=tuple(view.ages))
+
+
+def events(call: Call, query: GridEventQuery) -> GridEventsOut:
+    """What happened lately in regions that tell so, the newest first."""
+    call.caller.needs(Permission.INFRA_READ)
+    view = _View(call, None, query.region)
+    names = {age.region for age in view.ages}
+    found = [
+        GridEventOut(
+            region=region,
+            number=int(fact.key),
+            at=datetime.fromisoformat(fact.body["at"]),
+            kind=fact.body["kind"],
+            subject=fact.body["subject"],
+            text=fact.body["text"],
+        )
+        for region, facts in grid_facts.of_kinds(call.tx, [FactKind.EVENT]).items()
+        if region in names
+        for fact in facts
+    ]
+    newest = sorted(found, key=lambda each: (each.at, each.region, each.number), reverse=True)
+    return GridEventsOut(items=tuple(newest[: query.limit]), regions=tuple(view.ages))
 
 
 class _View:

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import func, or_, select
 
 from arable.domain.region import GRID_ONLY, Fact, FactKind, next_version
-from arable.domain.settings import GRID_ACCOUNTS
+from arable.domain.settings import GRID_ACCOUNTS, GRID_EVENTS
 from arable.store import alerts, capacity, grid_facts, instructions, public_ranges, settings, zones
 from arable.store import schema as t
 from arable.store.columns import micros
@@ -26,6 +26,7 @@ Said = dict[str, tuple[Any, str]]
 
 _MOST_ALERTS = 200
 _MOST_ZONES = 1000
+_MOST_EVENTS = 100
 
 
 def facts(
@@ -145,6 +146,8 @@ def _now(tx: Tx, kind: FactKind, software: str, api: str) -> Said:
             return _policies(tx)
         case FactKind.HELD:
             return _held(tx)
+        case FactKind.EVENT:
+            return _events(tx)
         case FactKind.INSTRUCTED:
             return instructions.said(tx)
         case FactKind.BILL | FactKind.LIMIT | FactKind.INSTRUCTION:
@@ -205,6 +208,29 @@ def _alerts(tx: Tx) -> Said:
             "",
         )
         for alert in found
+    }
+
+
+def _events(tx: Tx) -> Said:
+    """The newest that are nobody's: operators'. None, unless this region's operators said so."""
+    if settings.get(tx, GRID_EVENTS) != "yes":
+        return {}
+    event = t.event.c
+    query = select(event.number, event.at, event.kind, event.subject, event.text)
+    rows = tx.execute(
+        query.where(event.account.is_(None)).order_by(event.number.desc()).limit(_MOST_EVENTS)
+    )
+    return {
+        f"{row.number:015d}": (
+            {
+                "at": row.at.isoformat(),
+                "kind": _plain(row.kind, 255),
+                "subject": _plain(row.subject, 255),
+                "text": _plain(row.text, 4096),
+            },
+            GRID_ONLY,
+        )
+        for row in rows
     }
 
 

@@ -222,6 +222,15 @@ class InstructedBody(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class EventBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened there, for operators."""
+
+    at: datetime
+    kind: Line
+    subject: Line
+    text: Annotated[Plain, Meta(max_length=4096)]
+
+
 class LimitBody(msgspec.Struct, frozen=True, kw_only=True):
     """What an account may hold in all regions together, of what is limited."""
 
@@ -239,6 +248,7 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "revoked": RevokedBody,
     "bill": BillBody,
     "held": HeldBody,
+    "event": EventBody,
     "limit": LimitBody,
     "instruction": InstructionBody,
     "instructed": InstructedBody,

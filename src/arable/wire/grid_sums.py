@@ -112,3 +112,28 @@ class GridAccountsOut(Out, frozen=True, kw_only=True):
     items: tuple[GridHeldOut, ...]
     next: Annotated[str | None, Meta(description="Pass it as `after`; null: no more.")] = None
     regions: tuple[RegionAge, ...]
+
+
+class GridEventQuery(In, frozen=True, kw_only=True):
+    """Which events."""
+
+    region: RegionName | None = None
+    limit: _Limit = 100
+
+
+class GridEventOut(Out, frozen=True, kw_only=True):
+    """What happened in a region, for operators."""
+
+    region: str
+    number: Annotated[int, Meta(description="Its number in that region.")]
+    at: datetime
+    kind: str
+    subject: str
+    text: str
+
+
+class GridEventsOut(Out, frozen=True, kw_only=True):
+    """The newest events of all regions that tell theirs, the newest first."""
+
+    items: tuple[GridEventOut, ...]
+    regions: tuple[RegionAge, ...]

@@ -5,7 +5,7 @@ from arable.domain.access import Permission
 from arable.services import grid_instructions, grid_limits, grid_sums, regions, sign_on
 from arable.wire.grid_instructions import CancelInstructionIn, InstructIn, InstructionQuery
 from arable.wire.grid_limits import GridLimitQuery, GridLimitsIn
-from arable.wire.grid_sums import GridBillQuery, GridSumQuery
+from arable.wire.grid_sums import GridBillQuery, GridEventQuery, GridSumQuery
 from arable.wire.regions import GridTokenIn, JoinGridIn, RegionChange, RegionQuery
 from arable.wire.sign_on import SignOnIn
 
@@ -82,6 +82,17 @@ OPERATIONS = (
         query=GridSumQuery,
         name="grid.accounts",
         summary="Show what accounts hold in all regions",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/events",
+        does=grid_sums.events,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        query=GridEventQuery,
+        name="grid.events",
+        summary="List the newest events of all regions' operators",
+        about="Of regions whose setting `grid_events` is `yes`, the newest hundred of each; older ones are at the region.",
     ),
     Op(
         method="GET",
