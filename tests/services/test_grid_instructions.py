@@ -156,6 +156,8 @@ def test_what_is_taken_back_in_time_is_never_done(two):
     turn(two)
     assert enabled(eu)
     assert states(two, id_)["eu"][0] == "cancelled"
+    with pytest.raises(Conflict, match="over in all regions"):
+        at_grid(two, grid_instructions.cancel, CancelInstructionIn(id=id_))
     with pytest.raises(NotFound):
         at_grid(two, grid_instructions.cancel, CancelInstructionIn(id="instruction-a"))
 

@@ -59,6 +59,16 @@ def test_shares_are_held_with_limits(database) -> None:
         shares.told(tx, [PATH])
         assert quotas.get(tx, ACME).shares["machines"] == -1
         shares.adopt(tx, ACME)
+        other = AccountId("account-other")
+        tx.execute(insert(t.account).values(id=other, domain="domain-x", name="b", created_at=NOW))
+        quotas.add(tx, other, {})
+        grid_facts.put(tx, "grid", [Fact(kind=FactKind.LIMIT, key="root/b", version=3, body=body)])
+        shares.adopt(tx, other)
+        assert quotas.get(tx, other).shares["machines"] == 0
+        found = accounts.by_path(tx, "root/b")
+        assert found is not None
+        accounts.remove(tx, found)
+        assert shares.by_path(tx, "root/b") is None
         shares.drop_all(tx)
         assert accounts.by_path(tx, PATH) is not None
         assert grid_own.audiences(tx, [ACME], "all") == {ACME: (PATH, "grid")}

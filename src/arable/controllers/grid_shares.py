@@ -15,6 +15,8 @@ from arable.store.grid_members import Link
 from arable.store.shares import FORGOTTEN, Held
 from arable.wire.grid import ShareDoc, SyncOut
 
+MOST = 500
+"""Questions in one message; the others come with the next."""
 _AGAIN = timedelta(seconds=30)
 """Between questions for what is only good to have at hand."""
 _OFTEN = timedelta(seconds=5)
@@ -56,7 +58,7 @@ def asks(tx: Tx, link: Link, at: datetime, *, every: bool) -> tuple[ShareDoc, ..
             or (runs_low(one.share, wanted) and rested >= _AGAIN)
         ):
             said.append(_doc(one, wanted))
-    return tuple(said)
+    return tuple(said[:MOST])
 
 
 def answered(tx: Tx, asked: tuple[ShareDoc, ...], answer: SyncOut, at: datetime) -> None:

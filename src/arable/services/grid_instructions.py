@@ -111,6 +111,9 @@ def cancel(call: Call, ask: CancelInstructionIn) -> InstructionOut:
     rows = instructions.given(call.tx, [ask.id])
     if not rows:
         raise NotFound("no such instruction")
+    (before,) = _shown(call, [ask.id])
+    if not any(instructions.is_open(each.state) for each in before.regions):
+        raise Conflict("it is over in all regions that were told; what was done is not undone")
     instructions.cancel(call.tx, ask.id, now)
     for row in rows:
         _say(call.tx, instructions.one(row, row.region), None, now)

@@ -23,6 +23,7 @@ from arable.wire.grid_limits import GridLimitOut, GridLimitQuery, GridLimitsIn, 
 MOST = 500
 """Questions of one message; the others are asked again."""
 _SHORT_FOR = timedelta(seconds=30)
+_GONE_KEPT = timedelta(days=7)
 
 
 def update(call: Call, ask: GridLimitsIn) -> GridLimitOut:
@@ -136,6 +137,9 @@ def forget(tx: Tx, region: str) -> None:
 
 def own(tx: Tx, kind: FactKind, key: str, body: object, now: datetime, audience: str = "") -> None:
     """A fact of the grid manager's own, for regions; without a body it is the case no more."""
+    forgotten = grid_facts.forget_gone(tx, MANAGER, micros(now - _GONE_KEPT))
+    if forgotten:
+        grid_facts.swept(tx, forgotten)
     version = next_version(grid_facts.last_version(tx, MANAGER), micros(now))
     fact = Fact(kind=kind, key=key, version=version, body=body, audience=audience)
     grid_facts.put(tx, MANAGER, [fact], grid_facts.numbers(tx, 1))

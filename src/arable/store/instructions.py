@@ -14,7 +14,7 @@ from arable.store.many import among
 
 _i, _g = t.instruction.c, t.grid_instruction.c
 _SAID = 500
-"""As many are told of, the newest; those that are open are among them."""
+"""As many are told of: those that changed last."""
 
 
 # --- at a region

@@ -145,14 +145,16 @@ def wanted(tx: Tx, error: CloudError) -> None:
     nudge(tx, grid_members.TOPIC)
 
 
-def pending(tx: Tx, incarnation: str, *, every: bool, limit: int = 500) -> list[Held]:
-    """Accounts of which something is to be said: all, or those where something is known to have happened."""
+def pending(tx: Tx, incarnation: str, *, every: bool) -> list[Held]:
+    """Accounts of which something is to be said, who was asked for longest ago first: all that have a limit over all
+    regions, or those where something is known to have happened.
+    """
     query = _joined()
     if not every:
         query = query.where(
             or_(text("wants"), _s.acked != _s.serial, _s.incarnation != incarnation)
         )
-    rows = tx.execute(query.order_by(_s.asked_at, _s.account).limit(limit)).mappings()
+    rows = tx.execute(query.order_by(_s.asked_at.nulls_first(), _s.account)).mappings()
     return [_held(row) for row in rows]
 
 
