@@ -80,6 +80,7 @@ def test_special_verbs_make_the_calls_that_they_stand_for() -> None:
         catalogue,
         console,
         farm_files,
+        grid_sums,
         hosts,
         orders,
         pool_plans,
@@ -90,7 +91,7 @@ def test_special_verbs_make_the_calls_that_they_stand_for() -> None:
         watching,
     )
 
-    modules = {"catalogue": catalogue, "console": console, "farm_files": farm_files, "hosts": hosts, "orders": orders, "pool_plans": pool_plans, "regions": regions, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
+    modules = {"catalogue": catalogue, "console": console, "farm_files": farm_files, "grid_sums": grid_sums, "hosts": hosts, "orders": orders, "pool_plans": pool_plans, "regions": regions, "settings": settings, "signing": signing, "uploads": uploads, "watching": watching}  # fmt: skip
     for row in NOUNS.values():
         sources = ""
         for where in row.special.values():

@@ -11,7 +11,7 @@ import pytest
 from living_servers import until
 
 from arable.client.arable import Arable
-from arable.client.errors import BadInput, Forbidden, NotFound, Unavailable
+from arable.client.errors import BadInput, Forbidden, LimitExceeded, NotFound, Unavailable
 from arable.lab.topology import parse
 from arable.processes import up
 from arable.processes.grid import GridReady
@@ -19,6 +19,9 @@ from arable.processes.up import Cloud, Wanted
 from arable.runtime.clock import RealClock
 from arable.wire.accounts import AccountIn, AccountQuery, FirstUserIn
 from arable.wire.catalogue import FetchIn, WhereQuery
+from arable.wire.grid_instructions import InstructIn, InstructionQuery
+from arable.wire.grid_limits import GridLimitsIn
+from arable.wire.grid_sums import GridBillQuery
 from arable.wire.images import ImageIn, UploadQuery
 from arable.wire.machines import DeployIn
 from arable.wire.regions import FederationIn
@@ -65,7 +68,9 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
         manager = stack.enter_context(made.manager())
         north, south = (stack.enter_context(made.operator_of(r)) for r in wanted.topology.regions)
         for operator in (north, south):
-            operator.settings.update(SettingsChange(values={"grid_seconds": 1}))
+            operator.settings.update(
+                SettingsChange(values={"grid_seconds": 1, "grid_bill_seconds": 1})
+            )
             operator.accounts.create(
                 AccountIn(
                     name="acme",
@@ -83,6 +88,48 @@ def knows(at: Arable, other: str) -> Any:
     """What it knows of another region that has told all and has a port."""
     found = regions(at).get(other)
     return found if found and found.zones and found.images and found.address else None
+
+
+def whose(at: Arable) -> list[str]:
+    """Of which regions its machines are."""
+    assert len(list(at.machines.all())) == len(at.connection.whose)
+    return at.connection.whose
+
+
+def limited_and_told(grid: Grid, alice: Arable) -> None:
+    """A limit over all regions holds in each, and a region does what it is told if it opted in."""
+    grid.manager.grid.set_limits(GridLimitsIn(path="root/acme", machines=3))
+    ask = DeployIn(name="more", image="tiny", offering="tiny", count=2)
+    until(lambda: grid.south.grid.limits().items)
+
+    told: list[str] = []
+
+    def deployed() -> bool:
+        try:
+            alice.machines.deploy(ask)
+        except LimitExceeded as error:
+            told.append(str(error))
+            return False
+        else:
+            return True
+
+    until(deployed, "no share is granted")
+    assert all("in all regions together" in each for each in told)
+    with pytest.raises(LimitExceeded, match="raise the limit"):
+        alice.machines.deploy(DeployIn(name="most", image="tiny", offering="tiny"))
+    grid.manager.grid.set_limits(GridLimitsIn(path="root/acme", machines=None))
+    until(lambda: not grid.south.grid.limits().items)
+    grid.south.settings.update(SettingsChange(values={"grid_may_change_accounts": "yes"}))
+    said = grid.manager.grid.instruct(InstructIn(kind="cap", subject="root/acme", cpus=500))
+
+    def over() -> dict[str, str]:
+        (found,) = grid.manager.grid.instructions(InstructionQuery(id=said.id)).items
+        states = {each.region: each.state for each in found.regions}
+        return {} if "waiting" in states.values() else states
+
+    assert until(over) == {"north": "refused", "south": "done"}
+    (acme,) = grid.south.accounts.all(AccountQuery(name="acme"))
+    assert grid.south.limits.get(acme.id).cpus.limit == 500
 
 
 def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid) -> None:
@@ -143,6 +190,16 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
     assert list(grid.alice("north").machines.all()) == [], "it is in the other region"
     assert [m.name for m in grid.alice("south").machines.all()] == ["far"]
     assert grid.alice("north", region="north").machines.page().items == []
+    until(lambda: whose(grid.alice("north", region="all")) == ["south"])
+    with pytest.raises(BadInput, match="lists alone"):
+        grid.alice("north", region="all").machines.get(made.machines[0].id)
+    ask = GridBillQuery(account="root/acme")
+    bills = until(lambda: (b := grid.manager.grid.bills(ask)).items and b)
+    assert {r.region for r in bills.regions} == {"north", "south"}
+    assert [(b.region, b.account) for b in bills.items] == [("south", "root/acme")]
+    held = until(lambda: grid.manager.grid.accounts().items)
+    assert {h.region for h in held if h.account == "root/acme"} == {"south"}, "north told nobody"
+    limited_and_told(grid, alice)
     with pytest.raises(BadInput, match="ask that region itself"):
         alice.users.whoami()
     with pytest.raises(NotFound, match="no region named"):
@@ -163,3 +220,9 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
     with pytest.raises(Unavailable, match="south can't be reached"):
         alice.machines.page()
     assert grid.alice("north").machines.page().items == []
+    everywhere = grid.alice("north", region="all")
+    assert everywhere.machines.page().items == []
+    (south,) = [p for p in everywhere.connection.parts.values() if p.region == "south"]
+    assert "can't be reached" in south.told
+    assert "last heard" in south.told
+    assert south.as_of is not None

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from arable.api import incoming, problems
+from arable.api.everywhere import everywhere
 from arable.api.gate import CALLER, Gate
 from arable.api.grid.app import GridAnswer, GridRequest, GridRoute, json_answer
 from arable.api.incoming import ClientGone, Receive, Scope
@@ -23,7 +24,7 @@ from arable.domain.access import Caller
 from arable.domain.errors import BadInput, CloudError, Unavailable
 from arable.services import elsewhere
 from arable.services.call import Surroundings
-from arable.services.elsewhere import Asked
+from arable.services.elsewhere import Asked, Near
 from arable.services.execution import Database
 from arable.wire.common import NAME_PATTERN
 from arable.wire.grid import ELSEWHERE, PassIn, PassOut
@@ -57,19 +58,21 @@ class Elsewhere:
         self._database = database
         self._around = around
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="elsewhere")
+        self._many = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="everywhere")
         self._under_way = 0
         self._count = 0
 
     def close(self) -> None:
         """No more of them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._many.shutdown(wait=False, cancel_futures=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, here: Application) -> None:
         """`here` does what means this region after all."""
         self._count += 1
         request = f"elsewhere-{self._count:x}"
         try:
-            answer = await self._passed(scope, receive, request)
+            answer = await self._passed(scope, receive, request, here)
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - what is not ours is told as a 500
@@ -83,13 +86,17 @@ class Elsewhere:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _passed(self, scope: Scope, receive: Receive, request: str) -> PassOut | None:
+    async def _passed(
+        self, scope: Scope, receive: Receive, request: str, here: Application
+    ) -> PassOut | None:
         said = incoming.headers(scope)
         caller = await self._gate.caller(Access.SIGNED_IN, said, scope, request)
         region = (region_of(scope) or b"").decode("latin-1")
         if not _NAME.fullmatch(region):
             raise BadInput("this is no name of a region", field="arable-region")
         run = asyncio.get_running_loop().run_in_executor
+        if region == elsewhere.EVERYWHERE:
+            return await self._everywhere(scope, caller, here)
         if region == await run(self._threads, elsewhere.own_name, self._database):
             return None
         elsewhere.check(scope["path"])
@@ -116,6 +123,42 @@ class Elsewhere:
             )
         finally:
             self._under_way -= 1
+
+    async def _everywhere(self, scope: Scope, caller: Caller, here: Application) -> PassOut:
+        """A list of all regions. Its questions have threads of their own: a cut WAN holds up no other call."""
+        elsewhere.check_everywhere(scope["method"], scope["path"])
+        run = asyncio.get_running_loop().run_in_executor
+        database, around = self._database, self._around
+        near = await run(self._many, elsewhere.near, database, around, caller)
+        said = tuple(
+            (name.decode(), value.decode("latin-1"))
+            for name, value in scope["headers"]
+            if name in _GO_ON
+        )
+
+        async def ask(region: Near, query: str) -> PassOut:
+            asked = Asked(
+                method="GET", path=scope["path"], query=query, headers=said, body=b"", waits=0
+            )
+            if region.own:
+                return await _done(here, _own(asked), caller, region.region)
+            return await run(
+                self._many, elsewhere.carry, database, around, caller, region.region, asked
+            )
+
+        found = await everywhere(
+            near, scope["query_string"].decode("latin-1"), ask, around.clock.now()
+        )
+        headers = (("content-type", "application/json"), ("cache-control", "no-store"))
+        return PassOut(status=200, headers=headers, body=msgspec.json.encode(found))
+
+
+def _own(asked: Asked) -> PassIn:
+    """A question to the region itself; who asks is known already."""
+    return PassIn(
+        account="", user="", permissions=(), method="GET", path=asked.path, query=asked.query,
+        headers=asked.headers,
+    )  # fmt: skip
 
 
 def _refusal(error: Exception, request: str) -> PassOut:

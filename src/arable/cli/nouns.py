@@ -157,7 +157,9 @@ _ROWS = (
           "name id state own as_of zones.*.name/zones alerts images told",
           special={"join": "regions:join", "show": "regions:show"}, instead=("join", "get")),
     _noun("grid", "grid", "grid:Grid", "The grid: all regions in one place.", "", named="",
-          special={"status": "regions:status", "regions": "regions:regions"}, instead=("status",)),
+          special={"status": "regions:status", "regions": "regions:regions", "bills": "grid_sums:bills",
+                   "accounts": "grid_sums:accounts", "limits": "grid_sums:limits", "events": "grid_sums:events"},
+          instead=("status", "bills", "accounts", "limits", "events")),
     _noun("audit", "audit", "operations:Audit", "Who did what, or was refused it.",
           "at user action target outcome source request", named="", recent=True),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import msgspec
 import typer
 
-from arable.cli import fields, names, secrets, waiting
+from arable.cli import fields, names, output, secrets, waiting
 from arable.cli.faults import Misused, harmless
 from arable.cli.fields import Field
 from arable.cli.nouns import NOUNS, PAGE, RECENT, Noun, group_class, imported
@@ -84,7 +84,18 @@ _MORE = {
 }
 """What is to be known besides, where the name and the options do not say it."""
 
-_COLUMNS = {"user roles": ("name", "permissions")}
+_COLUMNS = {
+    "user roles": ("name", "permissions"),
+    "grid instructions": (
+        "id",
+        "kind",
+        "subject",
+        "given_by",
+        "regions.*.region/regions",
+        "regions.*.state/states",
+        "regions.*.told/told",
+    ),
+}
 """Of lists that are not the noun's own, where what counts is itself a list."""
 
 _EMPTY = ("How to", "Which ", "A new ", "What to change", "What is said")
@@ -272,9 +283,27 @@ class Verb:
         if wanted is not None and len(found) > wanted:
             found = found[:wanted]
             cli.note(f"there are more than these {wanted}; --limit shows more")
-        cli.show(found, self.noun.columns)
+        if cli.region == "all":
+            self._everywhere(cli, found)
+        else:
+            cli.show(found, self.noun.columns)
         if not found and cli.form == "table":
             cli.note("none")
+
+    def _everywhere(self, cli: Cli, found: list[Any]) -> None:
+        """Of which region each is; and who could not be asked, never silently missing."""
+        to = cli.cloud.connection
+        items = [
+            {"region": region, **msgspec.to_builtins(each)}
+            for region, each in zip(to.whose, found, strict=False)
+        ]
+        if cli.form == "table":
+            output.write(items, cli.form, ("region", *self.noun.columns))
+        else:
+            cli.show({"items": items, "regions": list(to.parts.values())})
+        for part in to.parts.values():
+            if part.told:
+                cli.note(f"{part.region}: {part.told}")
 
     def _run(self, cli: Cli, **given: Any) -> None:
         arguments = dict(self._arguments(cli, given))

@@ -70,6 +70,7 @@ class Arable:
             patience=patience,
             region=region,
         )
+        self.connection = to
         self.users = Users(to)
         self.keys = Keys(to)
         self.sessions = Sessions(to)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Any, NotRequired, TypedDict, TypeVar
 
@@ -46,6 +47,24 @@ class Exchange:
     request: str
 
 
+class RegionPart(msgspec.Struct, frozen=True):
+    """Of a list of all regions; `told` is empty: all is well."""
+
+    region: str
+    state: str
+    as_of: datetime | None
+    told: str = ""
+
+
+class _Item(msgspec.Struct, frozen=True):
+    region: str = ""
+
+
+class _Everywhere(msgspec.Struct, frozen=True):
+    items: tuple[_Item, ...] = ()
+    regions: tuple[RegionPart, ...] = ()
+
+
 class Connection:
     """To one cloud, as one caller. `ca`: a file with the authority to trust, or a context; for the rest see httpx."""
 
@@ -73,6 +92,10 @@ class Connection:
         )
         self._on_call = on_call
         self._region = region
+        self.parts: dict[str, RegionPart] = {}
+        """With the region `all`: how each region's part of the lists that were read came about."""
+        self.whose: list[str] = []
+        """And of which region each item was, in their order."""
         self.token = token
 
     def close(self) -> None:
@@ -83,7 +106,12 @@ class Connection:
         self, path: str, gives: type[T], query: msgspec.Struct | None = None, *, waits: int = 0
     ) -> T:
         """GET."""
-        return self._decoded(self._send("GET", path, _parameters(query), waits=waits), gives)
+        answer = self._send("GET", path, _parameters(query), waits=waits)
+        if self._region == "all":
+            found = self._decoded(answer, _Everywhere)
+            self.parts |= {each.region: each for each in found.regions}
+            self.whose += [each.region for each in found.items]
+        return self._decoded(answer, gives)
 
     def write(
         self,

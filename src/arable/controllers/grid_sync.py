@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from arable.controllers import evicting
+from arable.controllers import evicting, grid_shares
+from arable.controllers.grid_bills import Bills
 from arable.domain.errors import CloudError, Forbidden, Unavailable
 from arable.domain.ids import RegionId
 from arable.domain.region import Fact, FactKind, Member, MemberState, next_version
@@ -52,9 +53,9 @@ _ROUNDS = 100  # messages in a row
 _SHOWN = 20  # facts that could not be read
 _OFTEN = (
     *(FactKind.REGION, FactKind.ALERT, FactKind.ACCOUNT, FactKind.POLICY),
-    *(FactKind.KEY, FactKind.REVOKED),
+    *(FactKind.KEY, FactKind.REVOKED, FactKind.INSTRUCTED, FactKind.EVENT),
 )
-_SELDOM = (FactKind.ZONE, FactKind.IMAGE)
+_SELDOM = (FactKind.ZONE, FactKind.IMAGE, FactKind.HELD)
 
 Fence = Callable[[Tx], None]
 Look = Callable[[], AbstractContextManager[Tx]]
@@ -87,6 +88,8 @@ class GridSync:
     api: str = ""  # where people reach this region's API; empty: not told
     _due: float = 0.0  # when figures are to be looked at
     _images: bool = True  # somebody said that there are others
+    _every: bool = True  # all shares are to be looked at
+    _bills: Bills = field(default_factory=Bills)
     _seconds: float = 5.0
     _rounds: Rounds = field(init=False)
 
@@ -121,6 +124,8 @@ class GridSync:
         if link is None:
             return
         self._look(fence, link)
+        self._reckon(fence, link)
+        self._give_back(fence, link)
         try:
             self._renew(fence, link)
             for _ in range(_ROUNDS):
@@ -141,6 +146,7 @@ class GridSync:
         kinds = set(_OFTEN)
         now = self.clock.monotonic()
         if now >= self._due:
+            self._every = True
             self._due = now + FIGURES_SECONDS
             kinds |= set(_SELDOM)
         if self._images:
@@ -169,6 +175,37 @@ class GridSync:
 
         self._keep(fence, say)
 
+    def _reckon(self, fence: Fence, link: Link) -> None:
+        """Some accounts' bills, as `_look`."""
+        at = self.clock.now()
+        with self.look() as tx:
+            told = self._bills.look(tx, link.region, at, self.clock.monotonic())
+        if not told:
+            return
+
+        def say(tx: Tx) -> None:
+            now = grid_members.link(tx, lock=True)
+            if now is None or now.region != link.region:
+                return
+            last = max(now.acked, grid_facts.last_version(tx, link.region))
+            first = next_version(last, micros(at))
+            facts = [
+                Fact(kind=FactKind.BILL, key=key, version=first + n, body=body, audience=audience)
+                for n, (key, body, audience) in enumerate(told)
+            ]
+            grid_facts.put(tx, link.region, facts)
+
+        self._keep(fence, say)
+
+    def _give_back(self, fence: Fence, link: Link) -> None:
+        """What is not used of limits over all regions, while somebody is there to give it to."""
+        at = self.clock.now()
+        every = self._every
+        with self.look() as tx:
+            accounts = grid_shares.due(tx, link, at, every=every)
+        if accounts:
+            self._keep(fence, lambda tx: grid_shares.look(tx, link, accounts, at))
+
     def _exchange(self, fence: Fence, often: timedelta) -> bool:
         """One message and its answer; whether there is more to say or to hear."""
         now = self.clock.now()
@@ -187,6 +224,7 @@ class GridSync:
             asks = evictions.asked(tx) if link.incarnation else []
             reached = version or (facts[-1].version if facts else link.acked)
             over = evictions.told_until(tx, reached)
+            shares = grid_shares.asks(tx, link, now, every=self._every) if link.incarnation else ()
         ask = SyncIn(
             url=self.address(),
             software=self.software,
@@ -196,6 +234,7 @@ class GridSync:
             cursor=link.cursor,
             evict=tuple(EvictDoc(id=e.id, key=e.key, digest=e.digest, keys=e.keys) for e in asks),
             over=tuple(over),
+            shares=shares,
         )
         answer = self.wire.ask(link, SYNC, ask, SyncOut)
         said = version or (facts[-1].version if facts else 0)
@@ -217,6 +256,7 @@ class GridSync:
             unread = _heard(tx, link, answer)
             refused = [f"{r.kind} {r.key}: {r.told}" for r in answer.refused] + unread
             evicting.heard(tx, now.incarnation, answer, at)
+            grid_shares.answered(tx, shares, answer, at)
             acked = max(now.acked, said, answer.seen)
             grid_members.change_link(
                 tx,
@@ -234,6 +274,7 @@ class GridSync:
             return True
 
         kept = self._keep(fence, keep)
+        self._every = self._every and not kept
         return bool(kept) and (answer.more or back or len(facts) == PUSH)
 
     def _renew(self, fence: Fence, link: Link) -> None:

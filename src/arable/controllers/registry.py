@@ -18,6 +18,7 @@ from arable.controllers import (
     farms,
     idle_pool,
     image_policies,
+    instructions,
     liveness,
     machines,
     moving,
@@ -142,7 +143,10 @@ class MasterHands(orders.Hands, booking.Hands, Protocol):
 
 
 def master_controllers(
-    hands: MasterHands, brings: image_policies.Hands, keys: Callable[[Tx, datetime], int]
+    hands: MasterHands,
+    brings: image_policies.Hands,
+    keys: Callable[[Tx, datetime], int],
+    instructed: instructions.Hands,
 ) -> tuple[Controller, ...]:
     """All that the master does; what has to be asked in somebody's name is asked by these hands."""
     attend, book = partial(orders.attend, hands), partial(booking.attend, hands)
@@ -151,6 +155,13 @@ def master_controllers(
         Controller("orders", attend, orders.SECONDS, orders.TOPIC, orders.MOST),
         Controller("booking", book, booking.SECONDS, most=booking.MOST),
         Controller("sign-on keys", keys, 60, GRID),
+        Controller(
+            "instructions",
+            partial(instructions.attend, instructed),
+            instructions.SECONDS,
+            GRID,
+            instructions.MOST,
+        ),
         Controller(
             "image policies",
             partial(image_policies.attend, brings),

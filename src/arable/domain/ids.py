@@ -101,6 +101,7 @@ KINDS = frozenset(
         "transfer",
         "region",
         "gridtoken",
+        "instruction",
     ]
 )
 

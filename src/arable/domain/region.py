@@ -28,6 +28,12 @@ class FactKind(StrEnum):
     KEY = "key"  # by id: by which it signs for those whom it let in
     REVOKED = "revoked"  # by mark: of whom nothing that was signed until then counts
     POLICY = "policy"  # by account and image: in which other regions it should be
+    BILL = "bill"  # by month and account: what it comes to there
+    HELD = "held"  # by account: what it holds there, and may hold
+    EVENT = "event"  # by number: one of the newest of its operators' events
+    INSTRUCTED = "instructed"  # by id: how far it is with what grid operators told it to do
+    INSTRUCTION = "instruction"  # the grid manager's own, by region and id: what to do
+    LIMIT = "limit"  # the grid manager's own, by account: what it may hold in all regions together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,7 @@ class Fact:
     """One thing that a region says of itself. `body` None: it is the case no more.
 
     `audience` empty: every region may know. Else the path of the account whose it is: only regions that know this
-    account as theirs, too, are told.
+    account as theirs, too, are told. Or `GRID_ONLY`.
     """
 
     kind: FactKind
@@ -48,6 +54,12 @@ class Fact:
     def at(self) -> FactKey:
         """What it is about."""
         return (self.kind, self.key)
+
+
+MANAGER = "grid"
+"""Whose facts the grid manager's own are; no region is called so."""
+GRID_ONLY = "grid"
+"""An audience: the grid manager alone. No account's path, for those have a slash."""
 
 
 class MemberState(StrEnum):

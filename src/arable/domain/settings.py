@@ -323,6 +323,38 @@ GRID_SECONDS = Setting(
     1,
     3600,
 )
+GRID_ACCOUNTS = Setting(
+    "grid_accounts",
+    "federated",
+    "Of which accounts the grid manager is told what they hold and what it costs: of those that may be asked for from "
+    "elsewhere, of all, or of none",
+    choices=("federated", "all", "none"),
+)
+GRID_EVENTS = Setting(
+    "grid_events",
+    "no",
+    "Whether the grid manager is told of the newest events of this region's operators",
+    choices=("no", "yes"),
+)
+GRID_MAY_EVACUATE = Setting(
+    "grid_may_evacuate",
+    "no",
+    "Whether operators of the grid may have zones of this region evacuated",
+    choices=("no", "yes"),
+)
+GRID_MAY_CHANGE_ACCOUNTS = Setting(
+    "grid_may_change_accounts",
+    "no",
+    "Whether operators of the grid may change limits of this region's accounts, suspend and resume them",
+    choices=("no", "yes"),
+)
+GRID_BILL_SECONDS = Setting(
+    "grid_bill_seconds",
+    300,
+    "How long a region rests before it reckons anew what it tells the grid manager of accounts' bills",
+    1,
+    _DAY,
+)
 GRID_SNAPSHOT_SECONDS = Setting(
     "grid_snapshot_seconds",
     600,
@@ -409,6 +441,11 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         ORDER_CREDIT_HOURS,
         ORDER_HOLD_HOURS,
         GRID_SECONDS,
+        GRID_ACCOUNTS,
+        GRID_BILL_SECONDS,
+        GRID_EVENTS,
+        GRID_MAY_EVACUATE,
+        GRID_MAY_CHANGE_ACCOUNTS,
         GRID_SNAPSHOT_SECONDS,
         MANAGEMENT_SERVERS_MIN,
         MANAGEMENT_SERVERS_MAX,

@@ -66,6 +66,7 @@ from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
+from arable.services.grid_instructions import InstructionHands
 from arable.services.hands import FarmHands
 from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
@@ -272,7 +273,10 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         name,
         member.manager.acting,
         master_controllers(
-            OrderHands(lambda: around), ImageHands(lambda: around), KeyHands(lambda: around).keep
+            OrderHands(lambda: around),
+            ImageHands(lambda: around),
+            KeyHands(lambda: around).keep,
+            InstructionHands(lambda: around),
         ),
         figures=figures,
         serving=member.manager.serving,

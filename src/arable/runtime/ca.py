@@ -202,6 +202,10 @@ class Authority:
         own = self._key.private_numbers().private_value.to_bytes(32)
         return HKDF(hashes.SHA256(), 32, None, purpose.encode()).derive(own)
 
+    def signature(self, data: bytes) -> bytes:
+        """By the authority itself, over what says what it is for (`signed_by`)."""
+        return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+
     def sign(
         self,
         request: str,
@@ -253,6 +257,18 @@ class Authority:
             alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
             builder = builder.add_extension(alternatives, critical=False)
         return _pem(builder.sign(self._key, hashes.SHA256()))
+
+
+def signed_by(authority: str, data: bytes, signature: bytes) -> bool:
+    """Whether the authority with that certificate (PEM) signed these bytes."""
+    try:
+        key = x509.load_pem_x509_certificate(authority.encode()).public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            return False
+        key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def new_request(common_name: str) -> Request:

@@ -10,7 +10,7 @@ from arable.services import credentials, limits, sign_on, users
 from arable.services.asks import check_expected
 from arable.services.call import Call, Prelude
 from arable.services.pages import paged
-from arable.store import accounts, domains
+from arable.store import accounts, domains, shares
 from arable.store.grid_members import TOPIC as GRID
 from arable.store.images import TOPIC as IMAGES
 from arable.store.nudges import nudge
@@ -75,6 +75,8 @@ def update(call: Call, account: AccountId, ask: AccountChange) -> AccountOut:
     users.check_none_higher(call, found.id)
     after = found.changed(**but)
     accounts.save(call.tx, after)
+    if after.name != found.name:
+        shares.adopt(call.tx, found.id)  # limits over all regions are those of its path
     sign_on.taken_back(call, found.id)
     credentials.changed(call.tx)
     return shown(after)

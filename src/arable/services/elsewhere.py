@@ -9,14 +9,16 @@ import hashlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from arable.domain.access import EVERYTHING, ROLES, Caller, Permission
 from arable.domain.errors import BadInput, Forbidden, NotFound, Unavailable
 from arable.domain.grid import PeerState
 from arable.domain.ids import UserId
+from arable.domain.region import FactKind, MemberState
 from arable.services.call import GridRole, Surroundings
-from arable.store import accounts, domains, grid, grid_members
+from arable.store import accounts, domains, grid, grid_facts, grid_members
 from arable.store.database import Database, Tx
 from arable.store.grid_own import path
 from arable.wire.grid import PassIn, PassOut
@@ -38,10 +40,16 @@ _NOUNS: Final = (
         "disk-offerings",
     ),
     *("zones", "farms", "tiers", "blueprints", "image-catalogue"),
+    *("events", "usage", "bills"),
 )
 _PATH: Final = re.compile(rf"/v1/({'|'.join(_NOUNS)})(/[0-9A-Za-z_-]+)*")
-_NOT: Final = re.compile(r"/v1/machines/[^/]+/console")
-"""Its ticket is for a door of that region, which is not at hand here."""
+_NOT: Final = re.compile(r"/v1/machines/[^/]+/console|/v1/events/.*")
+"""A ticket is for a door of that region, which is not at hand here; a stream has no end."""
+_LISTS: Final = re.compile(
+    r"/v1/(machines|farms|tiers|networks|volumes|snapshots|addresses|balancers|operations|events|usage)"
+)
+EVERYWHERE: Final = "all"
+"""Instead of a region's name: a list of all regions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,60 @@ def check(asked_path: str) -> None:
         raise BadInput(
             "this can't be asked of another region: ask that region itself", field="arable-region"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A region that may be asked for the caller's things, as it is known here. `why` is empty: it may be tried."""
+
+    region: str
+    state: str
+    as_of: datetime | None
+    own: bool = False
+    why: str = ""
+
+
+def check_everywhere(method: str, asked_path: str) -> None:
+    """Raises `BadInput` for what can't be asked of all regions at once."""
+    if method != "GET" or not _LISTS.fullmatch(asked_path):
+        raise BadInput(
+            "all regions can be asked for lists alone; say which region", field="arable-region"
+        )
+
+
+def near(database: Database, around: Surroundings, caller: Caller) -> list[Near]:
+    """Where the caller's account may have anything: here, and in each region that said that it may be asked for.
+
+    Those that were heard lately come first. Raises `NotFound` in no grid.
+    """
+    if is_from_elsewhere(caller):
+        raise Forbidden("ask the region that knows you: what another one vouched for ends here")
+    with database.read() as tx:
+        link = grid_members.link(tx)
+        if link is None or around.grid is None or around.grid_role is GridRole.GRID:
+            raise NotFound("this cloud is in no grid, so there are no other regions")
+        account = accounts.get(tx, EVERYTHING, caller.account)
+        name = path(domains.get(tx, EVERYTHING, account.domain).path, account.name)
+        with_it = {
+            region
+            for region, _fact in grid_facts.page(
+                tx, FactKind.ACCOUNT, first=name, last=f"{name}\x01", limit=10_000
+            )
+        }
+        members = grid_members.every(tx)
+        urls = {peer.name: peer.url for peer in grid.peers(tx)}
+    found = []
+    for member in members:
+        if member.state is MemberState.GONE:
+            continue
+        if member.name == link.region:
+            found.append(Near(member.name, str(MemberState.REACHED), around.clock.now(), own=True))
+        elif member.name in with_it:
+            why = "" if urls.get(member.name) else "it has no grid port"
+            found.append(Near(member.name, str(member.state), member.heard_at, why=why))
+    if not any(each.own for each in found):
+        found.append(Near(link.region, str(MemberState.REACHED), around.clock.now(), own=True))
+    return sorted(found, key=lambda each: (not each.own, each.state != "reached", each.region))
 
 
 def carry(

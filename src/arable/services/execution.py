@@ -27,7 +27,7 @@ from arable.domain.errors import (
 )
 from arable.domain.failure import kind_of
 from arable.services.call import Asked, Call, Prelude, Surroundings
-from arable.store import audit, idempotency
+from arable.store import audit, idempotency, shares
 from arable.store.database import Database, Tx, lost_race
 from arable.store.writer import DryRun, Promise, Writer
 
@@ -123,7 +123,12 @@ class Executor:
         if order.dry_run or not isinstance(error, _NOTED):
             return False
         entry = self._entry(order, order.target, kind_of(type(error)))
-        self.writer.take(into, lambda tx: audit.add_many(tx, [entry]))
+
+        def noted(tx: Tx) -> None:
+            audit.add_many(tx, [entry])
+            shares.wanted(tx, error)
+
+        self.writer.take(into, noted)
         return True
 
     def _one(self, tx: Tx, order: Order) -> Done:

@@ -16,23 +16,40 @@ import msgspec
 from arable.domain.errors import BadInput, Conflict, Forbidden, Unauthenticated
 from arable.domain.event import Event
 from arable.domain.ids import RegionId
-from arable.domain.region import Fact, FactKind, Member, MemberState, by_snapshot, news
+from arable.domain.region import (
+    GRID_ONLY,
+    Fact,
+    FactKind,
+    Member,
+    MemberState,
+    by_snapshot,
+    news,
+)
 from arable.runtime import tokens
 from arable.runtime.ca import IdentityKind
-from arable.services import grid_evictions
+from arable.services import grid_evictions, grid_instructions, grid_limits
 from arable.services.call import Surroundings
+from arable.services.elsewhere import EVERYWHERE
 from arable.store import events, evictions, grid_facts, grid_members, incarnations
 from arable.store.columns import micros
 from arable.store.database import Tx
-from arable.store.grid_own import image_key, policy_key
+from arable.store.grid_own import bill_key, image_key, policy_key
 from arable.wire.grid import (
+    ACCOUNT,
     BODIES,
     GRID_NAME,
+    AccountBody,
+    BillBody,
+    EventBody,
     FactDoc,
     GridJoinIn,
     GridJoinOut,
     GridRenewIn,
+    HeldBody,
     ImageBody,
+    InstructedBody,
+    InstructionBody,
+    LimitBody,
     MemberDoc,
     PolicyBody,
     RefusedDoc,
@@ -78,6 +95,10 @@ def join(tx: Tx, around: Surroundings, ask: GridJoinIn) -> GridJoinOut:
         raise Unauthenticated(_NO_ENTRY)
     if ask.region == GRID_NAME:
         raise BadInput(f"{GRID_NAME} is the grid manager's own name", field="region")
+    if ask.region == EVERYWHERE:
+        raise BadInput(
+            f"no region can be called {EVERYWHERE}: it means all of them", field="region"
+        )
     if token.region not in (None, ask.region):
         raise Forbidden(f"this token is for the region {token.region} alone")
     member = grid_members.by_name(tx, ask.region, lock=True)
@@ -144,9 +165,16 @@ def take(tx: Tx, around: Surroundings, sender: Sender, ask: SyncIn) -> SyncOut:
     grid_members.save(tx, member)
     evictions.end(tx, member.name, ask.over)
     grants = grid_evictions.judge(tx, member, ask.evict, now)
+    grid_instructions.heard(tx, member.name, kept, now)
+    shares = grid_limits.judge(tx, member, ask.shares, now)
     answer = _answer(tx, member, had, ask, now)
     return msgspec.structs.replace(
-        answer, grants=grants, over=ask.over, refused=tuple(refused[:_SHOWN])
+        answer,
+        grants=grants,
+        over=ask.over,
+        refused=tuple(refused[:_SHOWN]),
+        shares=shares,
+        short=grid_limits.short(tx, now),
     )
 
 
@@ -199,7 +227,9 @@ def _answer(tx: Tx, member: Member, had: int, ask: SyncIn, now: datetime) -> Syn
     cursor = ask.cursor if ask.incarnation == name and ask.cursor <= last else 0
     if cursor < max(swept, member.resync):
         cursor = 0
-    accounts = grid_facts.keys(tx, member.name, FactKind.ACCOUNT)
+    accounts = grid_facts.keys(tx, member.name, FactKind.ACCOUNT) | {
+        grid_instructions.to(member.name)
+    }
     full = cursor == 0
     found = grid_facts.since(tx, member.name, cursor, accounts, None if full else AT_ONCE + 1)
     more = not full and len(found) > AT_ONCE
@@ -222,6 +252,8 @@ def remove(tx: Tx, member: Member, now: datetime) -> None:
     grid_facts.forget(tx, member.name)
     grid_facts.put_aside(tx, member.name, (), None, now)
     evictions.forget(tx, member.name)
+    grid_limits.forget(tx, member.name)
+    grid_instructions.forget(tx, member.name, now)
     grid_facts.swept(tx, grid_facts.numbers(tx, 1))  # others hear all anew, whatever they missed
     gone = replace(member, state=MemberState.GONE, epoch=member.epoch + 1, seen=0, floor=0)
     grid_members.save(tx, gone)
@@ -310,6 +342,19 @@ def _fault(doc: FactDoc) -> str:
             key, audience = image_key(body.account, body.image, body.number), body.account
         case PolicyBody():
             key, audience = policy_key(body.account, body.image), body.account
+        case BillBody():
+            if doc.key != bill_key(body.month, body.account):
+                return "the key says another bill than the body"
+            return _own_audience(doc, body.account)
+        case LimitBody() | InstructionBody():
+            return "this is the grid manager's to say"
+        case InstructedBody() | EventBody():
+            return "" if doc.audience == GRID_ONLY else "this is the grid manager's alone"
+        case AccountBody():
+            good = ACCOUNT.fullmatch(doc.key) and not doc.audience
+            return "" if good else "an account is told by its path, to everybody"
+        case HeldBody():
+            return _own_audience(doc, doc.key)
         case _:
             return "only images are told to some alone" if doc.audience else ""
     if doc.key != key:
@@ -317,6 +362,13 @@ def _fault(doc: FactDoc) -> str:
     if doc.audience != ("" if body.public else audience):
         return "what is not public is its account's alone"
     return ""
+
+
+def _own_audience(doc: FactDoc, account: str) -> str:
+    """What is wrong with whom it is for, of what is an account's and never everybody's."""
+    if doc.audience == GRID_ONLY or (account and doc.audience == account):
+        return ""
+    return "what accounts hold and owe is theirs, and the grid manager's"
 
 
 def _plain(text: str, most: int) -> str:

@@ -12,7 +12,7 @@ from arable.domain.access import Caller, Permission, Rank
 from arable.domain.errors import Forbidden
 from arable.domain.ids import AccountId
 from arable.services.call import Call
-from arable.store import accounts, quotas, rates, settings
+from arable.store import accounts, quotas, rates, settings, shares
 from arable.store.schema import RESOURCES
 from arable.wire.accounts import LimitOut, LimitsChange, LimitsOut
 
@@ -47,6 +47,7 @@ def add(call: Call, account: AccountId, ask: LimitsChange) -> None:
     limits, kbps = of_new_account(call, ask), _kbps(call, ask)
     own = 0 if _free(call.caller) else quotas.get(call.tx, call.caller.account).network_kbps
     quotas.add(call.tx, account, limits, own if kbps is None else kbps)
+    shares.adopt(call.tx, account)
 
 
 def of_new_account(call: Call, ask: LimitsChange) -> dict[str, int]:

@@ -19,7 +19,7 @@ from arable.runtime.sealed import seal
 from arable.services import grid_manager
 from arable.services.call import Call, GridRole, Joined, Prelude
 from arable.services.pages import paged
-from arable.store import events, evictions, grid, grid_facts, grid_members
+from arable.store import events, evictions, grid, grid_facts, grid_members, shares
 from arable.store.grid_members import TOPIC, GridToken, Link
 from arable.store.nudges import nudge
 from arable.wire.common import Page
@@ -169,6 +169,7 @@ def leave(call: Call) -> GridOut:
     call.caller.needs(Permission.INFRA_WRITE)
     evictions.give_up(call.tx, call.around.clock.now())
     link = grid_members.remove_link(call.tx)
+    shares.drop_all(call.tx)
     nudge(call.tx, TOPIC)
     _tell(call, "grid.left", f"this region, {link.region}, left the grid at {link.grid}")
     return status(call)

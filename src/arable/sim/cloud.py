@@ -43,6 +43,7 @@ from arable.runtime.clock import Clock, VirtualClock
 from arable.runtime.entropy import Entropy, Ids
 from arable.services import agents, bringing
 from arable.services.call import Asked, Call, Surroundings
+from arable.services.grid_instructions import InstructionHands
 from arable.services.hands import FarmHands
 from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
@@ -104,7 +105,9 @@ def controllers(
         clock,
         segment.me,
         segment.acting,
-        master_controllers(OrderHands(around), ImageHands(around), KeyHands(around).keep),
+        master_controllers(
+            OrderHands(around), ImageHands(around), KeyHands(around).keep, InstructionHands(around)
+        ),
         serving=segment.serving,
         entropy=entropy.child("farms"),
         farm_controllers=farm_controllers(FarmHands(around)),

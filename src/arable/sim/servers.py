@@ -31,6 +31,7 @@ from arable.runtime.entropy import Entropy
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.endings import Endings
+from arable.services.grid_instructions import InstructionHands
 from arable.services.hands import FarmHands
 from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
@@ -163,6 +164,7 @@ class SimServer:
                     OrderHands(lambda: self.around),
                     ImageHands(lambda: self.around),
                     KeyHands(lambda: self.around).keep,
+                    InstructionHands(lambda: self.around),
                 ),
             ),
             serving=self.segment.serving,

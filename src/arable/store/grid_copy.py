@@ -13,8 +13,8 @@ from sqlalchemy import delete, select, tuple_
 
 from arable.domain.grid import CatalogueChange, CataloguedVersion, Peer, PeerState, VersionKey
 from arable.domain.manifest import ImagePart
-from arable.domain.region import Fact, FactKind, Member, MemberState
-from arable.store import grid, grid_facts, grid_members
+from arable.domain.region import MANAGER, Fact, FactKind, Member, MemberState
+from arable.store import grid, grid_facts, grid_members, shares
 from arable.store import schema as t
 from arable.store.database import Tx
 
@@ -60,8 +60,10 @@ def tell(tx: Tx, own: str, told: Mapping[str, Sequence[Fact]], at: datetime, *, 
     known = grid.known(tx)
     if full:
         tx.execute(delete(t.grid_fact).where(_f.region != own))
-        for region in (known.keys() | told.keys()) - {own}:
+        for region in (known.keys() | told.keys()) - {own, MANAGER}:
             _all_images(tx, region, known, told.get(region, ()), at)
+    if full and MANAGER not in told:
+        shares.told(tx, None)
     for region, facts in told.items():
         if region == own:
             continue
@@ -74,7 +76,9 @@ def tell(tx: Tx, own: str, told: Mapping[str, Sequence[Fact]], at: datetime, *, 
                     _f.region == region, _f.kind == str(fact.kind), _f.key == fact.key
                 )
             )
-        if not full:
+        if region == MANAGER:
+            shares.told(tx, None if full else [f.key for f in facts if f.kind is FactKind.LIMIT])
+        elif not full:
             _images(tx, region, known, [f for f in facts if f.kind is FactKind.IMAGE], at)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, literal, select, tuple_, update
 
 from arable.domain.region import Fact, FactKey, FactKind
 from arable.store import schema as t
@@ -95,6 +95,44 @@ def of(tx: Tx, region: str, kind: FactKind | None = None) -> list[Fact]:
     if kind is not None:
         query = query.where(_f.kind == str(kind))
     return [_fact(row) for row in tx.execute(query.order_by(_f.kind, _f.key))]
+
+
+def some(tx: Tx, region: str, kind: FactKind, keys: Iterable[str]) -> dict[str, Fact]:
+    """What is the case there of a kind, by key, of these keys."""
+    query = raw(t.grid_fact, _COLUMNS).where(
+        _f.region == region,
+        _f.kind == str(kind),
+        among(tx, _f.key, sorted(set(keys))),
+        _f.body.is_not(None),
+    )
+    return {row.key: _fact(row) for row in tx.execute(query)}
+
+
+def page(
+    tx: Tx,
+    kind: FactKind,
+    *,
+    first: str = "",
+    last: str = "",
+    regions: Iterable[str] | None = None,
+    after: tuple[str, str] = ("", ""),
+    limit: int = 100,
+) -> list[tuple[str, Fact]]:
+    """What is the case of a kind in all regions, or these, with the region, by key and then region.
+
+    Keys from `first` on, before `last`; `after` is the key and the region where the page before ended.
+    """
+    query = raw(t.grid_fact, _COLUMNS).where(_f.kind == str(kind), _f.body.is_not(None))
+    if first:
+        query = query.where(_f.key >= first)
+    if last:
+        query = query.where(_f.key < last)
+    if regions is not None:
+        query = query.where(among(tx, _f.region, sorted(set(regions))))
+    if after[0]:
+        query = query.where(tuple_(_f.key, _f.region) > tuple_(*map(literal, after)))
+    found = tx.execute(query.order_by(_f.key, _f.region).limit(limit))
+    return [(row.region, _fact(row)) for row in found]
 
 
 def of_kinds(tx: Tx, kinds: Iterable[FactKind]) -> dict[str, list[Fact]]:

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import func, or_, select
 
-from arable.domain.region import Fact, FactKind, next_version
-from arable.store import alerts, capacity, grid_facts, public_ranges, zones
+from arable.domain.region import GRID_ONLY, Fact, FactKind, next_version
+from arable.domain.settings import GRID_ACCOUNTS, GRID_EVENTS
+from arable.store import alerts, capacity, grid_facts, instructions, public_ranges, settings, zones
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
+from arable.store.many import among
 from arable.store.zones import ZoneFilter
 
 Said = dict[str, tuple[Any, str]]
@@ -24,6 +26,7 @@ Said = dict[str, tuple[Any, str]]
 
 _MOST_ALERTS = 200
 _MOST_ZONES = 1000
+_MOST_EVENTS = 100
 
 
 def facts(
@@ -67,6 +70,62 @@ def policy_key(account: str, image: str) -> str:
     return f"{account}|{image}"
 
 
+def bill_key(month: str, account: str) -> str:
+    """What a fact about a month's bill is called; without an account: that of the whole region."""
+    return f"{month}|{account}"
+
+
+def told_accounts(tx: Tx, which: str) -> dict[str, str]:
+    """By path: to whom it is told what accounts hold and owe, as the setting `GRID_ACCOUNTS` says."""
+    return {name: audience for _id, name, audience in _told(tx, which)}
+
+
+def audiences(tx: Tx, ids: Collection[str], which: str) -> dict[str, tuple[str, str]]:
+    """The same of some accounts, by id: path, and to whom."""
+    return {id_: (name, audience) for id_, name, audience in _told(tx, which, ids)}
+
+
+def _told(tx: Tx, which: str, ids: Collection[str] | None = None) -> Iterable[tuple[str, str, str]]:
+    """Id, path and audience."""
+    if which == "none":
+        return []
+    account, domain = t.account.c, t.domain.c
+    query = select(account.id, domain.path, account.name, account.federated, account.enabled).join(
+        t.domain, domain.id == account.domain
+    )
+    if ids is not None:
+        query = query.where(among(tx, account.id, ids))
+    found = []
+    for row in tx.execute(query):
+        name = path(row.path, row.name)
+        if row.federated:
+            found.append((row.id, name, name))
+        elif which == "all":
+            found.append((row.id, name, GRID_ONLY))
+    return found
+
+
+def _held(tx: Tx) -> Said:
+    """What accounts hold, and may hold."""
+    which = settings.get(tx, GRID_ACCOUNTS)
+    told = {id_: (name, audience) for id_, name, audience in _told(tx, which)}
+    if not told:
+        return {}
+    query = select(t.quota, t.account.c.enabled).join(
+        t.account, t.account.c.id == t.quota.c.account
+    )
+    said: Said = {}
+    for row in tx.execute(query.where(among(tx, t.quota.c.account, told))).mappings():
+        name, audience = told[row["account"]]
+        body = {
+            "enabled": row["enabled"],
+            "used": {each: row[f"used_{each}"] for each in t.RESOURCES},
+            "limits": {each: row[f"max_{each}"] for each in t.RESOURCES},
+        }
+        said[name] = (body, audience)
+    return said
+
+
 def _now(tx: Tx, kind: FactKind, software: str, api: str) -> Said:
     match kind:
         case FactKind.REGION:
@@ -85,6 +144,16 @@ def _now(tx: Tx, kind: FactKind, software: str, api: str) -> Said:
             return _images(tx)
         case FactKind.POLICY:
             return _policies(tx)
+        case FactKind.HELD:
+            return _held(tx)
+        case FactKind.EVENT:
+            return _events(tx)
+        case FactKind.INSTRUCTED:
+            return instructions.said(tx)
+        case FactKind.BILL | FactKind.LIMIT | FactKind.INSTRUCTION:
+            raise AssertionError(
+                "bills are reckoned by `controllers/grid_bills.py`, limits are not a region's"
+            )
         case FactKind.KEY:
             query = select(t.sign_key.c.id, t.sign_key.c.public)
             return {id_: ({"public": public}, "") for id_, public in tx.execute(query)}
@@ -139,6 +208,29 @@ def _alerts(tx: Tx) -> Said:
             "",
         )
         for alert in found
+    }
+
+
+def _events(tx: Tx) -> Said:
+    """The newest that are nobody's: operators'. None, unless this region's operators said so."""
+    if settings.get(tx, GRID_EVENTS) != "yes":
+        return {}
+    event = t.event.c
+    query = select(event.number, event.at, event.kind, event.subject, event.text)
+    rows = tx.execute(
+        query.where(event.account.is_(None)).order_by(event.number.desc()).limit(_MOST_EVENTS)
+    )
+    return {
+        f"{row.number:015d}": (
+            {
+                "at": row.at.isoformat(),
+                "kind": _plain(row.kind, 255),
+                "subject": _plain(row.subject, 255),
+                "text": _plain(row.text, 4096),
+            },
+            GRID_ONLY,
+        )
+        for row in rows
     }
 
 

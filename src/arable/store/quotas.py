@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, insert, or_, select, upda
 from arable.domain.errors import LimitExceeded, NotFound
 from arable.domain.ids import AccountId
 from arable.store import schema as t
+from arable.store import shares
 from arable.store.database import Tx
 
 NO_LIMIT = -1
@@ -35,6 +36,7 @@ class Quota:
 
     used: Mapping[str, int]
     limits: Mapping[str, int]
+    shares: Mapping[str, int]  # what this region has of limits over all regions; -1: there is none
     network_kbps: int  # of each port of its machines; 0: no limit of the account's
 
 
@@ -70,7 +72,7 @@ def take(tx: Tx, account: AccountId, **amounts: int) -> None:
     if _take(tx, account, amounts):
         return
     quota = _quota(tx, account, lock=True)  # from here on nobody else changes it
-    if refusal := _refusal(quota, quota.used, amounts):
+    if refusal := _refusal(tx, account, quota, quota.used, amounts):
         raise refusal
     _take(tx, account, amounts)  # room was made between the two looks
 
@@ -90,7 +92,9 @@ def take_many(
     for account, amounts in asks:
         if account not in quotas:
             raise NotFound("no such account")
-        refusal = _refusal(quotas[account], used[account], amounts)
+        refusal = _refusal(tx, account, quotas[account], used[account], amounts)
+        if refusal is not None:
+            shares.wanted(tx, refusal)
         if refusal is None:
             for name, amount in amounts.items():
                 used[account][name] += amount
@@ -126,7 +130,9 @@ def _take(tx: Tx, account: AccountId, amounts: Mapping[str, int]) -> bool:
     room: list[ColumnElement[bool]] = []
     for name, amount in amounts.items():
         most, used = t.quota.c[f"max_{name}"], t.quota.c[f"used_{name}"]
+        share = t.quota.c[f"share_{name}"]
         room.append(or_(most < 0, used + amount <= most))
+        room.append(or_(share < 0, used + amount <= share))
     done = tx.execute(
         update(t.quota)
         .where(and_(t.quota.c.account == account, *room))
@@ -141,7 +147,11 @@ def _take(tx: Tx, account: AccountId, amounts: Mapping[str, int]) -> bool:
 
 
 def _refusal(
-    quota: Quota, used: Mapping[str, int], amounts: Mapping[str, int]
+    tx: Tx,
+    account: AccountId,
+    quota: Quota,
+    used: Mapping[str, int],
+    amounts: Mapping[str, int],
 ) -> LimitExceeded | None:
     for name, amount in amounts.items():
         limit = quota.limits[name]
@@ -151,6 +161,10 @@ def _refusal(
                 f"{amount} asked for; free some, or ask an operator to raise the limit",
                 why={"resource": name, "limit": limit, "used": used[name], "asked": amount},
             )
+    for name, amount in amounts.items():
+        share = quota.shares[name]
+        if 0 <= share < used[name] + amount:
+            return shares.refusal(tx, account, name, WORDS[name], share, used, amounts)
     return None
 
 
@@ -177,6 +191,7 @@ def _from(row: Mapping[Any, Any]) -> Quota:
     return Quota(
         {name: row[f"used_{name}"] for name in t.RESOURCES},
         {name: row[f"max_{name}"] for name in t.RESOURCES},
+        {name: row[f"share_{name}"] for name in t.RESOURCES},
         row["max_network_kbps"],
     )
 

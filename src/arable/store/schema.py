@@ -117,6 +117,9 @@ quota = Table(
     Column("account", String, ForeignKey("account.id"), primary_key=True),
     *(_count(f"used_{name}") for name in RESOURCES),
     *(_count(f"max_{name}", -1) for name in RESOURCES),
+    *(
+        _count(f"share_{name}", -1) for name in RESOURCES
+    ),  # of a limit over all regions; -1: there is none
     _count("max_network_kbps"),  # of each port of its machines; 0: no limit of the account's
     *(CheckConstraint(f"used_{name} >= 0", name=f"used_{name}") for name in RESOURCES),
 )
@@ -624,7 +627,9 @@ grid_fact = Table(
     metadata,
     Column("region", String, primary_key=True),
     Column("kind", String, primary_key=True),
-    Column("key", String, primary_key=True),
+    Column(
+        "key", String().with_variant(String(collation="C"), "postgresql"), primary_key=True
+    ),  # by bytes: ranges of it are read
     _count("version"),
     _count("seq"),  # of the grid manager's: in which order it learned of them
     Column("body", Json, nullable=True),  # null: no more
@@ -632,6 +637,7 @@ grid_fact = Table(
     Index("ix_grid_fact_seq", "seq"),
     Index("ix_grid_fact_version", "region", "version"),
     Index("ix_grid_fact_kind", "kind", "region"),
+    Index("ix_grid_fact_key", "kind", "key", "region"),
 )
 
 # Of the grid manager: one row, held by whoever numbers facts. A cursor before `swept` misses what is gone.
@@ -659,6 +665,90 @@ grid_quarantine = Table(
     _count("version"),
     _text("told"),
     _at("at"),
+)
+
+# Of the grid manager: what accounts may hold in all regions together, and what of it each region was granted.
+grid_limit = Table(
+    "grid_limit",
+    metadata,
+    Column("account", String, primary_key=True),  # its path
+    _json("limits", "{}"),  # by resource
+    _at("short_at", null=True),  # when last something that a region needs was lacking
+    _at("changed_at"),
+    _text("changed_by", ""),
+    Index("ix_grid_limit_short", "short_at"),
+)
+
+grid_grant = Table(
+    "grid_grant",
+    metadata,
+    Column("region", String, primary_key=True),
+    Column("account", String, primary_key=True),
+    _count("serial"),
+    _json("amounts", "{}"),
+    _at("at"),
+    Index("ix_grid_grant_account", "account"),
+)
+
+# Of a region: what it has of such a limit is in `quota`; here is under which serial, and what was asked for.
+grid_share = Table(
+    "grid_share",
+    metadata,
+    Column("account", String, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
+    _text("path"),
+    _count("serial"),
+    _count("acked", -1),  # the serial that the grid manager has answered
+    _text("incarnation", ""),  # which store of the grid manager did
+    _json("limits", "{}"),  # by resource; none: there is no limit over all regions
+    _json("asked", "{}"),  # what would be used if what was refused for want of a share had not been
+    _flag("wants"),  # that is so
+    _at("wanted_at", null=True),  # since when it is asked for; null: it is not yet
+    _at("asked_at", null=True),  # when the grid manager was last asked
+    _at("short_at", null=True),  # when it last said that something is lacking
+    _flag("lacking"),  # not all that this region needs was granted
+    Index(
+        "ix_grid_share_wants",
+        "account",
+        sqlite_where=text("wants"),
+        postgresql_where=text("wants"),
+    ),
+)
+
+# Of the grid manager: what its operators told regions to do. How far that is each region says (`grid_fact`).
+grid_instruction = Table(
+    "grid_instruction",
+    metadata,
+    _id(),
+    Column("region", String, primary_key=True),
+    _count("number"),  # the how-manieth to that region
+    _text("kind"),
+    _text("subject"),
+    _json("limits", "{}"),
+    _text("given_by"),
+    _at("given_at"),
+    _at("expires_at"),
+    _at("cancelled_at", null=True),
+    Index("ix_grid_instruction_region", "region", "number"),
+)
+
+# Of a region: what it was told to do. The row is written with what is done: there is one, so it is done once.
+instruction = Table(
+    "instruction",
+    metadata,
+    _id(),
+    _count("number"),
+    _text("kind"),
+    _text("subject"),
+    _json("limits", "{}"),
+    _text("given_by"),
+    _at("given_at"),
+    _at("expires_at"),
+    _text("state"),
+    _text("told", ""),
+    _at("taken_at"),
+    _at("changed_at"),
+    Index("ix_instruction_state", "state"),
+    Index("ix_instruction_changed_at", "changed_at"),
 )
 
 grid_token = Table(

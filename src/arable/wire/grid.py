@@ -2,6 +2,7 @@
 run together. A fact of a kind that the reader does not know is passed over.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ ELSEWHERE = "/grid/v1/pass"
 LOAD = "/grid/v1/load"
 """At a region's grid port: how much it sends just now."""
 AccountPath = Annotated[str, Meta(max_length=600, pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)+$(?!\n)")]
+ACCOUNT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)+")
 GRID_NAME = "grid"
 """What the grid manager's certificate calls it."""
 
@@ -172,6 +174,69 @@ class PolicyBody(msgspec.Struct, frozen=True, kw_only=True):
     upto: Whole
 
 
+class BillBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account's use of a month comes to, in millionths of the currency. Without an account: all of the region's."""
+
+    account: Annotated[str, Meta(max_length=600, pattern=r"^([a-z0-9-]+(/[a-z0-9-]+)+)?$(?!\n)")]
+    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$(?!\n)")]
+    currency: Annotated[str, Meta(pattern=r"^([A-Z]{3})?$(?!\n)")]
+    micros: Annotated[int, Meta(ge=0, lt=1 << 62)]
+    as_of: datetime
+
+
+Sums = Annotated[
+    dict[Annotated[str, Meta(max_length=63)], Annotated[int, Meta(ge=-1, lt=1 << 62)]],
+    Meta(max_length=64),
+]
+"""By resource; -1: no limit."""
+
+
+class HeldBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account holds in a region, and may hold there."""
+
+    enabled: bool
+    used: Sums
+    limits: Sums
+
+
+class InstructionBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a region is told to do; the signature is the grid authority's (base64)."""
+
+    id: Annotated[str, Meta(max_length=48)]
+    region: Name
+    number: Whole
+    kind: Annotated[str, Meta(max_length=32)]
+    subject: Annotated[Plain, Meta(max_length=700)]
+    limits: Sums
+    given_by: Line
+    given_at: datetime
+    expires_at: datetime
+    signature: Annotated[str, Meta(max_length=255)]
+
+
+class InstructedBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a region is with it."""
+
+    state: Annotated[str, Meta(max_length=32)]
+    told: Annotated[Plain, Meta(max_length=1024)]
+    at: datetime
+
+
+class EventBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened there, for operators."""
+
+    at: datetime
+    kind: Line
+    subject: Line
+    text: Annotated[Plain, Meta(max_length=4096)]
+
+
+class LimitBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account may hold in all regions together, of what is limited."""
+
+    limits: Sums
+
+
 BODIES: dict[str, type[msgspec.Struct]] = {
     "region": RegionBody,
     "zone": ZoneBody,
@@ -181,6 +246,12 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "policy": PolicyBody,
     "key": KeyBody,
     "revoked": RevokedBody,
+    "bill": BillBody,
+    "held": HeldBody,
+    "event": EventBody,
+    "limit": LimitBody,
+    "instruction": InstructionBody,
+    "instructed": InstructedBody,
 }
 """By kind. The grid manager takes nothing else, so that what one region says can't trouble another."""
 
@@ -227,6 +298,20 @@ class RefusedDoc(msgspec.Struct, frozen=True):
     told: str
 
 
+class ShareDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an account's limits over all regions: what a region has under that serial of its own, or was granted to it.
+
+    `need` and `spare` are said by the region; `short` by the grid manager: not all that is needed was there.
+    """
+
+    account: AccountPath
+    serial: Whole
+    amounts: Sums
+    need: Sums = {}
+    spare: Sums = {}
+    short: bool = False
+
+
 class SyncIn(msgspec.Struct, frozen=True, kw_only=True):
     """What is new at a region, and up to where it knows what is new elsewhere.
 
@@ -242,6 +327,7 @@ class SyncIn(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
     evict: tuple[EvictDoc, ...] = ()
     over: tuple[str, ...] = ()  # ids of what was asked for before: it is gone, or stays
+    shares: tuple[ShareDoc, ...] = ()
 
 
 class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +346,10 @@ class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
     more: bool = False
     grants: tuple[GrantDoc, ...] = ()
     over: tuple[str, ...] = ()  # that is understood
+    shares: tuple[ShareDoc, ...] = ()
+    short: tuple[
+        str, ...
+    ] = ()  # accounts of which somewhere something is lacking: give back what is spare
     refused: tuple[RefusedDoc, ...] = ()
 
 

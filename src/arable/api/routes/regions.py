@@ -2,7 +2,10 @@
 
 from arable.api.operation import SIGNED_IN, Op
 from arable.domain.access import Permission
-from arable.services import regions, sign_on
+from arable.services import grid_instructions, grid_limits, grid_sums, regions, sign_on
+from arable.wire.grid_instructions import CancelInstructionIn, InstructIn, InstructionQuery
+from arable.wire.grid_limits import GridLimitQuery, GridLimitsIn
+from arable.wire.grid_sums import GridBillQuery, GridEventQuery, GridSumQuery
 from arable.wire.regions import GridTokenIn, JoinGridIn, RegionChange, RegionQuery
 from arable.wire.sign_on import SignOnIn
 
@@ -57,6 +60,100 @@ OPERATIONS = (
         writes=False,
         name="grid.status",
         summary="Show all regions together: inventory, capacity, load, faults",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/bills",
+        does=grid_sums.bills,
+        permission=Permission.BILLING_READ,
+        writes=False,
+        query=GridBillQuery,
+        name="grid.bills",
+        summary="Show what a month comes to in all regions, by account",
+        about="As regions told it, each some minutes ago at most while it is reached. Operators see all that is known; others"
+        " their own account. Lines are at the region: `GET /v1/bills/detailed` with `Arable-Region`.",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/accounts",
+        does=grid_sums.held,
+        permission=Permission.ACCOUNT_READ,
+        writes=False,
+        query=GridSumQuery,
+        name="grid.accounts",
+        summary="Show what accounts hold in all regions",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/events",
+        does=grid_sums.events,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        query=GridEventQuery,
+        name="grid.events",
+        summary="List the newest events of all regions' operators",
+        about="Of regions whose setting `grid_events` is `yes`, the newest hundred of each; older ones are at the region.",
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/limits",
+        does=grid_limits.page,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        query=GridLimitQuery,
+        name="grid.limits",
+        summary="List accounts' limits over all regions, and regions' shares of them",
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/grid/limits",
+        does=grid_limits.update,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=GridLimitsIn,
+        conditions=False,
+        name="grid.set_limits",
+        summary="Change what an account may hold in all regions together",
+        about="At the grid manager alone. Regions get shares of it, ask for more when they need it, and give back what they do"
+        " not use; so it holds while any of them is cut off. Below what is used is allowed: nothing more is given then.",
+        example={"path": "root/acme/acme", "machines": 50},
+    ),
+    Op(
+        method="GET",
+        path="/v1/grid/instructions",
+        does=grid_instructions.page,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        query=InstructionQuery,
+        name="grid.instructions",
+        summary="List what regions were told to do, and how far they are",
+        about="At a region: what it was told itself.",
+    ),
+    Op(
+        method="POST",
+        path="/v1/grid/instructions",
+        does=grid_instructions.give,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=InstructIn,
+        status=201,
+        name="grid.instruct",
+        summary="Tell regions to do something",
+        about="At the grid manager alone. Each region carries it out once, by its master, if its settings"
+        " `grid_may_evacuate` and `grid_may_change_accounts` allow it; who is away does so when it is back, until it expires.",
+        example={"kind": "suspend", "subject": "root/acme/acme"},
+    ),
+    Op(
+        method="POST",
+        path="/v1/grid/instructions/cancel",
+        does=grid_instructions.cancel,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=CancelInstructionIn,
+        name="grid.cancel",
+        summary="Take an instruction back",
+        about="Who has not begun never will. What was done is not undone.",
+        example={"id": "instruction-0mh5z1x2k3q8w7e6r5t4"},
     ),
     Op(
         method="POST",

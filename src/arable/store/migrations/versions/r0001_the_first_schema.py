@@ -204,22 +204,55 @@ def upgrade() -> None:
     op.create_table('grid_fact',
     sa.Column('region', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
-    sa.Column('key', sa.String(), nullable=False),
+    sa.Column('key', sa.String().with_variant(sa.String(collation='C'), 'postgresql'), nullable=False),
     sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('seq', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('body', sa.Text(), nullable=True),
     sa.Column('audience', sa.String(), server_default='', nullable=False),
     sa.PrimaryKeyConstraint('region', 'kind', 'key', name=op.f('pk_grid_fact'))
     )
+    op.create_index('ix_grid_fact_key', 'grid_fact', ['kind', 'key', 'region'], unique=False)
     op.create_index('ix_grid_fact_kind', 'grid_fact', ['kind', 'region'], unique=False)
     op.create_index('ix_grid_fact_seq', 'grid_fact', ['seq'], unique=False)
     op.create_index('ix_grid_fact_version', 'grid_fact', ['region', 'version'], unique=False)
+    op.create_table('grid_grant',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('serial', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('amounts', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('region', 'account', name=op.f('pk_grid_grant'))
+    )
+    op.create_index('ix_grid_grant_account', 'grid_grant', ['account'], unique=False)
     op.create_table('grid_holding',
     sa.Column('sha256', sa.String(), nullable=False),
     sa.Column('region', sa.String(), nullable=False),
     sa.PrimaryKeyConstraint('sha256', 'region', name=op.f('pk_grid_holding'))
     )
     op.create_index(op.f('ix_grid_holding_region'), 'grid_holding', ['region'], unique=False)
+    op.create_table('grid_instruction',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('subject', sa.String(), nullable=False),
+    sa.Column('limits', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('given_by', sa.String(), nullable=False),
+    sa.Column('given_at', sa.BigInteger(), nullable=False),
+    sa.Column('expires_at', sa.BigInteger(), nullable=False),
+    sa.Column('cancelled_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('id', 'region', name=op.f('pk_grid_instruction'))
+    )
+    op.create_index('ix_grid_instruction_region', 'grid_instruction', ['region', 'number'], unique=False)
+    op.create_table('grid_limit',
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('limits', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('short_at', sa.BigInteger(), nullable=True),
+    sa.Column('changed_at', sa.BigInteger(), nullable=False),
+    sa.Column('changed_by', sa.String(), server_default='', nullable=False),
+    sa.PrimaryKeyConstraint('account', name=op.f('pk_grid_limit'))
+    )
+    op.create_index('ix_grid_limit_short', 'grid_limit', ['short_at'], unique=False)
     op.create_table('grid_link',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('region', sa.String(), nullable=False),
@@ -330,6 +363,23 @@ def upgrade() -> None:
     sa.Column('superseded_by', sa.String(), server_default='', nullable=False),
     sa.PrimaryKeyConstraint('number', name=op.f('pk_incarnation'))
     )
+    op.create_table('instruction',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('subject', sa.String(), nullable=False),
+    sa.Column('limits', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('given_by', sa.String(), nullable=False),
+    sa.Column('given_at', sa.BigInteger(), nullable=False),
+    sa.Column('expires_at', sa.BigInteger(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('taken_at', sa.BigInteger(), nullable=False),
+    sa.Column('changed_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_instruction'))
+    )
+    op.create_index('ix_instruction_changed_at', 'instruction', ['changed_at'], unique=False)
+    op.create_index('ix_instruction_state', 'instruction', ['state'], unique=False)
     op.create_table('lease',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('holder', sa.String(), nullable=False),
@@ -722,6 +772,23 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account', name=op.f('pk_credit'))
     )
     op.create_index('ix_credit_booked_until', 'credit', ['booked_until'], unique=False)
+    op.create_table('grid_share',
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('path', sa.String(), nullable=False),
+    sa.Column('serial', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('acked', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('incarnation', sa.String(), server_default='', nullable=False),
+    sa.Column('limits', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('asked', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('wants', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('wanted_at', sa.BigInteger(), nullable=True),
+    sa.Column('asked_at', sa.BigInteger(), nullable=True),
+    sa.Column('short_at', sa.BigInteger(), nullable=True),
+    sa.Column('lacking', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_grid_share_account'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('account', name=op.f('pk_grid_share'))
+    )
+    op.create_index('ix_grid_share_wants', 'grid_share', ['account'], unique=False, sqlite_where=sa.text('wants'), postgresql_where=sa.text('wants'))
     op.create_table('host',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('zone', sa.String(), nullable=False),
@@ -855,6 +922,15 @@ def upgrade() -> None:
     sa.Column('max_snapshot_mib', sa.BigInteger(), server_default='-1', nullable=False),
     sa.Column('max_networks', sa.BigInteger(), server_default='-1', nullable=False),
     sa.Column('max_addresses', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_machines', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_cpus', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_memory_mib', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_volumes', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_storage_mib', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_snapshots', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_snapshot_mib', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_networks', sa.BigInteger(), server_default='-1', nullable=False),
+    sa.Column('share_addresses', sa.BigInteger(), server_default='-1', nullable=False),
     sa.Column('max_network_kbps', sa.BigInteger(), server_default='0', nullable=False),
     sa.CheckConstraint('used_addresses >= 0', name=op.f('ck_quota_used_addresses')),
     sa.CheckConstraint('used_cpus >= 0', name=op.f('ck_quota_used_cpus')),
