@@ -20,7 +20,7 @@ from arable.domain.pool import Pool
 from arable.lab import setup
 from arable.lab.guest_image import GuestImage
 from arable.processes import children
-from arable.processes.server import Ready, credentials
+from arable.processes.ready import Ready, credentials
 from arable.runtime.ca import Authority, IdentityKind, new_request
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy, Ids

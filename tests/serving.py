@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
+from argon2 import PasswordHasher, Type
 from starlette.routing import BaseRoute
 
 from arable.api.app import Server, build
@@ -19,6 +21,7 @@ from arable.api.routes import OPERATIONS
 from arable.client.arable import Arable
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes.http import IDLE
+from arable.runtime import tokens
 from arable.runtime.ca import Authority
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy, Ids
@@ -31,6 +34,8 @@ from arable.wire.accounts import AccountIn, FirstUserIn
 from arable.wire.users import KeyIn
 
 PASSWORD = "a password of a test"
+_CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1, type=Type.ID)
+"""What a guess costs matters to the tests of `runtime/tokens.py` alone."""
 
 
 @dataclass
@@ -99,6 +104,8 @@ def serving(
 ) -> Iterator[Served]:
     clock = RealClock()
     entropy = Entropy.system()
+    cheap = pytest.MonkeyPatch()
+    cheap.setattr(tokens, "_ARGON2", _CHEAP)
     inbox = directory / "inbox"
     inbox.mkdir(exist_ok=True)
     surroundings = Surroundings(
@@ -117,6 +124,7 @@ def serving(
     more = routes(surroundings)
     server = build(operations, database, writer, surroundings, routes=more, inside=inside)
     with ExitStack() as hang_up, running(server, writer, ws) as url:
+        hang_up.callback(cheap.undo)
         operator = Arable(url)
         made = Served(url, server, database, writer, surroundings, operator, first)
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from belongings import Belongings, belongings
 from databases import fresh_sqlite
-from everything_kept import everything_kept
+from everything_kept import every_row
 from serving import Served, serving
 
 
@@ -28,7 +28,7 @@ def things(cloud) -> Belongings:
 def unharmed(cloud, things) -> Iterator[None]:
     """At the end, every table and every image file is as it was."""
     folder = cloud.around.images._folder
-    before = everything_kept(cloud.database), set(folder.iterdir())
+    before = every_row(cloud.database), set(folder.iterdir())
     yield
-    assert everything_kept(cloud.database) == before[0]
+    assert every_row(cloud.database) == before[0]
     assert set(folder.iterdir()) == before[1]

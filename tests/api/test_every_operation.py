@@ -22,7 +22,7 @@ from belongings import (
     path_of,
 )
 from databases import fresh_sqlite
-from everything_kept import everything_kept
+from everything_kept import every_row
 from serving import PASSWORD, Served, serving
 from who_may import LADDER, NAMED, may
 
@@ -63,7 +63,7 @@ class Crowd:
         return self.http.request(op.method, path, content=content, headers=headers)
 
     def everything(self) -> dict[str, list[str]]:
-        return everything_kept(self.cloud.database)
+        return every_row(self.cloud.database)
 
 
 @pytest.fixture(scope="module")

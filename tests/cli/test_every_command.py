@@ -36,7 +36,7 @@ COMMANDS = commands()
 
 def client_groups() -> dict[str, type[Group]]:
     client = Arable("http://127.0.0.1:1")
-    groups = {n: type(each) for n, each in vars(client).items() if isinstance(each, Group)}
+    groups = {n: type(getattr(client, n)) for n in Arable.__annotations__}
     client.close()
     return groups
 

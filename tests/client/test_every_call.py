@@ -38,7 +38,7 @@ def client() -> Iterator[Arable]:
 
 
 def groups(client: Arable) -> dict[str, Group]:
-    return {name: each for name, each in vars(client).items() if isinstance(each, Group)}
+    return {name: getattr(client, name) for name in Arable.__annotations__}
 
 
 def method_of(client: Arable, op: Op):

@@ -25,10 +25,11 @@ _UP_TAKES = 400.0
 
 @dataclass(frozen=True)
 class Reader:
-    """Their home. `url` is the cloud's, once one is up."""
+    """Their home. `url` is the cloud's, once one is up; `tools` has an `arable` to type instead of the installed one."""
 
     home: Path
     url: str = WRITTEN
+    tools: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,7 +50,10 @@ class Reader:
         here.mkdir(exist_ok=True)
         if not (here / "examples").exists():
             (here / "examples").symlink_to(ROOT / "examples")
-        said = _typed(self._script(steps), here, self.environment | {"ARABLE_URL": self.url})
+        environment = self.environment | {"ARABLE_URL": self.url}
+        if self.tools:
+            environment["PATH"] = f"{self.tools}:{environment['PATH']}"
+        said = _typed(self._script(steps), here, environment)
         for number, step in enumerate(steps):
             begun = said.split(f"{_BEGIN}{number}\n", 1)
             assert len(begun) == 2, f"line {step.line} was never reached:\n{said[-2000:]}"
@@ -98,7 +102,7 @@ class Reader:
                 start_new_session=True,
             )
         try:
-            yield Reader(self.home, _address(up, errors))
+            yield Reader(self.home, _address(up, errors), self.tools)
         finally:
             up.send_signal(signal.SIGINT)
             up.communicate(timeout=_UP_TAKES)

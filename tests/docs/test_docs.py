@@ -10,6 +10,7 @@ import pytest
 from pages import ROOT, Page, pages
 from reader import Reader
 from typed_commands import commands, fault
+from warm import warm
 
 from arable.agent.config import Libvirt, Local, read
 
@@ -30,11 +31,26 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-@pytest.mark.parametrize("name", UP)
-def test_a_page_does_what_it_says(name: str, home: Path) -> None:
+@pytest.fixture(scope="module")
+def tools() -> Iterator[Path]:
+    """With an `arable` that need not import what it did for the command before."""
+    with tempfile.TemporaryDirectory(prefix="arable-docs-") as made, warm(Path(made)) as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("name", [name for name in UP if name != "README.md"])
+def test_a_page_does_what_it_says(name: str, home: Path, tools: Path) -> None:
     (up,) = page(name).steps("up")
-    with Reader(home).cloud(up.text) as reader:
+    with Reader(home, tools=tools).cloud(up.text) as reader:
         reader.read(page(name).steps())
+
+
+def test_the_readme_does_what_it_says(home: Path) -> None:
+    """With the program as it is installed."""
+    readme = page("README.md")
+    (up,) = readme.steps("up")
+    with Reader(home).cloud(up.text) as reader:
+        reader.read(readme.steps())
 
 
 @pytest.mark.real

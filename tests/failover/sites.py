@@ -28,7 +28,7 @@ from arable.lab import setup
 from arable.lab.guest_image import GuestImage
 from arable.processes import fleet
 from arable.processes.log_option import LOG
-from arable.processes.server import credentials
+from arable.processes.ready import credentials
 from arable.runtime.ca import Authority, IdentityKind, new_request
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy

@@ -152,6 +152,8 @@ def test_what_is_remembered_is_what_a_fresh_look_shows_after_any_changes(
         with ExitStack() as stack:
             tx = stack.enter_context(database.engine.connect())
             transaction = tx.begin()
+            if database.is_sqlite:
+                tx.exec_driver_sql("BEGIN")
             for what, which in deeds:
                 nested = tx.begin_nested()
                 _write(tx, what, which)

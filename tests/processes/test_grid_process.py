@@ -14,7 +14,7 @@ from arable.client.arable import Arable
 from arable.client.errors import BadInput, Forbidden, LimitExceeded, NotFound, Unavailable
 from arable.lab.topology import parse
 from arable.processes import up
-from arable.processes.grid import GridReady
+from arable.processes.ready import GridReady
 from arable.processes.up import Cloud, Wanted
 from arable.runtime.clock import RealClock
 from arable.wire.accounts import AccountIn, AccountQuery, FirstUserIn

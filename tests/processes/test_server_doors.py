@@ -15,7 +15,8 @@ from agent import edge
 from arable.client.arable import Arable
 from arable.domain.console import Visit
 from arable.domain.ids import HostId, MachineId, UserId
-from arable.processes.server import Server, ServerConfig, assemble, credentials, serving
+from arable.processes.ready import credentials
+from arable.processes.server import Server, ServerConfig, assemble, serving
 from arable.runtime.ca import Authority, blind_context, peer
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy

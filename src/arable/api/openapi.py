@@ -1,9 +1,12 @@
 """The description of the API (OpenAPI 3.1), made from the same rows and documents that serve it.
 
-So it can't be wrong about paths, fields or bounds, only about words. It is made once, when the server starts.
+So it can't be wrong about paths, fields or bounds, only about words. It is made once, when somebody first asks for it: that
+takes longer than all else of the API at a server's start.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -83,10 +86,13 @@ def document(operations: Sequence[Op]) -> dict[str, Any]:
 
 def routes(operations: Sequence[Op]) -> list[Route]:
     """`/openapi.json`."""
-    text = msgspec.json.encode(document(operations))
+
+    @cache
+    def text() -> bytes:
+        return msgspec.json.encode(document(operations))
 
     async def openapi(_request: Request) -> Response:
-        return Response(text, media_type="application/json")
+        return Response(await asyncio.to_thread(text), media_type="application/json")
 
     return [Route("/openapi.json", openapi)]
 

@@ -14,9 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from arable.domain.errors import Unavailable
-from arable.processes import grid, server
-from arable.processes.grid import GridReady
-from arable.processes.server import Ready
+from arable.processes.ready import GRID, SERVER, GridReady, Ready
 from arable.runtime.clock import Clock
 
 _READY_WITHIN = 120.0
@@ -49,14 +47,14 @@ def child(argv: Sequence[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]
 
 def await_ready(data: Path, pid: int, alive: Callable[[], bool], log: Path, clock: Clock) -> Ready:
     """What the server with that process id says of itself, once it listens. Raises `Unavailable` with its last words."""
-    return _await(data / server.READY, Ready, pid, alive, log, clock)
+    return _await(data / SERVER, Ready, pid, alive, log, clock)
 
 
 def await_grid_ready(
     data: Path, pid: int, alive: Callable[[], bool], log: Path, clock: Clock
 ) -> GridReady:
     """The same of a grid manager."""
-    return _await(data / grid.READY, GridReady, pid, alive, log, clock)
+    return _await(data / GRID, GridReady, pid, alive, log, clock)
 
 
 def _await(

@@ -25,9 +25,8 @@ from arable.api.routes import accounts, operations, regions, settings, users
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes.alone import only_one
 from arable.processes.http import serving_http
+from arable.processes.ready import GRID, OPERATOR, Credentials, GridReady
 from arable.processes.server import (
-    OPERATOR,
-    Credentials,
     address_of,
     check_api,
     door,
@@ -49,7 +48,6 @@ from arable.wire.grid import GRID_NAME
 
 log = logging.getLogger(__name__)
 
-READY = "grid.json"
 OPERATIONS: tuple[Op, ...] = (
     *users.OPERATIONS,
     *accounts.OPERATIONS,
@@ -76,15 +74,6 @@ class GridConfig:
     def url(self) -> str:
         """The database's."""
         return self.database or f"sqlite:///{self.data / 'arable.sqlite'}"
-
-
-class GridReady(msgspec.Struct, frozen=True, kw_only=True):
-    """What a running grid manager writes into `grid.json`: where it answers, and who it is."""
-
-    api: str
-    listen: str
-    pid: int
-    fingerprint: str  # SHA-256 of the authority's certificate
 
 
 @dataclass(slots=True)
@@ -115,7 +104,7 @@ async def _live(config: GridConfig, clock: Clock, entropy: Entropy) -> None:
     async with serving(assemble(config, clock, entropy)) as grid:
         assert grid.ready, "it listens"
         spare_the_collector()
-        path = config.data / READY
+        path = config.data / GRID
         keep(path, msgspec.json.encode(grid.ready).decode(), entropy)
         log.info("API at %s, regions' port at %s", grid.ready.api, grid.ready.listen)
         try:

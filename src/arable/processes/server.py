@@ -38,7 +38,7 @@ from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
 from arable.controllers.registry import farm_controllers, master_controllers
 from arable.controllers.settle import settle
-from arable.domain.errors import BadInput, Conflict, NotFound
+from arable.domain.errors import BadInput, Conflict
 from arable.domain.ids import HostId, UserId
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes import standby, succession
@@ -47,6 +47,7 @@ from arable.processes.grid_images import GridImages, grid_images
 from arable.processes.grid_link import GridLink, grid_link
 from arable.processes.http import serving_http
 from arable.processes.membership import Membership, chosen, membership, serve_loop
+from arable.processes.ready import OPERATOR, SERVER, Credentials, Ready
 from arable.processes.watching import Watching, metrics, watching
 from arable.runtime.allocator import return_large_blocks
 from arable.runtime.ca import (
@@ -80,8 +81,6 @@ from arable.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
-READY = "server.json"
-OPERATOR = "operator.json"
 _PEER = "peer.pem"  # certificate and key by which this server is known to others
 _CERTIFICATE_HOURS = 7 * 24
 _RENEW_SECONDS = 12 * 3600.0
@@ -120,22 +119,6 @@ class ServerConfig:
     def url(self) -> str:
         """The database's."""
         return self.database or f"sqlite:///{self.data / 'arable.sqlite'}"
-
-
-class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """What a running server writes into `server.json`: where it answers, and who it is."""
-
-    api: str
-    gateway: str
-    pid: int
-    fingerprint: str  # SHA-256 of the authority's certificate
-
-
-class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """The first operator's, as they are kept in `operator.json`."""
-
-    name: str
-    password: str
 
 
 @dataclass(slots=True)
@@ -182,7 +165,7 @@ async def _live(config: ServerConfig, clock: Clock, entropy: Entropy) -> None:
     async with serving(assemble(config, clock, entropy)) as server:
         assert server.ready, "it listens"
         spare_the_collector()
-        path = config.data / READY
+        path = config.data / SERVER
         keep(path, msgspec.json.encode(server.ready).decode(), entropy)
         log.info("API at %s, agents' gateway at %s", server.ready.api, server.ready.gateway)
         ended = asyncio.create_task(succession.ended(server.database))
@@ -419,16 +402,6 @@ def listening(where: str, what: str) -> socket.socket:
     except OSError as error:
         told = f"can't listen at {where}: {error.strerror}; choose another address with --{what}"
         raise Conflict(told) from error
-
-
-def credentials(data: Path) -> Credentials:
-    """Those of the first operator, from the data directory; raises `NotFound`."""
-    try:
-        return msgspec.json.decode((data / OPERATOR).read_bytes(), type=Credentials)
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"no operator's credentials in {data}: its server has not started yet"
-        ) from error
 
 
 def _split(where: str, what: str) -> tuple[str, int]:

@@ -24,8 +24,7 @@ from arable.lab.plan import Kind
 from arable.lab.power import Site
 from arable.lab.topology import GRID, REGION_PORT, Host, Region, Server, Topology, load
 from arable.processes import children, fleet, up_grid
-from arable.processes.grid import GridReady
-from arable.processes.server import OPERATOR, Ready, credentials
+from arable.processes.ready import OPERATOR, GridReady, Ready, credentials
 from arable.runtime.ca import keep
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy

@@ -13,7 +13,7 @@ from arable.processes import up, up_grid
 from arable.processes.data_option import Data
 from arable.processes.foreseen import told
 from arable.processes.leaving import until_told
-from arable.processes.server import OPERATOR, credentials
+from arable.processes.ready import OPERATOR, credentials
 from arable.processes.up import Cloud, Say, Wanted, server_data
 from arable.runtime.clock import Clock, RealClock
 

@@ -11,7 +11,7 @@ from arable.lab import servers
 from arable.lab.power import Site
 from arable.lab.topology import GRID, GRID_PORT, Region
 from arable.processes import children
-from arable.processes.grid import GridReady
+from arable.processes.ready import GridReady
 from arable.runtime.clock import Clock
 from arable.wire.regions import GridTokenIn, JoinGridIn
 
