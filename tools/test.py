@@ -20,7 +20,8 @@ from typing import IO
 
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
 REAL = ["-m", "real", "-n", "2", "--dist", "loadgroup"]
-OTHERS = ["-m", "not real", "-n", "2"]
+# Each of the two gets half of them in one piece, so that files' own fixtures are made once, and then what the other one has left.
+OTHERS = ["-m", "not real", "-n", "2", "--dist", "worksteal"]
 # What fits; `make world` plays longer stories.
 WORLD = [sys.executable, "-m", "arable.sim.run", "--seeds", "200", "--steps", "60"]
 TOOLS = ("qemu-system-x86_64", "libvirtd", "ovs-vsctl", "nft", "dnsmasq", "bwrap", "ip", "nice")
