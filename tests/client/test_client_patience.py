@@ -96,7 +96,7 @@ def test_keys_are_drawn_for_those_who_want_them_and_each_call_has_its_own() -> N
 def test_signing_in_takes_no_key() -> None:
     server = Server([CUT_OFF])
     to = server.client(keys=True)
-    to._to.token = ""
+    to.connection.token = ""
     with pytest.raises(errors.Unreachable):
         to.sessions.create(SessionIn(name="a", password="b"))
     assert server.keys == [None]
