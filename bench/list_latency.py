@@ -405,4 +405,4 @@ def _driver(url: str) -> Callable[[str, tuple[Any, ...]], Any]:
 
 
 def _token(client: Arable) -> str:
-    return client._to.token  # noqa: SLF001 - the key that it was made with
+    return client.connection.token  # the key that it was made with

@@ -84,7 +84,7 @@ class Served:
         return sorted(file.parent.glob(f"{file.name}*"))
 
     def token(self, client: Arable) -> str:
-        return client._to.token
+        return client.connection.token
 
     def key(self, client: Arable, **but: Any) -> str:
         made = client.keys.create(KeyIn(name="test", **but))

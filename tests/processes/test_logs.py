@@ -51,7 +51,7 @@ def story(tmp_path_factory) -> Story:
             cloud.operator() as operator,
         ):
             made.canaries["the operator's password"] = _password(cloud.operator_file)
-            made.canaries["the operator's key"] = operator._to.token
+            made.canaries["the operator's key"] = operator.connection.token
             _play(made, operator, cloud.url)
     made.lines = [json.loads(line) for line in made.text().splitlines()]
     return made

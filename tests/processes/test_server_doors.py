@@ -87,7 +87,7 @@ def test_a_console_opens_by_ticket_alone_and_to_no_credential_of_anybody_else(tm
                 return client, UserId(client.users.whoami().user)
 
             client, user = await asyncio.to_thread(signed_in)
-            token = client._to.token
+            token = client.connection.token
             other = UserId("user-other")
             assert await visits(made, user, None) == NOBODY_THERE
             assert await visits(made, user, f"Bearer {token}") == NOBODY_THERE
