@@ -6,13 +6,14 @@ A part of the places, another one for each story; `python -m arable.sim.run_brea
 import pytest
 
 from arable.sim.breaks import Act, Story, Unending, play
+from arable.sim.carry_stories import CARRIES
 from arable.sim.farm_stories import FARMS
 from arable.sim.rollout_stories import ROLLOUTS
 from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
 STRIDE = 64
-EVERY = (*STORIES, *SNAPSHOTS)
+EVERY = (*STORIES, *SNAPSHOTS, *CARRIES)
 
 
 SELDOM = 256

@@ -158,6 +158,10 @@ def detach(call: Call, volume: VolumeId, ask: DetachVolumeIn) -> OperationOut:
         check_free(call, found)
     if found.state is VolumeState.RESTORING:
         raise Conflict(f"{found.name} is being set back to a snapshot; wait until that is over")
+    if found.state is VolumeState.MIGRATING:
+        raise Conflict(
+            f"{found.name} is being carried to another storage pool; wait until that is over"
+        )
     if machine.state in OFF:
         if found.view_of is None:
             volumes.save(call.tx, found.alone())
