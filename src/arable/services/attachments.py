@@ -43,6 +43,7 @@ _AS_IT_IS = {
     Change.RESIZE: "volume.resize",
     Change.LIMIT: "volume.limit",
     Change.RESTORE: "snapshot.restore",
+    Change.MIGRATE: "volume.migrate",
 }
 """Changes of volumes that are their machines' and stay so, and the operations that wait for them."""
 

@@ -6,12 +6,10 @@ in the transaction that accepts it (rule 2); where the volume was, its room is f
 Machines are held before volumes, these before what is on its way, and hosts after all.
 """
 
-from collections.abc import Sequence
-
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound
 from arable.domain.host import Host, HostState
-from arable.domain.ids import HostId, PoolId, VolumeId, ZoneId, kind_of
+from arable.domain.ids import HostId, VolumeId, ZoneId
 from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.operation import Operation
 from arable.domain.pool import SHARED, Pool
@@ -115,21 +113,11 @@ def _begin(call: Call, volume: Volume, source: Pool, target: Pool, mib: int) -> 
 
 
 def _pool(call: Call, zone: ZoneId, ref: str) -> Pool:
-    """By id or by name, of the volume's zone."""
-    try:
-        found: Sequence[Pool]
-        if kind_of(ref) == "pool":
-            found = [pools.get(call.tx, PoolId(ref))]
-        else:
-            found = pools.named(call.tx, zone, ref)
-    except NotFound as error:
-        raise NotFound(error.public, field="pool") from error
+    found = pools.named(call.tx, zone, ref)
     if not found:
         raise NotFound("there is no such storage pool in the volume's zone", field="pool")
     if len(found) > 1:
         raise BadInput("there are several of that name: say the id", field="pool")
-    if found[0].zone != zone:
-        raise BadInput("this pool is in another zone than the volume", field="pool")
     return found[0]
 
 

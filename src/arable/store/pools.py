@@ -47,9 +47,10 @@ def get(tx: Tx, pool: PoolId, *, lock: bool = False) -> Pool:
 
 
 def named(tx: Tx, zone: ZoneId, name: str) -> list[Pool]:
-    """The pools of a zone that are called so: names are their hosts' and may be given twice."""
+    """The pools of a zone that are called so, by name or id: names are their hosts' and may be given twice."""
     c = t.pool.c
-    rows = tx.execute(select(t.pool).where(c.zone == zone, c.name == name).order_by(c.id).limit(2))
+    called = or_(c.name == name, c.id == name)
+    rows = tx.execute(select(t.pool).where(c.zone == zone, called).order_by(c.id).limit(2))
     return [kept.value(Pool, row) for row in rows]
 
 

@@ -256,6 +256,8 @@ class SimStorage:
         told = json.loads(file)
         if told["base"] != (image.sha256 if image else ""):
             raise Corrupt(f"{volume} stands over another image than was said")
+        if image and image.sha256 not in self._disks.images:
+            raise NotFound(f"{volume}: its image was not admitted here")
         with self._faults.around(f"take in {volume}"):
             path = self._folder / volume
             made = VolumeFound(
