@@ -16,11 +16,11 @@ from arable.domain.pool import SHARED, Pool
 from arable.domain.snapshot import SnapshotState
 from arable.domain.units import Size
 from arable.domain.volume import Change, Volume, VolumeState
-from arable.services.asks import begin, tell, under_way
+from arable.services.asks import begin, check_expected, tell, under_way
 from arable.services.attachments import machine_of
 from arable.services.call import Call
 from arable.services.operations import shown
-from arable.services.volumes import check_unread, held
+from arable.services.volumes import check_unread
 from arable.store import (
     bringing,
     carries,
@@ -46,7 +46,7 @@ def migrate(call: Call, volume: VolumeId, ask: MigrateVolumeIn) -> OperationOut:
     call.caller.needs(Permission.INFRA_WRITE)
     seen = volumes.get(call.tx, call.caller.scope, volume)
     machine = machine_of(call, seen.machine) if seen.machine else None
-    found = held(call, volume)
+    found = _held(call, volume)
     if found.machine != seen.machine:
         raise Conflict(f"{found.name} went to another machine meanwhile; ask again")
     target = _pool(call, found.zone, ask.pool)
@@ -75,7 +75,7 @@ def migrate(call: Call, volume: VolumeId, ask: MigrateVolumeIn) -> OperationOut:
 def cancel(call: Call, volume: VolumeId) -> OperationOut:
     """It stays where it is, unless it has arrived by then."""
     call.caller.needs(Permission.INFRA_WRITE)
-    found = held(call, volume)
+    found = _held(call, volume)
     row = carries.of(call.tx, volume)
     if row is None or not row.going:
         raise Conflict(f"{found.name} is not on its way to another pool")
@@ -110,6 +110,13 @@ def _begin(call: Call, volume: Volume, source: Pool, target: Pool, mib: int) -> 
     text = f"{row.name}: is being carried to another storage pool"
     tell(call, volume.account, "volume.migrating", volume.id, text)
     return operation
+
+
+def _held(call: Call, id_: VolumeId) -> Volume:
+    """Held until the end of the transaction."""
+    found = volumes.get(call.tx, call.caller.scope, id_, lock=True)
+    check_expected(call, found.generation, "volume")
+    return found
 
 
 def _pool(call: Call, zone: ZoneId, ref: str) -> Pool:
