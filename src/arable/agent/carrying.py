@@ -78,11 +78,13 @@ class Lending:
     def lend(self, asker: HostId, operation: OperationId) -> Iterator[Passing]:
         """The volume that waits to be read by that host.
 
-        Raises `Forbidden` for anybody else, `InUse` for one that can't be lent now.
+        Raises `Forbidden` for anybody else, `InUse` for what can't be lent now.
         """
         wish = self._wished.get(operation)
-        if wish is None or wish.target != asker:
-            raise Forbidden("nothing is lent by that name, or not to this host")
+        if wish is None:  # the other host may have heard of it first
+            raise InUse(f"{self.host} was not told to lend that yet")
+        if wish.target != asker:
+            raise Forbidden("this is not lent to this host")
         offer = self._offers.get(operation)
         if offer is None:
             raise InUse(f"{wish.volume} is in use, or not there yet")
