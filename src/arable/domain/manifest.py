@@ -353,6 +353,7 @@ Wish = (
     | LeaseWish
     | ScrapWish
     | SnapshotWish
+    | CarryWish
     | ExportWish
     | PeerWish
     | TunnelWish

@@ -265,7 +265,8 @@ def _check_fits(call: Call, machine: Machine, disks: list[Volume], volume: Volum
             )
         raise Conflict(
             f"{volume.name} is local to another host than {machine.name}: it was placed with its first machine,"
-            " and a local volume never leaves its host. A shared one can go anywhere in its pod",
+            " and a local volume stays on its host, unless an operator has it carried to another. A shared one can go anywhere"
+            " in its pod",
             field="machine",
         )
 
