@@ -214,17 +214,19 @@ def _stay(region: Region, dice: Random) -> str:
 
 def _carry(region: Region, dice: Random) -> str:
     """A volume to another pool, or not after all."""
+    query = """
+        select v.id, o.id from volume v join pool p on p.id = v.pool
+        join pool o on o.kind = p.kind and o.id <> p.id left join machine m on m.id = v.machine
+        where m.id is null or m.state in ('stopped', 'error') order by v.id, o.id
+    """
     with region.database.read() as tx:
-        query = "select id from volume where pool is not null order by id"
-        found = [VolumeId(row[0]) for row in tx.exec_driver_sql(query)]
-        pools = [row[0] for row in tx.exec_driver_sql("select id from pool order by id")]
+        found = [(VolumeId(row[0]), row[1]) for row in tx.exec_driver_sql(query)]
     if not found:
         return ""
-    volume = dice.choice(found)
+    volume, pool = dice.choice(found)
     if dice.random() < 0.2:
         _operate(region, migrating.cancel, volume)
         return f"{volume} is to stay"
-    pool = dice.choice(pools)
     _operate(region, migrating.migrate, volume, MigrateVolumeIn(pool=pool))
     return f"{volume} is to go to {pool}"
 
@@ -382,7 +384,7 @@ HAPPENINGS = (
     Happening("moves", 1, _stay, _with_disks),
     Happening("moves", 1, _maintain, _with_disks),
     Happening("moves", 1, _rails, _with_disks),
-    Happening("carries", 6, _carry),
+    Happening("carries", 12, _carry),
     Happening("idle", 2, _idle, _with_sleepers),
     Happening("idle", 2, _wake, _with_sleepers),
     Happening("limits", 2, _rate),
