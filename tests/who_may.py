@@ -236,6 +236,8 @@ FROM: dict[str, tuple[str, ...]] = {
         "public_ranges.delete",
         "machines.move",
         "machines.cancel_move",
+        "volumes.migrate",
+        "volumes.cancel_migration",
         "hosts.page",
         "hosts.get",
         "hosts.update",

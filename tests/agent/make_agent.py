@@ -12,6 +12,7 @@ from arable.agent.copies import Deliver, nobody
 from arable.agent.ledger import MemoryLedger
 from arable.agent.sight import Drivers
 from arable.agent.witness import Witness
+from arable.domain.carry import CarryWish
 from arable.domain.ids import (
     HostId,
     MachineId,
@@ -153,6 +154,8 @@ def item(wish: Wish) -> Item:
             kind, key = ItemKind.SCRAP, wish.volume
         case SnapshotWish():
             kind, key = ItemKind.SNAPSHOT, wish.operation
+        case CarryWish():
+            kind, key = ItemKind.CARRY, wish.operation
         case PeerWish():
             kind, key = ItemKind.PEER, wish.host
         case TunnelWish():

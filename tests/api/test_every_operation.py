@@ -182,6 +182,8 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "addresses.release": (409, "delete them first"),
     "volumes.detach": (409, "the root disk of web"),
     "volumes.delete": (409, "detach it first"),
+    "volumes.migrate": (409, "is on no storage pool yet"),
+    "volumes.cancel_migration": (409, "is not on its way to another pool"),
     "snapshots.create": (409, "is on no storage pool yet"),
     "snapshots.restore": (409, "is on no storage pool yet"),
     "volumes.limit customer": (403, "this needs the permission catalogue:write"),

@@ -15,12 +15,14 @@ from arable.drivers.storage.disk_process import PROGRAM
 from arable.drivers.storage.iscsi import names
 from arable.drivers.storage.iscsi.daemon import TARGET
 from arable.drivers.storage.iscsi.pool import IscsiStorage
+from arable.drivers.storage.local import LocalStorage
 from arable.runtime.boottime import KernelBootTime
 from arable.runtime.clock import RealClock
 from arable.runtime.entropy import Entropy
 from arable.runtime.secret import Secret
 from drivers import iscsi_clients as iscsi
 from drivers import make_drivers as make
+from drivers.contract_carries import SharedCarryContract
 from drivers.contract_shared import A, B, SharedContract, SharedRig
 from drivers.contract_snapshots import SharedSnapshotContract
 from drivers.contract_storage import StorageContract
@@ -86,7 +88,11 @@ def site(tmp_path) -> Iterator[Site]:
     made.end()
 
 
-class TestIscsi(SharedContract, SharedSnapshotContract, StorageContract):
+class TestIscsi(SharedContract, SharedCarryContract, SharedSnapshotContract, StorageContract):
+    @pytest.fixture
+    def other(self, tmp_path) -> LocalStorage:
+        return LocalStorage(tmp_path / "other", make.pool(), RealClock())
+
     @pytest.fixture
     def pool(self, site) -> IscsiStorage:
         self.site = site

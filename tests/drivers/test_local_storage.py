@@ -26,7 +26,8 @@ from arable.domain.units import GIB, MIB
 from arable.drivers.storage.local import LocalStorage
 from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
-from drivers.contract_snapshots import SnapshotContract, operation, snapshot
+from drivers.contract_carries import CarryContract
+from drivers.contract_snapshots import operation, snapshot
 from drivers.contract_storage import StorageContract
 
 pytestmark = pytest.mark.real
@@ -46,8 +47,12 @@ def storage(folder: Path) -> LocalStorage:
     return opened(folder)
 
 
-class TestLocal(SnapshotContract, StorageContract):
+class TestLocal(CarryContract, StorageContract):
     """Same promises, real files."""
+
+    @pytest.fixture
+    def other(self, tmp_path) -> LocalStorage:
+        return LocalStorage(tmp_path / "other", make.pool(), RealClock())
 
     @pytest.fixture
     def storage(self, storage: LocalStorage) -> LocalStorage:

@@ -19,12 +19,14 @@ from arable.domain.ids import HostId
 from arable.domain.units import MIB
 from arable.drivers import processes, unix_sockets
 from arable.drivers.storage.disk_process import PROGRAM
+from arable.drivers.storage.local import LocalStorage
 from arable.drivers.storage.nbd.pool import NbdStorage
 from arable.drivers.storage.protocol import ExportAt
 from arable.runtime.boottime import KernelBootTime
 from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers import nbd_clients as nbd
+from drivers.contract_carries import SharedCarryContract
 from drivers.contract_shared import A, B, SharedContract, SharedRig
 from drivers.contract_snapshots import SharedSnapshotContract, operation, snapshot
 from drivers.contract_storage import StorageContract
@@ -120,7 +122,11 @@ def site(tmp_path) -> Iterator[Site]:
         os.kill(pid, signal.SIGKILL)
 
 
-class TestNbd(SharedContract, SharedSnapshotContract, StorageContract):
+class TestNbd(SharedContract, SharedCarryContract, SharedSnapshotContract, StorageContract):
+    @pytest.fixture
+    def other(self, tmp_path) -> LocalStorage:
+        return LocalStorage(tmp_path / "other", make.pool(), RealClock())
+
     @pytest.fixture
     def pool(self, site) -> NbdStorage:
         self.site = site

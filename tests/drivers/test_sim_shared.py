@@ -5,17 +5,23 @@ import pytest
 from arable.drivers.hypervisor.protocol import NbdSource
 from arable.drivers.simhost import SimHost
 from arable.drivers.storage.lease_records import MemoryRecords
+from arable.drivers.storage.sim import SimStorage
 from arable.drivers.storage.sim_shared import SimExports, SimSharedStorage
 from arable.runtime.boottime import ClockBootTime
 from arable.runtime.clock import VirtualClock
 from drivers import make_drivers as make
+from drivers.contract_carries import SharedCarryContract
 from drivers.contract_shared import SharedContract
 from drivers.contract_snapshots import SharedSnapshotContract
 from drivers.contract_storage import StorageContract
 
 
-class TestSimShared(SharedContract, SharedSnapshotContract, StorageContract):
+class TestSimShared(SharedContract, SharedCarryContract, SharedSnapshotContract, StorageContract):
     keeps_files = False
+
+    @pytest.fixture
+    def other(self) -> SimStorage:
+        return SimStorage(SimHost(), make.pool())
 
     @pytest.fixture
     def pool(self) -> SimSharedStorage:

@@ -7,12 +7,16 @@ from arable.domain.units import MIB
 from arable.drivers.simhost import SimHost, SimPool
 from arable.drivers.storage.sim import SimStorage
 from drivers import make_drivers as make
-from drivers.contract_snapshots import SnapshotContract
+from drivers.contract_carries import CarryContract
 from drivers.contract_storage import StorageContract
 
 
-class TestSimStorage(SnapshotContract, StorageContract):
+class TestSimStorage(CarryContract, StorageContract):
     keeps_files = False
+
+    @pytest.fixture
+    def other(self) -> SimStorage:
+        return SimStorage(SimHost(), make.pool())
 
     @pytest.fixture
     def storage(self) -> SimStorage:

@@ -175,7 +175,7 @@ def test_a_local_volume_stays_on_its_host_and_the_refusal_says_why(two, cloud):
     detach(cloud, me, volume)
     attend(cloud)
     report(cloud, seen(cloud, here))
-    assert "a local volume never leaves its host" in refused(cloud, me, volume, there)
+    assert "a local volume stays on its host" in refused(cloud, me, volume, there)
     assert attach(cloud, me, volume, here).state == "running"
 
 

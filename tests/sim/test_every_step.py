@@ -6,6 +6,7 @@ A part of the places, another one for each story; `python -m arable.sim.run_brea
 import pytest
 
 from arable.sim.breaks import Act, Story, Unending, play
+from arable.sim.carry_stories import CARRIES
 from arable.sim.farm_stories import FARMS
 from arable.sim.rollout_stories import ROLLOUTS
 from arable.sim.snapshot_stories import SNAPSHOTS
@@ -25,6 +26,14 @@ def test_a_workflow_survives_a_break_between_any_two_steps(number: int) -> None:
     places = len(play(story))
     assert places > STRIDE
     for at in range(number % STRIDE, places, STRIDE):
+        play(story, at)
+
+
+@pytest.mark.parametrize("number", range(len(CARRIES)), ids=[story.name for story in CARRIES])
+def test_a_volume_on_its_way_survives_it_too(number: int) -> None:
+    story = CARRIES[number]
+    places = len(play(story))
+    for at in range(29 * number % 128, places, 128):
         play(story, at)
 
 

@@ -15,6 +15,7 @@ from arable.agent.appliances import PAIRS_SECONDS, HostAppliances
 from arable.agent.aside import Aside, at_once
 from arable.agent.balancers import GLANCE_SECONDS, Watched
 from arable.agent.cache import ImageCache
+from arable.agent.carrying import Borrow, Carrying, Lending, from_nobody
 from arable.agent.copies import Copies, Deliver, nobody
 from arable.agent.exports import HostExports
 from arable.agent.guests import Guests, needs
@@ -69,6 +70,8 @@ class Agent:
         aside: Aside = at_once,
         copying: Aside = at_once,
         deliver: Deliver = nobody,
+        carrying: Aside = at_once,
+        borrow: Borrow = from_nobody,
     ) -> None:
         self.host = host
         self.drivers = drivers
@@ -95,7 +98,10 @@ class Agent:
         self._copies = Copies(ground, copying, deliver)
         self._scraps = Scraps(ground, self._disks, self._exports.held)
         self._snapshots = Snapshots(ground, self._exports.held, copying)
-        ground.busy = lambda: self._copies.busy() | self._snapshots.busy()
+        self._carrying = Carrying(ground, host, fetch, carrying, borrow)
+        self.lending = Lending(ground, host, self._exports.held)
+        """What other hosts may read here; any thread may ask it."""
+        ground.busy = lambda: self._copies.busy() | self._snapshots.busy() | self._carrying.busy()
         self._passwords = Passwords(ground, aside)
         self._telling = Telling(ground, self._guests, self._passwords)
         self._reporter = Reporter(host, drivers, ground.patience)
@@ -176,6 +182,7 @@ class Agent:
             exports=self._exports.tell(),
             scrapped=self._scraps.scrapped,
             snapshots=self._snapshots.tell() | self._copies.tell(),
+            carries=self._carrying.tell(),
             evicted=self._cache.tell(),
             departed=self._ground.wishes.departed,
             withdrawn=self._ground.wishes.withdrawn,
@@ -221,6 +228,8 @@ class Agent:
         self._once(self._disks)
         self._once(self._snapshots)
         self._once(self._copies)
+        self._once(self._carrying)
+        self.lending.look()
         self._once(self._tunnels)
         self._once(self._ports)
         turns = [self._act_on_appliances, self._act_on_guests]

@@ -1,37 +1,57 @@
-"""Where a host answers other hosts of its pod that want to know whether it is there: mutual TLS, one byte for one byte.
+"""Where a host answers other hosts that want to know whether it is there: mutual TLS, one byte for one byte.
 
-Whoever gets an answer knows that this machine runs, that its agent does, and that it is the host it should be. Nothing
-else can be asked here. All that comes in is bounded, as it is at the lease service.
+Whoever gets an answer knows that this machine runs, that its agent does, and that it is the host it should be. A volume that
+goes to another host's pool is read here, too, by that host alone (`carry_line.py`). Nothing else can be asked. All that
+comes in is bounded, as it is at the lease service.
 """
 
 import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
+from arable.agent.carry_line import ASKED, Answer, line_of, refusal
 from arable.domain import ids
 from arable.domain.errors import BadInput, CloudError, Forbidden
+from arable.domain.ids import HostId, OperationId
+from arable.drivers.storage.protocol import Passing
 from arable.runtime.ca import IdentityKind, peer, server_context
 
 log = logging.getLogger(__name__)
 
 PORT = 10807
 QUESTION, ANSWER = b"?", b"!"
-_CONNECTIONS, _EACH = 128, 2
+_CONNECTIONS, _EACH = 128, 3
 _IDLE_SECONDS = 30.0
 _HANDSHAKE_SECONDS = 10.0
 _LIFE = 900
 """Questions on one connection, half an hour's: a certificate that was replaced is not believed for ever."""
 
 
+Lend = Callable[[HostId, OperationId], AbstractContextManager[Passing]]
+"""Lets a host read the volume that waits to be read by it."""
+
+
+def _unbounded(_operation: OperationId) -> int:
+    return 0
+
+
 class PeerPort:
     """Answers until closed. `credentials` is the directory of the host's certificate for disks, which may be replaced."""
 
-    def __init__(self, authority: str, credentials: Path) -> None:
+    def __init__(
+        self,
+        authority: str,
+        credentials: Path,
+        lend: Lend | None = None,
+        speed: Callable[[OperationId], int] = _unbounded,
+    ) -> None:
+        self._lend = lend
+        self._speed = speed
         self._files = credentials / "server-cert.pem", credentials / "server-key.pem"
         self._context = server_context(*self._files, authority)
         self._talking: dict[asyncio.Task[None], str] = {}
@@ -72,26 +92,62 @@ class PeerPort:
             for old in mine[: len(mine) + 1 - _EACH]:  # its network may have been cut meanwhile
                 old.cancel()
             if len(self._talking) <= _CONNECTIONS:
-                await _serve(reader, writer)
+                await self._serve(HostId(name), reader, writer)
         except asyncio.CancelledError:
             log.debug("a peer's connection gave way")
         except CloudError as error:
             log.warning("a caller was not answered: %s", error.public)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.debug("a peer's connection ended: %s", error)
         finally:
             self._talking.pop(task, None)
             with suppress(OSError, RuntimeError):
                 writer.close()
 
-
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    for _ in range(_LIFE):
-        async with asyncio.timeout(_IDLE_SECONDS):
-            if await reader.read(1) != QUESTION:
+    async def _serve(
+        self, asker: HostId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        for _ in range(_LIFE):
+            async with asyncio.timeout(_IDLE_SECONDS):
+                asked = await reader.read(1)
+            if asked == ASKED and self._lend:
+                await self._pass_on(asker, reader, writer)
                 return
-        writer.write(ANSWER)
-        await writer.drain()
+            if asked != QUESTION:
+                return
+            writer.write(ANSWER)
+            await writer.drain()
+
+    async def _pass_on(
+        self, asker: HostId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """A volume's file. What takes long is the disk's, in threads; who does not read is waited for, and no longer."""
+        assert self._lend, "looked at before"
+        async with asyncio.timeout(_IDLE_SECONDS):
+            line = await reader.readuntil(b"\n")
+        operation = OperationId(ids.check("operation", line.decode("ascii", "replace").strip()))
+        passing = self._lend(asker, operation)
+        try:
+            found = await asyncio.to_thread(passing.__enter__)
+        except CloudError as error:
+            writer.write(refusal(error))
+            await writer.drain()
+            return
+        try:
+            writer.write(line_of(Answer(length=found.length, room=found.room)))
+            began, sent = asyncio.get_running_loop().time(), 0
+            while piece := await asyncio.to_thread(next, found.pieces, b""):
+                writer.write(piece)
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    await writer.drain()
+                sent += len(piece)
+                if speed := self._speed(operation):
+                    late = began + sent / speed - asyncio.get_running_loop().time()
+                    await asyncio.sleep(max(0.0, late))
+            writer.write(found.sha256.encode())
+            await writer.drain()
+        finally:
+            await asyncio.to_thread(passing.__exit__, None, None, None)
 
 
 def _asker(writer: asyncio.StreamWriter) -> str:

@@ -11,6 +11,7 @@ from arable.agent.balancers import BalancerNews
 from arable.agent.patience import Patience
 from arable.agent.sight import APPLIANCES, HYPERVISOR, NETWORK, Drivers, Sight, ask
 from arable.domain.balancer import Calm
+from arable.domain.carry import CarrySeen
 from arable.domain.ids import BalancerId, HostId, MachineId, NetworkId, OperationId, VolumeId, VpnId
 from arable.domain.manifest import (
     ApplianceSeen,
@@ -39,6 +40,7 @@ class Findings:
     exports: dict[MachineId, ExportSeen]
     scrapped: frozenset[VolumeId]
     snapshots: dict[OperationId, SnapshotSeen]
+    carries: dict[OperationId, CarrySeen]
     evicted: list[ImageEvicted]  # told once
     departed: set[MachineId]  # no longer wished for; told gone once they are
     withdrawn: set[NetworkId]  # the same for appliances
@@ -69,6 +71,7 @@ class Reporter:
         self._vpns: dict[VpnId, VpnSeen] = {}
         self._scrapped: frozenset[VolumeId] = frozenset()
         self._snapshots: dict[OperationId, SnapshotSeen] = {}
+        self._carries: dict[OperationId, CarrySeen] = {}
         self._vlans: tuple[int, ...] | None = None
         self._lost: frozenset[HostId] = frozenset()
         self._renewing: tuple[HostId, ...] = ()
@@ -99,6 +102,8 @@ class Reporter:
         scrapped = now.scrapped if full else now.scrapped - self._scrapped
         said = {} if full else self._snapshots
         snapshots = [one for key, one in now.snapshots.items() if said.get(key) != one]
+        told = {} if full else self._carries
+        carries = [one for key, one in now.carries.items() if told.get(key) != one]
         vlans = None
         if full or heartbeat or seen.replugged:
             vlans = self._new_vlans(always=full or heartbeat)
@@ -108,7 +113,7 @@ class Reporter:
         news = guests or gone or appliances or withdrawn or scrapped or snapshots or exports
         new = full or heartbeat or alive or vlans is not None or now.generation != self._generation
         if (
-            not (new or news or unexported or now.evicted or inventory)
+            not (new or news or carries or unexported or now.evicted or inventory)
             and lost is None
             and renewing is None
         ):
@@ -123,6 +128,7 @@ class Reporter:
             appliances_gone=tuple(withdrawn),
             scrapped=tuple(sorted(scrapped)),
             snapshots=tuple(snapshots),
+            carries=tuple(carries),
             vlans=vlans,
             evicted=tuple(now.evicted),
             exports=tuple(exports),
@@ -208,6 +214,7 @@ class Reporter:
         self._inventory = now.inventory
         self._scrapped = now.scrapped
         self._snapshots = now.snapshots
+        self._carries = now.carries
         now.evicted.clear()
         if now.guests is not None:
             self._guests = now.guests

@@ -10,6 +10,7 @@ from arable.wire.volumes import (
     AttachVolumeIn,
     DetachVolumeIn,
     LimitVolumeIn,
+    MigrateVolumeIn,
     ResizeVolumeIn,
     VolumeChange,
     VolumeIn,
@@ -65,6 +66,18 @@ class Volumes(Group):
         """Change how fast a volume is."""
         return self._to.write(
             "POST", f"/v1/volumes/{part(volume)}/limit", OperationOut, ask, how=how
+        )
+
+    def migrate(self, volume: str, ask: MigrateVolumeIn, **how: Unpack[How]) -> OperationOut:
+        """Carry a volume to another storage pool."""
+        return self._to.write(
+            "POST", f"/v1/volumes/{part(volume)}/migrate", OperationOut, ask, how=how
+        )
+
+    def cancel_migration(self, volume: str, **how: Unpack[How]) -> OperationOut:
+        """Leave a volume where it is."""
+        return self._to.write(
+            "POST", f"/v1/volumes/{part(volume)}/cancel-migration", OperationOut, how=how
         )
 
     def delete(self, volume: str, **how: Unpack[How]) -> OperationOut:

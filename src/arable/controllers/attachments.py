@@ -9,7 +9,7 @@ is off holds nothing, so whatever was under way is over.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from arable.controllers import copies, endings, snapshots
+from arable.controllers import carries, copies, endings, snapshots
 from arable.domain.errors import Unavailable
 from arable.domain.event import Event
 from arable.domain.ids import HostId, MachineId, PoolId, VolumeId
@@ -126,6 +126,7 @@ def lost(tx: Tx, host: HostId, pool: PoolId | None, at: datetime) -> None:
     """The host's own pool is given up, with the volumes of no machine that are in it."""
     if pool:
         copies.lost(tx, pool, at)
+        carries.lost(tx, pool, at)
     found = attachments.lost(tx, pool) if pool else []
     snapshots.lost(tx, [each.id for each in found], at)
     reservations.give(tx, [(host, Size(disk_mib=each.mib), 0) for each in found])

@@ -14,6 +14,7 @@ import msgspec
 from arable.controllers import (
     appliances,
     attachments,
+    carries,
     endings,
     image_caches,
     pairs,
@@ -138,6 +139,7 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     if moving and moves.note(tx, moving):
         nudge(tx, moves.TOPIC)
     snapshots.settle(tx, reports, at)
+    carries.settle(tx, reports, at)
     passwords.settle(tx, reports, at)
     rights.keep(tx, reports, at)
     _appliances(tx, reports, at)
@@ -424,7 +426,9 @@ def _scrapped(tx: Tx, reported: Mapping[tuple[HostId, VolumeId], int], at: datet
     """
     found = sights.erasing(tx, list(reported))
     gone = {(v.host, v.id) for v in found if v.host}
-    manifests.take_back(tx, ItemKind.SCRAP, gone | told.read_scraps(tx, reported))
+    read = told.read_scraps(tx, reported)
+    manifests.take_back(tx, ItemKind.SCRAP, gone | read)
+    carries.erased(tx, read, at)
     reservations.give(tx, [(v.host, Size(disk_mib=v.mib), 0) for v in found if v.host])
     snapshots.lost(tx, [v.id for v in found], at)
     attachments.erased(tx, [v.id for v in found if v.machine is None], at)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from arable.controllers import bringing, copies
+from arable.controllers import bringing, carries, copies
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.event import Event
 from arable.domain.ids import SnapshotId, VolumeId
@@ -71,13 +71,16 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
 
 def lost(tx: Tx, volumes: Collection[VolumeId], at: datetime) -> None:
     """What these volumes had on them is gone, and their snapshots are with it."""
+    gone = Unavailable("it was lost, or erased, before it was in the other pool")
+    carries.let_be(tx, volumes, at, gone)
     rows = snapshots.of_volumes(tx, volumes)
     snapshots.restored(tx, [row.volume for row in rows if row.state == _S.RESTORING])
     _remove(tx, rows, at, Unavailable("it is gone with its volume"))
 
 
 def let_be(tx: Tx, volumes: Collection[VolumeId], at: datetime) -> None:
-    """These volumes are not to be set back any more. Their hosts are told so before anything starts with them."""
+    """These volumes are not to be set back, or carried elsewhere, any more. Their hosts are told so before anything starts with them."""
+    carries.let_be(tx, volumes, at, Unavailable("its machine went away before it was there"))
     rows = [row for row in snapshots.of_volumes(tx, volumes) if row.state == _S.RESTORING]
     _let_be(tx, rows, at, "its machine went away before it was set back")
 

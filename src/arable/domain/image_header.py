@@ -34,8 +34,9 @@ _REFCOUNT_LIMIT = 8 * MIB
 _DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION, _EXTENDED_L2 = (1 << bit for bit in range(5))
 _RAW_EXTERNAL = 1 << 1  # an autoclear feature
 
+_BACKING_FORMAT = 0xE2792ACA
 _EXTENSIONS_REFUSED = {
-    0xE2792ACA: "names the format of a backing file",
+    _BACKING_FORMAT: "names the format of a backing file",
     0x44415441: "names an external data file",
     0x0537BE77: "is encrypted",
     0x23852875: "carries persistent bitmaps",
@@ -149,6 +150,20 @@ def read_overlay(head: bytes) -> Overlay:
         _refuse("a qcow2 volume with a damaged header")
 
 
+def read_carried(head: bytes) -> Overlay:
+    """Read the header of a volume that another host of ours made and lent us: it is judged as a stranger's.
+
+    It may stand over an image and have snapshots, and nothing else that an image may not. Raises `BadInput`.
+    """
+    found = read_overlay(head)
+    _magic, version, _at, _length, bits, _size, encryption, *_rest = _V2.unpack_from(head)
+    if version != 3 or not 9 <= bits <= 21 or encryption:
+        _refuse("a volume as we never make them")
+    _entry, at = _version_3(head, 1 << bits)
+    _extensions(head[: 1 << bits], at, also=_BACKING_FORMAT if found.backing else None)
+    return found
+
+
 def _raw(head: bytes, size: int, limits: Limits) -> int:
     for at, magic, what in _NOT_RAW:
         if head[at : at + len(magic)] == magic:
@@ -242,14 +257,14 @@ def _version_3(head: bytes, cluster: int) -> tuple[int, int]:
     return 16, length
 
 
-def _extensions(first_cluster: bytes, at: int) -> None:
+def _extensions(first_cluster: bytes, at: int, also: int | None = None) -> None:
     while True:
         if at + _EXTENSION.size > len(first_cluster):
             _refuse("the qcow2 header's extensions have no end")
         kind, length = _EXTENSION.unpack_from(first_cluster, at)
         if kind == 0:
             return
-        if kind != _FEATURE_NAMES:
+        if kind not in (_FEATURE_NAMES, also):
             told = _EXTENSIONS_REFUSED.get(kind, f"has an unknown header extension ({kind:#010x})")
             _refuse(f"the image {told}")
         at += _EXTENSION.size + -(-length // 8) * 8

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from arable.domain.balancer import BalancerSeen, BalancerWish, NameWish
+from arable.domain.carry import CarrySeen, CarryWish
 from arable.domain.farm_secret import SealedWord
 from arable.domain.ids import (
     FarmId,
@@ -22,6 +23,9 @@ from arable.domain.ids import (
     PoolId,
     VolumeId,
 )
+from arable.domain.image_part import ImagePart as ImagePart  # noqa: PLC0414 - found here, too
+from arable.domain.image_part import PartFormat as PartFormat  # noqa: PLC0414
+from arable.domain.image_part import PartRole as PartRole  # noqa: PLC0414
 from arable.domain.pair import Pair
 from arable.domain.pool import ImageEvicted
 from arable.domain.protocols import Protocol as Protocol  # noqa: PLC0414 - found here, too
@@ -38,6 +42,7 @@ class ItemKind(StrEnum):
     LEASE = "lease"  # id: NicId, body: LeaseWish; on the host of the network's appliance
     SCRAP = "scrap"  # id: VolumeId, body: ScrapWish
     SNAPSHOT = "snapshot"  # id: OperationId, body: SnapshotWish
+    CARRY = "carry"  # id: OperationId, body: CarryWish; on both hosts
     EXPORT = "export"  # id: MachineId, body: ExportWish; on the storage host of the machine's shared disks
     PEER = "peer"  # id: HostId, body: PeerWish
     TUNNEL = "tunnel"  # id: NetworkId, or FarmId of a link, body: TunnelWish
@@ -48,33 +53,6 @@ class Power(StrEnum):
 
     ON = "on"
     OFF = "off"
-
-
-class PartRole(StrEnum):
-    """What a file of an image version is for."""
-
-    DISK = "disk"
-    KERNEL = "kernel"
-    INITRD = "initrd"
-
-
-class PartFormat(StrEnum):
-    """How a part is opened. Never guessed from content."""
-
-    QCOW2 = "qcow2"
-    RAW = "raw"
-    BLOB = "blob"  # kernel and initrd: handed to the hypervisor as they are
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImagePart:
-    """One file of an image version, named by what is in it. `virtual_bytes` is a disk's size to the guest."""
-
-    role: PartRole
-    sha256: str
-    bytes: int
-    format: PartFormat
-    virtual_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +353,7 @@ Wish = (
     | LeaseWish
     | ScrapWish
     | SnapshotWish
+    | CarryWish
     | ExportWish
     | PeerWish
     | TunnelWish
@@ -395,6 +374,7 @@ class HostManifest:
     leases: dict[NicId, LeaseWish] = field(default_factory=dict)
     scraps: dict[VolumeId, ScrapWish] = field(default_factory=dict)
     snapshots: dict[OperationId, SnapshotWish] = field(default_factory=dict)
+    carries: dict[OperationId, CarryWish] = field(default_factory=dict)
     exports: dict[MachineId, ExportWish] = field(default_factory=dict)
     peers: dict[HostId, PeerWish] = field(default_factory=dict)
     tunnels: dict[NetworkId | FarmId, TunnelWish] = field(default_factory=dict)
@@ -579,6 +559,7 @@ class HostReport:
     appliances_gone: tuple[NetworkId, ...] = ()
     scrapped: tuple[VolumeId, ...] = ()
     snapshots: tuple[SnapshotSeen, ...] = ()
+    carries: tuple[CarrySeen, ...] = ()
     vlans: tuple[int, ...] | None = None
     pools: tuple[PoolSeen, ...] = ()
     evicted: tuple[ImageEvicted, ...] = ()

@@ -32,6 +32,7 @@ class Change(StrEnum):
     RESIZE = "resize"  # the guest that runs is to see that it has grown
     LIMIT = "limit"  # it is to be as fast as is wished now, where that is seen to
     COPY = "copy"  # it is being made of a snapshot
+    MIGRATE = "migrate"  # it is carried to another pool; nothing runs with it
     RESTORE = "restore"  # it is set back to one of its snapshots; nothing runs with it
 
 
@@ -50,6 +51,7 @@ class VolumeState(StrEnum):
     DETACHING = "detaching"
     RESTORING = "restoring"
     COPYING = "copying"
+    MIGRATING = "migrating"
     ERASING = "erasing"
 
 
@@ -108,6 +110,8 @@ class Volume:
             return VolumeState.RESTORING
         if self.change is Change.COPY:
             return VolumeState.COPYING
+        if self.change is Change.MIGRATE:
+            return VolumeState.MIGRATING
         if self.change is not Change.NONE:
             return VolumeState.DETACHING
         return VolumeState.AVAILABLE if self.machine is None else VolumeState.ATTACHED

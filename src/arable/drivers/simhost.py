@@ -99,6 +99,7 @@ class SimPool:
     contents: dict[VolumeId, object] = field(default_factory=dict)  # whatever a guest or test wrote
     kept: dict[VolumeId, dict[SnapshotId, object]] = field(default_factory=dict)  # by its snapshots
     restored: dict[VolumeId, OperationId] = field(default_factory=dict)
+    carried: dict[VolumeId, OperationId] = field(default_factory=dict)
     masks: dict[VolumeId, tuple[str, int]] = field(
         default_factory=dict
     )  # storage zones, since when

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from arable.agent import join as joining
 from arable.agent.agent import Agent
+from arable.agent.carry_line import Borrowing
 from arable.agent.channel import Channel
 from arable.agent.config import AgentConfig, Iscsi, Libvirt, Local, Namespace, Ovs, Shared, read
 from arable.agent.delivery import Deliveries
@@ -132,7 +133,10 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             aside=aside,
             copying=copying,
             deliver=deliveries.deliver,
+            carrying=copying,
+            borrow=Borrowing(passport.context).borrow,
         )
+        peering.lending = agent.lending
         worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="agent"))
         channel = Channel(agent, config.servers, passport.context, clock, entropy, worker=worker)
         nudge.call = channel.nudge

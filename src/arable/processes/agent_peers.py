@@ -4,9 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 
 from arable.agent import disk_identity
+from arable.agent.carry_line import lent
+from arable.agent.carrying import Lending
 from arable.agent.config import AgentConfig, Shared
 from arable.agent.join import Identity
 from arable.agent.peer_calls import PeerCalls
@@ -29,6 +32,7 @@ class Peering:
     config: AgentConfig
     witness: Witness
     address: str = ""
+    lending: Lending | None = None  # what other hosts may read here
 
     @classmethod
     def of(cls, config: AgentConfig, clock: Clock) -> "Peering":
@@ -76,7 +80,7 @@ class Peering:
                     await port.close()
                     port, self.address = None, ""
                 if newest and address and port is None:
-                    port = await _opened(identity().authority, self.config, address)
+                    port = await _opened(identity().authority, self.config, address, self.lending)
                     at = address
                 elif port and newest != shown:
                     port.certified_anew()
@@ -96,10 +100,16 @@ def _here(server: str) -> bool:
         return host == "localhost"
 
 
-async def _opened(authority: str, config: AgentConfig, address: str) -> PeerPort | None:
+async def _opened(
+    authority: str, config: AgentConfig, address: str, lending: Lending | None
+) -> PeerPort | None:
     """None while that can't be: another process may be at the port still."""
     assert config.peer_port is not None, "asked before"
-    port = PeerPort(authority, disk_identity.directory(config.directory))
+    credentials = disk_identity.directory(config.directory)
+    if lending:
+        port = PeerPort(authority, credentials, partial(lent, lending), lending.speed)
+    else:
+        port = PeerPort(authority, credentials)
     try:
         await port.open(address, config.peer_port)
     except OSError as error:

@@ -43,6 +43,7 @@ _AS_IT_IS = {
     Change.RESIZE: "volume.resize",
     Change.LIMIT: "volume.limit",
     Change.RESTORE: "snapshot.restore",
+    Change.MIGRATE: "volume.migrate",
 }
 """Changes of volumes that are their machines' and stay so, and the operations that wait for them."""
 
@@ -158,6 +159,10 @@ def detach(call: Call, volume: VolumeId, ask: DetachVolumeIn) -> OperationOut:
         check_free(call, found)
     if found.state is VolumeState.RESTORING:
         raise Conflict(f"{found.name} is being set back to a snapshot; wait until that is over")
+    if found.state is VolumeState.MIGRATING:
+        raise Conflict(
+            f"{found.name} is being carried to another storage pool; wait until that is over"
+        )
     if machine.state in OFF:
         if found.view_of is None:
             volumes.save(call.tx, found.alone())
@@ -260,7 +265,8 @@ def _check_fits(call: Call, machine: Machine, disks: list[Volume], volume: Volum
             )
         raise Conflict(
             f"{volume.name} is local to another host than {machine.name}: it was placed with its first machine,"
-            " and a local volume never leaves its host. A shared one can go anywhere in its pod",
+            " and a local volume stays on its host, unless an operator has it carried to another. A shared one can go anywhere"
+            " in its pod",
             field="machine",
         )
 

@@ -14,7 +14,7 @@ from arable.domain.image import Image, ImageVersion
 from arable.domain.manifest import ImagePart, ItemKind, PartRole
 from arable.domain.snapshot import SnapshotAct, SnapshotState, SnapshotWish
 from arable.domain.units import MIB
-from arable.domain.volume import Volume
+from arable.domain.volume import Change, Volume
 from arable.services.agents import known
 from arable.services.asks import begin, tell
 from arable.services.call import Call, Surroundings
@@ -62,9 +62,14 @@ def create(call: Call, ask: ImageIn) -> ImageOut:
         raise Conflict(
             f"{snapshot.name} is {snapshot.state}; wait until that is over", field="snapshot"
         )
-    of = volumes.get(call.tx, Scope(account=account), snapshot.volume)
+    of = volumes.get(call.tx, Scope(account=account), snapshot.volume, lock=True)
     if of.erasing or of.pool is None:
         raise Conflict(f"{of.name or of.id} was changed meanwhile; ask again", field="snapshot")
+    if of.change is Change.MIGRATE:
+        raise Conflict(
+            f"{of.name or of.id} is being carried to another storage pool; wait until that is over",
+            field="snapshot",
+        )
     check_limit(call.tx, images.bytes_of(call.tx, account) + snapshot.mib * MIB)
     booted = _booted(call, account, of)
     id_ = ImageId(call.around.ids.new("image"))

@@ -51,6 +51,10 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
     of = volumes.get(call.tx, Scope(account=account), of.id, lock=True)
     if of.erasing or of.mib > mib or of.pool is None:
         raise Conflict(f"{of.name or of.id} was changed meanwhile; ask again")
+    if of.change is Change.MIGRATE:
+        raise Conflict(
+            f"{of.name or of.id} is being carried to another storage pool; wait until that is over"
+        )
     check_name(call, account, of.zone, ask.name)
     id_ = VolumeId(call.around.ids.new("volume"))
     operation = begin(call, "volume.copy", id_, account, done=False)

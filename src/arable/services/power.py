@@ -203,11 +203,15 @@ def _asked(
 
 
 def _check_disks(call: Call, machine: Machine) -> None:
-    """Raises `Conflict` while one is being set back to a snapshot: nothing may write to it."""
+    """Raises `Conflict` while one is being set back to a snapshot, or carried to another pool: nothing may write to it."""
     for disk in volumes.of_machines(call.tx, [machine.id]).get(machine.id, ()):
         if disk.change is Change.RESTORE:
             raise Conflict(
                 f"{disk.name} is being set back to a snapshot; start it when that is over"
+            )
+        if disk.change is Change.MIGRATE:
+            raise Conflict(
+                f"{disk.name or disk.id} is being carried to another storage pool; start it when that is over"
             )
 
 

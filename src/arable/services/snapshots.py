@@ -177,6 +177,10 @@ def delete(call: Call, snapshot: SnapshotId) -> OperationOut:
         raise Conflict(f"{volume.name or volume.id} was moved meanwhile; ask again")
     if nowhere:
         return shown(_forget(call, found))
+    if volume.state is VolumeState.MIGRATING:
+        raise Conflict(
+            f"{volume.name or volume.id} is being carried to another storage pool; wait until that is over"
+        )
     if found.state is SnapshotState.DELETING and found.operation:
         asked = under_way(call, found.operation)
         # One that is over has left it behind: it could not be taken, and nobody waits for its going.

@@ -16,7 +16,16 @@ from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
-from arable.store import attachments, operations, quotas, snapshots, volumes, wishes
+from arable.store import (
+    attachments,
+    carries,
+    carry_ends,
+    operations,
+    quotas,
+    snapshots,
+    volumes,
+    wishes,
+)
 from arable.store.columns import micros
 from arable.store.rows import json_text
 from arable.wire.common import Page
@@ -181,6 +190,10 @@ def delete(call: Call, volume: VolumeId) -> OperationOut:
         raise Conflict(f"{found.name} is being set back to a snapshot; wait until that is over")
     if found.state is VolumeState.COPYING and found.operation:
         _give_up(call, found, found.operation)
+    if found.state is VolumeState.MIGRATING and (row := carries.of(call.tx, volume)):
+        gone = Conflict(f"superseded: {found.name} was deleted before it was in the other pool")
+        carry_ends.stop(call.tx, row, call.around.clock.now(), gone)
+        found = volumes.get(call.tx, call.caller.scope, volume, lock=True)
     check_unread(call, found)
     # Those that are being deleted may go with it: where that can't be done one by one, this can.
     if count := snapshots.wanted_of(call.tx, volume):

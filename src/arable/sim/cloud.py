@@ -7,6 +7,7 @@ from what dies with a process (agents, connections, the controllers' loop).
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from arable.agent.agent import Agent
+from arable.agent.carry_line import lent
 from arable.agent.ledger import MemoryLedger
 from arable.agent.patience import Waiting
 from arable.agent.sight import Drivers
@@ -25,6 +27,7 @@ from arable.controllers.registry import farm_controllers, master_controllers
 from arable.controllers.segment import SegmentManager, nobody_answers
 from arable.controllers.settle import settle
 from arable.domain.access import Caller
+from arable.domain.carry import CarryWish
 from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, NicId, OperationId, PoolId, SegmentId
@@ -36,7 +39,7 @@ from arable.drivers.hypervisor.sim import SimHypervisor
 from arable.drivers.network.sim import SimNetwork
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.simhost import SimHost
-from arable.drivers.storage.protocol import Flat
+from arable.drivers.storage.protocol import Flat, Passing
 from arable.drivers.storage.sim import SimStorage
 from arable.runtime.ca import FIRST_EPOCH, Authority
 from arable.runtime.clock import Clock, VirtualClock
@@ -389,8 +392,17 @@ class Cloud:
             inventory=lambda: inventory,
             witness=node.witness,
             deliver=partial(self._deliver, node),
+            borrow=partial(self._borrow, node),
         )
         return node.agent
+
+    def _borrow(self, node: SimNode, wish: CarryWish) -> AbstractContextManager[Passing]:
+        """A volume, of the host that has it."""
+        source = self.nodes.get(wish.source)
+        if source is None or not source.works or source.wire.cut or node.wire.cut:
+            raise Waiting(f"{wish.source} does not answer")
+        assert source.agent, "it works"
+        return lent(source.agent.lending, node.id, wish.operation)
 
     def _inventory(self, node: SimNode) -> Inventory:
         hardware = node.hardware

@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 from arable.domain.errors import NotFound
-from arable.domain.ids import HostId, MachineId, SegmentId
+from arable.domain.ids import HostId, MachineId, SegmentId, VolumeId
 from arable.domain.segment import SegmentState
 from arable.domain.settings import IDLE_HOST_RESERVE, IDLE_HOSTS, MACHINE_KBPS
 from arable.runtime.entropy import Random
-from arable.services import host_health, host_power, hosts, limits, moving
+from arable.services import host_health, host_power, hosts, limits, migrating, moving
 from arable.services import settings as settings_service
 from arable.sim.cloud import SimNode
 from arable.sim.ground import Room
@@ -25,6 +25,7 @@ from arable.wire.accounts import LimitsChange
 from arable.wire.hosts import HostChange
 from arable.wire.machines import MoveIn
 from arable.wire.settings import SettingsChange
+from arable.wire.volumes import MigrateVolumeIn
 
 Do = Callable[[Region, Random], str]
 
@@ -211,6 +212,25 @@ def _stay(region: Region, dice: Random) -> str:
     return f"{machine} is to stay"
 
 
+def _carry(region: Region, dice: Random) -> str:
+    """A volume to another pool, or not after all."""
+    query = """
+        select v.id, o.id from volume v join pool p on p.id = v.pool
+        join pool o on o.kind = p.kind and o.id <> p.id left join machine m on m.id = v.machine
+        where m.id is null or m.state in ('stopped', 'error') order by v.id, o.id
+    """
+    with region.database.read() as tx:
+        found = [(VolumeId(row[0]), row[1]) for row in tx.exec_driver_sql(query)]
+    if not found:
+        return ""
+    volume, pool = dice.choice(found)
+    if dice.random() < 0.2:
+        _operate(region, migrating.cancel, volume)
+        return f"{volume} is to stay"
+    _operate(region, migrating.migrate, volume, MigrateVolumeIn(pool=pool))
+    return f"{volume} is to go to {pool}"
+
+
 def _maintain(region: Region, dice: Random) -> str:
     host = _runner(region, dice)
     on = dice.random() < 0.5
@@ -365,6 +385,7 @@ HAPPENINGS = (
     Happening("moves", 1, _stay, _with_disks),
     Happening("moves", 1, _maintain, _with_disks),
     Happening("moves", 1, _rails, _with_disks),
+    Happening("carries", 12, _carry),
     Happening("idle", 2, _idle, _with_sleepers),
     Happening("idle", 2, _wake, _with_sleepers),
     Happening("limits", 2, _rate),

@@ -138,7 +138,9 @@ def _reservations(tx: Tx) -> Iterator[str]:
             (select coalesce(sum(v.mib), 0) from volume v join pool p on p.id = v.pool
              where p.host = h.id)
             + (select coalesce(sum(s.mib), 0) from snapshot s join volume v on v.id = s.volume
-             join pool p on p.id = v.pool where p.host = h.id),
+             join pool p on p.id = v.pool where p.host = h.id)
+            + (select coalesce(sum(c.mib), 0) from carry c
+             join pool p on p.id = coalesce(c.left_in, c.target) where p.host = h.id),
             h.memory_mib * h.memory_percent / 100
         from host h
     """
@@ -309,6 +311,11 @@ def _settled(tx: Tx) -> Iterator[str]:
         "select id, change, told from volume where change <> '' or (erasing and machine is null)"
     )
     yield from (f"{i} is still in {c or 'erasing'}: {told}" for i, c, told in tx.execute(volumes))
+    carried = text("select volume, source, target, told from carry")
+    yield from (
+        f"{i} is not whole in {t}, or is left in {s}: {told}"
+        for i, s, t, told in tx.execute(carried)
+    )
     snapshots = text("select id, state, told from snapshot where state <> 'available'")
     yield from (f"{i} is still {s}: {told}" for i, s, told in tx.execute(snapshots))
     stalled = text("select id from machine where why like '%\"stalled\"%'")
@@ -438,7 +445,7 @@ def _nothing_left(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     for nic in tx.scalars(text("select id from nic where leaving")):
         yield f"{nic} was detached, and is kept"
     networks = set(tx.scalars(text("select id from network")))
-    volumes = set(tx.scalars(text("select id from volume")))
+    volumes = dict(_rows(tx, "select id, pool from volume"))
     for host, sim in hosts.items():
         routed = {network.partition("-")[2] for network in sim.appliances}
         for nic in sim.ports.keys() - nics:
@@ -448,7 +455,9 @@ def _nothing_left(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
             yield f"the appliance of {network} is left on {host}"
         for pool in sim.pools.values():
             yield from (
-                f"disk {volume} is left on {host}" for volume in pool.volumes.keys() - volumes
+                f"disk {volume} is left on {host}"
+                for volume in pool.volumes
+                if volumes.get(volume, "") not in (pool.pool, None)
             )
     yield from _snapshots(tx, hosts)
     yield from _plugged(tx, hosts)

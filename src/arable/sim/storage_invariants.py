@@ -25,6 +25,7 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
             where v.storage_zone <> coalesce(f.storage_zone, f.id)
         """)
     )
+    yield from _carried(look, hosts)
     plugged = list(_plugged(hosts))
     if not plugged:
         return
@@ -40,6 +41,22 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         within, _since = masks.get(volume, ("none", 0))
         if machine in reaches and within != reaches[machine]:  # a restored copy knows not all
             yield f"{machine} of {reaches[machine]} reaches {volume}, which is in {within}"
+
+
+def _carried(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
+    """Z3: a volume that goes to another pool is there where its row says, and nothing uses a copy of it elsewhere."""
+    query = """
+        select c.volume, v.pool, v.erasing from carry c join volume v on v.id = c.volume
+        where v.pool is not null
+    """
+    for volume, its_pool, erasing in look(query):
+        for sim in hosts.values():
+            for pool in sim.pools.values():
+                held = pool.volumes.get(volume)
+                if pool.pool == its_pool and held is None and not erasing:
+                    yield f"{volume} is not in {its_pool}, where it should be"
+                if pool.pool != its_pool and held and held.path in sim.used_files:
+                    yield f"a copy of {volume} is in use in {pool.pool}, and it is in {its_pool}"
 
 
 def _plugged(hosts: Mapping[HostId, SimHost]) -> Iterator[tuple[str, VolumeId]]:

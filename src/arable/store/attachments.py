@@ -18,8 +18,8 @@ TOPIC = "volumes"
 
 # Word for word as the index has it.
 PENDING = text("volume.change <> ''")
-# One that is being set back to a snapshot waits for no guest.
-_NO_GUEST = text("volume.change <> 'restore'")
+# One that is being set back to a snapshot, or carried to another pool, waits for no guest.
+_NO_GUEST = text("volume.change not in ('restore', 'migrate')")
 _v, _m = t.volume.c, t.machine.c
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, PodId, PoolId, ZoneId
@@ -44,6 +44,14 @@ def add(tx: Tx, pool: Pool) -> None:
 def get(tx: Tx, pool: PoolId, *, lock: bool = False) -> Pool:
     """Raises `NotFound`."""
     return kept.get(tx, t.pool, Pool, WHAT, t.pool.c.id == pool, lock=lock)
+
+
+def named(tx: Tx, zone: ZoneId, name: str) -> list[Pool]:
+    """The pools of a zone that are called so, by name or id: names are their hosts' and may be given twice."""
+    c = t.pool.c
+    called = or_(c.name == name, c.id == name)
+    rows = tx.execute(select(t.pool).where(c.zone == zone, called).order_by(c.id).limit(2))
+    return [kept.value(Pool, row) for row in rows]
 
 
 def touch(tx: Tx, pool: Pool) -> Pool:
@@ -118,5 +126,8 @@ def filling(tx: Tx, percent: int) -> list[tuple[PoolId, str, str, int, int]]:
 
 
 def has_volumes(tx: Tx, pool: PoolId) -> bool:
-    """Whether any volume is there, or is still being erased."""
-    return bool(tx.execute(select(exists().where(t.volume.c.pool == pool))).scalar())
+    """Whether any volume is there, is on its way there, or is still being erased."""
+    c = t.carry.c
+    coming = or_(c.left_in == pool, and_(c.left_in.is_(None), c.target == pool))
+    there = or_(exists().where(t.volume.c.pool == pool), exists().where(coming))
+    return bool(tx.execute(select(there)).scalar())

@@ -16,6 +16,7 @@ from arable.domain.snapshot import SnapshotState
 from arable.domain.units import Size
 from arable.store import (
     attention,
+    carries,
     incarnations,
     moves,
     operations,
@@ -46,6 +47,7 @@ def renew(tx: Tx, name: str, at: datetime) -> None:
     # Disks of machines that went elsewhere before they ran may be in use by now; those of expunged ones can't be.
     expunged = exists(select(volume.id).where(volume.id == item.id, volume.erasing))
     tx.execute(delete(t.manifest_item).where(item.kind == ItemKind.SCRAP, ~expunged))
+    _forget_left(tx)
     _end_restores(tx, at)
     # Their owners may have recovered them since, and have the whole time to do so again.
     destroyed = update(t.machine).where(machine.destroyed_at.is_not(None))
@@ -67,6 +69,14 @@ def _end_moves(tx: Tx, at: datetime) -> None:
     tx.execute(update(t.move).values(stage=MoveStage.OVER, told="an older copy was restored"))
     told = Unavailable("an older copy of the database was restored meanwhile; ask again")
     operations.fail_kind(tx, moves.KIND, at, told)
+
+
+def _forget_left(tx: Tx) -> None:
+    """What was to be erased of volumes that had gone to another pool may be the volume again by now: it is left alone."""
+    rows = carries.all_left(tx)
+    carries.forget(tx, rows)
+    sizes = [(row.left_host, Size(disk_mib=row.mib), 0) for row in rows]
+    reservations.give(tx, [(host, size, count) for host, size, count in sizes if host])
 
 
 def _end_restores(tx: Tx, at: datetime) -> None:

@@ -1117,6 +1117,23 @@ volume = Table(
     ),
 )
 
+# Volumes on their way to another pool; also those that were, until what is left of them elsewhere is erased.
+carry = Table(
+    "carry",
+    metadata,
+    Column("volume", String, primary_key=True),  # which may be gone before the row is
+    Column("operation", String, nullable=False, index=True),
+    _text("account"),
+    _text("name"),
+    _text("source"),  # pools
+    _text("target"),
+    Column("left_in", String, nullable=True, index=True),  # the pool where it is to be erased
+    _count("mib"),  # with its snapshots: what it holds there, or while it is on its way in `target`
+    _count("copied_mib"),
+    _text("told", ""),
+    _at("begun_at"),
+)
+
 # What is under way is in the state; its operation is the id of the wish that the host of the volume's pool has.
 snapshot = Table(
     "snapshot",

@@ -71,6 +71,12 @@ def get(tx: Tx, scope: Scope, id_: VolumeId, *, lock: bool = False) -> Volume:
     return _volume(row)
 
 
+def some(tx: Tx, ids: Iterable[VolumeId]) -> dict[VolumeId, Volume]:
+    """Those of these that exist, whosever they are."""
+    rows = tx.execute(_SELECT.where(among(tx, t.volume.c.id, ids)))
+    return {volume.id: volume for volume in map(_volume, rows)}
+
+
 def page(
     tx: Tx, scope: Scope, where: VolumeFilter, *, after: str | None = None, limit: int = 100
 ) -> list[Volume]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from arable.domain.carry import CarryWish
 from arable.domain.errors import BadInput
 from arable.domain.manifest import (
     ApplianceWish,
@@ -160,6 +161,7 @@ _BODIES: dict[ItemKind, Any] = {
     ItemKind.LEASE: msgspec.json.Decoder(LeaseWish),
     ItemKind.SCRAP: msgspec.json.Decoder(ScrapWish),
     ItemKind.SNAPSHOT: msgspec.json.Decoder(SnapshotWish),
+    ItemKind.CARRY: msgspec.json.Decoder(CarryWish),
     ItemKind.EXPORT: msgspec.json.Decoder(ExportWish),
     ItemKind.PEER: msgspec.json.Decoder(PeerWish),
     ItemKind.TUNNEL: msgspec.json.Decoder(TunnelWish),
@@ -170,6 +172,7 @@ _FIELDS = {
     ItemKind.LEASE: "leases",
     ItemKind.SCRAP: "scraps",
     ItemKind.SNAPSHOT: "snapshots",
+    ItemKind.CARRY: "carries",
     ItemKind.EXPORT: "exports",
     ItemKind.PEER: "peers",
     ItemKind.TUNNEL: "tunnels",

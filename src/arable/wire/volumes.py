@@ -18,6 +18,7 @@ VolumeStateName = Literal[
     "detaching",
     "restoring",
     "copying",
+    "migrating",
     "erasing",
 ]
 
@@ -110,6 +111,17 @@ class ResizeVolumeIn(In, frozen=True, kw_only=True):
     """How large the volume should be."""
 
     mib: Annotated[Mib, Meta(description="Not less than it has: volumes only grow.")]
+
+
+class MigrateVolumeIn(In, frozen=True, kw_only=True):
+    """Where the volume should be kept."""
+
+    pool: Annotated[
+        NameOrId,
+        Meta(
+            description="A storage pool of its zone and kind, local or shared.", examples=["rack-4"]
+        ),
+    ]
 
 
 class LimitVolumeIn(In, frozen=True, kw_only=True):

@@ -2,11 +2,12 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import attachments, copies, limiting, resizing, volumes
+from arable.services import attachments, copies, limiting, migrating, resizing, volumes
 from arable.wire.volumes import (
     AttachVolumeIn,
     DetachVolumeIn,
     LimitVolumeIn,
+    MigrateVolumeIn,
     ResizeVolumeIn,
     VolumeChange,
     VolumeIn,
@@ -109,6 +110,31 @@ OPERATIONS = (
         "One in use is limited anew without a pause. A root disk's limits are those of its machine's offering.",
         example={"offering": "slow-disk"},
         name="volumes.limit",
+    ),
+    Op(
+        method="POST",
+        path="/v1/volumes/{volume}/migrate",
+        does=migrating.migrate,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        summary="Carry a volume to another storage pool",
+        takes=MigrateVolumeIn,
+        status=202,
+        about="With its snapshots, from host to host, while nothing runs with it: of no machine, or the only disk of one "
+        "that is stopped. Until all of it is there, and was compared, it is where it was; then that is erased there.",
+        example={"pool": "pool-0mh5z1x2k3q8w7e6r5t4"},
+        name="volumes.migrate",
+    ),
+    Op(
+        method="POST",
+        path="/v1/volumes/{volume}/cancel-migration",
+        does=migrating.cancel,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        summary="Leave a volume where it is",
+        status=202,
+        about="What is in the other pool by then is erased. One that is there already stays there.",
+        name="volumes.cancel_migration",
     ),
     Op(
         method="DELETE",

@@ -4,6 +4,7 @@
     volumes/<id>.qcow2   volumes                            seeds/<id>.iso    NoCloud disks
     staging/             what is not finished               erasing/          what was ordered to be erased
     restored/<id>        the operation by which a volume was last set back to one of its snapshots (in its own file)
+    carried/<id>         the operation by which a volume came here from another pool
 
 Every change becomes visible by one rename or link of something complete, so a process may be killed between any
 two steps: what was not finished lies in `staging` and is dropped at the next start, what was being erased lies in
@@ -18,8 +19,8 @@ which the control plane accounts for; this is the last line behind it, and keeps
 import errno
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -28,14 +29,23 @@ from pathlib import Path
 from arable.domain import ids
 from arable.domain.errors import BadInput, Conflict, Corrupt, NoRoom, NotFound, Unavailable
 from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
+from arable.domain.image_header import Overlay
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.domain.units import MIB
-from arable.drivers.storage import snapshots, views
+from arable.drivers.storage import passage, snapshots, views
 from arable.drivers.storage.blanks import Backing, Blanks, must_be_fine
 from arable.drivers.storage.durable import destroy, put_in_place, sync_folder, write_whole
 from arable.drivers.storage.intake import digest_of
 from arable.drivers.storage.jail import Bounds, Jail
-from arable.drivers.storage.protocol import CachedImage, Fetch, Flat, Promised, VolumeFound
+from arable.drivers.storage.protocol import (
+    CachedImage,
+    Fetch,
+    Flat,
+    Passing,
+    Promised,
+    Stranger,
+    VolumeFound,
+)
 from arable.drivers.storage.room import SECTOR, Room
 from arable.drivers.storage.seeds import Seeds
 from arable.drivers.storage.turns import Turns
@@ -80,6 +90,7 @@ class LocalStorage:
         records = _folder(root, "records", 0o700)
         self._images = VerifiedImages(self._images_folder, records, self._staging, self._room)
         self._restored = _folder(root, "restored", 0o700)
+        self._carried = _folder(root, "carried", 0o700)
         self._snapshots = snapshots.SnapshotTool(self._jail)
         self._seeds = Seeds(_folder(root, "seeds", 0o711), self._staging)
         self._lock = threading.RLock()
@@ -179,6 +190,7 @@ class LocalStorage:
                 sync_folder(self._volumes_folder)
             destroy(doomed)
             destroy(self._restored / volume)
+            destroy(self._carried / volume)
 
     def snapshots(self, volume: VolumeId) -> frozenset[SnapshotId]:
         with _answering(volume):
@@ -316,6 +328,60 @@ class LocalStorage:
             return Flat(
                 sha256=digest_of(made), length=made.stat().st_size, read=partial(_pieces, made)
             )
+
+    @contextmanager
+    def lend(self, volume: VolumeId) -> Iterator[Passing]:
+        path = self._existing(volume)
+        with self._turns.of(volume), _answering(volume), passage.lent(path) as passing:
+            yield passing
+
+    def take_in(
+        self,
+        volume: VolumeId,
+        size: int,
+        image: ImagePart | None,
+        passing: Callable[[], AbstractContextManager[Passing]],
+        by: OperationId,
+    ) -> VolumeFound:
+        path, mark, made = (
+            self._path(volume),
+            self._carried / volume,
+            self._staging / f"{volume}{views.SUFFIX}",
+        )
+        with self._turns.of(volume), _answering(volume):
+            if path.exists():
+                if mark.exists() and mark.read_text() == by:
+                    return _found(volume, path)
+                raise Stranger(
+                    f"another copy of {volume} is in {self._pool}, which is left as it is"
+                )
+            self._may_promise(size)
+            try:
+                with passing() as sent:
+                    # There is room now; what is written counts by itself.
+                    with self._room.claimed(_FRESH + sent.room):
+                        pass
+                    overlay = passage.receive(sent, made)
+                self._set_over(volume, made, overlay, image)
+                write_whole(mark, by.encode(), self._staging)
+                put_in_place(made, path)
+            finally:
+                destroy(made)
+            return _found(volume, path)
+
+    def _set_over(
+        self, volume: VolumeId, made: Path, overlay: Overlay, image: ImagePart | None
+    ) -> None:
+        """What came stood over the image where that was, and does so where it is here."""
+        if (Path(overlay.backing).name if overlay.backing else None) != (image and image.sha256):
+            raise Corrupt(f"{volume} stands over another image than was said")
+        if image is None:
+            return
+        with self._lock:
+            below = self._images.path(image)
+            words = ["rebase", "-q", "-u", "-f", "qcow2", "-F", str(image.format), "-b", str(below)]
+            done = self._jail.run("qemu-img", [*words, "--", str(made)], read=[below], write=[made])
+            must_be_fine(done, volume)
 
     def _stood_on(self) -> set[str]:
         """The parts below volumes, and below what is being made. A file that can't be read stands on nothing."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from arable.domain.errors import NoRoom
+from arable.domain.errors import Conflict, NoRoom
 from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.drivers.storage.leases import Leases
@@ -55,6 +55,24 @@ class Flat:
     sha256: str
     length: int  # bytes
     read: Callable[[], Iterator[bytes]]
+
+
+@dataclass(slots=True)
+class Passing:
+    """A volume's file on its way from pool to pool, as it is, with its snapshots. It is read once."""
+
+    length: int  # bytes
+    room: int  # bytes that it takes on a disk
+    pieces: Iterator[bytes]
+    sha256: str = ""  # of all of it; known when the last piece was read
+
+
+class InUse(Conflict):
+    """Somebody may be writing to it; later, perhaps nobody."""
+
+
+class Stranger(Conflict):
+    """There is such a volume, and it is not what was asked for."""
 
 
 class Promised(NoRoom):
@@ -178,6 +196,38 @@ class KeepsSnapshots(Protocol):
         """What the snapshot keeps, to be brought elsewhere; nothing is left of it here at the end.
 
         It may take minutes, as a copy does. Raises `NotFound` when the snapshot is, or goes, away, and `NoRoom`.
+        """
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """A pool whose volumes can go to others of any kind, while nobody has them, and come from there."""
+
+    @property
+    def pool(self) -> PoolId: ...
+
+    def admit(self, part: ImagePart, fetch: Fetch) -> Path:
+        """As of `Storage`."""
+
+    def lend(self, volume: VolumeId) -> AbstractContextManager[Passing]:
+        """The volume as one file, to be read by another host. Nobody writes to it meanwhile: QEMU's locks see to that.
+
+        Raises `NotFound`, and `InUse` while anybody may be using it.
+        """
+
+    def take_in(
+        self,
+        volume: VolumeId,
+        size: int,
+        image: ImagePart | None,
+        passing: Callable[[], AbstractContextManager[Passing]],
+        by: OperationId,
+    ) -> VolumeFound:
+        """The volume, of so many bytes to a guest, is here as it was lent, over the (admitted) `image`.
+
+        Compared on the disk before it is anything's. Once for each operation: already there by this one is fine, and
+        nothing is read then. Raises `Stranger` when another one is there, `Corrupt` for what is not as it was sent or is
+        no volume of ours, `NoRoom`.
         """
 
 

@@ -1,15 +1,15 @@
 """A pool on a storage host whose volumes are shared: qcow2 files as in a local pool, leased, and served to others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from arable.domain.errors import Conflict
 from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.drivers.storage.disk_servers import DiskServers
 from arable.drivers.storage.lease_records import FileRecords
 from arable.drivers.storage.leases import Held, Leases
 from arable.drivers.storage.local import LocalStorage, virtual_bytes
-from arable.drivers.storage.protocol import ExportAt, VolumeFound
+from arable.drivers.storage.protocol import ExportAt, InUse, Passing, VolumeFound
 from arable.runtime.boottime import BootTime
 from arable.runtime.clock import Clock
 
@@ -73,6 +73,12 @@ class ServedStorage(LocalStorage):
         self._check_free(volume)
         return super().restore(volume, snapshot, size, by)
 
+    @contextmanager
+    def lend(self, volume: VolumeId) -> Iterator[Passing]:
+        self._check_free(volume)
+        with super().lend(volume) as passing:
+            yield passing
+
     def erase(self, volume: VolumeId) -> None:
         self._check_free(volume)
         self.exports.forget(volume)
@@ -81,4 +87,4 @@ class ServedStorage(LocalStorage):
     def _check_free(self, volume: VolumeId) -> None:
         for record in self.leases.records().values():
             if volume in record.volumes and record.held is not Held.FREE:
-                raise Conflict(f"{volume} is leased to {record.holder}")
+                raise InUse(f"{volume} is leased to {record.holder}")

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,16 @@ from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.drivers.faults import Faults
 from arable.drivers.simhost import SimHost, SimPool
-from arable.drivers.storage.protocol import CachedImage, Fetch, Flat, Promised, VolumeFound
+from arable.drivers.storage.protocol import (
+    CachedImage,
+    Fetch,
+    Flat,
+    InUse,
+    Passing,
+    Promised,
+    Stranger,
+    VolumeFound,
+)
 
 _THIN = 256 * 1024  # what an untouched overlay takes
 _HEADER = struct.Struct(">4sIQIIQ")
@@ -146,7 +155,7 @@ class SimStorage:
             if self._disks.seeds.pop(volume, None):
                 self._hardware.erase(self._folder / f"{volume}.seed")
             disks = self._disks
-            for of_it in (disks.contents, disks.kept, disks.restored, disks.bases):
+            for of_it in (disks.contents, disks.kept, disks.restored, disks.bases, disks.carried):
                 of_it.pop(volume, None)
 
     def snapshots(self, volume: VolumeId) -> frozenset[SnapshotId]:
@@ -208,6 +217,68 @@ class SimStorage:
             sha256=hashlib.sha256(made).hexdigest(), length=len(made), read=lambda: iter([made])
         )
 
+    @contextmanager
+    def lend(self, volume: VolumeId) -> Iterator[Passing]:
+        held = self._there(volume)
+        self._closed(volume)
+        kept = self._disks.kept.get(volume, {})
+        told = {
+            "bytes": held.bytes,
+            "used": held.used_bytes,
+            "content": self._disks.contents.get(volume),
+            "kept": kept,
+            "base": self._disks.bases.get(volume, ""),
+        }
+        with self._faults.around(f"lend {volume}"):
+            file = json.dumps(told).encode()
+        yield Passing(len(file), held.used_bytes, iter([file]), hashlib.sha256(file).hexdigest())
+
+    def take_in(
+        self,
+        volume: VolumeId,
+        size: int,
+        image: ImagePart | None,
+        passing: Callable[[], AbstractContextManager[Passing]],
+        by: OperationId,
+    ) -> VolumeFound:
+        held = self._disks.volumes.get(volume)
+        if held:
+            if self._disks.carried.get(volume) == by:
+                return held
+            raise Stranger(f"another copy of {volume} is in {self.pool}, which is left as it is")
+        if size > self._disks.total_bytes:
+            raise Promised(f"{volume}: {size} bytes are more than the pool has")
+        with passing() as sent:
+            self._need(sent.room)
+            file = b"".join(sent.pieces)
+            if hashlib.sha256(file).hexdigest() != sent.sha256:
+                raise Corrupt(f"{volume} is not on the disk as it was sent")
+        told = json.loads(file)
+        if told["base"] != (image.sha256 if image else ""):
+            raise Corrupt(f"{volume} stands over another image than was said")
+        if image and image.sha256 not in self._disks.images:
+            raise NotFound(f"{volume}: its image was not admitted here")
+        with self._faults.around(f"take in {volume}"):
+            path = self._folder / volume
+            made = VolumeFound(
+                volume=volume,
+                path=path,
+                format=PartFormat.QCOW2,
+                bytes=told["bytes"],
+                used_bytes=told["used"],
+            )
+            self._disks.contents[volume] = told["content"]
+            if told["kept"]:
+                self._disks.kept[volume] = told["kept"]
+            if image:
+                self._used(image.sha256)
+                self._disks.bases[volume] = image.sha256
+            self._disks.carried[volume] = by
+            self._disks.volumes[volume] = made
+            self._disks.used_bytes += made.used_bytes
+            self._hardware.files.add(path)
+        return made
+
     def _there(self, volume: VolumeId) -> VolumeFound:
         held = self._disks.volumes.get(volume)
         if held is None:
@@ -217,7 +288,7 @@ class SimStorage:
     def _closed(self, volume: VolumeId) -> None:
         """No guest has it open: what QEMU's lock on a file sees to."""
         if self._there(volume).path in self._hardware.used_files:
-            raise Conflict(f"{volume} is in use")
+            raise InUse(f"{volume} is in use")
 
     def usage(self) -> PoolSeen:
         return PoolSeen(

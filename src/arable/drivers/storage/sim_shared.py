@@ -1,9 +1,10 @@
 """A shared pool whose volumes are values: real leases, and servers of disks that are entries in a table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from arable.domain.errors import Conflict, Forbidden, NoRoom, NotFound, Unavailable
+from arable.domain.errors import Forbidden, NoRoom, NotFound, Unavailable
 from arable.domain.ids import HostId, OperationId, PoolId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart
 from arable.drivers.faults import Faults
@@ -11,7 +12,13 @@ from arable.drivers.hypervisor.protocol import NbdSource
 from arable.drivers.simhost import SimHost
 from arable.drivers.storage.lease_records import MemoryRecords
 from arable.drivers.storage.leases import Held, Leases
-from arable.drivers.storage.protocol import ExportAt, VolumeFound, export_name
+from arable.drivers.storage.protocol import (
+    ExportAt,
+    InUse,
+    Passing,
+    VolumeFound,
+    export_name,
+)
 from arable.drivers.storage.sim import SimStorage
 from arable.runtime.boottime import BootTime
 
@@ -150,6 +157,12 @@ class SimSharedStorage(SimStorage):
         self._check_free(volume)
         return super().restore(volume, snapshot, size, by)
 
+    @contextmanager
+    def lend(self, volume: VolumeId) -> Iterator[Passing]:
+        self._check_free(volume)
+        with super().lend(volume) as passing:
+            yield passing
+
     def erase(self, volume: VolumeId) -> None:
         self._check_free(volume)
         super().erase(volume)
@@ -158,7 +171,7 @@ class SimSharedStorage(SimStorage):
     def _check_free(self, volume: VolumeId) -> None:
         for record in self.leases.records().values():
             if volume in record.volumes and record.held is not Held.FREE:
-                raise Conflict(f"{volume} is leased to {record.holder}")
+                raise InUse(f"{volume} is leased to {record.holder}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,22 @@ def upgrade() -> None:
     sqlite_autoincrement=True
     )
     op.create_index('ix_audit_account_number', 'audit', ['account', 'number'], unique=False)
+    op.create_table('carry',
+    sa.Column('volume', sa.String(), nullable=False),
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('source', sa.String(), nullable=False),
+    sa.Column('target', sa.String(), nullable=False),
+    sa.Column('left_in', sa.String(), nullable=True),
+    sa.Column('mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('copied_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('begun_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('volume', name=op.f('pk_carry'))
+    )
+    op.create_index(op.f('ix_carry_left_in'), 'carry', ['left_in'], unique=False)
+    op.create_index(op.f('ix_carry_operation'), 'carry', ['operation'], unique=False)
     op.create_table('credit_entry',
     sa.Column('number', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('account', sa.String(), nullable=False),

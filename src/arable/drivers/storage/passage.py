@@ -1,0 +1,104 @@
+"""Volumes' files that go from pool to pool: read here while nobody writes to them, and written there as they were.
+
+QEMU locks bytes of each image file that it opens (`block/file-posix.c`): with one lock it says what it does to the file,
+with another one what it lets nobody else do. So does a file that is lent here: no QEMU opens it to write meanwhile, and
+one that has it open already is found out.
+"""
+
+import fcntl
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from arable.domain.errors import BadInput, Corrupt, Unavailable
+from arable.domain.image_header import HEAD_BYTES, Overlay, read_carried
+from arable.drivers.storage.intake import digest_of
+from arable.drivers.storage.protocol import InUse, Passing
+
+SECTOR = 512
+_PIECE = 1 << 20
+_BLOCK = 1 << 16  # so much that is nothing but zeros is not written
+_FLOCK = struct.Struct("hhqqi4x")
+_GET, _SET = (
+    36,
+    37,
+)  # of locks that belong to an open file, and not to a process (F_OFD_GETLK, F_OFD_SETLK)
+_DOES, _FORBIDS = 100, 200  # where QEMU's two kinds of locks begin
+_WRITES = (1, 3)  # what they are about: to write, and to change the size
+
+
+@contextmanager
+def lent(path: Path) -> Iterator[Passing]:
+    """The file, which nobody writes to. Raises `InUse`."""
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        _forbid_writers(opened, path.stem)
+        about = os.fstat(opened)
+        passing = Passing(about.st_size, about.st_blocks * SECTOR, iter(()))
+        passing.pieces = _read(opened, passing)
+        yield passing
+    finally:
+        os.close(opened)
+
+
+def _forbid_writers(opened: int, name: str) -> None:
+    for what in _WRITES:
+        fcntl.fcntl(opened, _SET, _lock(fcntl.F_RDLCK, _FORBIDS + what))
+    for what in _WRITES:
+        found = fcntl.fcntl(opened, _GET, _lock(fcntl.F_WRLCK, _DOES + what))
+        if _FLOCK.unpack(found)[0] != fcntl.F_UNLCK:
+            raise InUse(f"{name} is in use")
+
+
+def _lock(kind: int, at: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, at, 1, 0)
+
+
+def _read(opened: int, passing: Passing) -> Iterator[bytes]:
+    digest, at = hashlib.sha256(), 0
+    while at < passing.length:
+        piece = os.pread(opened, min(_PIECE, passing.length - at), at)
+        if not piece:
+            raise Unavailable("it was erased while it was read")
+        digest.update(piece)
+        at += len(piece)
+        yield piece
+    passing.sha256 = digest.hexdigest()
+
+
+def receive(passing: Passing, made: Path) -> Overlay:
+    """All of it is in the file, on the disk, and was read there once more. Raises `Corrupt`, `Unavailable`."""
+    opened = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    at = 0
+    try:
+        for piece in passing.pieces:
+            if at + len(piece) > passing.length:
+                raise Corrupt("more came than was said")
+            _write_sparsely(opened, piece, at)
+            at += len(piece)
+        os.ftruncate(opened, passing.length)
+        os.fsync(opened)
+        # What is read next comes from the disk, where that is possible.
+        os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(opened)
+    if at != passing.length:
+        raise Unavailable(f"{at} bytes came of {passing.length}")
+    if not passing.sha256 or digest_of(made) != passing.sha256:
+        raise Corrupt(f"{made.stem} is not on the disk as it was sent")
+    try:
+        with made.open("rb") as file:
+            return read_carried(file.read(HEAD_BYTES))
+    except BadInput as error:
+        raise Corrupt(f"{made.stem} is no volume of ours: {error.public}") from error
+
+
+def _write_sparsely(opened: int, piece: bytes, at: int) -> None:
+    zeros = bytes(_BLOCK)
+    for begin in range(0, len(piece), _BLOCK):
+        block = piece[begin : begin + _BLOCK]
+        if block != zeros[: len(block)]:
+            os.pwrite(opened, block, at + begin)
