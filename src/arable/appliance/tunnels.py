@@ -91,6 +91,14 @@ class Tunnel:
         """Whether a peer has that address now."""
         return any(address in cidr for peer in self.peers for cidr in peer.cidrs)
 
+    def leading_to(self, protocol: Protocol, port: int) -> tuple[Admitted, ...]:
+        """What lets connections to that port begin."""
+        return tuple(
+            each
+            for each in self.admitted
+            if each.protocol in (Protocol.ALL, protocol) and port in each.ports
+        )
+
     def admits(self, protocol: Protocol, source: IPv4Address, port: int) -> bool:
         """Whether who has that address there may begin such a connection."""
         return self.knows(source) and any(

@@ -67,6 +67,15 @@ class Vpn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FarName:
+    """A tier of the network's farm that is called behind a peer, at an address there."""
+
+    tier: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VpnPeer:
     """Who is at the other end: without a public key, nobody yet. `sealed` is a key that both have, encrypted, or empty.
 
@@ -81,6 +90,7 @@ class VpnPeer:
     sealed: str = field(default="", repr=False)
     endpoint: str = ""
     cidrs: tuple[str, ...]
+    names: tuple[FarName, ...] = ()
     created_at: datetime
 
 

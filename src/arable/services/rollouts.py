@@ -7,8 +7,6 @@ before, and `controllers/rollouts` has elements follow.
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
-
 from arable.domain.access import Permission, Scope
 from arable.domain.element import ElementState
 from arable.domain.errors import CloudError, Conflict
@@ -22,6 +20,7 @@ from arable.services import farm_doors, farm_tiers
 from arable.services.asks import begin as begin_operation
 from arable.services.asks import check_expected, tell
 from arable.services.call import Call
+from arable.services.farm_regions import spec_of
 from arable.services.pages import paged
 from arable.store import (
     balancers,
@@ -36,7 +35,6 @@ from arable.store import (
 from arable.store.rollouts import RolloutFilter
 from arable.wire.balancers import BalancerChange
 from arable.wire.common import Page
-from arable.wire.farms import FarmSpec
 from arable.wire.rollouts import ReleaseOut, RolloutMadeOut, RolloutOut, RolloutQuery
 
 _S, _E = RolloutState, RolloutEvent
@@ -281,7 +279,7 @@ def _check(call: Call, tier: Tier, goal: Release) -> None:
     document = farm_documents.of(call.tx, [tier.farm]).get(tier.farm)
     if document is None or goal.blueprint == tier.blueprint_number:
         return
-    spec = msgspec.convert(document.spec, FarmSpec)
+    spec = spec_of(document)
     said = next((each for each in spec.tiers if each.name == tier.name), None)
     if said is None:
         return

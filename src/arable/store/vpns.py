@@ -19,7 +19,7 @@ from arable.domain.ids import (
     VpnPeerId,
 )
 from arable.domain.network import ApplianceState
-from arable.domain.vpn import Vpn, VpnKind, VpnOpening, VpnPeer, VpnPeerSeen, VpnSeen
+from arable.domain.vpn import FarName, Vpn, VpnKind, VpnOpening, VpnPeer, VpnPeerSeen, VpnSeen
 from arable.store import schema as t
 from arable.store.columns import micros, moment
 from arable.store.database import Tx
@@ -31,11 +31,13 @@ _CHANGING = ("name", "public_key", "sealed", "openings", "generation")
 _FIXED = ("id", "account", "network", "address", "kind", "port", "cidr", "created_at")
 _SELECT = raw(t.vpn, (*_FIXED, *_CHANGING))
 _PEER = (
-    *("id", "vpn", "account", "name", "public_key", "sealed", "endpoint", "cidrs", "created_at"),
+    *("id", "vpn", "account", "name", "public_key", "sealed", "endpoint", "cidrs", "names"),
+    "created_at",
 )
 _SELECT_PEER = raw(t.vpn_peer, _PEER)
 _v, _p, _s = t.vpn.c, t.vpn_peer.c, t.vpn_seen.c
 _openings = msgspec.json.Decoder(tuple[VpnOpening, ...]).decode
+_far = msgspec.json.Decoder(tuple[FarName, ...]).decode
 _cidrs = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -85,6 +87,11 @@ def get(tx: Tx, scope: Scope, kind: VpnKind, id_: VpnId) -> Vpn:
 
 
 _ABSENT = {VpnKind.SITE: "there is no such VPN", VpnKind.ACCESS: "there is no such remote access"}
+
+
+def by_ids(tx: Tx, ids: Iterable[VpnId]) -> list[Vpn]:
+    """These, by age. No scope narrows it: whoever calls has found what is theirs."""
+    return [_vpn(row) for row in tx.execute(_SELECT.where(among(tx, _v.id, ids)).order_by(_v.id))]
 
 
 def page(
@@ -161,6 +168,30 @@ def clients(
     return [_peer(row) for row in tx.execute(query)]
 
 
+def far_names(
+    tx: Tx, networks: Iterable[NetworkId], *, joined: bool = False
+) -> list[tuple[NetworkId, str, FarName]]:
+    """The tiers that are called behind these networks' tunnels: the network, its farm's name, and the tier; by age.
+
+    `joined`: only where the other end is known, so that something leads there.
+    """
+    conditions = (_p.public_key != "",) if joined else ()
+    query = (
+        raw(t.vpn_peer, ("names",))
+        .add_columns(_v.network, t.farm.c.name.label("farm_name"))
+        .join(t.vpn, _v.id == _p.vpn)
+        .join(t.network, t.network.c.id == _v.network)
+        .join(t.farm, t.farm.c.id == t.network.c.farm)
+        .where(among(tx, _v.network, networks), _v.kind == VpnKind.SITE.value, *conditions)
+        .order_by(_p.id)
+    )
+    return [
+        (NetworkId(network), farm, name)
+        for told, network, farm in tx.execute(query)
+        for name in _far(told)
+    ]
+
+
 def names(tx: Tx, vpns: Iterable[VpnId]) -> dict[VpnId, str]:
     """What these are called."""
     query = select(_v.id, _v.name).where(among(tx, _v.id, vpns))
@@ -191,7 +222,7 @@ def put_peer(tx: Tx, peer: VpnPeer) -> None:
         tx.execute(delete(t.vpn_seen).where(_s.peer == peer.id))
     row = (
         *(peer.id, peer.vpn, peer.account, peer.name, peer.public_key, peer.sealed),
-        *(peer.endpoint, json_text(peer.cidrs), stamp(peer.created_at)),
+        *(peer.endpoint, json_text(peer.cidrs), json_text(peer.names), stamp(peer.created_at)),
     )
     same = ", ".join(f"{name} = excluded.{name}" for name in _PEER[3:])
     put_rows(tx, t.vpn_peer, _PEER, [row], f"(id) do update set {same}")
@@ -307,7 +338,7 @@ def _vpn(row: Any) -> Vpn:
 
 
 def _peer(row: Any) -> VpnPeer:
-    (id_, vpn, account, name, public_key, sealed, endpoint, cidrs, created_at) = row
+    (id_, vpn, account, name, public_key, sealed, endpoint, cidrs, names, created_at) = row
     return VpnPeer(
         id=id_,
         vpn=vpn,
@@ -317,5 +348,6 @@ def _peer(row: Any) -> VpnPeer:
         sealed=sealed,
         endpoint=endpoint,
         cidrs=_cidrs(cidrs),
+        names=_far(names),
         created_at=moment(created_at),
     )
