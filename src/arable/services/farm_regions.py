@@ -50,11 +50,6 @@ from arable.wire.grid import FarmPartOut
 _NONE = timedelta(0)
 
 
-def spec_of(document: FarmDocument) -> FarmSpec:
-    """As it was asked for; of a part of another region's farm a `FarmPartSpec`."""
-    return msgspec.convert(document.spec, FarmPartSpec if "links" in document.spec else FarmSpec)
-
-
 def lay_out(call: Call, farm: Farm, zone: Zone, spec: FarmSpec) -> list[FarmStepOut]:
     """The farm as its document says: here at once, elsewhere as a wish. `call` is the farm's own. Says each step."""
     if isinstance(spec, FarmPartSpec):
@@ -74,7 +69,7 @@ def lay_out(call: Call, farm: Farm, zone: Zone, spec: FarmSpec) -> list[FarmStep
 
 def home_part(tx: Tx, document: FarmDocument) -> FarmPartSpec:
     """What the farm is to be in this region, without what is known of other ends."""
-    spec = spec_of(document)
+    spec = farm_tiers.spec_of(document)
     return spec if isinstance(spec, FarmPartSpec) else spread(spec, _own(tx)).parts[HOME]
 
 
@@ -304,7 +299,10 @@ def _join(call: Call, farm: Farm) -> None:
     document = farm_documents.held(call.tx, farm.id)
     if document is None or document.state is not FarmState.READY:
         return
-    made, rows = spread(spec_of(document), _own(call.tx)), farm_regions.held(call.tx, farm.id)
+    made, rows = (
+        spread(farm_tiers.spec_of(document), _own(call.tx)),
+        farm_regions.held(call.tx, farm.id),
+    )
     cidrs = _allotted(call, farm, made, rows)
     spec = joined(farm.name, made, HOME, cidrs, _ends(rows))
     Layout(call, farm, zones.get(call.tx, farm.zone), spec).join()

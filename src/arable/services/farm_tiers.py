@@ -5,12 +5,14 @@ from datetime import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from arable.domain import template
 from arable.domain.access import EVERYTHING, Scope
 from arable.domain.balancer import BalancerKind, Traffic
 from arable.domain.blueprint import Blueprint, BlueprintVersion
 from arable.domain.errors import BadInput, Conflict, NotFound
-from arable.domain.farm import Farm
+from arable.domain.farm import Farm, FarmDocument
 from arable.domain.ids import FarmId, ImageId, NetworkId, OfferingId, OperationId, TierId
 from arable.domain.image import Image
 from arable.domain.scaling import Metric, Policy, Step, Target, Window
@@ -26,6 +28,11 @@ from arable.wire.tiers import PolicyIn, TierIn, WindowIn
 LONGEST = 63
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SPANS = {"daily": range(7), "mon-fri": range(5), "sat-sun": range(5, 7)}
+
+
+def spec_of(document: FarmDocument) -> FarmSpec:
+    """As it was asked for; of a part of another region's farm a `FarmPartSpec`."""
+    return msgspec.convert(document.spec, FarmPartSpec if "links" in document.spec else FarmSpec)
 
 
 def check(farm: str, spec: FarmSpec) -> None:

@@ -151,7 +151,7 @@ def update(call: Call, farm: FarmId, change: FarmChange) -> FarmMadeOut:
     _check_zone(call, found, change)
     if before is not None and before.state is not FarmState.READY:
         raise Conflict(f"{found.name} was deleted; it goes when all that it made is gone")
-    spec = farm_regions.spec_of(before) if before else FarmSpec()
+    spec = farm_tiers.spec_of(before) if before else FarmSpec()
     said = {name: value for name in _SPEC if (value := getattr(change, name)) is not UNSET}
     return _laid_out(call, found, structs.replace(spec, **said), before, "update")
 

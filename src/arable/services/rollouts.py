@@ -20,7 +20,6 @@ from arable.services import farm_doors, farm_tiers
 from arable.services.asks import begin as begin_operation
 from arable.services.asks import check_expected, tell
 from arable.services.call import Call
-from arable.services.farm_regions import spec_of
 from arable.services.pages import paged
 from arable.store import (
     balancers,
@@ -279,7 +278,7 @@ def _check(call: Call, tier: Tier, goal: Release) -> None:
     document = farm_documents.of(call.tx, [tier.farm]).get(tier.farm)
     if document is None or goal.blueprint == tier.blueprint_number:
         return
-    spec = spec_of(document)
+    spec = farm_tiers.spec_of(document)
     said = next((each for each in spec.tiers if each.name == tier.name), None)
     if said is None:
         return

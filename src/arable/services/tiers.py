@@ -18,7 +18,6 @@ from arable.services.asks import check_expected, tell
 from arable.services.belonging import check_home
 from arable.services.call import Call
 from arable.services.elements import element_out
-from arable.services.farm_regions import spec_of
 from arable.services.farms import following
 from arable.services.pages import paged
 from arable.store import farm_documents, farms, quotas, scalings, tiers
@@ -71,7 +70,7 @@ def update(call: Call, tier: TierId, change: TierChange) -> TierMadeOut:
     }
     now = before.changed(attention=True, again_at=None, tries=0, **_bounded(before, said))
     tiers.save(call.tx, now)
-    spec = spec_of(document)
+    spec = farm_tiers.spec_of(document)
     kept = tuple(
         _documented(each, now, said) if each.name == now.name else each for each in spec.tiers
     )
