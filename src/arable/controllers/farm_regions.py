@@ -58,9 +58,9 @@ class Hands(Protocol):
 
 @dataclass(slots=True)
 class FarmRegions:
-    """`step` tells and asks what is due. `transact` does work in a transaction that writes; `acts` gives this server's
+    """`step` tells and asks what is due.
 
-    fence while it acts.
+    `transact` does work in a transaction that writes; `acts` gives this server's fence while it acts.
     """
 
     look: Look
@@ -102,6 +102,9 @@ class FarmRegions:
         by_region: dict[str, list[FarmPart]] = {}
         for part in due:
             by_region.setdefault(part.region, []).append(part)
+        if len(by_region) == 1:
+            self._region(fence, link, *next(iter(by_region.items())))
+            return
         with ThreadPoolExecutor(min(_REGIONS, len(by_region)), "farm regions") as threads:
             for done in [
                 threads.submit(self._region, fence, link, region, parts)
