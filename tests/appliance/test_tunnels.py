@@ -4,11 +4,13 @@ import pytest
 
 from appliance import make_wishes as make
 from appliance.test_connections import connection
+from appliance.test_haproxy import balancer
 from arable.appliance import wireguard
 from arable.appliance.connections import stays
 from arable.appliance.nftables import ruleset
 from arable.appliance.router import router
 from arable.domain.errors import BadInput
+from arable.domain.ids import BalancerId
 from arable.domain.manifest import Direction, Protocol
 from arable.domain.vpn import VpnOpening
 
@@ -48,6 +50,17 @@ def test_from_a_site_comes_what_is_admitted_and_from_a_client_all_of_it() -> Non
     assert (
         f'iifname "{SITE}" ip saddr {{ 172.21.0.0/24 }} ip daddr 10.1.1.1 meta l4proto' not in asked
     )
+
+
+def test_a_site_calls_an_inner_balancer_where_it_may_begin_and_no_other() -> None:
+    inners = tuple(
+        balancer(id=BalancerId(f"balancer-{port}"), public="", port=port) for port in (22, 23)
+    )
+    _, _, asked = ruleset(router(make.wish(**BOTH, inners=inners))).partition("chain to_router")
+    behind = f'iifname "{SITE}" ip saddr {{ 172.21.0.0/24 }} ip saddr 0.0.0.0/0 ip daddr 10.1.1.1'
+    assert f"{behind} ip saddr 0.0.0.0/0 tcp dport 22 accept" in asked
+    assert "tcp dport 23 accept" in asked, "its own network calls it"
+    assert not [line for line in asked.splitlines() if SITE in line and "dport 23" in line]
 
 
 def test_a_vpn_of_a_further_address_calls_by_that_one() -> None:
