@@ -104,13 +104,33 @@ def test_what_leaves_by_a_tunnel_is_judged_as_what_leaves_at_all() -> None:
 def test_wireguard_is_told_who_is_there_and_who_is_not_any_more() -> None:
     (tunnel,) = router(make.wish(vpns=(make.vpn(),))).tunnels
     peer = tunnel.peers[0].public_key.hex()
-    said = wireguard.orders(tunnel, {peer, "aa" * 32}).splitlines()
+    held = {peer: wireguard.Held(), "aa" * 32: wireguard.Held()}
+    said = wireguard.orders(tunnel, held).splitlines()
     assert said[:3] == ["set=1", f"private_key={tunnel.key.hex()}", "listen_port=51820"]
     assert said[3:5] == [f"public_key={'aa' * 32}", "remove=true"]
     assert said.count(f"public_key={peer}") == 1
     assert "replace_peers=true" not in said, "whoever stays notices nothing"
     assert "endpoint=198.51.100.7:51820" in said
     assert f"preshared_key={'00' * 32}" in said
+
+
+def test_a_peer_with_two_keys_is_led_to_by_the_one_that_was_heard_last() -> None:
+    other = "C" * 42 + "E="
+    (tunnel,) = router(make.wish(vpns=(make.vpn(peers=(make.peer(next_key=other),)),))).tunnels
+    old, new = tunnel.peers[0].keys
+
+    def led(**heard: int) -> dict[str, bool]:
+        held = {key: wireguard.Held(heard_at=heard[name]) for name, key in (("old", old), ("new", new)) if name in heard}  # fmt: skip
+        said = wireguard.orders(tunnel, held)
+        return {key: "allowed_ip=" in said.split(f"public_key={key}")[1].split("public_key=")[0] for key in (old, new)}  # fmt: skip
+
+    assert led() == {old: True, new: False}
+    assert led(old=5, new=0) == {old: True, new: False}
+    assert led(old=5, new=6) == {old: False, new: True}
+    turned = wireguard.turn(new, ["172.21.0.0/24"])
+    assert (
+        turned == f"set=1\npublic_key={new}\nreplace_allowed_ips=true\nallowed_ip=172.21.0.0/24\n\n"
+    )
 
 
 def test_what_wireguard_answers_is_read() -> None:

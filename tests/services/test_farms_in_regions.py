@@ -202,6 +202,93 @@ def test_what_the_document_forgets_goes_elsewhere_too(two):
     assert two["home"].vpns() == []
 
 
+def test_nothing_is_done_before_the_last_of_it_has_gone_elsewhere(two):
+    two.apply(FAR)
+    two.settle()
+    made = two.apply(ALONE)
+    for _ in range(3):
+        two.turn()
+        two["home"].serve()
+    assert (two.state(), operation(two, made.operation)[0]) == ("leaving", "running")
+
+
+def own_keys(two: Regions) -> list[str]:
+    return [two[name].cloud.rows("select public_key from vpn")[0][0] for name in ("home", "london")]
+
+
+def routers_know(two: Regions) -> None:
+    """What is wished of networks is in effect."""
+    for name in ("home", "london"):
+        two[name].cloud.run("update operation set state = 'done' where target like 'network-%'")
+
+
+def test_keys_are_rotated_without_a_moment_in_which_an_end_is_not_known(two):
+    two.apply(FAR)
+    two.settle()
+    routers_know(two)
+    before, home = own_keys(two), two["home"]
+    made = home.cloud.do(home.ann, farms.rotate_keys, FarmId(home.farm().id))
+    for turn in range(12):
+        two.turn()
+        two["home"].look()
+        if turn % 2:  # routers are slower than what is said
+            routers_know(two)
+        for near, far in (("home", "london"), ("london", "home")):
+            ((own,),) = two[near].cloud.rows("select public_key from vpn")
+            ((key, other),) = two[far].cloud.rows("select public_key, next_key from vpn_peer")
+            assert own in (key, other), f"{far} does not know {near}'s key"
+    assert not set(own_keys(two)) & set(before), "both are new"
+    two.settle()
+    made_everywhere(two)
+    assert operation(two, made.id)[0] == "done"
+    for name in ("home", "london"):
+        assert two[name].cloud.rows("select v.next_key, v.next_sealed, p.next_key from vpn v join vpn_peer p on p.vpn = v.id") == [("", "", "")]  # fmt: skip
+
+
+def test_no_end_turns_to_a_key_that_the_other_routers_do_not_know(two):
+    two.apply(FAR)
+    two.settle()
+    routers_know(two)
+    before, home = own_keys(two), two["home"]
+    home.cloud.do(home.ann, farms.rotate_keys, FarmId(home.farm().id))
+    for _ in range(6):
+        two.turn()
+    assert own_keys(two) == before, "it is kept that they know, and not in effect"
+    two.wan.cut.add("london")
+    routers_know(two)
+    for _ in range(6):
+        two.turn(61)
+    ((key, other),) = two["london"].cloud.rows("select public_key, next_key from vpn_peer")
+    assert own_keys(two)[0] in (key, other)
+    two.wan.cut.clear()
+    for _ in range(6):
+        two.turn(61)
+        routers_know(two)
+    assert not set(own_keys(two)) & set(before)
+
+
+def test_keys_are_rotated_by_themselves(two):
+    two.apply(FAR)
+    two.settle()
+    routers_know(two)
+    before = own_keys(two)
+    two.turn(29 * 86_400)
+    two.turn()
+    assert own_keys(two) == before
+    two.turn(2 * 86_400)
+    for _ in range(8):
+        two.turn()
+        routers_know(two)
+    assert not set(own_keys(two)) & set(before)
+
+
+def test_only_what_is_joined_has_keys(two):
+    home = two["home"]
+    two.apply(ALONE)
+    refused = home.cloud.refused(home.ann, farms.rotate_keys, FarmId(home.farm().id))
+    assert isinstance(refused, Conflict)
+
+
 def test_a_tier_moves_to_another_region(two):
     two.apply(ALONE)
     two.settle(1)

@@ -8,8 +8,9 @@ can't be reached holds up no other; nothing but one call leads there for many fa
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 from arable.domain.access import EVERYTHING
@@ -17,9 +18,11 @@ from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.domain.farm import Farm
 from arable.domain.farm_part import FarmPart
 from arable.domain.grid import PeerState
+from arable.domain.ids import FarmId
+from arable.domain.settings import FARM_KEY_DAYS
 from arable.runtime.clock import Clock
 from arable.runtime.rounds import Rounds
-from arable.store import accounts, domains, farm_regions, farms, grid, grid_members
+from arable.store import accounts, domains, farm_regions, farms, grid, grid_members, settings
 from arable.store.database import Tx
 from arable.store.farm_documents import DONE
 from arable.store.grid_members import Link
@@ -34,6 +37,7 @@ MOST = 200  # in one round
 _AT_ONCE = 50  # in one call
 _REGIONS = 8  # asked at the same time
 _SECONDS = 3.0
+_KEYS_SECONDS, _KEYS_MOST = 60.0, 20  # between looks at keys, and of how many farms at once
 
 Fence = Callable[[Tx], None]
 Look = Callable[[], AbstractContextManager[Tx]]
@@ -55,6 +59,9 @@ class Hands(Protocol):
     def part_unheard(self, tx: Tx, part: FarmPart, told: str) -> None:
         """Its region could not be asked."""
 
+    def rotate_links(self, tx: Tx, farm: Farm) -> None:
+        """Its links to other regions get other keys."""
+
 
 @dataclass(slots=True)
 class FarmRegions:
@@ -70,6 +77,7 @@ class FarmRegions:
     hands: Hands
     acts: Callable[[], Fence | None]
     _rounds: Rounds = field(init=False)
+    _keys_due: float = 0.0  # when keys are to be looked at
 
     def __post_init__(self) -> None:
         self._rounds = Rounds(
@@ -94,6 +102,7 @@ class FarmRegions:
         fence = self.acts()
         if fence is None:
             return
+        self._renew_keys(fence)
         with self.look() as tx:
             due = farm_regions.due(tx, self.clock.now(), MOST)
             link = grid_members.link(tx) if due else None
@@ -111,6 +120,28 @@ class FarmRegions:
                 for region, parts in sorted(by_region.items())
             ]:
                 done.result()
+
+    def _renew_keys(self, fence: Fence) -> None:
+        if (now := self.clock.monotonic()) < self._keys_due:
+            return
+        self._keys_due = now + _KEYS_SECONDS
+        with self.look() as tx:
+            days = settings.get(tx, FARM_KEY_DAYS)
+            before = self.clock.now() - timedelta(days=days)
+            old = farm_regions.keyed_before(tx, before, _KEYS_MOST) if days else ()
+        for id_ in old:
+            self._renew(fence, id_)
+
+    def _renew(self, fence: Fence, id_: FarmId) -> None:
+        def keep(tx: Tx) -> None:
+            fence(tx)
+            with suppress(NotFound):
+                self.hands.rotate_links(tx, farms.get(tx, EVERYTHING, id_))
+
+        try:
+            self.transact(keep)
+        except CloudError as error:
+            log.warning("the links of %s keep their keys: %s", id_, error.public)
 
     def _region(
         self, fence: Fence, link: Link | None, region: str, parts: Sequence[FarmPart]

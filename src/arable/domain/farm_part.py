@@ -31,7 +31,8 @@ class FarmPart:
     """As the home region keeps it.
 
     `version` counts what was asked for: of two, the larger is the later one, also when a store was set back since. `acked`
-    is what the other region knows. `spec` is what it should be; `gone`: it is to go. `seen` is what it told last.
+    is what the other region knows. `spec` is what it should be; `gone`: it is to go. `seen` is what it told last. `keyed_at`: when its
+    links were given the keys that they have, or are about to have.
     """
 
     farm: FarmId
@@ -47,11 +48,20 @@ class FarmPart:
     tries: int = 0
     due_at: datetime
     heard_at: datetime | None = None
+    keyed_at: datetime | None = None
+
+    @property
+    def turns(self) -> bool:
+        """Whether an end of its links there is about to have another key, or knows that the other one is."""
+        return any(
+            each.get("next_key") or each.get("known") for each in self.seen.get("links", ())
+        ) or any(each.get("next_key") for each in self.spec.get("links", ()))
 
     @property
     def settled(self) -> bool:
         """Whether it is as it should be."""
-        return self.acked == self.version and self.state is PartState.READY and not self.gone
+        same = self.acked == self.version and not self.turns
+        return same and self.state is PartState.READY and not self.gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,7 +135,9 @@ class Layout:
 
     def join(self) -> None:
         """The VPNs to its networks in other regions, as far as their other ends are known by now."""
-        self.steps += farm_links.lay_out(self.call, self.farm, self.spec.links, self._parts)
+        self.steps += farm_links.lay_out(
+            self.call, self.farm, self.spec.links, self.spec.keys, self._parts
+        )
 
     def _passages(self) -> dict[str, tuple[str, str, int, str, int]]:
         """By name: source and called network, port, protocol, and where the document says it first."""

@@ -5,6 +5,7 @@ region is told the public half. What may begin from there is what passages say.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from arable.domain.errors import BadInput, CloudError, NoRoom
@@ -14,7 +15,7 @@ from arable.domain.vpn import FarName, Vpn, VpnKind, VpnPeer, distant
 from arable.services import vpns as vpns_
 from arable.services.call import Call
 from arable.services.networks import NO_WAY_OUT
-from arable.services.tunnels import openings
+from arable.services.tunnels import new_key, openings
 from arable.store import addresses, balancers, farm_documents, vpns
 from arable.store.database import Tx
 from arable.wire.farms import FarmStepOut, FarNameIn, LinkIn
@@ -27,19 +28,21 @@ _PORT = 51_820
 Parts = dict[tuple[PartKind, str], str]
 
 
-def lay_out(call: Call, farm: Farm, links: Sequence[LinkIn], parts: Parts) -> list[FarmStepOut]:
+def lay_out(
+    call: Call, farm: Farm, links: Sequence[LinkIn], keys: int, parts: Parts
+) -> list[FarmStepOut]:
     """Make or change those that are said, and say how. `call` is the farm's own, which holds its networks."""
     steps = []
     for link in links:
         try:
-            steps.append(_laid_out(call, farm, link, parts))
+            steps.append(_laid_out(call, farm, link, keys, parts))
         except CloudError as error:
             error.field = "passages"  # it is for these that there is a link
             raise
     return steps
 
 
-def _laid_out(call: Call, farm: Farm, link: LinkIn, parts: Parts) -> FarmStepOut:
+def _laid_out(call: Call, farm: Farm, link: LinkIn, keys: int, parts: Parts) -> FarmStepOut:
     names = tuple(_behind(link, each) for each in link.names)
     about = f"{link.near} and {link.far} of {link.region}, {link.cidr}"
     there = parts.get((PartKind.VPN, link.name))
@@ -54,14 +57,15 @@ def _laid_out(call: Call, farm: Farm, link: LinkIn, parts: Parts) -> FarmStepOut
             peer_endpoint=link.endpoint,
             allow=link.allow,
         )
-        id_ = vpns_.make(call, ask, names).vpn.id
+        id_ = vpns_.make(call, ask, names, keys).vpn.id
         part = Part(farm=farm.id, kind=PartKind.VPN, name=link.name, id=id_)
         farm_documents.put_part(call.tx, part)
         parts[PartKind.VPN, link.name] = id_
         return FarmStepOut(sign="+", what="VPN", name=link.name, about=about, id=id_)
     found = vpns.get(call.tx, call.caller.scope, VpnKind.SITE, VpnId(there))
     peer = vpns.peers(call.tx, [found.id])[found.id][0]
-    if _is_so(found, peer, link, names):
+    turns = _turned(call, found, link, keys)
+    if turns is found and _is_so(found, peer, link, names):
         return FarmStepOut(sign="=", what="VPN", name=link.name, about=about, id=there)
     change = VpnChange(
         peer_cidrs=(link.cidr,),
@@ -69,8 +73,26 @@ def _laid_out(call: Call, farm: Farm, link: LinkIn, parts: Parts) -> FarmStepOut
         peer_endpoint=link.endpoint,
         allow=link.allow,
     )
-    vpns_.alter(call, found.id, change, names)
+    own = {each: getattr(turns, each) for each in _KEYS}
+    vpns_.alter(call, found.id, change, names, own, link.next_key or "")
     return FarmStepOut(sign="~", what="VPN", name=link.name, about=about, id=there)
+
+
+_KEYS = ("public_key", "sealed", "next_key", "next_sealed", "keys")
+
+
+def _turned(call: Call, found: Vpn, link: LinkIn, keys: int) -> Vpn:
+    """The VPN with the keys that it is to have now: the next one is drawn when it is asked for, and used when the other end
+    goes by both.
+    """
+    if found.next_key and link.known == found.next_key:
+        return replace(
+            found, public_key=found.next_key, sealed=found.next_sealed, next_key="", next_sealed=""
+        )
+    if keys > found.keys and not found.next_key:
+        public_key, sealed = new_key(call, found.id)
+        return replace(found, next_key=public_key, next_sealed=sealed, keys=keys)
+    return found
 
 
 def _behind(link: LinkIn, name: FarNameIn) -> FarName:
@@ -88,7 +110,7 @@ def _is_so(found: Vpn, peer: VpnPeer, link: LinkIn, names: tuple[FarName, ...]) 
     return (
         found.openings == openings(link.allow)
         and peer.cidrs == (link.cidr,)
-        and peer.public_key == (link.key or "")
+        and (peer.public_key, peer.next_key) == (link.key or "", link.next_key or "")
         and peer.endpoint == (link.endpoint or "")
         and peer.names == names
     )
@@ -115,12 +137,16 @@ def ends(tx: Tx, farm: FarmId) -> list[FarmPartLinkOut]:
     }
     found = {each.id: each for each in vpns.by_ids(tx, made.values())}
     publics = balancers.publics(tx, {each.address for each in found.values()})
-    peers = {v: few[0].id for v, few in vpns.peers(tx, found).items() if few}
+    peer_of = {v: few[0] for v, few in vpns.peers(tx, found).items()}
+    peers = {v: peer.id for v, peer in peer_of.items()}
     seen = vpns.seen(tx, peers.values())
+    waits = vpns.waiting(tx, {each.network for each in found.values()})
     return [
         FarmPartLinkOut(
             name=name,
             key=found[id_].public_key,
+            next_key=found[id_].next_key or None,
+            known=None if found[id_].network in waits else peer_of[id_].next_key or None,
             endpoint=f"{publics[found[id_].address]}:{found[id_].port}",
             up=peers[id_] in seen and seen[peers[id_]].peer.up,
         )

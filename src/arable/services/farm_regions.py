@@ -35,7 +35,7 @@ from arable.store import (
     public_ranges,
     zones,
 )
-from arable.store.columns import micros
+from arable.store.columns import micros, moment
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.wire.farms import (
@@ -60,11 +60,11 @@ def lay_out(call: Call, farm: Farm, zone: Zone, spec: FarmSpec) -> list[FarmStep
     made, rows = spread(spec, _own(call.tx)), farm_regions.held(call.tx, farm.id)
     _check_regions(call, made)
     cidrs = _allotted(call, farm, made, rows)
-    layout = Layout(
-        call, farm, zone, joined(farm.name, made, HOME, cidrs, _ends(rows)), _elsewhere(made, cidrs)
-    )
+    keys = _keys(call, rows)
+    part = joined(farm.name, made, HOME, cidrs, _ends(rows), keys)
+    layout = Layout(call, farm, zone, part, _elsewhere(made, cidrs))
     layout.run()
-    return layout.steps + _wish(call, farm, made, cidrs, rows)
+    return layout.steps + _wish(call, farm, made, cidrs, rows, keys)
 
 
 def home_part(tx: Tx, document: FarmDocument) -> FarmPartSpec:
@@ -122,6 +122,8 @@ def heard(call: Call, farm: Farm, region: str, said: FarmPartOut) -> None:
     if state not in (PartState.UNKNOWN, PartState.REFUSED):
         but["seen"] = msgspec.to_builtins(said)
     kept = replace(part, **but)
+    if kept.turns:
+        kept = replace(kept, due_at=min(kept.due_at, now + again_after(PartState.CHANGING, 0)))
     if kept.due_at <= now:
         farm_regions.put(call.tx, kept)
     else:
@@ -134,7 +136,7 @@ def heard(call: Call, farm: Farm, region: str, said: FarmPartOut) -> None:
             farm.id,
             f"{farm.name}: as it should be in {region}",
         )
-    if _ends({region: kept}) != _ends({region: part}):
+    if kept.turns or part.turns or _ends({region: kept}) != _ends({region: part}):
         _join(call, farm)
 
 
@@ -172,6 +174,25 @@ def shown(part: FarmPart) -> FarmRegionOut:
 
 
 _SHOWN = {PartState.WAITS, PartState.REFUSED, PartState.CHANGING, PartState.READY, PartState.LEAVING}  # fmt: skip
+
+
+def rotate(call: Call, farm: Farm) -> bool:
+    """Its links are to have other keys; `call` is the farm's own. False: it has no links to other regions."""
+    rows = farm_regions.held(call.tx, farm.id)
+    if all(part.keyed_at is None for part in rows.values()):
+        return False
+    _join(call, farm, max(_keys(call, rows) + 1, _seconds(call)))
+    tell(call, farm.account, "farm.keys-rotated", farm.id, f"{farm.name}: other keys for its links")
+    return True
+
+
+def _keys(call: Call, rows: Mapping[str, FarmPart]) -> int:
+    """As which its links' keys count: the second when these were asked for."""
+    return max((part.spec.get("keys", 0) for part in rows.values()), default=0) or _seconds(call)
+
+
+def _seconds(call: Call) -> int:
+    return micros(call.around.clock.now()) // 1_000_000
 
 
 def _own(tx: Tx) -> str:
@@ -239,7 +260,9 @@ def _here(tx: Tx, farm: FarmId) -> dict[str, str]:
 def _ends(rows: Mapping[str, FarmPart]) -> Ends:
     """What other regions told of their ends."""
     return {
-        (region, each["name"]): End(each["key"], each["endpoint"])
+        (region, each["name"]): End(
+            each["key"], each["endpoint"], each.get("next_key"), each.get("known")
+        )
         for region, part in rows.items()
         if not part.gone
         for each in part.seen.get("links", ())
@@ -247,14 +270,19 @@ def _ends(rows: Mapping[str, FarmPart]) -> Ends:
 
 
 def _wish(
-    call: Call, farm: Farm, made: Spread, cidrs: Mapping[str, str], rows: Mapping[str, FarmPart]
+    call: Call,
+    farm: Farm,
+    made: Spread,
+    cidrs: Mapping[str, str],
+    rows: Mapping[str, FarmPart],
+    keys: int,
 ) -> list[FarmStepOut]:
     """What the farm is to be elsewhere, kept; and each step of it."""
     steps = []
     cidrs = {**cidrs, **_here_of(call, farm, made)}
     ends = dict(_ends(rows))
     ends |= {
-        (HOME, each.name): End(each.key, each.endpoint)
+        (HOME, each.name): End(each.key, each.endpoint, each.next_key, each.known)
         for each in farm_links.ends(call.tx, farm.id)
     }
     for region, part in rows.items():
@@ -264,7 +292,7 @@ def _wish(
     for region in made.parts:
         if region == HOME:
             continue
-        wanted = joined(farm.name, made, region, cidrs, ends)
+        wanted = joined(farm.name, made, region, cidrs, ends, keys)
         spec = msgspec.json.decode(msgspec.json.encode(wanted))
         before = rows.get(region)
         about = f"{_many(len(wanted.networks), 'network')}, {_many(len(wanted.tiers), 'tier')}"
@@ -277,7 +305,9 @@ def _wish(
                 farm=farm.id, region=region, account=farm.account, version=0, spec={}, due_at=now
             )
         steps.append(_step("~" if region in rows else "+", region, about))
-        farm_regions.put(call.tx, _next(call, before, spec, gone=False))
+        keyed_at = moment(wanted.keys * 1_000_000) if wanted.links else None
+        wish = replace(_next(call, before, spec, gone=False), keyed_at=keyed_at)
+        farm_regions.put(call.tx, wish)
     return steps
 
 
@@ -290,12 +320,12 @@ def _next(call: Call, part: FarmPart, spec: Mapping[str, Any], *, gone: bool) ->
     now = call.around.clock.now()
     version = next_version(part.version, micros(now))
     return replace(
-        part, version=version, spec=spec, gone=gone, state=PartState.WAITS, told="", tries=0, due_at=now
+        part, version=version, spec=spec, gone=gone, state=PartState.WAITS, told="", tries=0, due_at=now, keyed_at=None
     )  # fmt: skip
 
 
-def _join(call: Call, farm: Farm) -> None:
-    """Ends of links are known now: the farm's own VPNs are told of them, and other regions."""
+def _join(call: Call, farm: Farm, keys: int = 0) -> None:
+    """Something is new about ends of links: the farm's own VPNs are told of it, and other regions. `keys`: they get others."""
     document = farm_documents.held(call.tx, farm.id)
     if document is None or document.state is not FarmState.READY:
         return
@@ -304,9 +334,10 @@ def _join(call: Call, farm: Farm) -> None:
         farm_regions.held(call.tx, farm.id),
     )
     cidrs = _allotted(call, farm, made, rows)
-    spec = joined(farm.name, made, HOME, cidrs, _ends(rows))
+    keys = keys or _keys(call, rows)
+    spec = joined(farm.name, made, HOME, cidrs, _ends(rows), keys)
     Layout(call, farm, zones.get(call.tx, farm.zone), spec).join()
-    _wish(call, farm, made, cidrs, rows)
+    _wish(call, farm, made, cidrs, rows, keys)
     nudge(call.tx, farm_regions.TOPIC)
 
 

@@ -42,6 +42,8 @@ class End:
 
     key: str | None = None
     endpoint: str | None = None
+    next_key: str | None = None
+    known: str | None = None
 
 
 Ends = Mapping[tuple[str, str], End]
@@ -176,14 +178,18 @@ _NOWHERE = "0.0.0.0/32"
 
 
 def joined(
-    farm: str, made: Spread, region: str, cidrs: Mapping[str, str], ends: Ends
+    farm: str, made: Spread, region: str, cidrs: Mapping[str, str], ends: Ends, keys: int
 ) -> FarmPartSpec:
-    """The part of that region with its networks' subnets, and all that is known of the other ends of its links."""
+    """The part of that region with its networks' subnets, and all that is known of the other ends of its links.
+
+    `keys`: so often, or at that time, its links were to have other keys.
+    """
     part = made.parts[region]
     return structs.replace(
         part,
         networks=tuple(structs.replace(each, cidr=cidrs.get(each.name)) for each in part.networks),
         links=tuple(_joined(farm, made, region, each, cidrs, ends) for each in part.links),
+        keys=keys if part.links else 0,
     )
 
 
@@ -200,6 +206,8 @@ def _joined(
         link,
         cidr=cidr,
         key=end.key,
+        next_key=end.next_key,
+        known=end.known,
         endpoint=end.endpoint,
         allow=tuple(structs.replace(each, cidr=cidr) for each in link.allow),
         names=tuple(structs.replace(each, address=gateway) for each in link.names),

@@ -195,6 +195,26 @@ def let_go(call: Call, found: Farm) -> OperationId:
     return operation.id
 
 
+def rotate_keys(call: Call, farm: FarmId) -> OperationOut:
+    """The VPNs to its networks in other regions get other keys; done when all go by them."""
+    call.caller.needs(Permission.FARM_WRITE)
+    found = farms.get(call.tx, call.caller.scope, farm)
+    check_home(call, farm)
+    quotas.hold(call.tx, found.account)
+    before = farm_documents.held(call.tx, farm)
+    check_expected(call, before.generation if before else found.generation, "farm")
+    if before is not None and before.state is not FarmState.READY:
+        raise Conflict(f"{found.name} was deleted; it goes when all that it made is gone")
+    if before is None or not farm_regions.rotate(farm_layout.acting(call, found), found):
+        raise Conflict(f"{found.name} has no networks that are joined to others in other regions")
+    operation = begin(call, "farm.rotate-keys", farm, found.account, done=False)
+    _supersede(call, before, operation)
+    now = call.around.clock.now()
+    document = before.changed(now, operation=operation.id, attention=True, told="")
+    farm_documents.save(call.tx, document)
+    return shown(operations.get(call.tx, Scope(account=found.account), operation.id))
+
+
 def clear(call: Call, farm: Farm) -> bool:
     """Let go what a farm's document no longer says and nothing needs any more; with the last of it, one that was deleted.
 

@@ -143,6 +143,11 @@ class FarmHands:
     def part_unheard(self, tx: Tx, part: FarmPart, told: str) -> None:
         farm_regions.unheard(tx, part, told, self.around().clock.now())
 
+    def rotate_links(self, tx: Tx, farm: Farm) -> None:
+        quotas.hold(tx, farm.account)
+        owner = _Farm(farm.account, farm.id, farm.name)
+        farm_regions.rotate(self._call(tx, owner), farm)
+
     def _call(self, tx: Tx, owner: Owner) -> Call:
         return Call(tx, _caller(tx, owner), self.around())
 

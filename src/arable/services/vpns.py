@@ -1,7 +1,8 @@
 """What one may ask of VPNs to sites. Each change holds the network's row, so two that collide meet here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import UNSET
@@ -46,8 +47,8 @@ def create(call: Call, ask: VpnIn) -> VpnMadeOut:
     return make(call, ask)
 
 
-def make(call: Call, ask: VpnIn, names: tuple[FarName, ...] = ()) -> VpnMadeOut:
-    """The same; `names` are tiers of the network's own farm that are called there."""
+def make(call: Call, ask: VpnIn, names: tuple[FarName, ...] = (), keys: int = 0) -> VpnMadeOut:
+    """The same; `names` are tiers of the network's own farm that are called there, `keys` as which its first key counts."""
     address, network = network_of(call, AddressId(ask.address))
     check_new(call, network, address, ask.port)
     check_name(call, network, _SITE, ask.name)
@@ -63,6 +64,7 @@ def make(call: Call, ask: VpnIn, names: tuple[FarName, ...] = ()) -> VpnMadeOut:
         name=ask.name,
         public_key=public_key,
         sealed=sealed,
+        keys=keys,
         openings=openings(ask.allow),
         created_at=call.around.clock.now(),
     )
@@ -91,17 +93,24 @@ def update(call: Call, vpn: VpnId, change: VpnChange) -> VpnMadeOut:
 
 
 def alter(
-    call: Call, vpn: VpnId, change: VpnChange, names: tuple[FarName, ...] | None = None
+    call: Call,
+    vpn: VpnId,
+    change: VpnChange,
+    names: tuple[FarName, ...] | None = None,
+    own: Mapping[str, Any] = MappingProxyType({}),
+    next_key: str | None = None,
 ) -> VpnMadeOut:
-    """The same; `names` as for `make`."""
+    """The same; `names` as for `make`, `own` are its keys, `next_key` is its peer's."""
     found, peer, network = _own(call, vpn)
-    but: dict[str, Any] = {}
+    but: dict[str, Any] = dict(own)
     if change.name is not UNSET and change.name != found.name:
         check_name(call, network, _SITE, change.name)
         but["name"] = change.name
     if change.allow is not UNSET:
         but["openings"] = openings(change.allow)
     of_peer: dict[str, Any] = {} if names is None else {"names": names}
+    if next_key is not None:
+        of_peer["next_key"] = next_key
     if change.peer_key is not UNSET:
         of_peer["public_key"] = change.peer_key or ""
     if change.peer_endpoint is not UNSET:

@@ -65,6 +65,12 @@ def due(tx: Tx, at: datetime, limit: int) -> Sequence[FarmPart]:
     return [kept.value(FarmPart, row) for row in tx.execute(query)]
 
 
+def keyed_before(tx: Tx, at: datetime, limit: int) -> Sequence[FarmId]:
+    """Farms whose links to other regions have had their keys since before that."""
+    query = select(_r.farm).where(_r.keyed_at < at).order_by(_r.keyed_at, _r.farm).limit(limit)
+    return list(dict.fromkeys(FarmId(id_) for id_ in tx.scalars(query)))
+
+
 # --- at the other end
 
 

@@ -1156,6 +1156,9 @@ vpn = Table(
     _text("name"),
     _text("public_key"),
     _text("sealed"),  # its private key, encrypted
+    _text("next_key", ""),  # public; it turns to that when its peer knows it
+    _text("next_sealed", ""),
+    _count("keys"),  # as it was asked for
     _json("openings", "[]"),
     _generation(),
     _at("created_at"),
@@ -1171,6 +1174,7 @@ vpn_peer = Table(
     _ref("account", "account"),
     _text("name"),
     _text("public_key"),  # empty: nobody yet
+    _text("next_key", ""),  # that it is about to have
     _text("sealed", ""),  # a key that both have, encrypted
     _text("endpoint", ""),
     _json("cidrs", "[]"),
@@ -1263,7 +1267,9 @@ farm_region = Table(
     _count("tries"),  # in vain, in a row
     _at("due_at"),
     _at("heard_at", null=True),
+    _at("keyed_at", null=True),  # its links were given other keys; null: it has none
     Index("ix_farm_region_due_at", "due_at"),
+    Index("ix_farm_region_keyed_at", "keyed_at"),
 )
 
 # Which farms here are parts of other regions' farms. Those that went are remembered for a while, so that a call that

@@ -27,11 +27,24 @@ from arable.store.many import among
 from arable.store.rows import insert_rows, json_text, put_rows, raw, save_rows, stamp
 from arable.store.scope import visible
 
-_CHANGING = ("name", "public_key", "sealed", "openings", "generation")
+_CHANGING = (
+    *("name", "public_key", "sealed", "next_key", "next_sealed", "keys", "openings", "generation"),
+)
 _FIXED = ("id", "account", "network", "address", "kind", "port", "cidr", "created_at")
 _SELECT = raw(t.vpn, (*_FIXED, *_CHANGING))
 _PEER = (
-    *("id", "vpn", "account", "name", "public_key", "sealed", "endpoint", "cidrs", "names"),
+    *(
+        "id",
+        "vpn",
+        "account",
+        "name",
+        "public_key",
+        "next_key",
+        "sealed",
+        "endpoint",
+        "cidrs",
+        "names",
+    ),
     "created_at",
 )
 _SELECT_PEER = raw(t.vpn_peer, _PEER)
@@ -168,6 +181,15 @@ def clients(
     return [_peer(row) for row in tx.execute(query)]
 
 
+def waiting(tx: Tx, networks: Iterable[NetworkId]) -> set[NetworkId]:
+    """Those of these networks where a change is not yet in effect: their routers have not all said that they know."""
+    operation = t.operation.c
+    query = select(operation.target).where(
+        among(tx, operation.target, networks), operation.state == "running"
+    )
+    return {NetworkId(target) for target in tx.scalars(query)}
+
+
 def far_names(
     tx: Tx, networks: Iterable[NetworkId], *, joined: bool = False
 ) -> list[tuple[NetworkId, str, FarName]]:
@@ -217,11 +239,11 @@ def save(tx: Tx, vpn: Vpn) -> None:
 def put_peer(tx: Tx, peer: VpnPeer) -> None:
     """Keep a peer as it is now. What was seen of one with another key is forgotten."""
     hold_peers(tx, [peer.id])
-    was = tx.execute(select(_p.public_key).where(_p.id == peer.id)).scalar_one_or_none()
-    if was != peer.public_key:
+    was = tx.execute(select(_p.public_key, _p.next_key).where(_p.id == peer.id)).first()
+    if was is None or peer.public_key not in was:
         tx.execute(delete(t.vpn_seen).where(_s.peer == peer.id))
     row = (
-        *(peer.id, peer.vpn, peer.account, peer.name, peer.public_key, peer.sealed),
+        *(peer.id, peer.vpn, peer.account, peer.name, peer.public_key, peer.next_key, peer.sealed),
         *(peer.endpoint, json_text(peer.cidrs), json_text(peer.names), stamp(peer.created_at)),
     )
     same = ", ".join(f"{name} = excluded.{name}" for name in _PEER[3:])
@@ -314,12 +336,15 @@ def _there(told: str, state: str) -> VpnPeerSeen:
 
 
 def _changing(vpn: Vpn) -> tuple[Any, ...]:
-    return (vpn.name, vpn.public_key, vpn.sealed, json_text(vpn.openings), vpn.generation)
+    return (
+        *(vpn.name, vpn.public_key, vpn.sealed, vpn.next_key, vpn.next_sealed, vpn.keys),
+        *(json_text(vpn.openings), vpn.generation),
+    )
 
 
 def _vpn(row: Any) -> Vpn:
     (id_, account, network, address, kind, port, cidr, created_at) = row[:8]
-    (name, public_key, sealed, openings, generation) = row[8:]
+    (name, public_key, sealed, next_key, next_sealed, keys, openings, generation) = row[8:]
     return Vpn(
         id=id_,
         account=account,
@@ -331,6 +356,9 @@ def _vpn(row: Any) -> Vpn:
         name=name,
         public_key=public_key,
         sealed=sealed,
+        next_key=next_key,
+        next_sealed=next_sealed,
+        keys=keys,
         openings=_openings(openings),
         generation=generation,
         created_at=moment(created_at),
@@ -338,13 +366,16 @@ def _vpn(row: Any) -> Vpn:
 
 
 def _peer(row: Any) -> VpnPeer:
-    (id_, vpn, account, name, public_key, sealed, endpoint, cidrs, names, created_at) = row
+    (id_, vpn, account, name, public_key, next_key, sealed, endpoint, cidrs, names, created_at) = (
+        row
+    )
     return VpnPeer(
         id=id_,
         vpn=vpn,
         account=account,
         name=name,
         public_key=public_key,
+        next_key=next_key,
         sealed=sealed,
         endpoint=endpoint,
         cidrs=_cidrs(cidrs),

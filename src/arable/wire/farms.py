@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.balancers import ProtocolName, StickinessName
-from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.common import MOST, Id, In, Name, NameOrId, Out, PageQuery
 from arable.wire.farm_secrets import FarmSecretIn
 from arable.wire.machines import SshKey
 from arable.wire.networks import Cidr
@@ -106,7 +106,8 @@ class FarNameIn(In, frozen=True, kw_only=True):
 class LinkIn(In, frozen=True, kw_only=True):
     """A network of a farm is joined by a VPN to one of the same farm in another region.
 
-    `key` and `endpoint` are of the other end; null: they are not known yet. `allow` is what may begin from there.
+    `key` and `endpoint` are of the other end; null: they are not known yet. `next_key` is what it is about to have; `known`
+    the one of this end's that it was told of. `allow` is what may begin from there.
     """
 
     near: Name
@@ -114,6 +115,8 @@ class LinkIn(In, frozen=True, kw_only=True):
     far: Name
     cidr: Cidr
     key: PublicKey | None = None
+    next_key: PublicKey | None = None
+    known: PublicKey | None = None
     endpoint: Endpoint | None = None
     allow: Annotated[tuple[AllowIn, ...], Meta(max_length=50)] = ()
     names: Annotated[tuple[FarNameIn, ...], Meta(max_length=200)] = ()
@@ -137,6 +140,7 @@ class FarmPartSpec(FarmSpec, frozen=True, kw_only=True):
 
     called: Annotated[tuple[CalledIn, ...], Meta(max_length=200)] = ()
     links: Annotated[tuple[LinkIn, ...], Meta(max_length=200)] = ()
+    keys: Annotated[int, Meta(ge=0, le=MOST)] = 0  # grows when its links shall have other keys
 
 
 class FarmIn(FarmSpec, frozen=True, kw_only=True):

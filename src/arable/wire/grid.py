@@ -320,10 +320,15 @@ class FarmPartTierOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FarmPartLinkOut(msgspec.Struct, frozen=True, kw_only=True):
-    """An end of a link here: what the other one has to know of it. `name` is as `LinkIn.name`."""
+    """An end of a link here: what the other one has to know of it. `name` is as `LinkIn.name`.
+
+    `next_key` is what it is about to have; `known` the one of the other end's that it was told of, and goes by.
+    """
 
     name: Annotated[Plain, Meta(max_length=200)]
     key: PublicKey
+    next_key: PublicKey | None = None
+    known: PublicKey | None = None
     endpoint: Endpoint
     up: bool = False
 

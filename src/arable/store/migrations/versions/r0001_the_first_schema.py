@@ -1088,11 +1088,13 @@ def upgrade() -> None:
     sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('due_at', sa.BigInteger(), nullable=False),
     sa.Column('heard_at', sa.BigInteger(), nullable=True),
+    sa.Column('keyed_at', sa.BigInteger(), nullable=True),
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_region_farm'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('farm', 'region', name=op.f('pk_farm_region'))
     )
     op.create_index(op.f('ix_farm_region_account'), 'farm_region', ['account'], unique=False)
     op.create_index('ix_farm_region_due_at', 'farm_region', ['due_at'], unique=False)
+    op.create_index('ix_farm_region_keyed_at', 'farm_region', ['keyed_at'], unique=False)
     op.create_table('farm_secret',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('farm', sa.String(), nullable=False),
@@ -1457,6 +1459,9 @@ def upgrade() -> None:
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('public_key', sa.String(), nullable=False),
     sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('next_key', sa.String(), server_default='', nullable=False),
+    sa.Column('next_sealed', sa.String(), server_default='', nullable=False),
+    sa.Column('keys', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('openings', sa.Text(), server_default='[]', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
@@ -1543,6 +1548,7 @@ def upgrade() -> None:
     sa.Column('account', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('public_key', sa.String(), nullable=False),
+    sa.Column('next_key', sa.String(), server_default='', nullable=False),
     sa.Column('sealed', sa.String(), server_default='', nullable=False),
     sa.Column('endpoint', sa.String(), server_default='', nullable=False),
     sa.Column('cidrs', sa.Text(), server_default='[]', nullable=False),
