@@ -1,6 +1,7 @@
 """A farm in two regions with machines that are real: caches in London fetch at an origin in San Jose, and go on without it."""
 
 import http.client
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from e2e.customers import Customer, customer
 from e2e.patience import until
 
 pytestmark = pytest.mark.real
+log = logging.getLogger(__name__)
 
 EXAMPLE = up.EXAMPLES / "content-distribution.yaml"
 SAN_JOSE, NEW_YORK, LONDON = "san-jose", "new-york", "london"
@@ -115,6 +117,17 @@ def test_caches_in_another_region_fetch_through_the_vpn_and_go_on_without_it(
     cache = london.at("content-london-1")
     inner = far.vpn(LONDON).peer_cidrs[0].removesuffix(".0/24")
     assert "shut" in cache.run(f"timeout 5 nc {inner}.1 22 < /dev/null && echo open || echo shut")
+
+    # Both ends get other keys, and the way stays; what was lost of a ping each second is in the log.
+    keys = {region: far.vpn(region).public_key for region in (SAN_JOSE, LONDON)}
+    arable("farm", "rotate-keys", "content", "--no-wait")
+    log.info("%s", cache.run(f"ping -c 45 {inner}.1 | tail -n 2"))
+    until(
+        lambda: all(far.vpn(region).public_key != keys[region] for region in keys),
+        "both have another key",
+    )
+    assert far.vpn(LONDON).peer_key == far.vpn(SAN_JOSE).public_key
+    until(lambda: far.fetched("second")[0] == 200, "the origin is reached by the new keys")
 
     # San Jose is cut off, for people and for management. What the caches have they serve on.
     for link in ("sjc1.public", f"{SAN_JOSE}.{WAN}"):
