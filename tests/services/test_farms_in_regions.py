@@ -347,6 +347,10 @@ def test_a_part_whose_home_may_not_act_any_more_is_let_go_by_hand(two):
     london.serve()
     london.serve()
     assert london.farms() == []
+    home = two["home"]
+    home.cloud.do(home.ann, farms.delete, FarmId(home.farm().id))
+    two.settle(6)
+    nothing_left(two)
 
 
 def test_a_region_that_left_the_grid_is_not_waited_for(two):

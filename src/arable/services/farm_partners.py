@@ -14,6 +14,7 @@ from arable.domain.access import EVERYTHING
 from arable.domain.errors import BadInput, CloudError, Conflict, NotFound
 from arable.domain.farm import Farm, FarmState
 from arable.domain.farm_part import Partner, PartState
+from arable.domain.ids import AccountId
 from arable.services import elsewhere, farm_links, farms
 from arable.services.call import Call, Surroundings
 from arable.store import audit, farm_documents, farm_regions, quotas, tiers
@@ -78,11 +79,13 @@ def stands(tx: Tx, region: str, home: str) -> FarmPartOut:
 def _take(tx: Tx, around: Surroundings, region: str, ask: FarmPartIn) -> None:
     if ask.spec is None and not ask.gone:
         return
+    if ask.gone and _remembered(tx, around, region, ask):
+        return
     user = f"farm-{ask.name}"
     caller = elsewhere.vouched(tx, region, ask.account, user, _MAY, via=f"region:{region}")
     quotas.hold(tx, caller.account)  # nobody else changes farms of this account meanwhile
     known = farm_regions.partner(tx, region, ask.farm, lock=True)
-    if known is not None and known.account != caller.account:
+    if known is not None and known.account not in ("", caller.account):
         raise Conflict("this farm's part here is of another account")
     if known is not None and ask.version < known.version:
         return
@@ -104,6 +107,7 @@ def _take(tx: Tx, around: Surroundings, region: str, ask: FarmPartIn) -> None:
         farm = _made(call, ask, farm)
     changed = replace(
         known,
+        account=caller.account,
         farm=farm.id if farm else known.farm,
         version=ask.version,
         gone=ask.gone,
@@ -122,6 +126,21 @@ def _take(tx: Tx, around: Surroundings, region: str, ask: FarmPartIn) -> None:
         outcome="ok",
     )
     audit.add_many(tx, [entry])
+
+
+def _remembered(tx: Tx, around: Surroundings, region: str, ask: FarmPartIn) -> bool:
+    """Where there is nothing to be let go nobody has to be let in for it: it is known that it is gone, whatever comes late."""
+    known = farm_regions.partner(tx, region, ask.farm, lock=True)
+    now = around.clock.now()
+    if known is None:
+        known = Partner(
+            region=region, home=ask.farm, account=AccountId(""), version=0, changed_at=now
+        )
+    if ask.version >= known.version and _there(tx, known) is None:
+        gone = replace(known, version=ask.version, gone=True, changed_at=now)
+        farm_regions.put_partner(tx, gone)
+        return True
+    return False
 
 
 def _made(call: Call, ask: FarmPartIn, farm: Farm | None) -> Farm:
