@@ -123,7 +123,7 @@ def test_a_group_of_rows_is_each_row_once() -> None:
 
 
 def test_a_process_that_works_is_seen_to() -> None:
-    source = "import sys; print(flush=True)\nx = bytearray(b'x' * 50_000_000)\nwhile True: x[0] = 0"
+    source = "x = bytearray(b'x' * 50_000_000); print(flush=True)\nwhile True: x[0] = 0"
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as worker:
         try:
             assert worker.stdout

@@ -89,12 +89,12 @@ def test_when_the_one_that_leads_dies_connections_go_on_through_the_other(two, w
     two.town.opened()
     two.program(0)
     two.led_by(0)
-    two.program(1)
-    two.led_by(0)
     with services.echo(guest, "10.1.1.10", 80):
         talk = services.call(world, PUBLIC, 8080, 60)
         with talk:
             assert services.says_back(talk)
+            two.program(1)
+            two.led_by(0)
             assert reaches(guest, "10.1.1.1")
             make.wait_until(lambda: two.hears_of(8080), "the other one to hear of it", 60)
             two.die(0)

@@ -22,6 +22,8 @@ from arable.drivers.appliance.record import replace_text
 ELECTS, FOLLOWS, TURNS = "keepalived", "conntrackd", "nft"
 
 _ELECTION, _FOLLOWER, _WALLS = "keepalived.conf", "conntrackd.conf", "walls"
+# conntrackd asks the C library what protocols are called. Those it can't find it would not say when it says all.
+_PROTOCOLS, _NUMBERS = "protocols", "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\n"
 _CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
 
@@ -128,7 +130,10 @@ class Elected:
 
     def _run(self, words: list[str], what: str) -> None:
         program, *rest = words
-        walls = jail.walls(self._folder, _CAPABILITIES)
+        protocols = self._folder / _PROTOCOLS
+        replace_text(protocols, _NUMBERS)
+        seen = ("--ro-bind", str(protocols), "/etc/protocols")
+        walls = jail.walls(self._folder, _CAPABILITIES, seen)
         log = self._folder / f"{what}.out"
         jail.launch(
             self._netns, [*walls, jail.program(program), *rest], what, self._patience, log=log

@@ -52,8 +52,8 @@ HOST_END, APPLIANCE_END = "fe80::1", "fe80::2"  # of eth1, on every appliance
 
 _RECORD, _FILES, _BALANCERS, _VPNS = "record.json", "dnsmasq", "haproxy", "wireguard"
 _PAIR = "pair"
-# In which all connections are told to the other one of a pair: it may have come, or come again, since.
-_NEW_SECONDS, _AGAIN_SECONDS = 20.0, 30.0
+# All connections are told to the other one of a pair, often as long as the pair is new: it may have come, or come again, since.
+_NEW_SECONDS, _OFTEN_SECONDS, _AGAIN_SECONDS = 20.0, 2.0, 60.0
 
 
 class NamespaceAppliances:
@@ -174,7 +174,7 @@ class NamespaceAppliances:
         known, since, last = self._told.get(network, (None, now, -inf))
         if known != pair:
             since = now
-        if now < since + _NEW_SECONDS or now >= last + _AGAIN_SECONDS:
+        if now >= last + (_OFTEN_SECONDS if now < since + _NEW_SECONDS else _AGAIN_SECONDS):
             last = now
             self._elected(network).tell_all()
         self._told[network] = (pair, since, last)
