@@ -185,6 +185,7 @@ FROM: dict[str, tuple[str, ...]] = {
         "farms.create",
         "farms.update",
         "farms.delete",
+        "farms.rotate_keys",
         "tiers.update",
         "rollouts.pause",
         "rollouts.resume",

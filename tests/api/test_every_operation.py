@@ -131,6 +131,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "keys.delete read-only": (404, "no such key"),
     "farms.update": (409, "the default farm is filled by hand"),
     "farms.delete": (409, "default has no document"),
+    "farms.rotate_keys": (409, "default has no networks that are joined"),
     "sessions.create": (401, "name or password is not right"),
     "sessions.delete": (404, "no such session"),  # Alice's own, so it is she who ends it
     "sessions.delete customer": (204, ""),

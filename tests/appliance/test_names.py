@@ -45,3 +45,12 @@ def test_no_field_of_a_name_adds_a_line(field, text) -> None:
     assert address == str(made.names[0].address)
     assert name == f"{made.names[0].name}.farm.internal"
     assert name.isascii()
+
+
+def test_a_name_leads_to_a_site_but_not_among_the_clients_of_remote_access() -> None:
+    both = (make.vpn(), make.access())
+    far = NameWish(name="origin.shop", address="172.21.0.1")
+    (named,) = router(make.wish(vpns=both, names=(far,))).names
+    assert str(named.address) == "172.21.0.1"
+    with pytest.raises(BadInput):
+        router(make.wish(vpns=both, names=(NameWish(name="origin.shop", address="172.22.0.2"),)))

@@ -4,11 +4,13 @@ import pytest
 
 from appliance import make_wishes as make
 from appliance.test_connections import connection
+from appliance.test_haproxy import balancer
 from arable.appliance import wireguard
 from arable.appliance.connections import stays
 from arable.appliance.nftables import ruleset
 from arable.appliance.router import router
 from arable.domain.errors import BadInput
+from arable.domain.ids import BalancerId
 from arable.domain.manifest import Direction, Protocol
 from arable.domain.vpn import VpnOpening
 
@@ -48,6 +50,17 @@ def test_from_a_site_comes_what_is_admitted_and_from_a_client_all_of_it() -> Non
     assert (
         f'iifname "{SITE}" ip saddr {{ 172.21.0.0/24 }} ip daddr 10.1.1.1 meta l4proto' not in asked
     )
+
+
+def test_a_site_calls_an_inner_balancer_where_it_may_begin_and_no_other() -> None:
+    inners = tuple(
+        balancer(id=BalancerId(f"balancer-{port}"), public="", port=port) for port in (22, 23)
+    )
+    _, _, asked = ruleset(router(make.wish(**BOTH, inners=inners))).partition("chain to_router")
+    behind = f'iifname "{SITE}" ip saddr {{ 172.21.0.0/24 }} ip saddr 0.0.0.0/0 ip daddr 10.1.1.1'
+    assert f"{behind} ip saddr 0.0.0.0/0 tcp dport 22 accept" in asked
+    assert "tcp dport 23 accept" in asked, "its own network calls it"
+    assert not [line for line in asked.splitlines() if SITE in line and "dport 23" in line]
 
 
 def test_a_vpn_of_a_further_address_calls_by_that_one() -> None:
@@ -91,13 +104,33 @@ def test_what_leaves_by_a_tunnel_is_judged_as_what_leaves_at_all() -> None:
 def test_wireguard_is_told_who_is_there_and_who_is_not_any_more() -> None:
     (tunnel,) = router(make.wish(vpns=(make.vpn(),))).tunnels
     peer = tunnel.peers[0].public_key.hex()
-    said = wireguard.orders(tunnel, {peer, "aa" * 32}).splitlines()
+    held = {peer: wireguard.Held(), "aa" * 32: wireguard.Held()}
+    said = wireguard.orders(tunnel, held).splitlines()
     assert said[:3] == ["set=1", f"private_key={tunnel.key.hex()}", "listen_port=51820"]
     assert said[3:5] == [f"public_key={'aa' * 32}", "remove=true"]
     assert said.count(f"public_key={peer}") == 1
     assert "replace_peers=true" not in said, "whoever stays notices nothing"
     assert "endpoint=198.51.100.7:51820" in said
     assert f"preshared_key={'00' * 32}" in said
+
+
+def test_a_peer_with_two_keys_is_led_to_by_the_one_that_was_heard_last() -> None:
+    other = "C" * 42 + "E="
+    (tunnel,) = router(make.wish(vpns=(make.vpn(peers=(make.peer(next_key=other),)),))).tunnels
+    old, new = tunnel.peers[0].keys
+
+    def led(**heard: int) -> dict[str, bool]:
+        held = {key: wireguard.Held(heard_at=heard[name]) for name, key in (("old", old), ("new", new)) if name in heard}  # fmt: skip
+        said = wireguard.orders(tunnel, held)
+        return {key: "allowed_ip=" in said.split(f"public_key={key}")[1].split("public_key=")[0] for key in (old, new)}  # fmt: skip
+
+    assert led() == {old: True, new: False}
+    assert led(old=5, new=0) == {old: True, new: False}
+    assert led(old=5, new=6) == {old: False, new: True}
+    turned = wireguard.turn(new, ["172.21.0.0/24"])
+    assert (
+        turned == f"set=1\npublic_key={new}\nreplace_allowed_ips=true\nallowed_ip=172.21.0.0/24\n\n"
+    )
 
 
 def test_what_wireguard_answers_is_read() -> None:

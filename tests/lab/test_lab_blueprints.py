@@ -29,12 +29,12 @@ def test_they_are_there_once_and_get_another_version_when_they_say_something_els
 
         setup.teach(operator)
         setup.teach(operator)
-        assert versions() == {"web": 1, "app": 1, "db": 1, "balancer": 1}
+        assert versions() == {"web": 1, "app": 1, "db": 1, "balancer": 1, "cache": 1}
         changed = [replace(each, user_data="#!/bin/sh\n") for each in BLUEPRINTS[:1]]
         monkeypatch.setattr(setup, "BLUEPRINTS", changed)
         setup.teach(operator)
         setup.teach(operator)
-        assert versions() == {"web": 2, "app": 1, "db": 1, "balancer": 1}
+        assert versions() == {"web": 2, "app": 1, "db": 1, "balancer": 1, "cache": 1}
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS, ids=lambda each: each.name)

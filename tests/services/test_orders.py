@@ -137,6 +137,8 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(lone_cloud):
     assert desk.seen(blueprint).told.startswith("document.tiers.0.blueprint: ")
     assert desk.counts() == before
     assert desk.operation(limits).state == "failed"
+    far = desk.cloud.refused(desk.ann, orders.create, desk.ask(tier={"region": "london"}))
+    assert far.field == "document.tiers.0.region"
     huge = desk.ask(tier={"name": "x" * 60})
     assert isinstance(desk.cloud.refused(desk.ann, orders.create, huge), BadInput)
 

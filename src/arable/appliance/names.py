@@ -1,15 +1,16 @@
 """Names that a router answers for beside those of its own machines, as typed values, checked once (`router.py`).
 
-They are in the network's own domain and lead into the network or to a neighbour: whoever makes up a wish can't turn
+They are in the network's own domain and lead into the network, to a neighbour, or to a site behind a tunnel: whoever makes up a wish can't turn
 anybody else's name, nor lead anywhere that is not of the farm.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from arable.appliance.between import Link
+from arable.appliance.tunnels import Tunnel
 from arable.appliance.values import host_in, to_address
 from arable.domain.balancer import NameWish
 from arable.domain.errors import BadInput
@@ -26,7 +27,9 @@ class Named:
     address: IPv4Address
 
 
-def named(wishes: Iterable[NameWish], cidr: IPv4Network, to: Link | None) -> tuple[Named, ...]:
+def named(
+    wishes: Iterable[NameWish], cidr: IPv4Network, to: Link | None, led: Sequence[Tunnel] = ()
+) -> tuple[Named, ...]:
     """The names as typed values, in order. Raises `BadInput` naming the field that can't be."""
     made: list[Named] = []
     for index, asked in enumerate(wishes):
@@ -36,7 +39,10 @@ def named(wishes: Iterable[NameWish], cidr: IPv4Network, to: Link | None) -> tup
         if len(labels) > MOST_LABELS or not all(LABEL.fullmatch(label) for label in labels):
             raise BadInput(f"{asked.name!r} is no name within a domain", field=f"{field}.name")
         address = to_address(asked.address, f"{field}.address")
-        if to is None or not to.leads_to(address):
+        elsewhere = (to is not None and to.leads_to(address)) or any(
+            tunnel.clients is None and tunnel.is_behind(address) for tunnel in led
+        )
+        if not elsewhere:
             address = host_in(cidr, asked.address, f"{field}.address")
         made.append(Named(name=name, address=address))
     return tuple(sorted(made, key=lambda each: (each.name, each.address)))

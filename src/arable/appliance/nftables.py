@@ -138,7 +138,10 @@ def _input(router: Router) -> Iterator[str]:
 
 
 def _called(router: Router, each: Balanced) -> Iterator[str]:
-    """Who may call a balancer. One at the gateway is called by its network, and from where a passage leads to its port."""
+    """Who may call a balancer. One at the gateway is called by its network, and from where a passage leads to its port.
+
+    From a site whatever may begin to that port.
+    """
     rest = f"ip daddr {each.at} ip saddr {each.clients} tcp dport {each.port} accept"
     if not each.inner:
         yield f'iifname {{ "{GUESTS}", "{PUBLIC}" }} {rest}'
@@ -147,6 +150,11 @@ def _called(router: Router, each: Balanced) -> Iterator[str]:
     for passing in router.passings:
         if passing.leads_to(Protocol.TCP, each.at, each.port):
             yield f'iifname "{LINK}" ip saddr {passing.source} {rest}'
+    for tunnel in router.tunnels:
+        if tunnel.behind:
+            for opening in tunnel.leading_to(Protocol.TCP, each.port):
+                behind = f"ip saddr {_any_of(tunnel)} ip saddr {opening.source}"
+                yield f'iifname "{tunnel.interface}" {behind} {rest}'
 
 
 def _output() -> Iterator[str]:

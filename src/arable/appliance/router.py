@@ -212,7 +212,7 @@ def router(wish: ApplianceWish) -> Router:
         link=joined,
         passings=passing(wish.passages, cidr, joined),
         tunnels=led,
-        names=named(wish.names, cidr, joined),
+        names=named(wish.names, cidr, joined, led),
         pair=paired(wish.pair) if wish.pair else None,
     )
 

@@ -49,9 +49,15 @@ class Peer:
 
     id: VpnPeerId
     public_key: bytes
+    next_key: bytes | None  # by which it is known, too
     preshared: bytes = field(repr=False)  # all zero: there is none
     endpoint: tuple[IPv4Address, int] | None
     cidrs: tuple[IPv4Network, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """By which it is known, as hexadecimal digits."""
+        return tuple(key.hex() for key in (self.public_key, self.next_key) if key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,14 @@ class Tunnel:
         """Whether a peer has that address now."""
         return any(address in cidr for peer in self.peers for cidr in peer.cidrs)
 
+    def leading_to(self, protocol: Protocol, port: int) -> tuple[Admitted, ...]:
+        """What lets connections to that port begin."""
+        return tuple(
+            each
+            for each in self.admitted
+            if each.protocol in (Protocol.ALL, protocol) and port in each.ports
+        )
+
     def admits(self, protocol: Protocol, source: IPv4Address, port: int) -> bool:
         """Whether who has that address there may begin such a connection."""
         return self.knows(source) and any(
@@ -128,7 +142,7 @@ def _tunnel(wish: VpnWish, publics: Sequence[IPv4Address], where: str) -> Tunnel
         raise BadInput(f"{clients} has no room for a client", field=f"{where}.cidr")
     peers = [_peer(peer, f"{where}.peers.{at}") for at, peer in enumerate(wish.peers)]
     peers.sort(key=lambda each: each.id)
-    keys = [each.public_key for each in peers]
+    keys = [key for each in peers for key in (each.public_key, each.next_key) if key]
     if len(set(keys)) < len(keys) or len({each.id for each in peers}) < len(peers):
         raise BadInput("a peer is named twice", field=f"{where}.peers")
     cidrs = [cidr for peer in peers for cidr in peer.cidrs]
@@ -162,6 +176,7 @@ def _peer(wish: VpnPeerWish, where: str) -> Peer:
     return Peer(
         id=VpnPeerId(check(kind, wish.id, f"{where}.id")),
         public_key=_octets(wish.public_key, f"{where}.public_key"),
+        next_key=_octets(wish.next_key, f"{where}.next_key") if wish.next_key else None,
         preshared=_octets(wish.preshared, f"{where}.preshared") if wish.preshared else bytes(32),
         endpoint=_endpoint(wish.endpoint, f"{where}.endpoint") if wish.endpoint else None,
         cidrs=tuple(distant(cidr, f"{where}.cidrs.{at}") for at, cidr in enumerate(wish.cidrs)),

@@ -4,7 +4,7 @@ Everything that is said is a number, or bytes as hexadecimal digits. Peers that 
 replaced but what is theirs.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,6 +31,7 @@ class Held:
     endpoint: str = ""
     received_bytes: int = 0
     sent_bytes: int = 0
+    leads: bool = False  # something is led to it
 
     def seen(self, peer: VpnPeerId, now: float) -> VpnPeerSeen:
         """As it is reported."""
@@ -51,6 +52,7 @@ class Held:
             endpoint=told.get("endpoint", ""),
             received_bytes=_count(told.get("rx_bytes", "0")),
             sent_bytes=_count(told.get("tx_bytes", "0")),
+            leads="allowed_ip" in told,
         )
 
 
@@ -64,25 +66,38 @@ def _count(text: str) -> int:
     return min(max(int(text[:20]), 0), _MOST)
 
 
-def orders(tunnel: Tunnel, held: Collection[str]) -> str:
-    """What makes the running process so. `held` are the public keys of the peers that it has."""
+def newest(keys: Sequence[str], held: Mapping[str, Held]) -> str:
+    """By which of its keys a peer was heard last; the first while it was by none."""
+    return max(keys, key=lambda key: held[key].heard_at if key in held else 0)
+
+
+def turn(key: str, cidrs: Iterable[str]) -> str:
+    """What has these subnets led to who has that key, and to no other."""
+    lines = ["set=1", f"public_key={key}", "replace_allowed_ips=true"]
+    return "\n".join([*lines, *(f"allowed_ip={cidr}" for cidr in cidrs), "", ""])
+
+
+def orders(tunnel: Tunnel, held: Mapping[str, Held]) -> str:
+    """What makes the running process so. `held` are the peers that it has, by their public keys."""
     return "".join(f"{line}\n" for line in _orders(tunnel, held)) + "\n"
 
 
-def _orders(tunnel: Tunnel, held: Collection[str]) -> Iterator[str]:
+def _orders(tunnel: Tunnel, held: Mapping[str, Held]) -> Iterator[str]:
     yield "set=1"
     yield f"private_key={tunnel.key.hex()}"
     yield f"listen_port={tunnel.port}"
-    wanted = {peer.public_key.hex() for peer in tunnel.peers}
+    wanted = {key for peer in tunnel.peers for key in peer.keys}
     for key in sorted(set(held) - wanted):
         yield f"public_key={key}"
         yield "remove=true"
     for peer in tunnel.peers:
-        yield from _peer(peer)
+        leads = newest(peer.keys, held)
+        for key in peer.keys:
+            yield from _peer(peer, key, leads=key == leads)
 
 
-def _peer(peer: Peer) -> Iterator[str]:
-    yield f"public_key={peer.public_key.hex()}"
+def _peer(peer: Peer, key: str, *, leads: bool) -> Iterator[str]:
+    yield f"public_key={key}"
     yield f"preshared_key={peer.preshared.hex()}"
     if peer.endpoint:
         address, port = peer.endpoint
@@ -91,7 +106,7 @@ def _peer(peer: Peer) -> Iterator[str]:
     else:
         yield "persistent_keepalive_interval=0"
     yield "replace_allowed_ips=true"
-    for cidr in peer.cidrs:
+    for cidr in peer.cidrs if leads else ():
         yield f"allowed_ip={cidr}"
 
 

@@ -100,7 +100,8 @@ def references(document: "Document") -> list[tuple[str, str]]:
     zone = document.ask.storage_zone
     return [
         *((("storage-zone", zone),) if zone is not None else ()),
-        *(("blueprint", tier.blueprint) for tier in document.ask.tiers),
+        # One of a tier in another region is that region's of this name.
+        *(("blueprint", tier.blueprint) for tier in document.ask.tiers if tier.region is None),
         *(("ssh-key", key) for key in keys),
     ]
 

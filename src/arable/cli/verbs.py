@@ -52,6 +52,7 @@ _MORE = {
     "vpn-client create": "Prints the file that its WireGuard takes, this once: `> laptop.conf`, then `wg-quick up`, or the "
     "app's import. With --public-key the private one stays where it is.",
     "vpn-client delete": "Cut off at once; what it has open ends.",
+    "farm rotate-keys": "Of the VPNs that join its networks in several regions. Both ends go by the old and the new key meanwhile.",
     "vpn rotate": "The peer has to be told the new public key; until then the tunnel rests.",
     "volume create": "Of a snapshot it is a copy, where the snapshot's volume is; others are placed with their first machine.",
     "image create": "Without a version: `arable image upload` brings one. With --snapshot its first version is made of that: a disk "

@@ -32,6 +32,10 @@ class Farms(Group):
         """Change a farm's document."""
         return self._to.write("PATCH", f"/v1/farms/{part(farm)}", FarmMadeOut, ask, how=how)
 
+    def rotate_keys(self, farm: str, **how: Unpack[How]) -> OperationOut:
+        """Give the links between its regions other keys."""
+        return self._to.write("POST", f"/v1/farms/{part(farm)}/rotate-keys", OperationOut, how=how)
+
     def delete(self, farm: str, **how: Unpack[How]) -> OperationOut:
         """Delete a farm with all that it made."""
         return self._to.write("DELETE", f"/v1/farms/{part(farm)}", OperationOut, how=how)

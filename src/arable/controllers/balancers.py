@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from arable.domain.balancer import BalancerWish, MemberWish, NameWish
 from arable.domain.ids import NetworkId
-from arable.store import balancers
+from arable.store import balancers, vpns
 from arable.store.balancers import MemberRow
 from arable.store.database import Tx
 
@@ -34,7 +34,7 @@ def wished(tx: Tx, networks: Sequence[NetworkId]) -> dict[NetworkId, tuple[Balan
 
 
 def names(tx: Tx, networks: Sequence[NetworkId]) -> dict[NetworkId, tuple[NameWish, ...]]:
-    """What inner balancers are called in networks whose machines may call them: `<balancer>.<farm>`.
+    """What inner balancers are called in networks whose machines may call them: `<balancer>.<farm>`. Those in other regions too.
 
     What a farm makes has the farm's name before its own, which is not said twice: `shop-app` is `app.shop`.
     """
@@ -42,6 +42,9 @@ def names(tx: Tx, networks: Sequence[NetworkId]) -> dict[NetworkId, tuple[NameWi
     for row in balancers.called_from(tx, networks):
         name = f"{row.name.removeprefix(f'{row.farm_name}-')}.{row.farm_name}"
         made.setdefault(row.network, {}).setdefault(name, NameWish(name=name, address=row.gateway))
+    for network, farm, far in vpns.far_names(tx, networks, joined=True):
+        wish = NameWish(name=f"{far.tier}.{farm}", address=far.address)
+        made.setdefault(network, {}).setdefault(wish.name, wish)
     return {network: tuple(found.values()) for network, found in made.items()}
 
 

@@ -10,12 +10,22 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from arable.domain.errors import CloudError
+from arable.domain.errors import CloudError, Conflict
 from arable.domain.event import Event
 from arable.domain.farm import Farm, FarmDocument, FarmState
+from arable.domain.farm_part import FarmPart, PartState
 from arable.domain.ids import FarmId, OperationId, SegmentId
 from arable.domain.tier_acts import complete, enough
-from arable.store import events, farm_documents, farms, holdings, operations, rollouts, tiers
+from arable.store import (
+    events,
+    farm_documents,
+    farm_regions,
+    farms,
+    holdings,
+    operations,
+    rollouts,
+    tiers,
+)
 from arable.store.database import Tx
 
 MOST = 100
@@ -48,10 +58,15 @@ def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
         except CloudError as error:
             told = error.public
         document = farm_documents.of(tx, [farm.id]).get(farm.id)
+        elsewhere = farm_regions.of(tx, [farm.id]).get(farm.id, [])
+        told = told or _elsewhere(elsewhere)
         if document is None:  # it is gone
             done += 1
+        elif document.state is FarmState.READY and (refused := _refused(elsewhere)):
+            _fail(tx, document, refused, at)
         elif (
             cleared
+            and all(part.settled for part in elsewhere)
             and document.state is FarmState.READY
             and _complete(tx, farm.id, document.operation)
         ):
@@ -90,6 +105,33 @@ def _complete(tx: Tx, farm: FarmId, operation: OperationId | None) -> bool:
         elif rollout.operation in (None, operation) or not enough(tier, mine):
             return False  # what was published in the meantime is nobody's to wait for
     return True
+
+
+def _elsewhere(parts: Sequence[FarmPart]) -> str:
+    """For which other regions it waits."""
+    waits = [
+        f"waits for {part.region}" + (f": {part.told}" if part.told else "")
+        for part in parts
+        if not part.settled
+    ]
+    return "; ".join(waits)
+
+
+def _refused(parts: Sequence[FarmPart]) -> str:
+    """What a region says that won't have its part as the document says now; it is asked again all the same."""
+    return "; ".join(
+        f"{part.region} refuses its part: {part.told}"
+        for part in parts
+        if part.state is PartState.REFUSED and not part.gone
+    )
+
+
+def _fail(tx: Tx, document: FarmDocument, told: str, at: datetime) -> None:
+    """Nobody waits for the change any more. The farm goes on: what was refused may be allowed one day."""
+    if document.operation is not None:
+        operations.fail(tx, document.operation, at, Conflict(told))
+    if document.operation is not None or told != document.told:
+        farm_documents.note(tx, replace(document, operation=None, told=told))
 
 
 def _end(tx: Tx, farm: Farm, document: FarmDocument, at: datetime) -> None:

@@ -23,7 +23,18 @@ from arable.runtime.secret import Secret
 from arable.runtime.showing import shown_by
 from arable.runtime.tokens import join_token
 from arable.store.grid_members import Link
-from arable.wire.grid import ELSEWHERE, GRID_NAME, JOIN, GridJoinIn, GridJoinOut, PassIn, PassOut
+from arable.wire.grid import (
+    ELSEWHERE,
+    FARMS,
+    GRID_NAME,
+    JOIN,
+    FarmPartsIn,
+    FarmPartsOut,
+    GridJoinIn,
+    GridJoinOut,
+    PassIn,
+    PassOut,
+)
 
 _WITHIN = 30.0
 _KINDS: dict[str, type[CloudError]] = {kind_of(each): each for each in CloudError.__subclasses__()}
@@ -66,6 +77,10 @@ class GridWire:
         """Ask another region, as this one, what somebody asked here."""
         within = _WITHIN + waits
         return _asked(url, region, self.context(link), ELSEWHERE, ask, PassOut, within)
+
+    def farms(self, link: Link, url: str, region: str, ask: FarmPartsIn) -> FarmPartsOut:
+        """Tell another region what farms of this one are to be there."""
+        return _asked(url, region, self.context(link), FARMS, ask, FarmPartsOut)
 
     def context(self, link: Link) -> ssl.SSLContext:
         """TLS as this region."""

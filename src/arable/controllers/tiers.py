@@ -62,6 +62,7 @@ from arable.store import (
     settings,
     tier_notes,
     tiers,
+    vpns,
 )
 from arable.store.database import Tx
 from arable.store.nudges import nudge
@@ -424,6 +425,9 @@ class _Work:
         of_farm = tiers.of_farms(self.tx, [self.tier.farm])[self.tier.farm]
         ways = elements.ways_to(self.tx, of_farm)
         found = {}
+        for _, _, far in vpns.far_names(self.tx, self.tier.body.networks):
+            found[f"tier.{far.tier}.address"] = far.address
+            found[f"tier.{far.tier}.port"] = str(far.port)
         for tier in of_farm:
             if tier.id in ways:
                 address, port = ways[tier.id]

@@ -34,6 +34,7 @@ def _peer(peer: VpnPeer) -> VpnPeerWish:
     return VpnPeerWish(
         id=peer.id,
         public_key=peer.public_key,
+        next_key=peer.next_key,
         cidrs=peer.cidrs,
         endpoint=peer.endpoint,
         sealed=peer.sealed,

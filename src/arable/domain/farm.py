@@ -72,6 +72,7 @@ class PartKind(StrEnum):
     FORWARD = "forward"
     VOLUME = "volume"
     KEY = "key"
+    VPN = "vpn"  # to a network of the same farm in another region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -280,6 +280,13 @@ FARM_RETRY_SECONDS = Setting(
     5,
     _DAY,
 )
+FARM_KEY_DAYS = Setting(
+    "farm_key_days",
+    30,
+    "After how many days the links between regions of a farm get other keys; 0: never",
+    0,
+    3650,
+)
 LOAD_STALE_SECONDS = Setting(
     "load_stale_seconds", 30, "Figures of a farm's load that are older decide nothing", 5, 3600
 )
@@ -434,6 +441,7 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         FARM_STOP_SECONDS,
         FARM_HEAL_SECONDS,
         FARM_RETRY_SECONDS,
+        FARM_KEY_DAYS,
         LOAD_STALE_SECONDS,
         POOL_TARGET_PERMILLE,
         ORDER_REVIEW,

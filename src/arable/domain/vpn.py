@@ -45,7 +45,11 @@ class VpnOpening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vpn:
-    """A VPN as it is kept. `sealed` is its private key, encrypted; `cidr` the range of its clients, if it has such."""
+    """A VPN as it is kept. `sealed` is its private key, encrypted; `cidr` the range of its clients, if it has such.
+
+    `next_key` is the public key that it turns to when its peer knows it, `next_sealed` the private one. `keys` counts what it was
+    asked for: it has a key of its own for each.
+    """
 
     id: VpnId
     account: AccountId
@@ -57,6 +61,9 @@ class Vpn:
     name: str
     public_key: str
     sealed: str = field(repr=False)
+    next_key: str = ""
+    next_sealed: str = field(default="", repr=False)
+    keys: int = 0
     openings: tuple[VpnOpening, ...] = ()
     generation: int = 1
     created_at: datetime
@@ -67,10 +74,19 @@ class Vpn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FarName:
+    """A tier of the network's farm that is called behind a peer, at an address there."""
+
+    tier: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VpnPeer:
     """Who is at the other end: without a public key, nobody yet. `sealed` is a key that both have, encrypted, or empty.
 
-    `endpoint`, ADDRESS:PORT, is where it is called; empty: it calls.
+    `endpoint`, ADDRESS:PORT, is where it is called; empty: it calls. `next_key` is the public key that it is about to have.
     """
 
     id: VpnPeerId
@@ -78,18 +94,24 @@ class VpnPeer:
     account: AccountId
     name: str
     public_key: str
+    next_key: str = ""
     sealed: str = field(default="", repr=False)
     endpoint: str = ""
     cidrs: tuple[str, ...]
+    names: tuple[FarName, ...] = ()
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VpnPeerWish:
-    """Its packets come from `cidrs`, and what is for those goes to it. `preshared` is open only on its way to a host."""
+    """Its packets come from `cidrs`, and what is for those goes to it. `preshared` is open only on its way to a host.
+
+    With a `next_key` it is known by either, and the one counts by which it was heard last.
+    """
 
     id: VpnPeerId
     public_key: str
+    next_key: str = ""
     cidrs: tuple[str, ...]
     endpoint: str = ""
     sealed: str = field(default="", repr=False)

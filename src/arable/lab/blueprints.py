@@ -1,7 +1,8 @@
 """The blueprints of a lab, which really run: of the tiny guest, whose whole content is what its user-data writes.
 
 They know each other by names that the farm's routers answer, and say what they can where a tier is not there: `web` shows
-itself and what the tier `app` says, `app` asks the tier `db`, and `balancer` passes on what the tier `web` says. All
+itself and what the tier `app` says, `app` asks the tier `db`, and `balancer` passes on what the tier `web` says. `cache` keeps
+what the tier `origin` said of a name once (`/?name`), which may be in another region. All
 answer at 8080, so that nobody is led to one before its user-data is through, and are looked at by a file: a page that
 calls others would say that they are ill.
 """
@@ -59,6 +60,32 @@ httpd -p 8080 -h /srv
 """
 
 
+_CACHE = """#!/bin/sh
+mkdir -p /srv/cgi-bin /kept
+cat > /srv/cgi-bin/index.cgi << 'END'
+#!/bin/sh
+name=index-$(echo "$QUERY_STRING" | tr -cd 'a-z0-9-')
+kept=/kept/$name
+from=kept
+if [ ! -s "$kept" ]; then
+  from=fetched
+  timeout 20 wget -q -O "$kept.$$" "http://origin.{{farm.name}}.internal:8080/?$name" 2> /dev/null && mv "$kept.$$" "$kept"
+  rm -f "$kept.$$"
+fi
+if [ -s "$kept" ]; then
+  printf 'Content-Type: text/plain\\r\\nX-Cache: %s\\r\\n\\r\\n' "$from"
+  cat "$kept"
+else
+  printf 'Status: 502 Bad Gateway\\r\\nContent-Type: text/plain\\r\\n\\r\\n'
+  echo "the origin can't be reached"
+fi
+END
+chmod 755 /srv/cgi-bin/*
+echo well > /srv/ok
+httpd -p 8080 -h /srv
+"""
+
+
 def _page(name: str, *lines: str) -> BlueprintIn:
     return BlueprintIn(
         name=name,
@@ -93,4 +120,14 @@ BLUEPRINTS = (
         drain_seconds=10,
     ),
     _page("balancer", _ASK % (30, "", "web", "/")),
+    BlueprintIn(
+        name="cache",
+        public=True,
+        image="tiny",
+        offering="tiny",
+        user_data=_CACHE,
+        ports=_PORTS,
+        check=_CHECK,
+        drain_seconds=10,
+    ),
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from arable.api.grid.app import GridApp, GridRoute
 from arable.api.grid.port import GridPort
+from arable.controllers.farm_regions import FarmRegions, Hands
 from arable.controllers.grid_sync import GridSync
 from arable.controllers.grid_wire import GridWire
 from arable.domain.errors import CloudError
@@ -40,6 +41,7 @@ class GridLink:
     listen: tuple[str, int] | None
     told: str = ""  # HOST:PORT where others reach it; empty: where it listens
     routes: Sequence[GridRoute] = ()
+    farms: FarmRegions | None = None
     _port: GridPort | None = None
     _shown: GridIdentity | None = None
     _address: str = ""
@@ -53,6 +55,8 @@ class GridLink:
     def nudged(self, topics: Iterable[str]) -> None:
         """Something changed; from any thread."""
         self.sync.nudge(topics)
+        if self.farms is not None:
+            self.farms.nudge(topics)
         if TOPIC in topics and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -62,9 +66,13 @@ class GridLink:
         self._loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._keep_port())
         self.sync.start()
+        if self.farms is not None:
+            self.farms.start()
         try:
             yield
         finally:
+            if self.farms is not None:
+                await asyncio.to_thread(self.farms.stop)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await asyncio.to_thread(self.sync.stop)
@@ -138,8 +146,9 @@ def grid_link(
     told: str,
     api: str = "",
     routes: Sequence[GridRoute] = (),
+    hands: Hands | None = None,
 ) -> GridLink:
-    """Of a management server whose parts these are."""
+    """Of a management server whose parts these are. `hands`: what can be asked for farms; without, no farm has parts elsewhere."""
     sync = GridSync(
         look=database.read,
         transact=transact,
@@ -150,6 +159,7 @@ def grid_link(
         software=software,
         api=api,
     )
-    link = GridLink(database, clock, wire, sync, listen, told, routes)
+    farms = FarmRegions(database.read, transact, clock, wire, hands, acts) if hands else None
+    link = GridLink(database, clock, wire, sync, listen, told, routes, farms)
     sync.address = link.address
     return link

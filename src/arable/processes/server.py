@@ -29,6 +29,7 @@ from arable.api import app, console, elsewhere
 from arable.api.gateway.calls import Calls
 from arable.api.gateway.channels import Channels
 from arable.api.gateway.server import Gateway
+from arable.api.grid import farms as farm_parts
 from arable.api.inside import Inside
 from arable.api.routes import OPERATIONS
 from arable.api.routes.inside import INSIDE
@@ -305,7 +306,12 @@ def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
         listen=_split(config.grid_port, "grid-port") if config.grid_port else None,
         told=config.grid_address,
         api=config.api_address,
-        routes=[elsewhere.route(database, api.done_for), *brought.parts.routes()],
+        routes=[
+            elsewhere.route(database, api.done_for),
+            farm_parts.route(writer, around),
+            *brought.parts.routes(),
+        ],
+        hands=FarmHands(lambda: around),
     )
     watched = watching(database, writer, loop, around, figures, data / "images", _shown(config))
 

@@ -6,7 +6,7 @@ from arable.domain.balancer import BalancerKind, Check, Traffic
 from arable.domain.blueprint import BlueprintVersion
 from arable.domain.errors import Conflict
 from arable.wire.balancers import BalancerIn, CheckIn
-from arable.wire.farms import FarmSpec, WayInIn
+from arable.wire.farms import FarmPartSpec, FarmSpec, WayInIn
 
 _WHAT = {BalancerKind.INNER.value: "balancer", BalancerKind.PROBE.value: "probe"}
 
@@ -114,6 +114,9 @@ def of(spec: FarmSpec) -> list[Way]:
     for at, passage in enumerate(spec.passages):
         if passage.protocol == "tcp":
             called.setdefault((passage.to, passage.port), f"passages.{at}")
+    for at, each in enumerate(spec.called if isinstance(spec, FarmPartSpec) else ()):
+        if each.protocol == "tcp":
+            called.setdefault((each.tier, each.port), f"called.{at}")
     reached = {way.tier for way in found} | {tier for tier, _ in called}
     found += [
         Way(tier.name, BalancerKind.PROBE, 0, f"tiers.{at}")

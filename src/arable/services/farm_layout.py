@@ -17,15 +17,16 @@ from arable.domain.blueprint import BlueprintVersion
 from arable.domain.errors import CloudError, Conflict, NoRoom
 from arable.domain.farm import Farm, Part, PartKind
 from arable.domain.guest_cidr import checked
-from arable.domain.ids import BalancerId, NetworkId, RuleId
+from arable.domain.ids import BalancerId, NetworkId, RuleId, VpnId
 from arable.domain.network import NetworkState
 from arable.domain.tier import Door, Tier
 from arable.domain.zone import Zone
 from arable.services import balancers as balancers_
-from arable.services import farm_doors, farm_secrets, farm_tiers
+from arable.services import farm_doors, farm_links, farm_secrets, farm_tiers
 from arable.services import networks as networks_
 from arable.services import rollouts as rollouts_
 from arable.services import rules as rules_
+from arable.services import vpns as vpns_
 from arable.services.asks import NETWORKS
 from arable.services.belonging import FARM
 from arable.services.call import Call
@@ -46,12 +47,13 @@ from arable.store import (
 )
 from arable.store.nudges import nudge
 from arable.wire.balancers import BalancerChange
-from arable.wire.farms import FarmSpec, FarmStepOut
+from arable.wire.farms import FarmPartSpec, FarmStepOut
 from arable.wire.rules import BetweenIn
 
 POOL = IPv4Network("10.64.0.0/10")
 """Where networks lie of which the document says no subnet."""
-_PREFIX = 24
+PREFIX = 24
+"""How large those are."""
 _MAKES = {
     Permission.NETWORK_READ,
     Permission.NETWORK_WRITE,
@@ -82,7 +84,8 @@ class Layout:
     call: Call  # by the farm
     farm: Farm
     zone: Zone
-    spec: FarmSpec
+    spec: FarmPartSpec
+    avoid: Sequence[IPv4Network] = ()  # subnets of the farm's networks in other regions
     steps: list[FarmStepOut] = field(default_factory=list)
     _parts: dict[tuple[PartKind, str], str] = field(default_factory=dict)
     _tiers: dict[str, Tier] = field(default_factory=dict)
@@ -104,9 +107,10 @@ class Layout:
         self.steps += farm_secrets.lay_out(self.call, self.farm, self.spec.secrets)
         made_of = self._blueprints()
         self._check_strangers()
-        self._drop(PartKind.BALANCER, PartKind.PASSAGE)
+        self._drop(PartKind.BALANCER, PartKind.PASSAGE, PartKind.VPN)
         self._make_networks()
         self._make_passages()
+        self.join()
         doors = self._make_doors(made_of)
         self._make_tiers(made_of, doors)
         self._drop(PartKind.NETWORK)
@@ -114,7 +118,7 @@ class Layout:
     def clear(self) -> bool:
         """Let go what the document no longer says and nothing needs any more. Whether nothing of that kind is left."""
         self._let_tiers_go()
-        kinds = (PartKind.BALANCER, PartKind.PASSAGE, PartKind.NETWORK)
+        kinds = (PartKind.BALANCER, PartKind.PASSAGE, PartKind.VPN, PartKind.NETWORK)
         self._drop(*kinds)
         left = {each for each in self._parts if each[0] in kinds} - self._wanted()
         return not left and not any(tier.leaving for tier in self._tiers.values())
@@ -126,7 +130,14 @@ class Layout:
             *((PartKind.NETWORK, each.name) for each in self.spec.networks),
             *((PartKind.PASSAGE, name) for name in self._passages()),
             *((PartKind.BALANCER, each.name) for each in farm_doors.of(self.spec)),
+            *((PartKind.VPN, each.name) for each in self.spec.links),
         }
+
+    def join(self) -> None:
+        """The VPNs to its networks in other regions, as far as their other ends are known by now."""
+        self.steps += farm_links.lay_out(
+            self.call, self.farm, self.spec.links, self.spec.keys, self._parts
+        )
 
     def _passages(self) -> dict[str, tuple[str, str, int, str, int]]:
         """By name: source and called network, port, protocol, and where the document says it first."""
@@ -188,6 +199,7 @@ class Layout:
             needed = {
                 PartKind.BALANCER: name.partition(":")[0] in names,
                 PartKind.PASSAGE: bool(used & set(name.partition(":")[0].split(">"))),
+                PartKind.VPN: name.partition(":")[0] in used,
                 PartKind.NETWORK: name in used,
             }
             if needed[kind]:
@@ -204,6 +216,8 @@ class Layout:
                 balancers_.delete(self.call, BalancerId(id_))
             case PartKind.PASSAGE:
                 rules_.delete(self.call, RuleId(id_))
+            case PartKind.VPN:
+                vpns_.delete(self.call, VpnId(id_))
             case _:
                 networks_.delete(self.call, NetworkId(id_))
         farm_documents.drop_part(self.call.tx, self.farm.id, kind, name)
@@ -256,10 +270,11 @@ class Layout:
             if each.state is NetworkState.READY
         ]
         taken += [IPv4Network(each.cidr) for each in public_ranges.of_zone(tx, self.zone.id)]
-        for cidr in POOL.subnets(new_prefix=_PREFIX):
+        taken += self.avoid
+        for cidr in POOL.subnets(new_prefix=PREFIX):
             if not any(cidr.overlaps(other) for other in taken):
                 return cidr
-        raise NoRoom(f"no /{_PREFIX} of {POOL} is left; say a subnet", field="cidr")
+        raise NoRoom(f"no /{PREFIX} of {POOL} is left; say a subnet", field="cidr")
 
     def _make_passages(self) -> None:
         for name, (source, to, port, protocol, at) in self._passages().items():
@@ -431,7 +446,13 @@ def _elements(count: int) -> str:
 
 def _what(kind: PartKind, name: str) -> str:
     """In a plan's words."""
-    return what(name) if kind is PartKind.BALANCER else kind.value
+    return (
+        what(name)
+        if kind is PartKind.BALANCER
+        else kind.value
+        if kind is not PartKind.VPN
+        else "VPN"
+    )
 
 
 def _changes(before: Tier, now: Tier) -> str:

@@ -5,12 +5,14 @@ from datetime import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from arable.domain import template
 from arable.domain.access import EVERYTHING, Scope
 from arable.domain.balancer import BalancerKind, Traffic
 from arable.domain.blueprint import Blueprint, BlueprintVersion
 from arable.domain.errors import BadInput, Conflict, NotFound
-from arable.domain.farm import Farm
+from arable.domain.farm import Farm, FarmDocument
 from arable.domain.ids import FarmId, ImageId, NetworkId, OfferingId, OperationId, TierId
 from arable.domain.image import Image
 from arable.domain.scaling import Metric, Policy, Step, Target, Window
@@ -20,12 +22,17 @@ from arable.services import catalogue, farm_doors, farm_secrets
 from arable.services.call import Call
 from arable.services.references import References
 from arable.store import blueprints, images, tiers
-from arable.wire.farms import FarmSpec
+from arable.wire.farms import FarmPartSpec, FarmSpec
 from arable.wire.tiers import PolicyIn, TierIn, WindowIn
 
 LONGEST = 63
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SPANS = {"daily": range(7), "mon-fri": range(5), "sat-sun": range(5, 7)}
+
+
+def spec_of(document: FarmDocument) -> FarmSpec:
+    """As it was asked for; of a part of another region's farm a `FarmPartSpec`."""
+    return msgspec.convert(document.spec, FarmPartSpec if "links" in document.spec else FarmSpec)
 
 
 def check(farm: str, spec: FarmSpec) -> None:
@@ -58,6 +65,8 @@ def check(farm: str, spec: FarmSpec) -> None:
                 f"{to} is called at this port of the same network", field=f"passages.{at}.port"
             )
         check_fits(f"{farm}-{passage.to}-{passage.port}-inner", f"passages.{at}.to")
+    if isinstance(spec, FarmPartSpec):
+        _check_part(spec, first, called)
     ports: set[tuple[str, int]] = set()
     for at, way in enumerate(spec.ways_in):
         if way.tier not in tiers:
@@ -68,6 +77,26 @@ def check(farm: str, spec: FarmSpec) -> None:
         if (home, way.port) in ports:
             raise BadInput(f"another way in has this port of {home}", field=f"ways_in.{at}.port")
         ports.add((home, way.port))
+
+
+def _check_part(
+    spec: FarmPartSpec, first: Mapping[str, str], called: dict[tuple[str, int], str]
+) -> None:
+    """What another region says of its part here is looked at as closely as what anybody says."""
+    for at, each in enumerate(spec.called):
+        if each.tier not in first:
+            raise BadInput("the farm has no such tier", field=f"called.{at}.tier")
+        if each.protocol == "tcp":
+            to = called.setdefault((first[each.tier], each.port), each.tier)
+            if to != each.tier:
+                raise BadInput(
+                    f"{to} is called at this port of the same network", field=f"called.{at}.port"
+                )
+    names = {each.name for each in spec.networks}
+    _once([each.name for each in spec.links], "links")
+    for at, link in enumerate(spec.links):
+        if link.near not in names:
+            raise BadInput("the farm has no such network", field=f"links.{at}.near")
 
 
 def _check_tier(farm: str, tier: TierIn, networks: set[str], field: str) -> None:
@@ -261,6 +290,8 @@ def check_version(spec: FarmSpec, tier: TierIn, version: BlueprintVersion, field
 def _check_words(spec: FarmSpec, version: BlueprintVersion, field: str) -> None:
     """A word that the farm has no answer to is refused now, not at boot."""
     tiers = {each.name for each in spec.tiers}
+    if isinstance(spec, FarmPartSpec):  # of others it knows those that it may call
+        tiers |= {name.tier for link in spec.links for name in link.names}
     secrets = set(farm_secrets.names(spec.secrets))
     for word in template.words(version.body.user_data):
         kind, _, rest = word.partition(".")

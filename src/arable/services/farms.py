@@ -9,11 +9,13 @@ from msgspec import UNSET, structs
 from arable.domain.access import Permission, Scope
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.farm import DEFAULT, Farm, FarmDocument, FarmState
-from arable.domain.ids import AccountId, FarmId, StorageZoneId, ZoneId, kind_of
+from arable.domain.farm_part import Partner
+from arable.domain.ids import AccountId, FarmId, OperationId, StorageZoneId, ZoneId, kind_of
 from arable.domain.operation import Operation
 from arable.domain.tier import Tier
-from arable.services import farm_layout, farm_tiers, rollouts
+from arable.services import farm_layout, farm_regions, farm_tiers, rollouts
 from arable.services.asks import begin, check_expected, tell
+from arable.services.belonging import check_home, check_may_go
 from arable.services.call import Call
 from arable.services.farm_layout import Layout
 from arable.services.operations import shown
@@ -29,10 +31,12 @@ from arable.store import (
     tiers,
     zones,
 )
+from arable.store import farm_regions as store_regions
 from arable.store.networks import NetworkFilter
 from arable.wire.common import Page
 from arable.wire.farms import (
     FarmChange,
+    FarmHomeOut,
     FarmIn,
     FarmMadeOut,
     FarmOut,
@@ -69,24 +73,41 @@ def get(call: Call, farm: FarmId) -> FarmOut:
 def create(call: Call, ask: FarmIn) -> FarmMadeOut:
     """A new farm, laid out by its document."""
     call.caller.needs(Permission.FARM_WRITE)
+    made = _new(call, ask.name, ask.zone, ask.storage_zone)
+    spec = FarmSpec(**{name: getattr(ask, name) for name in _SPEC})
+    return _laid_out(call, made, spec, None, "create")
+
+
+def make(call: Call, name: str, spec: FarmSpec) -> Farm:
+    """A new farm of the caller's account, as its part here of one of another region."""
+    made = _new(call, name, None, None)
+    _laid_out(call, made, spec, None, "create")
+    return made
+
+
+def change(call: Call, farm: Farm, spec: FarmSpec) -> None:
+    """Its document is this from now on. Whoever calls holds the account's limits."""
+    _laid_out(call, farm, spec, farm_documents.held(call.tx, farm.id), "update")
+
+
+def _new(call: Call, name: str, zone_ref: str | None, storage_zone: str | None) -> Farm:
     account = call.caller.account
-    zone = References(call.tx).zone(ask.zone)
-    if ask.name == DEFAULT:
+    zone = References(call.tx).zone(zone_ref)
+    if name == DEFAULT:
         raise BadInput("the default farm is made by itself, and filled by hand", field="name")
     quotas.hold(call.tx, account)  # nobody else makes a farm of this account meanwhile
-    if farms.named(call.tx, account, zone.id, ask.name) is not None:
-        raise Conflict(f"you have a farm named {ask.name} in {zone.name} already", field="name")
+    if farms.named(call.tx, account, zone.id, name) is not None:
+        raise Conflict(f"you have a farm named {name} in {zone.name} already", field="name")
     made = Farm(
         id=FarmId(call.around.ids.new("farm")),
         account=account,
         zone=zone.id,
-        name=ask.name,
-        storage_zone=_shared_zone(call, account, zone.id, ask.storage_zone),
+        name=name,
+        storage_zone=_shared_zone(call, account, zone.id, storage_zone),
         created_at=call.around.clock.now(),
     )
     farms.add(call.tx, made)
-    spec = FarmSpec(**{name: getattr(ask, name) for name in _SPEC})
-    return _laid_out(call, made, spec, None, "create")
+    return made
 
 
 def _shared_zone(
@@ -121,6 +142,7 @@ def update(call: Call, farm: FarmId, change: FarmChange) -> FarmMadeOut:
     """The document is changed, and the farm with it; one without a document gets its first."""
     call.caller.needs(Permission.FARM_WRITE)
     found = farms.get(call.tx, call.caller.scope, farm)
+    check_home(call, farm)
     quotas.hold(call.tx, found.account)
     before = farm_documents.held(call.tx, farm)
     check_expected(call, before.generation if before else found.generation, "farm")
@@ -129,7 +151,7 @@ def update(call: Call, farm: FarmId, change: FarmChange) -> FarmMadeOut:
     _check_zone(call, found, change)
     if before is not None and before.state is not FarmState.READY:
         raise Conflict(f"{found.name} was deleted; it goes when all that it made is gone")
-    spec = msgspec.convert(before.spec, FarmSpec) if before else FarmSpec()
+    spec = farm_tiers.spec_of(before) if before else FarmSpec()
     said = {name: value for name in _SPEC if (value := getattr(change, name)) is not UNSET}
     return _laid_out(call, found, structs.replace(spec, **said), before, "update")
 
@@ -138,6 +160,7 @@ def delete(call: Call, farm: FarmId) -> OperationOut:
     """It leaves with all that it made: elements are drained and go, then networks, then the farm."""
     call.caller.needs(Permission.FARM_WRITE)
     found = farms.get(call.tx, call.caller.scope, farm)
+    check_may_go(call, farm)
     quotas.hold(call.tx, found.account)
     before = farm_documents.held(call.tx, farm)
     check_expected(call, before.generation if before else found.generation, "farm")
@@ -145,6 +168,15 @@ def delete(call: Call, farm: FarmId) -> OperationOut:
         raise Conflict(f"{found.name} has no document; what is in it goes by hand")
     if before.state is not FarmState.READY:
         raise Conflict(f"{found.name} was deleted already; it goes when all that it made is gone")
+    operation = let_go(call, found)
+    return shown(operations.get(call.tx, Scope(account=found.account), operation))
+
+
+def let_go(call: Call, found: Farm) -> OperationId:
+    """A farm with a document, which is not yet leaving, leaves. Whoever calls holds the account's limits."""
+    farm = found.id
+    before = farm_documents.held(call.tx, farm)
+    assert before is not None, "it has a document"
     _check_by_hand(call, found)
     operation = begin(call, "farm.delete", farm, found.account, done=False)
     _supersede(call, before, operation)
@@ -158,7 +190,28 @@ def delete(call: Call, farm: FarmId) -> OperationOut:
     )
     farm_documents.save(call.tx, document)
     tell(call, found.account, "farm.leaving", farm, f"{found.name}: deleted")
+    farm_regions.let_go(call, found)
     clear(call, found)
+    return operation.id
+
+
+def rotate_keys(call: Call, farm: FarmId) -> OperationOut:
+    """The VPNs to its networks in other regions get other keys; done when all go by them."""
+    call.caller.needs(Permission.FARM_WRITE)
+    found = farms.get(call.tx, call.caller.scope, farm)
+    check_home(call, farm)
+    quotas.hold(call.tx, found.account)
+    before = farm_documents.held(call.tx, farm)
+    check_expected(call, before.generation if before else found.generation, "farm")
+    if before is not None and before.state is not FarmState.READY:
+        raise Conflict(f"{found.name} was deleted; it goes when all that it made is gone")
+    if before is None or not farm_regions.rotate(farm_layout.acting(call, found), found):
+        raise Conflict(f"{found.name} has no networks that are joined to others in other regions")
+    operation = begin(call, "farm.rotate-keys", farm, found.account, done=False)
+    _supersede(call, before, operation)
+    now = call.around.clock.now()
+    document = before.changed(now, operation=operation.id, attention=True, told="")
+    farm_documents.save(call.tx, document)
     return shown(operations.get(call.tx, Scope(account=found.account), operation.id))
 
 
@@ -173,7 +226,8 @@ def clear(call: Call, farm: Farm) -> bool:
         return True
     by_farm = farm_layout.acting(call, farm)
     zone = zones.get(call.tx, farm.zone)
-    cleared = Layout(by_farm, farm, zone, msgspec.convert(document.spec, FarmSpec)).clear()
+    cleared = Layout(by_farm, farm, zone, farm_regions.home_part(call.tx, document)).clear()
+    cleared = farm_regions.clear(by_farm, farm) and cleared
     if not cleared or document.state is FarmState.READY:
         return cleared
     if not farm_documents.is_empty(call.tx, farm.id):
@@ -189,9 +243,8 @@ def clear(call: Call, farm: Farm) -> bool:
 def _laid_out(
     call: Call, farm: Farm, spec: FarmSpec, before: FarmDocument | None, verb: str
 ) -> FarmMadeOut:
-    layout = Layout(farm_layout.acting(call, farm), farm, zones.get(call.tx, farm.zone), spec)
-    layout.run()
-    steps = layout.steps
+    acting = farm_layout.acting(call, farm)
+    steps = farm_regions.lay_out(acting, farm, zones.get(call.tx, farm.zone), spec)
     kept = msgspec.json.decode(msgspec.json.encode(spec))
     if before is not None and farm_layout.signs(steps) <= {"="} and before.spec == kept:
         operation = begin(call, "farm.update", farm.id, farm.account, done=True)
@@ -236,6 +289,7 @@ def _begun(call: Call, farm: FarmId, account: AccountId, kind: str, rolling: int
     """Done already where there are no elements, and are to be none. Each rollout is a part of it."""
     rows = tiers.of_farms(call.tx, [farm]).get(farm, [])
     waits = rolling or any(tier.count or tier.leaving for tier in rows)
+    waits = waits or store_regions.any_of(call.tx, farm)
     return begin(call, kind, farm, account, done=not waits, parts=1 + rolling)
 
 
@@ -278,6 +332,7 @@ def _shapes(call: Call, found: Sequence[Farm]) -> list[FarmOut]:
     rows = tiers.of_farms(call.tx, ids)
     serving = tiers.serving(call.tx, [tier.id for each in rows.values() for tier in each])
     by_hand = farm_documents.by_hand(call.tx, ids)
+    elsewhere, homes = store_regions.of(call.tx, ids), store_regions.homes(call.tx, ids)
     shapes = []
     for farm in found:
         document = documents.get(farm.id)
@@ -309,11 +364,17 @@ def _shapes(call: Call, found: Sequence[Farm]) -> list[FarmOut]:
                 storage_zone=farm.reaches,
                 operation=document.operation if document else None,
                 told=document.told if document else "",
+                regions=tuple(map(farm_regions.shown, elsewhere.get(farm.id, ()))),
+                home=_home(homes.get(farm.id)),
                 generation=document.generation if document else farm.generation,
                 created_at=farm.created_at,
             )
         )
     return shapes
+
+
+def _home(partner: Partner | None) -> FarmHomeOut | None:
+    return None if partner is None else FarmHomeOut(region=partner.region, farm=partner.home)
 
 
 def _ordered(found: list[Tier], document: FarmDocument | None) -> list[Tier]:

@@ -13,18 +13,29 @@ from msgspec.structs import replace
 from arable.domain.access import EVERYTHING, ROLES, Caller
 from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.farm import Farm, Part, PartKind
+from arable.domain.farm_part import FarmPart
 from arable.domain.ids import AccountId, BalancerId, ElementId, FarmId, MachineId, UserId, VolumeId
 from arable.domain.tier import Door, Release, Tier
 from arable.runtime.secret import Secret
-from arable.services import attachments, balancers, deployments, farms, power, rollouts, volumes
+from arable.services import (
+    attachments,
+    balancers,
+    deployments,
+    farm_regions,
+    farms,
+    power,
+    rollouts,
+    volumes,
+)
 from arable.services.belonging import FARM
 from arable.services.call import Asked, Call, Surroundings
 from arable.services.passwords import Password
 from arable.services.references import References
-from arable.store import accounts, farm_documents
+from arable.store import accounts, farm_documents, quotas
 from arable.store import volumes as kept
 from arable.store.database import Tx
 from arable.wire.balancers import MemberIn
+from arable.wire.grid import FarmPartOut
 from arable.wire.machines import DeployedOut, DeployIn, DestroyIn
 from arable.wire.volumes import AttachVolumeIn, VolumeIn
 
@@ -121,6 +132,21 @@ class FarmHands:
     def clear(self, tx: Tx, farm: Farm) -> bool:
         owner = _Farm(farm.account, farm.id, farm.name)
         return farms.clear(self._call(tx, owner), farm)
+
+    def part_heard(self, tx: Tx, farm: Farm, region: str, said: FarmPartOut) -> None:
+        quotas.hold(
+            tx, farm.account
+        )  # before all that is the farm's, as changes of its document do
+        owner = _Farm(farm.account, farm.id, farm.name)
+        farm_regions.heard(self._call(tx, owner), farm, region, said)
+
+    def part_unheard(self, tx: Tx, part: FarmPart, told: str) -> None:
+        farm_regions.unheard(tx, part, told, self.around().clock.now())
+
+    def rotate_links(self, tx: Tx, farm: Farm) -> None:
+        quotas.hold(tx, farm.account)
+        owner = _Farm(farm.account, farm.id, farm.name)
+        farm_regions.rotate(self._call(tx, owner), farm)
 
     def _call(self, tx: Tx, owner: Owner) -> Call:
         return Call(tx, _caller(tx, owner), self.around())

@@ -53,6 +53,9 @@ def create(call: Call, ask: OrderIn, password: Password | None = None) -> OrderM
     document = ask.document
     if document.name == DEFAULT:
         raise BadInput("the default farm is filled by hand", field="document.name")
+    for at, tier in enumerate(document.tiers):
+        if tier.region is not None:  # its room is another region's to promise
+            raise BadInput("an order is for one region", field=f"document.tiers.{at}.region")
     plan = None
     if ask.plan is not None:
         plan = service_plans.chosen(call, ask.plan)

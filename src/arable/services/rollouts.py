@@ -7,8 +7,6 @@ before, and `controllers/rollouts` has elements follow.
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
-
 from arable.domain.access import Permission, Scope
 from arable.domain.element import ElementState
 from arable.domain.errors import CloudError, Conflict
@@ -36,7 +34,6 @@ from arable.store import (
 from arable.store.rollouts import RolloutFilter
 from arable.wire.balancers import BalancerChange
 from arable.wire.common import Page
-from arable.wire.farms import FarmSpec
 from arable.wire.rollouts import ReleaseOut, RolloutMadeOut, RolloutOut, RolloutQuery
 
 _S, _E = RolloutState, RolloutEvent
@@ -281,7 +278,7 @@ def _check(call: Call, tier: Tier, goal: Release) -> None:
     document = farm_documents.of(call.tx, [tier.farm]).get(tier.farm)
     if document is None or goal.blueprint == tier.blueprint_number:
         return
-    spec = msgspec.convert(document.spec, FarmSpec)
+    spec = farm_tiers.spec_of(document)
     said = next((each for each in spec.tiers if each.name == tier.name), None)
     if said is None:
         return

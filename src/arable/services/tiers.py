@@ -15,6 +15,7 @@ from arable.domain.scaling import Load, Metric
 from arable.domain.tier import Tier
 from arable.services import farm_tiers
 from arable.services.asks import check_expected, tell
+from arable.services.belonging import check_home
 from arable.services.call import Call
 from arable.services.elements import element_out
 from arable.services.farms import following
@@ -22,7 +23,6 @@ from arable.services.pages import paged
 from arable.store import farm_documents, farms, quotas, scalings, tiers
 from arable.store.tiers import TierFilter
 from arable.wire.common import Page
-from arable.wire.farms import FarmSpec
 from arable.wire.tiers import (
     LoadOut,
     TierChange,
@@ -56,6 +56,7 @@ def update(call: Call, tier: TierId, change: TierChange) -> TierMadeOut:
     """So many elements there should be, and may be. The farm's document says the same from then on."""
     call.caller.needs(Permission.FARM_WRITE)
     seen = tiers.get(call.tx, call.caller.scope, tier)
+    check_home(call, seen.farm)
     quotas.hold(call.tx, seen.account)  # as changes of the farm's document do
     document = farm_documents.held(call.tx, seen.farm)
     before = tiers.get(call.tx, call.caller.scope, tier, lock=True)
@@ -69,7 +70,7 @@ def update(call: Call, tier: TierId, change: TierChange) -> TierMadeOut:
     }
     now = before.changed(attention=True, again_at=None, tries=0, **_bounded(before, said))
     tiers.save(call.tx, now)
-    spec = msgspec.convert(document.spec, FarmSpec)
+    spec = farm_tiers.spec_of(document)
     kept = tuple(
         _documented(each, now, said) if each.name == now.name else each for each in spec.tiers
     )

@@ -1,7 +1,8 @@
 """What one may ask of VPNs to sites. Each change holds the network's row, so two that collide meet here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import UNSET
@@ -10,10 +11,11 @@ from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.ids import AccountId, AddressId, NetworkId, VpnId, VpnPeerId
 from arable.domain.network import Network
-from arable.domain.vpn import Vpn, VpnKind, VpnPeer, distant
+from arable.domain.vpn import FarName, Vpn, VpnKind, VpnPeer, distant
 from arable.runtime.sealed import seal
 from arable.runtime.secret import Secret
 from arable.services.asks import check_expected, network_changed, own_network, tell
+from arable.services.belonging import check_free
 from arable.services.call import Call
 from arable.services.opened import shared_with
 from arable.services.operations import shown
@@ -42,6 +44,11 @@ _LAST_PORT = 65_535
 
 def create(call: Call, ask: VpnIn) -> VpnMadeOut:
     """A network is joined to one elsewhere."""
+    return make(call, ask)
+
+
+def make(call: Call, ask: VpnIn, names: tuple[FarName, ...] = (), keys: int = 0) -> VpnMadeOut:
+    """The same; `names` are tiers of the network's own farm that are called there, `keys` as which its first key counts."""
     address, network = network_of(call, AddressId(ask.address))
     check_new(call, network, address, ask.port)
     check_name(call, network, _SITE, ask.name)
@@ -57,6 +64,7 @@ def create(call: Call, ask: VpnIn) -> VpnMadeOut:
         name=ask.name,
         public_key=public_key,
         sealed=sealed,
+        keys=keys,
         openings=openings(ask.allow),
         created_at=call.around.clock.now(),
     )
@@ -69,6 +77,7 @@ def create(call: Call, ask: VpnIn) -> VpnMadeOut:
         sealed=_sealed(call, id_, ask.preshared_key),
         endpoint=_endpoint(ask.peer_endpoint),
         cidrs=_cidrs(call, network, ask.peer_cidrs, None),
+        names=names,
         created_at=made.created_at,
     )
     _check_sense(made, peer)
@@ -80,14 +89,28 @@ def create(call: Call, ask: VpnIn) -> VpnMadeOut:
 
 def update(call: Call, vpn: VpnId, change: VpnChange) -> VpnMadeOut:
     """What is said is changed."""
+    return alter(call, vpn, change)
+
+
+def alter(
+    call: Call,
+    vpn: VpnId,
+    change: VpnChange,
+    names: tuple[FarName, ...] | None = None,
+    own: Mapping[str, Any] = MappingProxyType({}),
+    next_key: str | None = None,
+) -> VpnMadeOut:
+    """The same; `names` as for `make`, `own` are its keys, `next_key` is its peer's."""
     found, peer, network = _own(call, vpn)
-    but: dict[str, Any] = {}
+    but: dict[str, Any] = dict(own)
     if change.name is not UNSET and change.name != found.name:
         check_name(call, network, _SITE, change.name)
         but["name"] = change.name
     if change.allow is not UNSET:
         but["openings"] = openings(change.allow)
-    of_peer: dict[str, Any] = {}
+    of_peer: dict[str, Any] = {} if names is None else {"names": names}
+    if next_key is not None:
+        of_peer["next_key"] = next_key
     if change.peer_key is not UNSET:
         of_peer["public_key"] = change.peer_key or ""
     if change.peer_endpoint is not UNSET:
@@ -149,6 +172,7 @@ def _own(call: Call, id_: VpnId) -> tuple[Vpn, VpnPeer, Network]:
     network = own_network(call, before.network)
     found = vpns.get(call.tx, call.caller.scope, _SITE, id_)  # now nobody else can change it
     check_expected(call, found.generation, "VPN")
+    check_free(call, id_)
     check_ready(network)
     return found, vpns.peers(call.tx, [id_])[id_][0], network
 

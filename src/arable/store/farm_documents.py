@@ -138,8 +138,9 @@ def strangers(tx: Tx, farm: FarmId, network: str) -> list[str]:
 
 
 def is_empty(tx: Tx, farm: FarmId) -> bool:
-    """Whether nothing is left of it on any host: no machine, no network, no link between its networks' routers."""
-    for column in (t.machine.c.farm, t.network.c.farm, t.tier.c.farm, t.vlan.c.network):
+    """Whether nothing is left of it on any host: no machine, no network, no link between its networks' routers; nor elsewhere."""
+    columns = (t.machine.c.farm, t.network.c.farm, t.tier.c.farm, t.vlan.c.network)
+    for column in (*columns, t.farm_region.c.farm):
         if tx.execute(select(exists().where(column == farm))).scalar():
             return False
     return True

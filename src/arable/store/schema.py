@@ -1278,6 +1278,9 @@ vpn = Table(
     _text("name"),
     _text("public_key"),
     _text("sealed"),  # its private key, encrypted
+    _text("next_key", ""),  # public; it turns to that when its peer knows it
+    _text("next_sealed", ""),
+    _count("keys"),  # as it was asked for
     _json("openings", "[]"),
     _generation(),
     _at("created_at"),
@@ -1293,9 +1296,11 @@ vpn_peer = Table(
     _ref("account", "account"),
     _text("name"),
     _text("public_key"),  # empty: nobody yet
+    _text("next_key", ""),  # that it is about to have
     _text("sealed", ""),  # a key that both have, encrypted
     _text("endpoint", ""),
     _json("cidrs", "[]"),
+    _json("names", "[]"),  # tiers of the same farm that are called there
     _at("created_at"),
     UniqueConstraint("vpn", "public_key"),
     UniqueConstraint("account", "name", "vpn"),
@@ -1365,6 +1370,42 @@ farm_part = Table(
     Column("kind", String, primary_key=True),  # PartKind
     Column("name", String, primary_key=True),
     Column("id", String, nullable=False, unique=True),
+)
+
+# What a farm should be in another region, and what that one told of it last.
+farm_region = Table(
+    "farm_region",
+    metadata,
+    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("account", String, nullable=False, index=True),
+    _count("version"),  # of what it should be: grows with each change
+    _json("spec"),
+    _flag("gone"),  # it is to go
+    _count("acked"),  # the version that is known there
+    _json("seen"),  # as it was told last
+    _text("state"),  # PartState
+    _text("told", ""),
+    _count("tries"),  # in vain, in a row
+    _at("due_at"),
+    _at("heard_at", null=True),
+    _at("keyed_at", null=True),  # its links were given other keys; null: it has none
+    Index("ix_farm_region_due_at", "due_at"),
+    Index("ix_farm_region_keyed_at", "keyed_at"),
+)
+
+# Which farms here are parts of other regions' farms. Those that went are remembered for a while, so that a call that
+# comes late does not bring them back.
+farm_partner = Table(
+    "farm_partner",
+    metadata,
+    Column("region", String, primary_key=True),  # home
+    Column("home", String, primary_key=True),  # the farm's id there
+    Column("account", String, nullable=False, index=True),
+    Column("farm", String, nullable=True, unique=True),  # its id here
+    _count("version"),
+    _flag("gone"),  # it was let go, as of that version
+    _at("changed_at"),
 )
 
 farm_secret = Table(

@@ -19,7 +19,7 @@ from arable.domain.ids import (
     VpnPeerId,
 )
 from arable.domain.network import ApplianceState
-from arable.domain.vpn import Vpn, VpnKind, VpnOpening, VpnPeer, VpnPeerSeen, VpnSeen
+from arable.domain.vpn import FarName, Vpn, VpnKind, VpnOpening, VpnPeer, VpnPeerSeen, VpnSeen
 from arable.store import schema as t
 from arable.store.columns import micros, moment
 from arable.store.database import Tx
@@ -27,15 +27,30 @@ from arable.store.many import among
 from arable.store.rows import insert_rows, json_text, put_rows, raw, save_rows, stamp
 from arable.store.scope import visible
 
-_CHANGING = ("name", "public_key", "sealed", "openings", "generation")
+_CHANGING = (
+    *("name", "public_key", "sealed", "next_key", "next_sealed", "keys", "openings", "generation"),
+)
 _FIXED = ("id", "account", "network", "address", "kind", "port", "cidr", "created_at")
 _SELECT = raw(t.vpn, (*_FIXED, *_CHANGING))
 _PEER = (
-    *("id", "vpn", "account", "name", "public_key", "sealed", "endpoint", "cidrs", "created_at"),
+    *(
+        "id",
+        "vpn",
+        "account",
+        "name",
+        "public_key",
+        "next_key",
+        "sealed",
+        "endpoint",
+        "cidrs",
+        "names",
+    ),
+    "created_at",
 )
 _SELECT_PEER = raw(t.vpn_peer, _PEER)
 _v, _p, _s = t.vpn.c, t.vpn_peer.c, t.vpn_seen.c
 _openings = msgspec.json.Decoder(tuple[VpnOpening, ...]).decode
+_far = msgspec.json.Decoder(tuple[FarName, ...]).decode
 _cidrs = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -85,6 +100,11 @@ def get(tx: Tx, scope: Scope, kind: VpnKind, id_: VpnId) -> Vpn:
 
 
 _ABSENT = {VpnKind.SITE: "there is no such VPN", VpnKind.ACCESS: "there is no such remote access"}
+
+
+def by_ids(tx: Tx, ids: Iterable[VpnId]) -> list[Vpn]:
+    """These, by age. No scope narrows it: whoever calls has found what is theirs."""
+    return [_vpn(row) for row in tx.execute(_SELECT.where(among(tx, _v.id, ids)).order_by(_v.id))]
 
 
 def page(
@@ -161,6 +181,39 @@ def clients(
     return [_peer(row) for row in tx.execute(query)]
 
 
+def waiting(tx: Tx, networks: Iterable[NetworkId]) -> set[NetworkId]:
+    """Those of these networks where a change is not yet in effect: their routers have not all said that they know."""
+    operation = t.operation.c
+    query = select(operation.target).where(
+        among(tx, operation.target, networks), operation.state == "running"
+    )
+    return {NetworkId(target) for target in tx.scalars(query)}
+
+
+def far_names(
+    tx: Tx, networks: Iterable[NetworkId], *, joined: bool = False
+) -> list[tuple[NetworkId, str, FarName]]:
+    """The tiers that are called behind these networks' tunnels: the network, its farm's name, and the tier; by age.
+
+    `joined`: only where the other end is known, so that something leads there.
+    """
+    conditions = (_p.public_key != "",) if joined else ()
+    query = (
+        raw(t.vpn_peer, ("names",))
+        .add_columns(_v.network, t.farm.c.name.label("farm_name"))
+        .join(t.vpn, _v.id == _p.vpn)
+        .join(t.network, t.network.c.id == _v.network)
+        .join(t.farm, t.farm.c.id == t.network.c.farm)
+        .where(among(tx, _v.network, networks), _v.kind == VpnKind.SITE.value, *conditions)
+        .order_by(_p.id)
+    )
+    return [
+        (NetworkId(network), farm, name)
+        for told, network, farm in tx.execute(query)
+        for name in _far(told)
+    ]
+
+
 def names(tx: Tx, vpns: Iterable[VpnId]) -> dict[VpnId, str]:
     """What these are called."""
     query = select(_v.id, _v.name).where(among(tx, _v.id, vpns))
@@ -186,12 +239,12 @@ def save(tx: Tx, vpn: Vpn) -> None:
 def put_peer(tx: Tx, peer: VpnPeer) -> None:
     """Keep a peer as it is now. What was seen of one with another key is forgotten."""
     hold_peers(tx, [peer.id])
-    was = tx.execute(select(_p.public_key).where(_p.id == peer.id)).scalar_one_or_none()
-    if was != peer.public_key:
+    was = tx.execute(select(_p.public_key, _p.next_key).where(_p.id == peer.id)).first()
+    if was is None or peer.public_key not in was:
         tx.execute(delete(t.vpn_seen).where(_s.peer == peer.id))
     row = (
-        *(peer.id, peer.vpn, peer.account, peer.name, peer.public_key, peer.sealed),
-        *(peer.endpoint, json_text(peer.cidrs), stamp(peer.created_at)),
+        *(peer.id, peer.vpn, peer.account, peer.name, peer.public_key, peer.next_key, peer.sealed),
+        *(peer.endpoint, json_text(peer.cidrs), json_text(peer.names), stamp(peer.created_at)),
     )
     same = ", ".join(f"{name} = excluded.{name}" for name in _PEER[3:])
     put_rows(tx, t.vpn_peer, _PEER, [row], f"(id) do update set {same}")
@@ -283,12 +336,15 @@ def _there(told: str, state: str) -> VpnPeerSeen:
 
 
 def _changing(vpn: Vpn) -> tuple[Any, ...]:
-    return (vpn.name, vpn.public_key, vpn.sealed, json_text(vpn.openings), vpn.generation)
+    return (
+        *(vpn.name, vpn.public_key, vpn.sealed, vpn.next_key, vpn.next_sealed, vpn.keys),
+        *(json_text(vpn.openings), vpn.generation),
+    )
 
 
 def _vpn(row: Any) -> Vpn:
     (id_, account, network, address, kind, port, cidr, created_at) = row[:8]
-    (name, public_key, sealed, openings, generation) = row[8:]
+    (name, public_key, sealed, next_key, next_sealed, keys, openings, generation) = row[8:]
     return Vpn(
         id=id_,
         account=account,
@@ -300,6 +356,9 @@ def _vpn(row: Any) -> Vpn:
         name=name,
         public_key=public_key,
         sealed=sealed,
+        next_key=next_key,
+        next_sealed=next_sealed,
+        keys=keys,
         openings=_openings(openings),
         generation=generation,
         created_at=moment(created_at),
@@ -307,15 +366,19 @@ def _vpn(row: Any) -> Vpn:
 
 
 def _peer(row: Any) -> VpnPeer:
-    (id_, vpn, account, name, public_key, sealed, endpoint, cidrs, created_at) = row
+    (id_, vpn, account, name, public_key, next_key, sealed, endpoint, cidrs, names, created_at) = (
+        row
+    )
     return VpnPeer(
         id=id_,
         vpn=vpn,
         account=account,
         name=name,
         public_key=public_key,
+        next_key=next_key,
         sealed=sealed,
         endpoint=endpoint,
         cidrs=_cidrs(cidrs),
+        names=_far(names),
         created_at=moment(created_at),
     )

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.balancers import ProtocolName, StickinessName
-from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.common import MOST, Id, In, Name, NameOrId, Out, PageQuery
 from arable.wire.farm_secrets import FarmSecretIn
 from arable.wire.machines import SshKey
 from arable.wire.networks import Cidr
 from arable.wire.rules import AnyCidr, Port
 from arable.wire.tiers import TierIn
+from arable.wire.vpns import AllowIn, Endpoint, PublicKey
 
 ZoneName = Annotated[
     str,
@@ -94,8 +95,56 @@ class FarmSpec(In, frozen=True, kw_only=True):
     ssh_keys: Keys = ()
 
 
+class FarNameIn(In, frozen=True, kw_only=True):
+    """A tier behind a link: where it is called."""
+
+    tier: Name
+    address: Annotated[str, Meta(max_length=15, pattern=r"^[0-9.]*$(?!\n)")]
+    port: Port
+
+
+class LinkIn(In, frozen=True, kw_only=True):
+    """A network of a farm is joined by a VPN to one of the same farm in another region.
+
+    `key` and `endpoint` are of the other end; null: they are not known yet. `next_key` is what it is about to have; `known`
+    the one of this end's that it was told of. `allow` is what may begin from there.
+    """
+
+    near: Name
+    region: Name
+    far: Name
+    cidr: Cidr
+    key: PublicKey | None = None
+    next_key: PublicKey | None = None
+    known: PublicKey | None = None
+    endpoint: Endpoint | None = None
+    allow: Annotated[tuple[AllowIn, ...], Meta(max_length=50)] = ()
+    names: Annotated[tuple[FarNameIn, ...], Meta(max_length=200)] = ()
+
+    @property
+    def name(self) -> str:
+        """Unique in the farm's part; begins with the network's."""
+        return f"{self.near}:{self.region}:{self.far}"
+
+
+class CalledIn(In, frozen=True, kw_only=True):
+    """A tier that tiers in other regions call."""
+
+    tier: Name
+    port: Port
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+class FarmPartSpec(FarmSpec, frozen=True, kw_only=True):
+    """What a part of a farm is to be that has others in other regions. Made by the farm's home region alone."""
+
+    called: Annotated[tuple[CalledIn, ...], Meta(max_length=200)] = ()
+    links: Annotated[tuple[LinkIn, ...], Meta(max_length=200)] = ()
+    keys: Annotated[int, Meta(ge=0, le=MOST)] = 0  # grows when its links shall have other keys
+
+
 class FarmIn(FarmSpec, frozen=True, kw_only=True):
-    """A new farm."""
+    """A new farm. Parts of it are in other regions where its tiers say so."""
 
     name: Annotated[Name, Meta(examples=["shop"])]
     zone: Annotated[
@@ -148,6 +197,43 @@ class FarmTierOut(Out, frozen=True, kw_only=True):
     told: str
 
 
+class FarmRegionTierOut(Out, frozen=True, kw_only=True):
+    """A tier of a farm in another region, as that one told last."""
+
+    name: str
+    count: Annotated[int, Meta(description="So many there should be.")]
+    serving: Annotated[int, Meta(description="So many take part.")]
+    told: str
+
+
+class FarmRegionOut(Out, frozen=True, kw_only=True):
+    """A farm's part in another region."""
+
+    region: str
+    state: Annotated[
+        Literal["waits", "refused", "changing", "ready", "leaving"],
+        Meta(
+            description=(
+                "`waits`: it does not know yet what it should be; `refused`: it won't, and `told` says why; "
+                "`changing`: it becomes so; `ready`: it is; `leaving`: it is let go."
+            )
+        ),
+    ]
+    told: str
+    farm: Annotated[str | None, Meta(description="What the part is called there, by id.")]
+    tiers: list[FarmRegionTierOut]
+    heard_at: Annotated[
+        datetime | None, Meta(description="Of when this is: it was heard last; null: never.")
+    ]
+
+
+class FarmHomeOut(Out, frozen=True, kw_only=True):
+    """The farm of another region of which this one is a part: it alone changes it."""
+
+    region: str
+    farm: str
+
+
 class FarmOut(Out, frozen=True, kw_only=True):
     """A farm: the customer's private data centre in a zone. The default one is made on first use."""
 
@@ -168,6 +254,12 @@ class FarmOut(Out, frozen=True, kw_only=True):
     ]
     operation: Annotated[str | None, Meta(description="The last change of its document.")]
     told: Annotated[str, Meta(description="What it waits for, if something was refused.")]
+    regions: Annotated[
+        tuple[FarmRegionOut, ...], Meta(description="Its parts in other regions, by name.")
+    ] = ()
+    home: Annotated[
+        FarmHomeOut | None, Meta(description="Whose part this is; null: it is a farm of its own.")
+    ] = None
     generation: int
     created_at: datetime
 

@@ -18,6 +18,7 @@ from arable.wire.images import (
     Sha256,
     VersionNumber,
 )
+from arable.wire.vpns import Endpoint, PublicKey
 
 JOIN = "/grid/v1/join"
 """The one path that needs no certificate."""
@@ -27,6 +28,8 @@ ELSEWHERE = "/grid/v1/pass"
 """At a region's grid port: a call that was made elsewhere."""
 LOAD = "/grid/v1/load"
 """At a region's grid port: how much it sends just now."""
+FARMS = "/grid/v1/farms"
+"""At a region's grid port: what a farm of another region is to be here, and how that stands."""
 AccountPath = Annotated[str, Meta(max_length=600, pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)+$(?!\n)")]
 ACCOUNT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)+")
 GRID_NAME = "grid"
@@ -375,3 +378,64 @@ class PassOut(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+
+
+class FarmPartIn(msgspec.Struct, frozen=True, kw_only=True):
+    """What a farm of the region that asks is to be here, as of a version. The same may be said any number of times.
+
+    `spec`: a `FarmPartSpec`; without one, and not `gone`, nothing is asked for but how it stands.
+    """
+
+    account: AccountPath
+    farm: Annotated[Plain, Meta(max_length=48)]  # its id there
+    name: Name
+    version: Whole
+    spec: Any = None
+    gone: bool = False
+
+
+class FarmPartsIn(msgspec.Struct, frozen=True, kw_only=True):
+    """Several of them; each is done or refused by itself."""
+
+    parts: Annotated[tuple[FarmPartIn, ...], Meta(max_length=100)]
+
+
+class FarmPartTierOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A tier of it."""
+
+    name: Name
+    count: Whole = 0
+    serving: Whole = 0
+    told: Annotated[Plain, Meta(max_length=4096)] = ""
+
+
+class FarmPartLinkOut(msgspec.Struct, frozen=True, kw_only=True):
+    """An end of a link here: what the other one has to know of it. `name` is as `LinkIn.name`.
+
+    `next_key` is what it is about to have; `known` the one of the other end's that it was told of, and goes by.
+    """
+
+    name: Annotated[Plain, Meta(max_length=200)]
+    key: PublicKey
+    next_key: PublicKey | None = None
+    known: PublicKey | None = None
+    endpoint: Endpoint
+    up: bool = False
+
+
+class FarmPartOut(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands. `version` is what is known here, which may be later than what was said."""
+
+    farm: str
+    version: int
+    state: Line  # PartState
+    told: Annotated[Plain, Meta(max_length=4096)] = ""
+    here: Line = ""  # what it is called here, by id
+    tiers: tuple[FarmPartTierOut, ...] = ()
+    links: tuple[FarmPartLinkOut, ...] = ()
+
+
+class FarmPartsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """In the order in which they were asked for."""
+
+    parts: tuple[FarmPartOut, ...]

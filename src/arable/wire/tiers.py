@@ -114,6 +114,13 @@ class TierIn(In, frozen=True, kw_only=True):
     offering: Annotated[
         NameOrId | None, Meta(description="Instead of the one that the blueprint names.")
     ] = None
+    region: Annotated[
+        Name | None,
+        Meta(
+            description="Where its elements are, and the networks that it names; null: in the farm's own region.",
+            examples=["london"],
+        ),
+    ] = None
 
 
 class TierChange(In, frozen=True, kw_only=True):

@@ -59,6 +59,19 @@ OPERATIONS = (
         example=_SHOP,
     ),
     Op(
+        method="POST",
+        path="/v1/farms/{farm}/rotate-keys",
+        does=farms.rotate_keys,
+        permission=Permission.FARM_WRITE,
+        writes=True,
+        status=202,
+        summary="Give the links between a farm's regions other keys",
+        about=(
+            "Each end draws a pair of its own, and uses it when the other end goes by both. It happens by itself, too, every "
+            "`farm_key_days`."
+        ),
+    ),
+    Op(
         method="DELETE",
         path="/v1/farms/{farm}",
         does=farms.delete,

@@ -49,7 +49,7 @@ class _Place:
     """Where one of them has what. The folder is its user's; all else is root's."""
 
     folder: Path
-    known: Path  # which VPN and peers it is told of, by their public keys
+    known: Path  # which VPN and peers it is told of, with their public keys
     log: Path
     node: Path
 
@@ -77,10 +77,13 @@ class Wireguard:
             place = self._place(tunnel.interface)
             if not self._pids(place.name):
                 self._start(place)
-            ids = {peer.public_key.hex(): peer.id for peer in tunnel.peers}
-            replace_text(place.known, json.dumps({"vpn": tunnel.id, "peers": ids}))
+            peers = [
+                {"id": peer.id, "keys": peer.keys, "cidrs": [str(cidr) for cidr in peer.cidrs]}
+                for peer in tunnel.peers
+            ]
+            replace_text(place.known, json.dumps({"vpn": tunnel.id, "peers": peers}))
             held = told.held(self._say(place, told.ASKED))
-            answer = self._say(place, told.orders(tunnel, held.keys()))
+            answer = self._say(place, told.orders(tunnel, held))
             if "errno=0\n" not in answer:
                 raise Unavailable("WireGuard did not take what it was told", detail=answer.strip())
 
@@ -103,18 +106,25 @@ class Wireguard:
         """How they do. Those that can't be asked now are left out."""
         found = []
         for name in sorted(self._known()):
-            with suppress(Unavailable, OSError, ValueError, KeyError):
+            with suppress(Unavailable, OSError, ValueError, KeyError, TypeError):
                 found.append(self._one(self._place(name)))
         return found
 
     def _one(self, place: _Place) -> VpnSeen:
-        ids = json.loads(place.known.read_text())
+        known = json.loads(place.known.read_text())
         held = told.held(self._say(place, told.ASKED))
         now = self._clock.now().timestamp()
         if place.log.stat().st_size > _LONGEST_LOG:
             os.truncate(place.log, 0)
-        peers = [held[key].seen(VpnPeerId(id_), now) for key, id_ in ids["peers"].items() if key in held]  # fmt: skip
-        return VpnSeen(id=VpnId(ids["vpn"]), peers=tuple(sorted(peers, key=lambda each: each.id)))
+        peers = []
+        for each in known["peers"]:
+            key = told.newest(each["keys"], held)
+            if key not in held:
+                continue
+            if len(each["keys"]) > 1 and not held[key].leads:  # it has turned to its next key
+                self._say(place, told.turn(key, each["cidrs"]))
+            peers.append(held[key].seen(VpnPeerId(each["id"]), now))
+        return VpnSeen(id=VpnId(known["vpn"]), peers=tuple(sorted(peers, key=lambda each: each.id)))
 
     # -- making ---------------------------------------------------------------------------------
 

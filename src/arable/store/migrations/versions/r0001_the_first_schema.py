@@ -202,6 +202,18 @@ def upgrade() -> None:
     op.create_index(op.f('ix_farm_order_account'), 'farm_order', ['account'], unique=False)
     op.create_index(op.f('ix_farm_order_farm'), 'farm_order', ['farm'], unique=False)
     op.create_index('ix_farm_order_open', 'farm_order', ['id'], unique=False, sqlite_where=sa.text('ended_at is null'), postgresql_where=sa.text('ended_at is null'))
+    op.create_table('farm_partner',
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('home', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('farm', sa.String(), nullable=True),
+    sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('gone', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('changed_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('region', 'home', name=op.f('pk_farm_partner')),
+    sa.UniqueConstraint('farm', name=op.f('uq_farm_partner_farm'))
+    )
+    op.create_index(op.f('ix_farm_partner_account'), 'farm_partner', ['account'], unique=False)
     op.create_table('grid_counter',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('seq', sa.BigInteger(), server_default='0', nullable=False),
@@ -1155,6 +1167,27 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('farm', 'kind', 'name', name=op.f('pk_farm_part')),
     sa.UniqueConstraint('id', name=op.f('uq_farm_part_id'))
     )
+    op.create_table('farm_region',
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('region', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('spec', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('gone', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('acked', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('seen', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('due_at', sa.BigInteger(), nullable=False),
+    sa.Column('heard_at', sa.BigInteger(), nullable=True),
+    sa.Column('keyed_at', sa.BigInteger(), nullable=True),
+    sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_farm_region_farm'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('farm', 'region', name=op.f('pk_farm_region'))
+    )
+    op.create_index(op.f('ix_farm_region_account'), 'farm_region', ['account'], unique=False)
+    op.create_index('ix_farm_region_due_at', 'farm_region', ['due_at'], unique=False)
+    op.create_index('ix_farm_region_keyed_at', 'farm_region', ['keyed_at'], unique=False)
     op.create_table('farm_secret',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('farm', sa.String(), nullable=False),
@@ -1528,6 +1561,9 @@ def upgrade() -> None:
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('public_key', sa.String(), nullable=False),
     sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('next_key', sa.String(), server_default='', nullable=False),
+    sa.Column('next_sealed', sa.String(), server_default='', nullable=False),
+    sa.Column('keys', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('openings', sa.Text(), server_default='[]', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
@@ -1614,9 +1650,11 @@ def upgrade() -> None:
     sa.Column('account', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('public_key', sa.String(), nullable=False),
+    sa.Column('next_key', sa.String(), server_default='', nullable=False),
     sa.Column('sealed', sa.String(), server_default='', nullable=False),
     sa.Column('endpoint', sa.String(), server_default='', nullable=False),
     sa.Column('cidrs', sa.Text(), server_default='[]', nullable=False),
+    sa.Column('names', sa.Text(), server_default='[]', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_vpn_peer_account')),
     sa.ForeignKeyConstraint(['vpn'], ['vpn.id'], name=op.f('fk_vpn_peer_vpn')),
