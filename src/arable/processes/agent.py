@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arable.agent import join as joining
+from arable.agent import pool_marks
 from arable.agent.agent import Agent
 from arable.agent.carry_line import Borrowing
 from arable.agent.channel import Channel
@@ -407,9 +408,11 @@ def _pools(
     if isinstance(chosen, Local):
         from arable.drivers.storage.local import LocalStorage
 
+        directory = chosen.directory or config.directory / "volumes"
+        pool_marks.recognise(config.directory, directory, pool)
         return (
             LocalStorage(
-                chosen.directory or config.directory / "volumes",
+                directory,
                 pool,
                 clock,
                 capacity_bytes=chosen.capacity_bytes,

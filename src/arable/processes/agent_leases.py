@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from arable.agent import disk_identity, watch
+from arable.agent import disk_identity, pool_marks, watch
 from arable.agent.config import AgentConfig, Iscsi, Libvirt, Shared
 from arable.agent.deadlines import FOLDER, DeadlineFiles
 from arable.agent.join import Identity
@@ -104,6 +104,7 @@ def shared_pool(
 ) -> ServedStorage:
     """The pool that this storage host shares."""
     home = chosen.directory or config.directory / "volumes"
+    pool_marks.recognise(config.directory, home, pool)
     if isinstance(chosen, Iscsi):
         return IscsiStorage(
             home,
