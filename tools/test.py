@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-PYTEST = [sys.executable, "-m", "pytest", "-q"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=30"]
 REAL = ["-m", "real", "-n", "2", "--dist", "loadgroup"]
 # Each of the two gets half of them in one piece, so that files' own fixtures are made once, and then what the other one has left.
 OTHERS = ["-m", "not real", "-n", "2", "--dist", "worksteal"]
