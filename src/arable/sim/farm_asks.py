@@ -8,18 +8,20 @@ from sqlalchemy import Table, select
 
 from arable.domain.access import Caller
 from arable.domain.errors import CloudError, Conflict
-from arable.domain.ids import AddressId, ElementId, FarmId, RolloutId, RuleId, TierId
+from arable.domain.ids import AddressId, ElementId, FarmId, MachineId, RolloutId, RuleId, TierId
 from arable.runtime.entropy import Random
 from arable.services import (
     addresses,
     elements,
     farms,
     orders,
+    power,
     rollouts,
     rules,
     storage_zones,
     tiers,
 )
+from arable.services.call import Call
 from arable.sim.acts import rows
 from arable.sim.asks import Ask
 from arable.sim.cloud import Cloud
@@ -28,6 +30,7 @@ from arable.sim.ground import DISK
 from arable.sim.rollout_stories import publish, roll
 from arable.store import schema
 from arable.wire.elements import ElementReplaceIn
+from arable.wire.machines import DestroyIn
 from arable.wire.orders import OrderIn
 from arable.wire.storage_zones import StorageZoneIn
 from arable.wire.tiers import TierChange
@@ -133,6 +136,12 @@ _IN_THE_WAY = """
     where s.state = 'leaving' and s.told <> '' and a.account is not null and not a.source_nat
 """
 
+# Whoever deployed these there by hand has to take them away before the farm can go.
+_BY_HAND = """
+    select distinct m.id from machine m join tier t on t.farm = m.farm
+    where t.told <> '' and not t.leaving and m.wish in ('running', 'stopped')
+      and m.id not in (select machine from element where machine is not null)
+"""
 _BETWEEN = """
     select distinct r.id from rule r join network n on n.id in (r.network, r.source)
       join farm_spec s on s.farm = n.farm
@@ -146,6 +155,9 @@ def give_up(cloud: Cloud) -> str:
     for rollout in rows(cloud, _PAUSED):
         told.append(f"{rollout} goes on")
         _operate(cloud, rollouts.resume, RolloutId(rollout))
+    for machine in rows(cloud, _BY_HAND):
+        told.append(f"{machine} goes")
+        _operate(cloud, _expunge, MachineId(machine))
     for farm in sorted({*rows(cloud, _WAITING), *rows(cloud, _STUCK)}):
         told.append(f"{farm} is deleted")
         _operate(cloud, farms.delete, FarmId(farm))
@@ -156,6 +168,10 @@ def give_up(cloud: Cloud) -> str:
         told.append(f"{rule} is deleted")
         _operate(cloud, rules.delete, RuleId(rule))
     return ", ".join(told)
+
+
+def _expunge(call: Call, machine: MachineId) -> None:
+    power.destroy(call, machine, DestroyIn(force=True, expunge=True))
 
 
 def _operate(cloud: Cloud, verb: Callable[..., Any], id_: str) -> None:
