@@ -1,6 +1,7 @@
 """A volume from host to host: real TLS on the loopback, and who gets it when."""
 
 import asyncio
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -28,7 +29,7 @@ class Lends:
     def __init__(self) -> None:
         self.error: CloudError | None = None
         self.breaks_at: int | None = None
-        self.closed = 0
+        self.closed = threading.Semaphore(0)
 
     @contextmanager
     def lend(self, asker: HostId, operation: OperationId):
@@ -41,7 +42,7 @@ class Lends:
         try:
             yield passing
         finally:
-            self.closed += 1
+            self.closed.release()
 
     def _pieces(self, passing: Passing):
         for at in range(0, len(CONTENT), 1 << 17):
@@ -91,7 +92,8 @@ def test_the_host_that_is_named_reads_all_of_it_and_nobody_else_any(tmp_path):
     def story(hall: Hall) -> None:
         got, passing = borrowed(hall)
         assert (got, passing.sha256, passing.room) == (CONTENT, DIGEST, 4096)
-        assert lends.closed == 1
+        assert lends.closed.acquire(timeout=30), "it is let go of once all was said"
+        assert not lends.closed.acquire(blocking=False), "and once only"
         for who, but in (("host-c", {}), (B, {"operation": IDS.new("operation")})):
             with pytest.raises(NotFound, match="not to this host"):
                 borrowed(hall, who, **but)
@@ -125,6 +127,7 @@ def test_one_that_breaks_off_is_not_taken_for_whole(tmp_path):
     def story(hall: Hall) -> None:
         with pytest.raises(Waiting, match="hung up"):
             borrowed(hall)
-        assert lends.closed == 1
+        assert lends.closed.acquire(timeout=30), "it is let go of once all was said"
+        assert not lends.closed.acquire(blocking=False), "and once only"
 
     at_the_port(tmp_path, lends, story)
