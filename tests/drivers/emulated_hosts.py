@@ -162,7 +162,8 @@ def bound(netns: str, address: tuple[str, int], kind: socket.SocketKind) -> sock
     """A socket inside a namespace, bound there."""
 
     def act() -> socket.socket:
-        made = socket.socket(socket.AF_INET, kind)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        made = socket.socket(family, kind)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
         return made

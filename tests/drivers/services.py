@@ -44,7 +44,7 @@ def echo(netns: str, address: str, port: int) -> Iterator[Echo]:
     def serve() -> None:
         while True:
             try:
-                caller, (whence, _) = door.accept()
+                caller, (whence, *_) = door.accept()
             except OSError:
                 return
             server.callers.append(whence)

@@ -17,6 +17,7 @@ class Town:
 
     def __init__(self, host: Host, routers: NamespaceAppliances, folder: Path, stack: ExitStack):
         self.host, self.routers, self.folder, self.stack = host, routers, folder, stack
+        self.other = host
         self.wish = make.appliance(vlan=101)
         self.leases = []
         self.netns = routers.namespace(self.wish.network)
@@ -44,6 +45,7 @@ class Town:
                 nic=port.nic,
                 mac=port.mac,
                 address=port.address,
+                ipv6=port.ipv6,
                 name=f"web-{number}",
             )
         )

@@ -59,6 +59,7 @@ def town(hosts, world, tmp_path) -> Iterator[Town]:
     routers = runtime(hosts[1], tmp_path)
     with ExitStack() as stack:
         made = Town(hosts[0], routers, tmp_path, stack)
+        made.other = hosts[1]
         stack.callback(routers.remove, made.wish.network)
         yield made
     assert not namespaces.names(routers._prefix)

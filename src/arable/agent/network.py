@@ -153,4 +153,5 @@ def _port(wish: PortWish) -> Port:
         mac=wish.mac,
         address=wish.address,
         rate_kbps=wish.rate_kbps,
+        ipv6=wish.ipv6,
     )

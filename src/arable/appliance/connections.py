@@ -7,7 +7,7 @@ the rules of `nftables.py` once more, applied to the kernel's table of connectio
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from arable.appliance.metadata import ADDRESS as METADATA
 from arable.appliance.router import Router
@@ -54,6 +54,33 @@ def stays(router: Router, connection: Connection) -> bool:
         return connection.protocol is not Protocol.TCP or _balanced(router, connection)
     if connection.source in router.cidr and connection.target not in router.cidr:
         return _outward(router, connection)
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection6:
+    """A connection of IPv6 as its first packet was; nothing translates its addresses."""
+
+    protocol: Protocol
+    source: IPv6Address
+    target: IPv6Address
+    port: int  # of the target; 0 without ports
+
+
+def stays6(router: Router, connection: Connection6) -> bool:
+    """The same of IPv6. What links say among themselves is nobody else's."""
+    source, target = connection.source, connection.target
+    if source.is_link_local or target.is_link_local or target.is_multicast:
+        return True
+    if router.six is None:
+        return False
+    if source in router.six.cidr and target not in router.six.cidr:
+        return _may_leave(router, connection)
+    if target in router.six.cidr and source not in router.six.cidr:
+        return any(
+            opening.public is None and opening.admits(connection.protocol, source, connection.port)
+            for opening in router.inbound
+        )
     return True
 
 
@@ -104,7 +131,7 @@ def _outward(router: Router, connection: Connection) -> bool:
     return _may_leave(router, connection)
 
 
-def _may_leave(router: Router, connection: Connection) -> bool:
+def _may_leave(router: Router, connection: Connection | Connection6) -> bool:
     return not router.outbound or any(
         opening.admits(connection.protocol, connection.target, connection.port)
         for opening in router.outbound

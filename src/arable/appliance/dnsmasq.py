@@ -37,7 +37,8 @@ def configuration(router: Router, folder: PurePosixPath, user: str, device: str 
         "dhcp-ignore=tag:!known",
         "dhcp-ignore-names",
         "dhcp-authoritative",
-        f"dhcp-lease-max={router.cidr.num_addresses}",
+        f"dhcp-lease-max={router.cidr.num_addresses * (2 if router.six else 1)}",
+        *_six(router, device),
         *_options(router),
         f"dhcp-option=option:mtu,{router.mtu}",
         f"dhcp-leasefile={folder / LEASES}",
@@ -48,6 +49,21 @@ def configuration(router: Router, folder: PurePosixPath, user: str, device: str 
         "group=nogroup",
     ]
     return "\n".join([*lines, ""])
+
+
+def _six(router: Router, device: str) -> list[str]:
+    """The way and the /64 are advertised, and each machine is given the very address that it makes of them (EUI-64).
+
+    Where no way leads out, the router says that it is none: a machine that believed it would wait for answers in vain.
+    """
+    if router.six is None:
+        return []
+    leads = 1800 if router.six.upstream else 0
+    return [
+        "enable-ra",
+        f"dhcp-range={router.six.cidr.network_address},static,slaac,64,{_LEASE_TIME}",
+        f"ra-param={device},mtu:{router.mtu},60,{leads}",
+    ]
 
 
 def _options(router: Router) -> list[str]:
@@ -65,9 +81,10 @@ def _options(router: Router) -> list[str]:
 
 
 def dhcp_hosts(leases: Iterable[Lease]) -> str:
-    """Who gets which address: MAC, address, name; and who is told of no way out."""
+    """Who gets which addresses: MAC, address, name; and who is told of no way out."""
     return "".join(
-        f"{lease.mac},{f'set:{_INNER},' if lease.inner else ''}{lease.address},{lease.name}\n"
+        f"{lease.mac},{f'set:{_INNER},' if lease.inner else ''}{lease.address},"
+        f"{f'[{lease.ipv6}],' if lease.ipv6 else ''}{lease.name}\n"
         for lease in leases
     )
 
@@ -82,6 +99,11 @@ def hosts(router: Router, leases: Iterable[Lease]) -> str:
 
     Those have dots in them, and might be somebody's own as they stand.
     """
-    own = (f"{lease.address} {lease.name}.{router.domain} {lease.name}\n" for lease in leases)
+    own = (
+        f"{address} {lease.name}.{router.domain} {lease.name}\n"
+        for lease in leases
+        for address in (lease.address, lease.ipv6)
+        if address
+    )
     further = (f"{each.address} {each.name}.{router.domain}\n" for each in router.names)
     return "".join((*own, *further))

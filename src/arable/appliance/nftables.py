@@ -9,12 +9,14 @@ about. A guest that calls its own network's public address goes through the same
 """
 
 from collections.abc import Iterator
+from ipaddress import IPv6Network
 
 from arable.appliance.balancing import Balanced
 from arable.appliance.between import Passing
 from arable.appliance.metadata import ADDRESS as METADATA
 from arable.appliance.pair import GUESTS, LINK, PUBLIC, SYNC_PORT, VRRP
 from arable.appliance.router import Forward, Opening, Router
+from arable.appliance.six import Six
 from arable.appliance.tunnels import Admitted, Tunnel
 from arable.appliance.values import Ports
 from arable.domain.manifest import Protocol
@@ -31,7 +33,8 @@ def ruleset(router: Router) -> str:
     chains = [
         _chain("forwarding", "filter hook forward priority filter; policy drop;", _forward(router)),
         _chain("outward", "", _outward(router)),
-        _chain("inward", "", (_inward(opening) for opening in router.inbound)),
+        _chain("inward", "", (_inward(opening) for opening in router.inbound if opening.public)),
+        *([_chain("inward6", "", map(_inward6, _of_six(router)))] if router.six else ()),
         _chain("between", "", map(_passing, router.passings)),
         *(_chain(each.interface, "", map(_admitted, each.admitted)) for each in router.tunnels),
         _chain("to_router", "filter hook input priority filter; policy drop;", _input(router)),
@@ -57,6 +60,10 @@ def _forward(router: Router) -> Iterator[str]:
     yield f'iifname "{LINK}" oifname "{GUESTS}" ip daddr {router.cidr} jump between'
     yield f'iifname "{GUESTS}" oifname "{PUBLIC}" ip saddr {router.cidr} jump outward'
     yield f'iifname {{ "{GUESTS}", "{PUBLIC}" }} oifname "{GUESTS}" ct status dnat jump inward'
+    if router.six:
+        cidr6 = router.six.cidr
+        yield f'iifname "{GUESTS}" oifname "{PUBLIC}" ip6 saddr {cidr6} jump outward'
+        yield f'iifname "{PUBLIC}" oifname "{GUESTS}" ip6 daddr {cidr6} ip6 saddr != {cidr6} jump inward6'
     for each in router.tunnels:
         if each.behind:
             there, far = each.interface, _any_of(each)
@@ -68,7 +75,16 @@ def _outward(router: Router) -> Iterator[str]:
     if not router.outbound:
         yield "accept"
     for opening in router.outbound:
-        yield f"ip daddr {opening.outside} {_to_ports(opening, 'th dport')}accept"
+        family = "ip6" if opening.outside.version == 6 else "ip"
+        yield f"{family} daddr {opening.outside} {_to_ports(opening, 'th dport')}accept"
+
+
+def _of_six(router: Router) -> Iterator[Opening]:
+    return (opening for opening in router.inbound if opening.public is None)
+
+
+def _inward6(opening: Opening) -> str:
+    return f"ip6 saddr {opening.outside} {_to_ports(opening, 'th dport')}accept"
 
 
 def _inward(opening: Opening) -> str:
@@ -92,7 +108,9 @@ def _any_of(tunnel: Tunnel) -> str:
 
 def _to_ports(opening: Opening | Passing | Admitted, what: str) -> str:
     """Matches of protocol and port; nothing when all are meant."""
-    kind = "" if opening.protocol is Protocol.ALL else f"meta l4proto {opening.protocol} "
+    six = isinstance(opening, Opening) and isinstance(opening.outside, IPv6Network)
+    named = "ipv6-icmp" if six and opening.protocol is Protocol.ICMP else opening.protocol
+    kind = "" if opening.protocol is Protocol.ALL else f"meta l4proto {named} "
     ports = f"{what} {_range(opening.ports)} " if opening.ports.last else ""
     return kind + ports
 
@@ -113,6 +131,8 @@ def _input(router: Router) -> Iterator[str]:
     yield f"{asked} icmp type echo-request accept"
     yield f'iifname "{MANAGEMENT}" icmpv6 type echo-request accept'
     yield f'iifname "{MANAGEMENT}" {_NEIGHBOURS} accept'
+    if router.six:
+        yield from _called_by_six(router.six)
     if router.pair:  # who else may speak to it so is said where frames come in (`pair.py`)
         told = f'iifname "{GUESTS}" ip saddr {PAIRS}'
         yield f"{told} meta l4proto {VRRP} accept"
@@ -130,11 +150,24 @@ def _input(router: Router) -> Iterator[str]:
             if tunnel.clients:
                 yield f"{there} meta l4proto {{ tcp, udp }} th dport 53 accept"
     for opening in router.inbound:
-        if opening.protocol in (Protocol.ICMP, Protocol.ALL):
+        if opening.public and opening.protocol in (Protocol.ICMP, Protocol.ALL):
             yield (
                 f'iifname "{PUBLIC}" ip daddr {opening.public} ip saddr {opening.outside} '
                 "icmp type echo-request accept"
             )
+
+
+def _called_by_six(six: Six) -> Iterator[str]:
+    """Guests ask it for the way, their addresses and names; outside it is a neighbour, and answers for its guests."""
+    discovery = "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }"
+    yield f'iifname "{GUESTS}" ip6 hoplimit 255 {discovery} accept'
+    yield f'iifname "{GUESTS}" ip6 saddr fe80::/10 udp sport 546 udp dport 547 accept'
+    asked = f'iifname "{GUESTS}" ip6 saddr {{ {six.cidr}, fe80::/10 }}'
+    here = f"ip6 daddr {{ {six.gateway}, fe80::/10 }}"
+    yield f"{asked} {here} meta l4proto {{ tcp, udp }} th dport 53 accept"
+    yield f"{asked} {here} icmpv6 type echo-request accept"
+    if six.upstream:
+        yield f'iifname "{PUBLIC}" ip6 hoplimit 255 {_NEIGHBOURS} accept'
 
 
 def _called(router: Router, each: Balanced) -> Iterator[str]:

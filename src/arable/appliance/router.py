@@ -10,12 +10,13 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from arable.appliance.balancing import Balanced, balanced
 from arable.appliance.between import Link, Passing, link, passing
 from arable.appliance.names import LABEL, Named, named
 from arable.appliance.pair import Paired, paired
+from arable.appliance.six import Six, either_network, machine_in, six
 from arable.appliance.tunnels import Tunnel, tunnels
 from arable.appliance.values import (
     LAST_PORT,
@@ -85,14 +86,17 @@ class Static:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """Traffic of `protocol` with `outside` may pass; inbound, to `public`. Only TCP and UDP have ports."""
+    """Traffic of `protocol` with `outside` may pass; inbound, to `public`. Only TCP and UDP have ports.
+
+    An inbound one of IPv6 has no `public`: it is about all machines of the network.
+    """
 
     protocol: Protocol
-    outside: IPv4Network
+    outside: IPv4Network | IPv6Network
     ports: Ports
     public: IPv4Address | None = None
 
-    def admits(self, protocol: Protocol, outside: IPv4Address, port: int) -> bool:
+    def admits(self, protocol: Protocol, outside: IPv4Address | IPv6Address, port: int) -> bool:
         """Whether this lets such traffic pass."""
         return (
             self.protocol in (Protocol.ALL, protocol)
@@ -126,6 +130,7 @@ class Router:
     tunnels: tuple[Tunnel, ...] = ()
     names: tuple[Named, ...] = ()  # beside those of leases
     pair: Paired | None = None
+    six: Six | None = None
 
     def seen_as(self, machine: IPv4Address) -> IPv4Address | None:
         """The public address that a machine has outside: its own, or else that of all."""
@@ -150,6 +155,7 @@ class Lease:
     name: str
     inner: bool = False
     seed: Seed | None = None
+    ipv6: IPv6Address | None = None
 
 
 def router(wish: ApplianceWish) -> Router:
@@ -186,8 +192,7 @@ def router(wish: ApplianceWish) -> Router:
     for index, rule in enumerate(wish.firewall):
         field = f"firewall.{index}"
         if rule.direction is Direction.IN:
-            public = to_address(rule.public, f"{field}.public")
-            inbound += _openings(rule, field, own_public(public, publics, f"{field}.public"))
+            inbound += _openings(rule, field, _about(rule, publics, f"{field}.public"))
         else:
             outbound += _openings(rule, field, None)
     return Router(
@@ -214,7 +219,23 @@ def router(wish: ApplianceWish) -> Router:
         tunnels=led,
         names=named(wish.names, cidr, joined, led),
         pair=paired(wish.pair) if wish.pair else None,
+        six=_six(wish, out),
     )
+
+
+def _six(wish: ApplianceWish, out: WayOut | None) -> Six | None:
+    if wish.ipv6 is None:
+        return None
+    if wish.pair:
+        raise BadInput("two routers of one network have no IPv6", field="ipv6")
+    return six(wish.ipv6, has_way_out=out is not None, mtu=wish.mtu)
+
+
+def _about(rule: FirewallRule, publics: Sequence[IPv4Address], field: str) -> IPv4Address | None:
+    """The public address that an inbound rule is for; None of one for IPv6, which has none."""
+    if ":" in rule.cidr and not rule.public:
+        return None
+    return own_public(to_address(rule.public, field), publics, field)
 
 
 def leases(of: Router, wishes: Iterable[LeaseWish]) -> tuple[Lease, ...]:
@@ -231,7 +252,10 @@ def leases(of: Router, wishes: Iterable[LeaseWish]) -> tuple[Lease, ...]:
         if not _MAC.fullmatch(mac):
             raise BadInput(f"{wish.mac!r} is no MAC of a device", field=f"{field}.mac")
         name = _label(wish.name, f"{field}.name")
-        made.append(Lease(mac=mac, address=address, name=name, inner=wish.inner, seed=wish.seed))
+        ipv6 = machine_in(of.six, wish.ipv6, f"{field}.ipv6")
+        made.append(
+            Lease(mac=mac, address=address, name=name, inner=wish.inner, seed=wish.seed, ipv6=ipv6)
+        )
     for what, values in (
         ("mac", [lease.mac for lease in made]),
         ("address", [str(lease.address) for lease in made]),
@@ -358,7 +382,9 @@ def _openings(rule: FirewallRule, field: str, public: IPv4Address | None) -> lis
     ports = ports_of(rule.first_port, rule.last_port, field)
     if rule.protocol is Protocol.ICMP and ports.last:
         raise BadInput("ICMP has no ports", field=f"{field}.first_port")
-    outside = to_network(rule.cidr, f"{field}.cidr")
+    outside = either_network(rule.cidr, f"{field}.cidr")
+    if outside.version == 6 and public is not None:
+        raise BadInput("a public address is one of IPv4", field=f"{field}.cidr")
     both = rule.protocol is Protocol.ALL and ports.last
     return [
         Opening(protocol=protocol, outside=outside, ports=ports, public=public)

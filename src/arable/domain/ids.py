@@ -33,6 +33,7 @@ NetworkId = NewType("NetworkId", str)
 NicId = NewType("NicId", str)
 AddressId = NewType("AddressId", str)  # a public IP
 RangeId = NewType("RangeId", str)  # a range of public IPs
+Ipv6RangeId = NewType("Ipv6RangeId", str)  # these begin with `prefix`
 RuleId = NewType("RuleId", str)
 BalancerId = NewType("BalancerId", str)
 VpnId = NewType("VpnId", str)  # of a site, or of remote access: these begin with `access`
@@ -80,6 +81,7 @@ KINDS = frozenset(
         "nic",
         "address",
         "range",
+        "prefix",
         "rule",
         "balancer",
         "vpn",

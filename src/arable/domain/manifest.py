@@ -99,6 +99,7 @@ class PortWish:
     address: str
     rate_kbps: int = 0  # in each direction; 0: no limit
     position: int = 0
+    ipv6: str = ""  # its address besides; empty: it has none, and nothing of IPv6 passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +254,18 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ipv6Net:
+    """The network's /64, the router's address in it, and where the world is (on the public VLAN), if it leads there.
+
+    The router answers for its machines there (neighbour discovery by proxy), so nobody has to be told a route.
+    """
+
+    cidr: str
+    gateway: str
+    upstream: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApplianceWish:
     """The routing appliance of one network: eth0 gateway, eth1 management (host only), eth2 public, eth3 link.
 
@@ -282,6 +295,7 @@ class ApplianceWish:
     inners: tuple[BalancerWish, ...] = ()  # without a public address; older agents know them not
     names: tuple[NameWish, ...] = ()  # beside those of its machines
     pair: Pair | None = None
+    ipv6: Ipv6Net | None = None  # older agents know it not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +312,7 @@ class LeaseWish:
     name: str
     inner: bool = False
     seed: Seed | None = None
+    ipv6: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

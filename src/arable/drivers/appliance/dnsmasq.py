@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
+from itertools import takewhile
 from pathlib import Path
 
 from arable.appliance import dnsmasq as told
@@ -109,7 +110,8 @@ class Dnsmasq:
         """MAC, address and client id of every lease, as dnsmasq keeps them."""
         with suppress(FileNotFoundError):
             lines = (self._folder / told.LEASES).read_text().splitlines()
-            rows = [line.split() for line in lines]
+            # After the server's own DUID come those of IPv6, whose addresses never are another MAC's.
+            rows = [line.split() for line in takewhile(lambda line: line[:5] != "duid ", lines)]
             return [(row[1], row[2], row[4]) for row in rows if len(row) == 5]
         return []
 

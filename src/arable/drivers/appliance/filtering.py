@@ -1,14 +1,16 @@
 """Loads an appliance's packet filter, and ends the connections that it does not allow any more."""
 
 import json
+import socket
 import subprocess
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from pyroute2 import Conntrack
 from pyroute2.netlink.exceptions import NetlinkError
 
 from arable.appliance import heirs, pair
-from arable.appliance.connections import Connection, stays
+from arable.appliance.connections import Connection, Connection6, stays, stays6
 from arable.appliance.nftables import ruleset
 from arable.appliance.router import Router
 from arable.domain.errors import Unavailable
@@ -17,7 +19,7 @@ from arable.domain.manifest import Protocol
 from arable.drivers import namespaces
 from arable.drivers.network.links import failing
 
-_PROTOCOLS = {1: Protocol.ICMP, 6: Protocol.TCP, 17: Protocol.UDP}
+_PROTOCOLS = {1: Protocol.ICMP, 6: Protocol.TCP, 17: Protocol.UDP, 58: Protocol.ICMP}
 _GONE = 2  # ENOENT
 
 
@@ -72,19 +74,7 @@ def cut(netns: str, router: Router) -> int:
         ended = 0
         with Conntrack() as table:
             for entry in list(table.dump_entries()):
-                asked, answers = entry.tuple_orig, entry.tuple_reply
-                if asked.family != 2 or asked.proto not in _PROTOCOLS:
-                    continue
-                connection = Connection(
-                    protocol=_PROTOCOLS[asked.proto],
-                    source=IPv4Address(asked.saddr),
-                    target=IPv4Address(asked.daddr),
-                    port=asked.dport or 0,
-                    answers_from=IPv4Address(answers.saddr),
-                    answers_from_port=answers.sport or 0,
-                    answers_to=IPv4Address(answers.daddr),
-                )
-                if stays(router, connection):
+                if entry.tuple_orig.proto not in _PROTOCOLS or _stays(router, entry):
                     continue
                 try:
                     table.delete(entry)
@@ -96,3 +86,25 @@ def cut(netns: str, router: Router) -> int:
 
     with failing("end connections of an appliance"):
         return namespaces.inside(netns, act)
+
+
+def _stays(router: Router, entry: Any) -> bool:
+    asked, answers = entry.tuple_orig, entry.tuple_reply
+    protocol, port = _PROTOCOLS[asked.proto], asked.dport or 0
+    if asked.family == socket.AF_INET6:
+        source, target = IPv6Address(asked.saddr), IPv6Address(asked.daddr)
+        return stays6(
+            router, Connection6(protocol=protocol, source=source, target=target, port=port)
+        )
+    return asked.family != socket.AF_INET or stays(
+        router,
+        Connection(
+            protocol=protocol,
+            source=IPv4Address(asked.saddr),
+            target=IPv4Address(asked.daddr),
+            port=port,
+            answers_from=IPv4Address(answers.saddr),
+            answers_from_port=answers.sport or 0,
+            answers_to=IPv4Address(answers.daddr),
+        ),
+    )

@@ -35,7 +35,7 @@ from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
 from arable.domain.pair import PAIRS
 from arable.domain.vpn import VpnSeen
 from arable.drivers import namespaces
-from arable.drivers.appliance import filtering, jail, wiring
+from arable.drivers.appliance import filtering, jail, six, wiring
 from arable.drivers.appliance.asking import Answer
 from arable.drivers.appliance.dnsmasq import Dnsmasq
 from arable.drivers.appliance.elected import Elected
@@ -226,6 +226,8 @@ class NamespaceAppliances:
         self._join_host(made)
         self._join_public(made)
         self._join_link(made)
+        six.settle(netns, made.six, mac_of(network, GUESTS), mac_of(network, PUBLIC))
+        six.answer_for(netns, made.six, [each.ipv6 for each in held if each.ipv6])
         guarded = self._guard(made, before.guard, before.term)
         self._pair(made)
         # The rules name ranges; who may speak from them are the tunnels' peers.

@@ -22,7 +22,7 @@ from arable.appliance.wireguard import MTU
 from arable.domain.errors import Unavailable
 from arable.domain.pair import PAIRS
 from arable.drivers import namespaces
-from arable.drivers.network.links import failing, set_sysctl
+from arable.drivers.network.links import failing, get_sysctl, set_sysctl
 
 _PERMANENT = 0x80
 _NODAD = 0x02
@@ -31,8 +31,6 @@ _MAIN = 254  # the routing table
 # A router for strangers: no redirects in or out, no source routes, answers must come the way the question went,
 # and it answers ARP on an interface for that interface's addresses alone.
 _ROUTER = {
-    "net/ipv6/conf/all/disable_ipv6": "1",
-    "net/ipv6/conf/default/disable_ipv6": "1",
     "net/ipv4/conf/all/rp_filter": "1",
     "net/ipv4/conf/default/rp_filter": "1",
     "net/ipv4/conf/all/accept_redirects": "0",
@@ -48,6 +46,8 @@ _ROUTER = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/ip_unprivileged_port_start": "0",  # so that what listens there for customers need not be root
 }
+# Set once: what `all` is told, each interface is, and those that are to have IPv6 would lose it for a moment.
+_NO_IPV6 = ("net/ipv6/conf/default/disable_ipv6", "net/ipv6/conf/all/disable_ipv6")
 # What the kernel writes into each interface when it is made, whatever was said for `default` after.
 _INTERFACE = {"accept_redirects": "0", "send_redirects": "0", "rp_filter": "1"}
 
@@ -69,6 +69,9 @@ def settle(netns: str) -> None:
     def act() -> None:
         for path, value in _ROUTER.items():
             set_sysctl(path, value)
+        for path in _NO_IPV6:
+            if get_sysctl(path) != "1":
+                set_sysctl(path, "1")
         with IPRoute() as ip:
             ip.link("set", index=1, state="up")
 

@@ -303,7 +303,7 @@ def _facts(held: Held) -> dict[str, str]:
         "arable-rate-kbps": str(port.rate_kbps),
         "arable-number": str(held.number),
         "arable-origin": held.origin,
-    }
+    } | ({"arable-ipv6": port.ipv6} if port.ipv6 else {})
 
 
 def _held(device: str, facts: Mapping[str, str]) -> Held | None:
@@ -318,5 +318,6 @@ def _held(device: str, facts: Mapping[str, str]) -> Held | None:
         mac=facts["arable-mac"],
         address=facts["arable-address"],
         rate_kbps=int(facts["arable-rate-kbps"]),
+        ipv6=facts.get("arable-ipv6", ""),
     )
     return Held(port, int(facts["arable-number"]), Origin(facts["arable-origin"]))

@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from arable.domain.guest_ipv6 import link_local
 from arable.domain.layer2 import is_vni
 from arable.drivers.network.protocol import Port, PortKind
 
@@ -158,9 +159,9 @@ def _trusted(number: int, admit: str) -> list[str]:
 
 
 def _guarded(number: int, port: Port, admit: str) -> list[str]:
-    """A guest speaks for itself alone: its MAC, its IPv4 address, as a DHCP client, without tags.
+    """A guest speaks for itself alone: its MAC, its addresses, as a DHCP client, without tags.
 
-    What is not named falls to the last rule: IPv6, STP, LLDP, CDP and whatever else there is. Duplicate address
+    What is not named falls to the last rule: IPv6 of those who have none, STP, LLDP, CDP and whatever else there is. Duplicate address
     detection (RFC 5227) asks with an empty sender address, which tells nobody anything, so it may for its own.
     """
     here = f"in_port={number}"
@@ -177,10 +178,53 @@ def _guarded(number: int, port: Port, admit: str) -> list[str]:
         f"{own},ip,nw_src={port.address}",
         f"{own},udp,nw_src=0.0.0.0,nw_dst=255.255.255.255,tp_src=68,tp_dst=67",
     ]
+    bound = _bound(here, own, port, admit) if port.ipv6 else ()
     return [
         *(f"table=0,priority=200,{match},actions=drop" for match in refused),
+        *bound,
         *(f"table=0,priority=100,{match},actions={admit}" for match in passed),
         f"table=0,priority=90,{here},actions=drop",
+    ]
+
+
+def _bound(here: str, own: str, port: Port, admit: str) -> list[str]:
+    """The same in IPv6: from its two addresses, no word of a router or DHCP server, and of neighbours only about itself.
+
+    A solicitation may name the asker's MAC, an advertisement the answerer's: its own, or none (all zeroes to the switch).
+    Duplicate address detection (RFC 4862) asks from nowhere for one of its own. Fragments of neighbour discovery, which
+    could hide what they are, no receiver takes (RFC 6980).
+    """
+    ours = (link_local(port.mac), port.ipv6)
+    macs = (port.mac, "00:00:00:00:00:00")
+    ask, tell = (f"icmp6,icmp_type={kind},icmp_code=0" for kind in (135, 136))
+    refused = (
+        f"{here},icmp6,icmp_type=134",  # advertisements of a router
+        f"{here},icmp6,icmp_type=137",  # redirects
+        f"{here},udp6,tp_src=547",  # answers of a DHCP server
+        f"{here},udp6,tp_dst=546",
+    )
+    neighbours = (
+        *(f"{own},{ask},ipv6_src={our},nd_sll={mac}" for our in ours for mac in macs),
+        *(f"{own},{ask},ipv6_src=::,nd_target={our}" for our in ours),
+        *(
+            f"{own},{tell},ipv6_src={our},nd_target={about},nd_tll={mac}"
+            for our in ours
+            for about in ours
+            for mac in macs
+        ),
+    )
+    passed = (
+        f"{own},icmp6,ipv6_src=::,icmp_type=133",  # a question for routers
+        *(f"{own},ipv6,ipv6_src={our}" for our in ours),
+    )
+    return [
+        *(f"table=0,priority=200,{match},actions=drop" for match in refused),
+        *(f"table=0,priority=120,{match},actions={admit}" for match in neighbours),
+        *(
+            f"table=0,priority=110,{here},icmp6,icmp_type={kind},actions=drop"
+            for kind in (135, 136)
+        ),
+        *(f"table=0,priority=100,{match},actions={admit}" for match in passed),
     ]
 
 

@@ -148,6 +148,13 @@ def set_sysctl(path: str, value: str) -> None:
         (Path("/proc/sys") / path).write_text(value)
 
 
+def get_sysctl(path: str) -> str:
+    """What that value is; empty where the kernel has no such thing."""
+    with suppress(FileNotFoundError):
+        return (Path("/proc/sys") / path).read_text().strip()
+    return ""
+
+
 def switch_offloads_off(name: str) -> None:
     """Checksums and segments are made by the kernel, not left to a device that isn't there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:

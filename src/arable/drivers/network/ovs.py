@@ -24,7 +24,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
@@ -474,6 +474,13 @@ class OvsNetwork:
                 raise BadInput(
                     f"{port.nic}: {port.address!r} is no IPv4 address", field="address"
                 ) from None
+        if port.ipv6 and port.kind is PortKind.TAP:
+            try:
+                usual = str(IPv6Address(port.ipv6)) == port.ipv6 and "%" not in port.ipv6
+            except AddressValueError:
+                usual = False
+            if not usual:
+                raise BadInput(f"{port.nic}: {port.ipv6!r} is no IPv6 address", field="ipv6")
 
     def _check_device(self, bridge: Bridge, port: Port) -> None:
         plug = bridge.plugs.get(port.device)

@@ -45,6 +45,7 @@ class Port:
     mac: str = ""
     address: str = ""
     rate_kbps: int = 0
+    ipv6: str = ""  # a guest's; empty: it has none, and no IPv6 passes
 
 
 class Network(Protocol):
