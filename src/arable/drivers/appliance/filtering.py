@@ -71,21 +71,26 @@ def cut(netns: str, router: Router) -> int:
     """End what the rules do not allow any more; how many connections that were."""
 
     def act() -> int:
-        ended = 0
-        with Conntrack() as table:
-            for entry in list(table.dump_entries()):
-                if entry.tuple_orig.proto not in _PROTOCOLS or _stays(router, entry):
-                    continue
-                try:
-                    table.delete(entry)
-                    ended += 1
-                except NetlinkError as error:
-                    if error.code != _GONE:
-                        raise
-        return ended
+        families = (socket.AF_INET, socket.AF_INET6)
+        return sum(_cut(router, family) for family in families)
 
     with failing("end connections of an appliance"):
         return namespaces.inside(netns, act)
+
+
+def _cut(router: Router, family: int) -> int:
+    ended = 0
+    with Conntrack(nfgen_family=family) as table:
+        for entry in list(table.dump_entries()):
+            if entry.tuple_orig.proto not in _PROTOCOLS or _stays(router, entry):
+                continue
+            try:
+                table.delete(entry)
+                ended += 1
+            except NetlinkError as error:
+                if error.code != _GONE:
+                    raise
+    return ended
 
 
 def _stays(router: Router, entry: Any) -> bool:
