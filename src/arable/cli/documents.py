@@ -17,7 +17,7 @@
     open: true
 
 Kinds: farm, storage-zone, blueprint, network, group, machine, address, forward, static-nat, balancer, vpn, remote-access, firewall, between; for those who may,
-also zone, pod, public-range, offering, disk-offering, image, plan, domain, account, user, limits, settings. References are by name, to things in the files or in
+also zone, pod, public-range, ipv6-range, offering, disk-offering, image, plan, domain, account, user, limits, settings. References are by name, to things in the files or in
 the cloud, in any order; an id is as good. Only what is written is compared: what a document leaves out is nobody's
 wish. Secrets do not belong into files, so passwords are refused.
 

@@ -17,6 +17,7 @@ from arable.wire.blueprints import BlueprintIn, BlueprintVersionIn
 from arable.wire.farms import FarmChange, FarmIn
 from arable.wire.groups import GroupIn
 from arable.wire.images import ImageChange, ImageIn
+from arable.wire.ipv6_ranges import Ipv6RangeIn
 from arable.wire.machines import DeployIn, MachineChange
 from arable.wire.networks import NetworkChange, NetworkIn
 from arable.wire.offerings import DiskOfferingIn, OfferingChange, OfferingIn
@@ -98,6 +99,7 @@ _ROWS = (
     _kind("zone", ZoneIn, change=ZoneChange, once="region vlans vnis"),
     _kind("pod", PodIn, refers="zone"),
     _kind("public-range", PublicRangeIn, refers="zone", called=lambda said: str(said.get("cidr"))),
+    _kind("ipv6-range", Ipv6RangeIn, refers="zone", called=lambda said: str(said.get("cidr"))),
     _kind("offering", OfferingIn, change=OfferingChange),
     _kind("disk-offering", DiskOfferingIn),
     _kind("plan", PlanIn, change=PlanChange),

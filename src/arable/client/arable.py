@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from arable.client.groups import Groups
     from arable.client.hosts import Hosts, JoinTokens
     from arable.client.images import ImageParts, Images
+    from arable.client.ipv6_ranges import Ipv6Ranges
     from arable.client.machines import Machines
     from arable.client.networks import Networks
     from arable.client.nics import Nics
@@ -90,6 +91,7 @@ class Arable:
     zones: "Zones"
     pods: "Pods"
     public_ranges: "PublicRanges"
+    ipv6_ranges: "Ipv6Ranges"
     hosts: "Hosts"
     join_tokens: "JoinTokens"
     pools: "Pools"

@@ -15,11 +15,13 @@ from arable.domain.balancer import BalancerWish, NameWish
 from arable.domain.errors import NoRoom, Unavailable
 from arable.domain.event import Event
 from arable.domain.guest_cidr import link_address
+from arable.domain.guest_ipv6 import gateway_of
 from arable.domain.ids import FarmId, HostId, NetworkId, SegmentId, ZoneId
 from arable.domain.manifest import (
     ApplianceWish,
     Direction,
     FirewallRule,
+    Ipv6Net,
     ItemKind,
     LinkPort,
     Neighbour,
@@ -349,8 +351,23 @@ def item(
         inners=tuple(each for each in balanced if not each.public),
         names=named,
         pair=pair,
+        ipv6=_ipv6(row),
     )
-    return manifests.Item(host, ItemKind.APPLIANCE, row.id, _encode(wish).decode())
+    text = _encode(wish).decode()
+    if wish.ipv6 is None:  # what has none is told nothing of it, as ever
+        text = text.removesuffix(_NO_IPV6) + "}"
+    return manifests.Item(host, ItemKind.APPLIANCE, row.id, text)
+
+
+_NO_IPV6 = ',"ipv6":null}'
+
+
+def _ipv6(row: NetworkRow) -> Ipv6Net | None:
+    """Its /64, and the way out, unless it has none."""
+    if row.ipv6_cidr is None:
+        return None
+    upstream = "" if row.isolated else row.ipv6_gateway or ""
+    return Ipv6Net(cidr=row.ipv6_cidr, gateway=gateway_of(row.ipv6_cidr), upstream=upstream)
 
 
 def _resolvers(row: NetworkRow) -> tuple[str, ...]:

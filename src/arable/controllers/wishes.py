@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from arable.domain.group import Strategy
+from arable.domain.guest_ipv6 import address_of
 from arable.domain.ids import HostId, MachineId, PoolId
 from arable.domain.machine import Boot, MachineWish
 from arable.domain.manifest import ItemKind, Power, ScrapWish
@@ -56,19 +57,7 @@ def guest(
         "parts": parts,
         "command_line": command_line,
         "disks": [_disk(v, pool, shared=True) for v in volumes if v.change not in LEAVING],
-        "ports": [
-            {
-                "nic": nic.id,
-                "network": nic.network,
-                "vlan": nic.vlan,
-                "mac": nic.mac,
-                "address": nic.address,
-                "rate_kbps": nic.rate_kbps,
-                "position": nic.position,
-            }
-            for nic in nics
-            if not nic.leaving
-        ],
+        "ports": [_port(nic) for nic in nics if not nic.leaving],
         "seed": Raw(boot.seed),
     }
     if machine.epoch:
@@ -86,6 +75,22 @@ def guest(
             "seconds": move.seconds,
         }
     return Item(host, ItemKind.GUEST, machine.id, _encode(wish).decode())
+
+
+def _port(nic: NicRow) -> dict[str, object]:
+    """A `PortWish`."""
+    wish: dict[str, object] = {
+        "nic": nic.id,
+        "network": nic.network,
+        "vlan": nic.vlan,
+        "mac": nic.mac,
+        "address": nic.address,
+        "rate_kbps": nic.rate_kbps,
+        "position": nic.position,
+    }
+    if nic.ipv6_cidr:
+        wish["ipv6"] = address_of(nic.ipv6_cidr, nic.mac)
+    return wish
 
 
 def moving(
@@ -191,6 +196,8 @@ def lease(machine_name: str, nic: NicRow | LeaseRow, host: HostId, seed: str) ->
         "inner": not nic.is_default,
         "seed": Raw(seed),
     }
+    if nic.ipv6_cidr:
+        wish["ipv6"] = address_of(nic.ipv6_cidr, nic.mac)
     return Item(host, ItemKind.LEASE, nic.id, _encode(wish).decode())
 
 

@@ -10,6 +10,7 @@ from arable.domain.ids import (
     AddressId,
     FarmId,
     HostId,
+    Ipv6RangeId,
     MachineId,
     NetworkId,
     NicId,
@@ -61,6 +62,9 @@ class Network:
     appliance_host: HostId | None = None
     appliance_state: ApplianceState = ApplianceState.ABSENT
     appliance_told: str = ""
+    ipv6_range: Ipv6RangeId | None = None  # from which it has its /64, by this number
+    ipv6_number: int | None = None
+    ipv6_cidr: str | None = None
     redundant: bool = False  # two appliances, of which one leads; that is the one above
     standby_host: HostId | None = None
     standby_state: ApplianceState = ApplianceState.ABSENT
@@ -95,6 +99,9 @@ class Nic:
     rate_kbps: int = 0
     is_default: bool = False  # by which the machine finds its way out
     leaving: bool = False
+    ipv6_cidr: str | None = (
+        None  # of its network; with the MAC, that is its address (`guest_ipv6.py`)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

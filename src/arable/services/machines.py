@@ -10,6 +10,7 @@ from arable.domain import fitting
 from arable.domain.access import Permission
 from arable.domain.errors import Conflict, NotFound
 from arable.domain.group import Group, Strategy
+from arable.domain.guest_ipv6 import address_of
 from arable.domain.ids import AccountId, FarmId, GroupId, HostId, MachineId, NetworkId, ZoneId
 from arable.domain.machine import LIVING, Machine, MachineState, MachineWish
 from arable.domain.network import Nic
@@ -201,6 +202,7 @@ def nic_shape(nic: Nic) -> NicOut:
         account=nic.account,
         mac=nic.mac,
         address=nic.address,
+        ipv6_address=address_of(nic.ipv6_cidr, nic.mac) if nic.ipv6_cidr else None,
         default=nic.is_default,
         position=nic.position,
         leaving=nic.leaving,

@@ -10,12 +10,14 @@ from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict, LimitExceeded
 from arable.domain.farm import Farm
 from arable.domain.guest_cidr import check_beside, checked, gateway_of
+from arable.domain.guest_ipv6 import gateway_of as gateway6_of
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
 from arable.domain.network import Address, ApplianceState, Network, NetworkState, RuleKind
 from arable.domain.subnet import resolvers as resolver_addresses
 from arable.domain.zone import Zone
 from arable.services import belonging
 from arable.services.asks import (
+    MACHINES,
     NETWORKS,
     check_expected,
     network_changed,
@@ -30,6 +32,7 @@ from arable.store import (
     addresses,
     balancers,
     farms,
+    ipv6_ranges,
     networks,
     nics,
     public_ranges,
@@ -56,6 +59,7 @@ class Told(NamedTuple):
     dns_domain: str
     resolvers: tuple[str, ...] | None
     redundant: bool = False
+    ipv6: bool = False
 
 
 def create(call: Call, ask: NetworkIn) -> NetworkOut:
@@ -73,6 +77,7 @@ def create(call: Call, ask: NetworkIn) -> NetworkOut:
         ask.dns_domain or zone.dns_domain,
         _resolvers(ask.resolvers, ask.isolated),
         ask.redundant,
+        ask.ipv6,
     )
     made = make(call, account, zone, ask.name, cidr, farm, told)
     return _shape(call, made, addresses.of_networks(call.tx, [made.id]).get(made.id, []))
@@ -100,6 +105,9 @@ def make(
             raise Conflict(
                 f"overlaps with {public.cidr}, public addresses of the zone", field="cidr"
             )
+    ipv6 = told is not None and told.ipv6
+    _check_one_router(ipv6=ipv6, redundant=told is not None and told.redundant)
+    taken = ipv6_ranges.take(call.tx, zone.id) if ipv6 else None
     id_ = NetworkId(call.around.ids.new("network"))
     vlan = vlans.take(call.tx, zone.id, id_)
     of = (farm or default_farm(call, account, zone.id)).id
@@ -117,12 +125,16 @@ def make(
         isolated=told is not None and told.isolated,
         resolvers=told.resolvers if told else None,
         redundant=told is not None and told.redundant,
+        ipv6_range=taken.range if taken else None,
+        ipv6_number=taken.number if taken else None,
+        ipv6_cidr=taken.cidr if taken else None,
         created_at=call.around.clock.now(),
     )
     networks.add(call.tx, made)
     way_out = None if made.isolated else _take_way_out(call, made)
+    also = f" and {made.ipv6_cidr}" if made.ipv6_cidr else ""
     missing = "" if way_out or made.isolated else f"; {NO_WAY_OUT}"
-    tell(call, account, "network.created", id_, f"{name}: created, {cidr}{missing}")
+    tell(call, account, "network.created", id_, f"{name}: created, {cidr}{also}{missing}")
     return made
 
 
@@ -187,6 +199,8 @@ def get(call: Call, network: NetworkId) -> NetworkOut:
 
 def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
     """Another name, DNS domain or resolvers. Its subnet stays: machines, and rules elsewhere, have addresses of it."""
+    if change.ipv6 is True:
+        ipv6_ranges.hold_machines(call.tx, network)
     found = own_network(call, network)
     belonging.check_free(call, network)
     check_expected(call, found.generation, "network")
@@ -210,12 +224,39 @@ def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
         but["redundant"] = change.redundant
         how = "is to have two routing appliances" if change.redundant else "has one again"
         tell(call, found.account, "network.changed", network, f"{found.name}: {how}")
+    if change.ipv6 is not UNSET and change.ipv6 != (found.ipv6_cidr is not None):
+        but |= _with_ipv6(call, found, wanted=change.ipv6)
+    _check_one_router(
+        ipv6=bool(but.get("ipv6_cidr", found.ipv6_cidr)),
+        redundant=but.get("redundant", found.redundant),
+    )
     if but:
         # Every generation is told to the appliance, or what waits for the last one would wait for ever.
         found = found.changed(attention=True, **but)
         networks.save(call.tx, found)
         nudge(call.tx, NETWORKS)
     return _shape(call, found, addresses.of_networks(call.tx, [network]).get(network, []))
+
+
+def _with_ipv6(call: Call, found: Network, *, wanted: bool) -> dict[str, Any]:
+    """It gets a /64, and its machines addresses in it."""
+    if not wanted:
+        raise Conflict(
+            f"{found.name} keeps {found.ipv6_cidr} until it is deleted: its machines have addresses of it",
+            field="ipv6",
+        )
+    taken = ipv6_ranges.take(call.tx, found.zone)
+    if ipv6_ranges.wake_machines(call.tx, found.id):
+        nudge(call.tx, MACHINES)
+    tell(call, found.account, "network.changed", found.id, f"{found.name}: has {taken.cidr}, too")
+    return {"ipv6_range": taken.range, "ipv6_number": taken.number, "ipv6_cidr": taken.cidr}
+
+
+def _check_one_router(*, ipv6: bool, redundant: bool) -> None:
+    if ipv6 and redundant:
+        raise Conflict(
+            "a network with two routers has no IPv6: their election knows IPv4 alone", field="ipv6"
+        )
 
 
 def restart(call: Call, network: NetworkId) -> OperationOut:
@@ -304,6 +345,8 @@ def _shape(call: Call, network: Network, public: list[Address]) -> NetworkOut:
         dns_domain=network.dns_domain,
         resolvers=network.resolvers,
         isolated=network.isolated,
+        ipv6_cidr=network.ipv6_cidr,
+        ipv6_gateway=gateway6_of(network.ipv6_cidr) if network.ipv6_cidr else None,
         vlan=network.vlan if infra else None,
         state=network.state.value,
         appliance=network.appliance_state.value,

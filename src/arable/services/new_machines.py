@@ -306,6 +306,7 @@ class Deployment:
                     position,
                     nic.is_default,
                     standby_host=held.standby_host if held.standby_state is not _LEAVING else None,
+                    ipv6_cidr=held.ipv6_cidr,
                 )
             )
         return told

@@ -93,6 +93,7 @@ def attach(call: Call, ask: AttachIn) -> NicMadeOut:
         address=_address_at(network, offset),
         offset=offset,
         rate_kbps=machine.network_kbps,
+        ipv6_cidr=network.ipv6_cidr,
     )
     nics.add_many(call.tx, [_row(made)])
     if ask.default or not any(nic.is_default for nic in there):

@@ -1,6 +1,6 @@
 """What one may ask of routing appliances' rules. Each change holds the network's row, so two that collide meet here."""
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict, NotFound
@@ -62,14 +62,21 @@ def firewall(call: Call, ask: FirewallIn) -> RuleMadeOut:
     call.caller.needs(Permission.NETWORK_WRITE)
     first, last = _some_ports(ask.protocol, ask.first_port, ask.last_port)
     address: Address | None = None
-    if ask.direction == "in":
+    six = ":" in ask.cidr
+    if ask.direction == "in" and not six:
         if ask.address is None or ask.network is not None:
-            raise BadInput("inbound rules are about a public address", field="address")
+            raise BadInput(
+                "inbound rules are about a public address; of IPv6 (cidr ::/0), about a network",
+                field="address",
+            )
         address, network = network_of(call, AddressId(ask.address))
     else:
         if ask.network is None or ask.address is not None:
-            raise BadInput("outbound rules are about a network", field="network")
+            which = "inbound rules of IPv6" if ask.direction == "in" else "outbound rules"
+            raise BadInput(f"{which} are about a network", field="network")
         network = own_network(call, NetworkId(ask.network))
+        if six and network.ipv6_cidr is None:
+            raise Conflict(f"{network.name} has no IPv6", field="cidr")
     made = Rule(
         id=RuleId(call.around.ids.new("rule")),
         account=network.account,
@@ -78,7 +85,7 @@ def firewall(call: Call, ask: FirewallIn) -> RuleMadeOut:
         kind=RuleKind.FIREWALL,
         direction=Direction(ask.direction),
         protocol=Protocol(ask.protocol),
-        cidr=cidr_of(ask.cidr),
+        cidr=cidr6_of(ask.cidr) if six else cidr_of(ask.cidr),
         first_port=first,
         last_port=last,
         created_at=call.around.clock.now(),
@@ -354,6 +361,17 @@ def cidr_of(text: str) -> str:
     except ValueError:
         raise BadInput(
             "not an IPv4 subnet: it looks like 198.51.100.0/24, with no bits set after the prefix",
+            field="cidr",
+        ) from None
+
+
+def cidr6_of(text: str) -> str:
+    """The same of IPv6."""
+    try:
+        return str(IPv6Network(text))
+    except ValueError:
+        raise BadInput(
+            "not an IPv6 subnet: it looks like 2001:db8::/32, with no bits set after the prefix",
             field="cidr",
         ) from None
 

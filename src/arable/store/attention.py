@@ -107,6 +107,7 @@ class NicRow(NamedTuple):
     is_default: bool = True
     leaving: bool = False
     standby_host: HostId | None = None
+    ipv6_cidr: str | None = None
 
     @property
     def routers(self) -> list[HostId]:
@@ -207,6 +208,7 @@ def _nics_among(among: Among) -> Select[Any]:
             nic.is_default,
             nic.leaving,
             case((network.standby_state != ApplianceState.LEAVING, network.standby_host)),
+            network.ipv6_cidr,
             nic.account,
         )
         .join(schema.network, network.id == nic.network)

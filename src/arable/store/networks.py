@@ -29,7 +29,7 @@ _FIXED = (
 _CHANGING = (
     *("name", "dns_domain", "resolvers", "restarts", "redundant"),
     *("state", "appliance_host", "appliance_state", "appliance_told", "attention"),
-    *("idle_since", "generation"),
+    *("idle_since", "ipv6_range", "ipv6_number", "ipv6_cidr", "generation"),
 )
 _COLUMNS = _FIXED + _CHANGING
 _STANDBY = ("standby_host", "standby_state", "standby_told")  # changed by `routing` alone
@@ -177,6 +177,9 @@ def _changing(network: Network) -> tuple[Any, ...]:
         network.appliance_told,
         network.attention,
         stamp(network.idle_since),
+        network.ipv6_range,
+        network.ipv6_number,
+        network.ipv6_cidr,
         network.generation,
     )
 
@@ -187,7 +190,8 @@ _resolvers = msgspec.json.Decoder(tuple[str, ...] | None).decode
 def _network(row: Any) -> Network:
     (id_, account, farm, zone, cidr, gateway, vlan, number, isolated, *rest) = row
     (created_at, next_offset, name, dns_domain, resolvers, restarts, redundant, *rest) = rest
-    (state, host, appliance_state, told, attention, idle_since, generation, *rest) = rest
+    (state, host, appliance_state, told, attention, idle_since, *rest) = rest
+    (ipv6_range, ipv6_number, ipv6_cidr, generation, *rest) = rest
     (standby_host, standby_state, standby_told) = rest
     return Network(
         id=id_,
@@ -208,6 +212,9 @@ def _network(row: Any) -> Network:
         appliance_host=host,
         appliance_state=ApplianceState(appliance_state),
         appliance_told=told,
+        ipv6_range=ipv6_range,
+        ipv6_number=ipv6_number,
+        ipv6_cidr=ipv6_cidr,
         redundant=bool(redundant),
         standby_host=standby_host,
         standby_state=ApplianceState(standby_state),

@@ -21,7 +21,11 @@ _COLUMNS = (
     *("id", "machine", "network", "account", "position", "mac", "address", "offset", "rate_kbps"),
     *("is_default", "leaving"),
 )
-_SELECT = raw(t.nic, _COLUMNS)
+_SELECT = (
+    raw(t.nic, _COLUMNS)
+    .add_columns(t.network.c.ipv6_cidr)
+    .join_from(t.nic, t.network, t.network.c.id == t.nic.c.network)
+)
 
 
 def get(tx: Tx, scope: Scope, id_: NicId) -> Nic:
@@ -216,7 +220,7 @@ def add_many(tx: Tx, nics: Sequence[NewNic]) -> None:
 
 def _nic(row: Any) -> Nic:
     (id_, machine, network, account, position, mac, address, offset, rate_kbps, *flags) = row
-    is_default, leaving = flags
+    is_default, leaving, ipv6_cidr = flags
     return Nic(
         id=id_,
         machine=machine,
@@ -229,4 +233,5 @@ def _nic(row: Any) -> Nic:
         rate_kbps=rate_kbps,
         is_default=bool(is_default),
         leaving=bool(leaving),
+        ipv6_cidr=ipv6_cidr,
     )

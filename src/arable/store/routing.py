@@ -69,6 +69,8 @@ class NetworkRow(NamedTuple):
     own_resolvers: str
     resolvers: str
     underlay_mtu: int
+    ipv6_cidr: str | None = None
+    ipv6_gateway: str | None = None
 
     @property
     def routers(self) -> list[tuple[HostId, Pair | None]]:
@@ -87,12 +89,18 @@ class NetworkRow(NamedTuple):
 PRESENT = (ApplianceState.STARTING, ApplianceState.RUNNING)
 
 _NETWORK = select(
-    *(_n[name] for name in NetworkRow._fields[:-4]),
+    *(_n[name] for name in NetworkRow._fields[:-6]),
     type_coerce(_n.appliance_failed, Text),
     type_coerce(_n.resolvers, Text),
     type_coerce(_z.resolvers, Text),
     _z.underlay_mtu,
-).join(schema.zone, _z.id == _n.zone)
+    _n.ipv6_cidr,
+    schema.ipv6_range.c.gateway,
+).select_from(
+    schema.network.join(schema.zone, _z.id == _n.zone).outerjoin(
+        schema.ipv6_range, schema.ipv6_range.c.id == _n.ipv6_range
+    )
+)
 
 
 class AddressRow(NamedTuple):
@@ -146,6 +154,7 @@ class LeaseRow(NamedTuple):
     seed: str  # the machine's cloud-init data, as JSON
     is_default: bool = True
     leaving: bool = False
+    ipv6_cidr: str | None = None
 
 
 def networks_by_id(tx: Tx, ids: Iterable[NetworkId]) -> list[NetworkRow]:
@@ -269,9 +278,11 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
             type_coerce(boot.seed, Text),
             nic.is_default,
             nic.leaving,
+            _n.ipv6_cidr,
         )
         .join(schema.machine, machine.id == nic.machine)
         .join(schema.machine_boot, boot.machine == nic.machine)
+        .join(schema.network, _n.id == nic.network)
         .where(among(tx, nic.network, of), machine.wish.in_(("running", "stopped")))
         .order_by(nic.id)
     )

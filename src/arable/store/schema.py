@@ -350,6 +350,18 @@ public_range = Table(
     _at("created_at"),
 )
 
+# Ranges of IPv6, of which each guest network of the zone may have a /64.
+ipv6_range = Table(
+    "ipv6_range",
+    metadata,
+    _id(),
+    _ref("zone", "zone", index=True),
+    _text("cidr"),
+    _text("gateway", ""),  # empty: none
+    _count("cursor", 1),  # where the search for a free /64 begins
+    _at("created_at"),
+)
+
 # Every address of every range, so that taking one is a compare-and-set on a row.
 address = Table(
     "address",
@@ -862,12 +874,17 @@ network = Table(
     _count("restarts"),  # how often it was to be made anew
     _flag("isolated"),  # no way out, and none offered
     _json("resolvers", "null"),  # list of addresses; null: its zone's
+    # its /64, if it has one: kept until the row goes
+    _ref("ipv6_range", "ipv6_range", null=True),
+    Column("ipv6_number", Integer, nullable=True),
+    Column("ipv6_cidr", String, nullable=True),
     _at("idle_since", null=True),
     _flag("attention"),  # its appliance may be out of date
     _generation(),
     _at("created_at"),
     UniqueConstraint("account", "zone", "name"),
     UniqueConstraint("farm", "number"),
+    UniqueConstraint("ipv6_range", "ipv6_number"),
     Index(
         "ix_network_attention",
         "id",

@@ -25,6 +25,11 @@ _REDUNDANT = (
     "seconds when it or its host is lost."
 )
 
+_IPV6 = (
+    "IPv6, too: a /64 of the zone's IPv6 range, and for each machine the one address that it makes of it and its MAC "
+    "(EUI-64). Kept until the network is deleted. Not with two routing appliances."
+)
+
 OwnDomain = Annotated[
     DnsDomain,
     Meta(description="Machines find each other as `name.dns_domain`; null: the zone's usual one."),
@@ -64,6 +69,7 @@ class NetworkIn(In, frozen=True, kw_only=True):
     dns_domain: OwnDomain | None = None
     resolvers: OwnResolvers | None = None
     redundant: Annotated[bool, Meta(description=_REDUNDANT)] = False
+    ipv6: Annotated[bool, Meta(description=_IPV6)] = False
 
 
 class NetworkOut(Out, frozen=True, kw_only=True):
@@ -82,6 +88,11 @@ class NetworkOut(Out, frozen=True, kw_only=True):
         Meta(description="Where names outside are asked; null: where the zone says."),
     ]
     isolated: Annotated[bool, Meta(description="It has no way out, and none in.")]
+    ipv6_cidr: Annotated[
+        str | None,
+        Meta(description="Its /64; null: it has no IPv6.", examples=["2001:db8:100:1::/64"]),
+    ] = None
+    ipv6_gateway: Annotated[str | None, Meta(description="Its router's address there.")] = None
     vlan: Annotated[
         int | None,
         Meta(
@@ -142,3 +153,4 @@ class NetworkChange(In, frozen=True, kw_only=True):
             + " To change this interrupts what goes through its router for some seconds."
         ),
     ] = UNSET
+    ipv6: Annotated[bool | UnsetType, Meta(description=_IPV6)] = UNSET

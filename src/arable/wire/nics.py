@@ -16,6 +16,12 @@ class NicOut(Out, frozen=True, kw_only=True):
     account: str
     mac: str
     address: str
+    ipv6_address: Annotated[
+        str | None,
+        Meta(
+            description="Its address in the /64 of its network, made of that and the MAC; null: it has none."
+        ),
+    ] = None
     default: Annotated[
         bool,
         Meta(

@@ -21,6 +21,18 @@ AnyCidr = Annotated[
 ]
 
 
+EitherCidr = Annotated[
+    str,
+    Meta(
+        min_length=4,
+        max_length=43,
+        pattern=r"^([0-9.]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*)/[0-9]{1,3}$(?!\n)",
+        description="The other side: a subnet of IPv4 or IPv6 without host bits; 0.0.0.0/0, ::/0: everybody.",
+        examples=["0.0.0.0/0", "::/0"],
+    ),
+]
+
+
 class ForwardIn(In, frozen=True, kw_only=True):
     """Ports of a public address lead to a machine. Nothing passes the firewall without a rule, or `open`."""
 
@@ -59,10 +71,17 @@ class FirewallIn(In, frozen=True, kw_only=True):
     """Lets traffic pass. In: nothing passes without a rule. Out: all passes until there is a rule."""
 
     direction: Literal["in", "out"] = "in"
-    address: Annotated[Id | None, Meta(description="In: the public address that is asked.")] = None
-    network: Annotated[Id | None, Meta(description="Out: the network that asks.")] = None
+    address: Annotated[
+        Id | None, Meta(description="In, of IPv4: the public address that is asked.")
+    ] = None
+    network: Annotated[
+        Id | None,
+        Meta(
+            description="Out: the network that asks. In, of IPv6: the one whose machines are asked."
+        ),
+    ] = None
     protocol: Literal["tcp", "udp", "icmp", "all"] = "tcp"
-    cidr: Annotated[AnyCidr, Meta(description="The other side.")] = "0.0.0.0/0"
+    cidr: EitherCidr = "0.0.0.0/0"
     first_port: Annotated[Port | None, Meta(description="TCP and UDP; null: all ports.")] = None
     last_port: Annotated[Port | None, Meta(description="Null: one port only.")] = None
 

@@ -702,6 +702,17 @@ def upgrade() -> None:
     )
     op.create_index('ix_alert_delivery_next_at', 'alert_delivery', ['next_at'], unique=False)
     op.create_index(op.f('ix_alert_delivery_route'), 'alert_delivery', ['route'], unique=False)
+    op.create_table('ipv6_range',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('zone', sa.String(), nullable=False),
+    sa.Column('cidr', sa.String(), nullable=False),
+    sa.Column('gateway', sa.String(), server_default='', nullable=False),
+    sa.Column('cursor', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_ipv6_range_zone')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_ipv6_range'))
+    )
+    op.create_index(op.f('ix_ipv6_range_zone'), 'ipv6_range', ['zone'], unique=False)
     op.create_table('machine_boot',
     sa.Column('machine', sa.String(), nullable=False),
     sa.Column('boot', sa.Text(), server_default='{}', nullable=False),
@@ -1319,6 +1330,9 @@ def upgrade() -> None:
     sa.Column('restarts', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('isolated', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('resolvers', sa.Text(), server_default='null', nullable=False),
+    sa.Column('ipv6_range', sa.String(), nullable=True),
+    sa.Column('ipv6_number', sa.Integer(), nullable=True),
+    sa.Column('ipv6_cidr', sa.String(), nullable=True),
     sa.Column('idle_since', sa.BigInteger(), nullable=True),
     sa.Column('attention', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
@@ -1326,11 +1340,13 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_network_account')),
     sa.ForeignKeyConstraint(['appliance_host'], ['host.id'], name=op.f('fk_network_appliance_host')),
     sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_network_farm')),
+    sa.ForeignKeyConstraint(['ipv6_range'], ['ipv6_range.id'], name=op.f('fk_network_ipv6_range')),
     sa.ForeignKeyConstraint(['standby_host'], ['host.id'], name=op.f('fk_network_standby_host')),
     sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_network_zone')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_network')),
     sa.UniqueConstraint('account', 'zone', 'name', name=op.f('uq_network_account_zone_name')),
-    sa.UniqueConstraint('farm', 'number', name=op.f('uq_network_farm_number'))
+    sa.UniqueConstraint('farm', 'number', name=op.f('uq_network_farm_number')),
+    sa.UniqueConstraint('ipv6_range', 'ipv6_number', name=op.f('uq_network_ipv6_range_ipv6_number'))
     )
     op.create_index(op.f('ix_network_account'), 'network', ['account'], unique=False)
     op.create_index('ix_network_alone', 'network', ['id'], unique=False, sqlite_where=sa.text('redundant and standby_host is null'), postgresql_where=sa.text('redundant and standby_host is null'))
