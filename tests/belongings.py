@@ -68,6 +68,7 @@ _KINDS = [
     "host",
     "pool",
     "range",
+    "prefix",
     "jointoken",
     "offering",
     "diskoffering",
@@ -213,6 +214,7 @@ def _of_the_cloud(cloud: Served, ids: dict[str, str]) -> list[tuple[Any, dict[st
                 "last": "192.0.2.11",
             },
         ),
+        (t.ipv6_range, {"id": ids["prefix"], **zone, "cidr": "2001:db8:200::/48"}),
         (
             t.address,
             {

@@ -163,7 +163,11 @@ def told_of(guest: str, other: str, own: str) -> list[f.Seen]:
         frame(f6.ipv6(ADDRESS[11], f6.ALL_NODES, f6.ICMP6, note)),
         frame(f6.ipv6(local, f6.ALL_NODES, f6.ICMP6, note), source="02:00:0a:01:01:0c"),
         frame(f6.ipv6("fe80::1", f6.ALL_NODES, f6.ICMP6, note)),
-        frame(f6.ipv6(local, f6.ALL_NODES, f6.ICMP6, f6.advertisement_of_a_router("2001:db8:bad::", own))),
+        frame(
+            f6.ipv6(
+                local, f6.ALL_NODES, f6.ICMP6, f6.advertisement_of_a_router("2001:db8:bad::", own)
+            )
+        ),
         frame(f6.ipv6(local, f6.ALL_NODES, f6.ICMP6, f6.neighbour_answer(GATEWAY, own))),
         frame(
             f6.ipv6(local, f6.ALL_NODES, f6.ICMP6, f6.neighbour_answer(local, "02:00:0a:01:01:0c"))

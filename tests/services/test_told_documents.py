@@ -1,5 +1,7 @@
 """What hosts are told is written as documents; they are what the values of the protocol would be."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -27,6 +29,7 @@ DISK = ImagePart(
     role=PartRole.DISK, sha256="a" * 64, bytes=7, format=PartFormat.QCOW2, virtual_bytes=9
 )
 SEED = Seed(meta_data='instance-id: "ü"\n', user_data="#!/bin/sh\n\\")
+SIX, ADDRESS = "2001:db8:100:7::/64", "2001:db8:100:7:800:ff:fe00:1"
 NIC = NicRow(
     id=NicId("nic-a"),
     machine=ID,
@@ -139,4 +142,19 @@ def test_a_lease_is_told_as_the_value_would_be():
         inner=True,
         seed=SEED,
     )
-    assert (item.host, item.id, item.body) == ("host-r", NIC.id, encode(wish).decode())
+    before = msgspec.to_builtins(wish)
+    del before["ipv6"]  # of a network without IPv6 nothing is said of it
+    assert (item.host, item.id, item.body) == ("host-r", NIC.id, encode(before).decode())
+    item = wishes.lease("web", NIC._replace(ipv6_cidr=SIX), HostId("host-r"), encode(SEED).decode())
+    assert item.body == encode(replace(wish, ipv6=ADDRESS)).decode()
+
+
+def test_a_port_is_told_its_address_of_ipv6_only_if_it_has_one():
+    def ports(nic: NicRow) -> list[dict]:
+        boot = BootRow(ID, encode(Boot()).decode(), encode(SEED).decode())
+        item = wishes.guest(row(), 5, boot, HostId("host-h"), [nic], [], PoolId("pool-p"))
+        return msgspec.json.decode(item.body)["ports"]
+
+    (without,), (having,) = ports(NIC), ports(NIC._replace(ipv6_cidr=SIX))
+    assert "ipv6" not in without
+    assert having == without | {"ipv6": ADDRESS}

@@ -93,6 +93,8 @@ def _make_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
         name=f"n{dice.randrange(10**6)}",
         cidr=f"10.{dice.randrange(2, 200)}.0.0/24",
         redundant=dice.random() < 0.4,
+        ipv6=dice.random()
+        < 0.3,  # refused with two routers, as are those that the range has no room for
     )
     return str(cloud.ask(caller, lambda call: networks.create(call, ask)).id)
 
@@ -406,6 +408,15 @@ def _pair_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return f"{network} {two}"
 
 
+def _six_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """A network has IPv6 from now on, as have the machines that it has already."""
+    network = _network(cloud, caller, dice)
+    if network is None:
+        return "nothing"
+    cloud.ask(caller, lambda call: networks.update(call, network, NetworkChange(ipv6=True)))
+    return network
+
+
 def _restart_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
     network = _network(cloud, caller, dice)
     if network is None:
@@ -441,6 +452,7 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("changes a port", _change_nic),
     ("restarts a network", _restart_network),
     ("wants two routers, or one", _pair_network),
+    ("gives a network IPv6", _six_network),
     ("takes an address", _take_address),
     ("releases an address", _release_address),
     ("forwards a port", _forward),

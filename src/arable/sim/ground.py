@@ -251,6 +251,15 @@ def _addresses(tx: Tx, zone: ZoneId, ids: Ids, at: Any) -> None:
         vlan=PUBLIC_VLAN,
         created_at=at,
     )
+    _add(
+        tx,
+        schema.ipv6_range,
+        id=ids.new("prefix"),
+        zone=zone,
+        cidr="2001:db8:100::/60",  # few, so that they come back
+        gateway="2001:db8:100::1",
+        created_at=at,
+    )
     first = (203 << 24) + (113 << 8)
     _add_all(
         tx,

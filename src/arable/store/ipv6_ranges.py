@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from arable.domain.errors import Conflict, NoRoom, NotFound
 from arable.domain.guest_ipv6 import FIRST, Ipv6Range, subnet, subnets
@@ -11,6 +11,7 @@ from arable.domain.ids import Ipv6RangeId, NetworkId, ZoneId
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
+from arable.store.many import among
 from arable.store.zones import Use
 
 WHAT = "IPv6 range"
@@ -116,10 +117,10 @@ def use(tx: Tx, ranges: Iterable[Ipv6Range]) -> dict[Ipv6RangeId, Use]:
     asked = {each.id: each for each in ranges}
     counted = (
         select(n.ipv6_range, func.count())
-        .where(or_(*(n.ipv6_range == id_ for id_ in asked)))
+        .where(among(tx, n.ipv6_range, asked))
         .group_by(n.ipv6_range)
     )
-    rows = tx.execute(counted).all() if asked else ()
+    rows = tx.execute(counted).all()
     taken: dict[Ipv6RangeId | None, int] = dict(map(tuple, rows))
     return {
         id_: Use(each.networks, each.networks - taken.get(id_, 0)) for id_, each in asked.items()

@@ -96,11 +96,8 @@ _NETWORK = select(
     _z.underlay_mtu,
     _n.ipv6_cidr,
     schema.ipv6_range.c.gateway,
-).select_from(
-    schema.network.join(schema.zone, _z.id == _n.zone).outerjoin(
-        schema.ipv6_range, schema.ipv6_range.c.id == _n.ipv6_range
-    )
-)
+).join(schema.zone, _z.id == _n.zone)
+_NETWORK = _NETWORK.outerjoin(schema.ipv6_range, schema.ipv6_range.c.id == _n.ipv6_range)
 
 
 class AddressRow(NamedTuple):

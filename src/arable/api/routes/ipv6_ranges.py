@@ -32,7 +32,7 @@ OPERATIONS = (
     ),
     Op(
         method="GET",
-        path="/v1/ipv6-ranges/{range}",
+        path="/v1/ipv6-ranges/{prefix}",
         does=ipv6_ranges.get,
         permission=Permission.INFRA_READ,
         writes=False,
@@ -40,7 +40,7 @@ OPERATIONS = (
     ),
     Op(
         method="DELETE",
-        path="/v1/ipv6-ranges/{range}",
+        path="/v1/ipv6-ranges/{prefix}",
         does=ipv6_ranges.delete,
         permission=Permission.INFRA_WRITE,
         writes=True,
