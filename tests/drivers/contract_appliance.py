@@ -8,7 +8,7 @@ import pytest
 from arable.domain.balancer import BalancerWish, Check, MemberWish, Traffic
 from arable.domain.errors import BadInput
 from arable.domain.ids import BalancerId, NetworkId, NicId, VpnId, VpnPeerId
-from arable.domain.manifest import LinkPort, Neighbour
+from arable.domain.manifest import Ipv6Net, LinkPort, Neighbour
 from arable.domain.vpn import VpnPeerWish, VpnWish
 from arable.drivers.appliance.protocol import Appliances, Balances, Tunnels
 from arable.drivers.network.protocol import Network
@@ -120,6 +120,24 @@ class ApplianceContract:
         appliances.ensure(replace(wish, generation=3, link=link), [])
         appliances.remove(wish.network)
         assert not network.vlans()
+
+    def test_ipv6_can_come_and_go(self, appliances) -> None:
+        wish = make.appliance()
+        net = Ipv6Net(cidr="2001:db8:100:7::/64", gateway="2001:db8:100:7::1")
+        six = "2001:db8:100:7:0:aff:fe01:10a"
+        for generation, change in enumerate(
+            ({}, {"ipv6": net}, {"ipv6": replace(net, upstream="2001:db8:100::1")}, {}), 1
+        ):
+            told = replace(wish, generation=generation, **change)
+            appliances.ensure(told, [make.lease(wish.network, ipv6=six if change else "")])
+            self.runs(appliances, wish.network)
+            assert appliances.appliances()[wish.network].generation == generation
+
+    def test_ipv6_that_can_not_be_is_refused(self, appliances) -> None:
+        net = Ipv6Net(cidr="2001:db8:100::/48", gateway="2001:db8:100::1")
+        with pytest.raises(BadInput):
+            appliances.ensure(make.appliance(ipv6=net), [])
+        assert not appliances.appliances()
 
     def test_a_removed_appliance_is_gone(self, appliances, network) -> None:
         wish = make.appliance()

@@ -93,6 +93,7 @@ class NetworkContract:
             {"rate_kbps": 0},
             {"address": "10.1.1.77"},
             {"mac": "02:00:0a:01:01:4d"},
+            {"ipv6": "2001:db8:100:7:0:aff:fe01:10a"},
         ],
         ids=str,
     )
@@ -102,6 +103,13 @@ class NetworkContract:
         changed = replace(port, **change)
         network.ensure(changed)
         assert dict(network.ports()) == {port.nic: changed}
+
+    def test_a_port_keeps_its_ipv6_until_it_is_taken_away(self, network) -> None:
+        port = make.tap(ipv6="2001:db8:100:7:0:aff:fe01:10a")
+        network.ensure(port)
+        assert dict(self.reopened(network).ports()) == {port.nic: port}
+        network.ensure(replace(port, ipv6=""))
+        assert dict(network.ports()) == {port.nic: replace(port, ipv6="")}
 
     def test_a_port_that_moves_to_another_vlan_leaves_nothing_in_the_old_one(self, network) -> None:
         port = make.tap(vlan=101)
