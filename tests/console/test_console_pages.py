@@ -95,7 +95,9 @@ def test_nothing_else_is_there(http, path):
     request = http.build_request("GET", "/console/x")
     request.url = request.url.copy_with(raw_path=f"/console/{path}".encode())
     answer = http.send(request)
-    assert answer.status_code in (404, 307), answer.text  # 307: the same path without its last slash
+    assert answer.status_code in (404, 307), (
+        answer.text
+    )  # 307: the same path without its last slash
     assert answer.headers.get("location", "/console/").endswith(("/console/", "/console/main.js"))
 
 

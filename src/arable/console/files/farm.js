@@ -4,6 +4,7 @@ import { call, list, newKey } from "./api.js";
 import { button, element, field, fill, moment, state, status, table } from "./element.js";
 import { equivalent } from "./equivalent.js";
 import { priceOf, prices } from "./farms.js";
+import { learn, nameOf } from "./names.js";
 import { clearProblems, showProblem } from "./problems.js";
 import { progress } from "./progress.js";
 
@@ -29,6 +30,8 @@ export async function farm(page, who, look, id) {
 
   async function tierList(found) {
     const full = found.spec ? await list("/v1/tiers", { farm: id }) : [];
+    await learn(full.flatMap((tier) => [tier.blueprint, tier.image, ...tier.networks]),
+      [["/v1/blueprints", {}], ["/v1/images", {}], ["/v1/networks", { farm: id }]]);
     for (const [key, view] of shown) {
       if (full.some((tier) => tier.id === key)) continue;
       view.node.remove();
@@ -173,8 +176,8 @@ function tierView(first, farmName, follow) {
       if (same_) for (const [name] of COUNTS) inputs[name].value = now[name];
       told();
       fill(facts,
-        element("p", {}, `${now.serving} of ${now.count} serve, ${now.least} to ${now.most}; blueprint ${now.blueprint}/${now.blueprint_version}, `
-          + `image ${now.image}/${now.image_version}; on ${now.networks.join(", ")}${now.leaving ? "; leaving" : ""}`),
+        element("p", {}, `${now.serving} of ${now.count} serve, ${now.least} to ${now.most}; blueprint ${nameOf(now.blueprint)}/${now.blueprint_version}, `
+          + `image ${nameOf(now.image)}/${now.image_version}; on ${now.networks.map(nameOf).join(", ")}${now.leaving ? "; leaving" : ""}`),
         now.told ? element("p", { class: "wrong" }, now.told) : null,
         now.why ? element("p", { class: "hint" }, now.why) : null,
         now.elements.length ? table(["Element", "State", "Since", "Told"], now.elements.map((each) =>

@@ -6,6 +6,7 @@ import { farm } from "./farm.js";
 import { farms } from "./farms.js";
 import * as live from "./live.js";
 import { machines } from "./machines.js";
+import { forget } from "./names.js";
 import { showProblem } from "./problems.js";
 import { provision } from "./provision.js";
 
@@ -52,6 +53,7 @@ function signInPage(why = "") {
 onEnd((why) => {
   leave();
   live.end();
+  forget();
   turn += 1;
   who = frame = null;
   signInPage(why);

@@ -39,7 +39,7 @@ export async function provision(page, _who, _look, id) {
       field("Service plan", paying.plan, { path: "plan" }), field("Number of your purchase order", paying.purchase_order, { path: "purchase_order" }),
       element("p", { class: "acts" }, button("Plan and price", () => tried(true)), order)),
     element("p", { class: "acts" }, button("Plan", () => tried(false)), apply));
-  fill(page, element("h1", { tabindex: "-1" }, before ? `Document of ${before.name}` : "Provision a farm"), form, outcome, same.node);
+  fill(page, element("h1", { tabindex: "-1" }, before ? `Document of ${before.name}` : "Provision a farm"), form, same.node, outcome);
 
   function begin(now) {
     document = now;
