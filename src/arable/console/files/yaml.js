@@ -132,6 +132,7 @@ class Inline {
     while (!ends(this.at)) this.at += 1;
     const text = bare(this.text.slice(from, this.at));
     if (text === "") this.fail("something is missing here");
+    if (text.includes("?")) this.fail("put a text with a question mark into quotes");
     return plain(text, this.line);
   }
 
@@ -194,9 +195,9 @@ class Document {
 
   add(raw, line) {
     const [, spaces, text] = /^( *)(.*)$/su.exec(raw);
+    if (/[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|\p{Cs}/u.test(raw)) throw new Unreadable("there are control characters", line);
     if (text === "" || text[0] === "#") return;
     if (raw.includes("\t")) throw new Unreadable("tabs are not taken here, only spaces", line);
-    if (/[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|\p{Cs}/u.test(raw)) throw new Unreadable("there are control characters", line);
     if (/^(?:---|\.\.\.|%)/.test(raw)) {
       if (/^---(?: +#.*)?$/.test(raw) && this.lines.length === 0 && !this.begun) return void (this.begun = true);
       throw new Unreadable("there is to be one document, without directives", line);
