@@ -163,3 +163,74 @@ def test_a_customer_provisions_grows_and_deletes_a_farm(scene, window):
     assert page.evaluate("sessionStorage.length") == 0
     with pytest.raises(Unauthenticated):
         scene.served.client(token).users.whoami()
+
+
+UNNAMED = """() => [...document.querySelectorAll("input, select, textarea")]
+  .filter((each) => !each.labels.length && !each.ariaLabel).map((each) => each.outerHTML)"""
+TOO_WIDE = "() => document.documentElement.scrollWidth > window.innerWidth"
+
+
+def test_all_of_it_fits_a_phone_and_can_be_typed(scene, window):
+    page = window.page
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark")
+    page.get_by_role("button", name="Sign in").wait_for()
+    page.keyboard.type("alice")  # the first field has the focus
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Provision a farm").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Three tiers").focus()
+    page.keyboard.press("Space")
+    page.get_by_label("Name of the farm").focus()
+    page.keyboard.type("phone")
+    page.keyboard.press("Enter")  # planned first, as nothing was yet
+    page.get_by_text("To be 11 made.").wait_for()
+    assert page.evaluate(UNNAMED) == []
+    assert not page.evaluate(TOO_WIDE)
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+    text = page.get_by_label("YAML document")
+    text.fill("name: phone\nname: again\n")
+    page.get_by_text("line 2: name is said twice").wait_for()
+    assert page.get_by_role("button", name="Apply: make the farm").is_disabled()
+    assert scene.farms() == {}
+    page.get_by_role("link", name="Machines").click()
+    page.get_by_text("There is none.").wait_for()
+    assert not page.evaluate(TOO_WIDE)
+
+    # A session that ends elsewhere ends here, too, and says so.
+    for session in scene.customer.sessions.page().items:
+        if session.id != scene.customer.users.whoami().via:
+            scene.customer.sessions.delete(session.id)
+    page.get_by_role("link", name="Farms", exact=True).click()
+    page.get_by_text("Your session has ended. Please sign in again.").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_what_would_be_read_as_html_is_refused_by_the_browser(console, chromium):
+    page = chromium.new_page()
+    page.goto(f"{console.url}/console/")
+    page.get_by_role("button", name="Sign in").wait_for()
+    for way in (
+        "document.body.innerHTML = said",
+        "document.body.insertAdjacentHTML('beforeend', said)",
+        "new DOMParser().parseFromString(said, 'text/html')",
+        "document.createElement('script').text = said",
+        "setTimeout(said)",
+    ):
+        assert "TrustedHTML" in (told := _refusal(page, way)) or "TrustedScript" in told, way
+    lead_away = "import('/console/element.js').then((m) => m.element('a', { href: said }))"
+    for link in ("javascript:alert(1)", "//example.org/", "https://example.org/", "/\\example.org"):
+        assert "this server alone" in _refusal(page, lead_away, link)
+    assert "no attribute" in _refusal(
+        page, "import('/console/element.js').then((m) => m.element('a', { onclick: said }))"
+    )
+    page.close()
+
+
+def _refusal(page: Any, way: str, said: str = HOSTILE) -> str:
+    ask = f"async (said) => {{ try {{ await ({way}); return 'done'; }} catch (error) {{ return String(error); }} }}"
+    return page.evaluate(ask, said)

@@ -106,9 +106,9 @@ function tierView(first, farmName, follow) {
   const same = equivalent();
   const inputs = Object.fromEntries(COUNTS.map(([name]) =>
     [name, element("input", { type: "number", min: "0", max: "200", inputmode: "numeric", value: first[name], oninput: changed })]));
-  const apply = element("button", { type: "submit", disabled: true }, "Apply");
-  const plan = button("Plan", tried);
-  const form = element("form", { class: "counts", onsubmit: applied, "aria-label": `Grow or shrink ${first.name}` },
+  const apply = button("Apply", applied, { class: "do", disabled: true });
+  const plan = element("button", { type: "submit" }, "Plan");
+  const form = element("form", { class: "counts", onsubmit: (event) => { event.preventDefault(); tried(); }, "aria-label": `Grow or shrink ${first.name}` },
     summary, element("div", { class: "row" }, ...COUNTS.map(([name, label]) => field(label, inputs[name], { path: name }))),
     element("p", { class: "acts" }, plan, apply), planned, same.node);
 
@@ -154,9 +154,7 @@ function tierView(first, farmName, follow) {
     apply.disabled = !differ.length;
   }
 
-  async function applied(event) {
-    event.preventDefault();
-    if (apply.disabled) return void tried();
+  async function applied() {
     apply.disabled = true;
     const made = await send(false);
     if (!made) return;

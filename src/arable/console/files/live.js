@@ -2,7 +2,7 @@
 
 import { follow } from "./api.js";
 
-const REST = 250; // milliseconds
+const REST = 400; // milliseconds
 const LOOK = 15000; // where no event came
 const KEPT = 200;
 
@@ -44,9 +44,10 @@ export function begin(account) {
   const soon = () => {
     waits ??= setTimeout(() => {
       waits = null;
-      look();
+      if (!document.hidden) look(); // who comes back to this tab is shown what there is then
     }, REST);
   };
+  document.addEventListener("visibilitychange", soon, { signal: over.signal });
   const timer = setInterval(soon, LOOK);
   stop = () => {
     over.abort();

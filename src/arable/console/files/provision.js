@@ -23,13 +23,13 @@ export async function provision(page, _who, _look, id) {
   const same = equivalent();
   const text = element("textarea", { rows: "18", spellcheck: "false", autocomplete: "off", oninput: typed });
   const place = element("div", {});
-  const apply = element("button", { type: "submit", disabled: true }, before ? "Apply" : "Apply: make the farm");
-  const order = button("Order it", ordered, { disabled: true });
+  const apply = button(before ? "Apply" : "Apply: make the farm", applied, { class: "do", disabled: true });
+  const order = button("Order it", ordered, { class: "do", disabled: true });
   const paying = { plan: element("select", {}, element("option", { value: "" }, "none"),
     ...plans.filter((each) => each.enabled).map((each) => element("option", { value: each.name }, each.about ? `${each.name}: ${each.about}` : each.name))),
   purchase_order: element("input", { maxlength: "60", autocomplete: "off" }) };
   for (const input of Object.values(paying)) input.addEventListener("input", changed);
-  const form = element("form", { onsubmit: applied, "aria-label": "The farm" }, summary,
+  const form = element("form", { onsubmit: (event) => { event.preventDefault(); tried(false); }, "aria-label": "The farm" }, summary,
     before ? null : element("p", { class: "acts" }, "Begin with ", ...Object.values(SHAPES).map(([label, roles]) =>
       button(label, () => begin(shaped(document.name ?? "", roles, blueprints))))),
     place,
@@ -38,7 +38,7 @@ export async function provision(page, _who, _look, id) {
     element("details", {}, element("summary", {}, "Order it instead, by a service plan"),
       field("Service plan", paying.plan, { path: "plan" }), field("Number of your purchase order", paying.purchase_order, { path: "purchase_order" }),
       element("p", { class: "acts" }, button("Plan and price", () => tried(true)), order)),
-    element("p", { class: "acts" }, button("Plan", () => tried(false)), apply));
+    element("p", { class: "acts" }, element("button", { type: "submit" }, "Plan"), apply));
   fill(page, element("h1", { tabindex: "-1" }, before ? `Document of ${before.name}` : "Provision a farm"), form, same.node, outcome);
 
   function begin(now) {
@@ -126,9 +126,8 @@ export async function provision(page, _who, _look, id) {
     fill(outcome, planOf(plan.steps), priced ? price(priced.order) : null);
   }
 
-  async function applied(event) {
-    event.preventDefault();
-    if (planned === null || planned !== JSON.stringify(ask(false))) return void tried(false);
+  async function applied() {
+    if (planned !== JSON.stringify(ask(false))) return;
     apply.disabled = true;
     const made = await send(false, false);
     if (!made) return;
