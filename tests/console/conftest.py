@@ -19,9 +19,12 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """With a new profile, that goes with it."""
+    """With a new profile, that goes with it.
+
+    No longer than a module: while it is there, this thread has a running loop, and others' tests want one of their own.
+    """
     from playwright.sync_api import sync_playwright
 
     assert CHROMIUM, "there is no chromium: `make setup` installs it"
@@ -76,7 +79,7 @@ def window(chromium: Any, console: Served) -> Iterator[Window]:
     made.check()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def console(tmp_path_factory) -> Iterator[Served]:
     directory = tmp_path_factory.mktemp("console")
     with (

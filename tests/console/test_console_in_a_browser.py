@@ -7,15 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from make_hall import Hall, make_hall
 
 from arable.client.errors import Unauthenticated
 from arable.wire.billing import PriceIn, PriceListIn
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmQuery
 from arable.wire.orders import PlanIn
-from arable.wire.users import KeyIn
-from serving import PASSWORD, Served, wait_until
+from make_hall import Hall, make_hall
+from serving import PASSWORD, Served
 
 pytestmark = pytest.mark.real
 

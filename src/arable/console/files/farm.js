@@ -19,6 +19,8 @@ export async function farm(page, who, look, id) {
   fill(page, title, facts, under, rollouts, tiers, regions, foot);
   const shown = new Map();
   let followed = null;
+  let priced = ""; // after which change of it
+  let ordered = new Map();
   let stop = () => {};
 
   function follow(operation, ended) {
@@ -58,7 +60,8 @@ export async function farm(page, who, look, id) {
         return void fill(page, element("h1", { tabindex: "-1" }, "Farm"), status("There is no such farm any more."),
           element("p", {}, element("a", { href: "#/farms" }, "All farms")));
       }
-      const ordered = await prices({ farm: id }).catch(() => new Map());
+      if (priced !== found.operation) ordered = await prices({ farm: id }).catch(() => new Map());
+      priced = found.operation;
       fill(title, found.name);
       document.title = `${found.name} - Arable`;
       const rows = [["State", state(found.state)], ["Made", moment(found.created_at)]];

@@ -6,8 +6,8 @@ import { element, fill, state, status, table } from "./element.js";
 /** By farm, what the newest order of it that was carried out said of its price. */
 export async function prices(query) {
   const found = new Map();
-  for (const order of await list("/v1/orders", query)) {
-    if (order.farm && order.currency && order.state === "done") found.set(order.farm, order);
+  for (const order of await list("/v1/orders", { ...query, state: "done" })) {
+    if (order.farm && order.currency) found.set(order.farm, order);
   }
   return found;
 }
@@ -22,10 +22,14 @@ export async function farms(page, who) {
   const place = element("div", {}, status("Loading…"));
   fill(page, element("h1", { tabindex: "-1" }, "Farms"),
     element("p", { class: "acts" }, element("a", { class: "button", href: "#/provision" }, "Provision a farm")), place);
+  let known = null; // whose prices these are
+  let ordered = new Map();
   return {
     async look() {
-      const [found, ordered] = await Promise.all([
-        list("/v1/farms", { account: who.account }), prices({ account: who.account }).catch(() => new Map())]);
+      const found = await list("/v1/farms", { account: who.account });
+      const here = found.map((farm) => farm.id).join();
+      if (here !== known) ordered = await prices({ account: who.account }).catch(() => new Map());
+      known = here;
       if (!found.length) return void fill(place, element("p", {}, "There is no farm yet."));
       fill(place, table(["Name", "State", "Tiers: serving of wanted", "Price of an hour"], found.map((farm) => [
         element("a", { href: `#/farms/${farm.id}` }, farm.name),
