@@ -13,6 +13,7 @@ from arable.wire.billing import PriceIn, PriceListIn
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmQuery
 from arable.wire.orders import PlanIn
+from arable.wire.tiers import TierChange
 from make_hall import Hall, make_hall
 from serving import PASSWORD, Served
 
@@ -140,6 +141,13 @@ def test_a_customer_provisions_grows_and_deletes_a_farm(scene, window):
     page.get_by_role("button", name="Remove Passages 2").click()
     page.get_by_role("button", name="Plan", exact=True).click()
     page.get_by_text(re.compile("^- tier db")).wait_for()
+
+    # What somebody else changed meanwhile is not overwritten.
+    web = next(each.id for each in scene.farms()["shop"].tiers if each.name == "web")
+    scene.customer.tiers.update(web, TierChange(most=5))
+    page.get_by_role("button", name="Apply", exact=True).click()
+    page.get_by_role("alert").get_by_text("the farm is at generation").wait_for()
+    assert len(scene.farms()["shop"].tiers) == 3
 
     # By its name it is deleted, and by nothing else.
     page.get_by_role("navigation", name="Farms and tiers").get_by_role("link", name="shop").click()

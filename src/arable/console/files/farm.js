@@ -28,6 +28,7 @@ export async function farm(page, who, look, id) {
     followed = operation;
     stop();
     stop = progress(under, operation, ended);
+    look();
   }
 
   async function tierList(found) {

@@ -107,8 +107,8 @@ async function go() {
     const made = await show(page, who, look, match[1]);
     if (now !== turn) return void made.close?.();
     shown = made;
-    await shown.look();
     page.querySelector("h1")?.focus();
+    await shown.look();
   } catch (error) {
     if (now === turn) fill(page, element("h1", { tabindex: "-1" }, title), status(error.message, "wrong"));
   }

@@ -61,7 +61,10 @@ export function progress(node, id, ended = () => {}) {
     unwatch();
   }
   untilEnd().catch((error) => {
-    if (!over.signal.aborted) fill(head, error.message);
+    if (over.signal.aborted) return;
+    unwatch();
+    if (error.status === 404) fill(node); // it was long ago, and is forgotten
+    else fill(head, error.message);
   });
   return stop;
 }
