@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arable.domain.errors import Conflict, Unavailable
+from arable.domain.errors import Conflict, Stale, Unavailable
 from arable.domain.manifest import Heir
 from arable.domain.units import MIB
 from arable.drivers.storage import file_locks
@@ -92,7 +92,15 @@ class FilePoolRig(SharedRig):
 @contextmanager
 def opened(path: Path, *, writes: bool = True) -> Iterator["subprocess.Popen[str]"]:
     """A QEMU of some host has the file open, with QEMU's locks."""
-    command = ["qemu-io", *(() if writes else ("-r",)), "-f", "qcow2", "-t", "writeback", str(path)]
+    command = [
+        "qemu-io",
+        *(() if writes else ("-r",)),
+        "-f",
+        "qcow2",
+        "-t",
+        "writethrough",
+        str(path),
+    ]
     one = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -131,12 +139,14 @@ class TestWhatIsOpen(FilePoolRig):
     ) -> None:
         at = self.given(pool, right)
         with opened(self.file(at)) as old:
-            pool.leases.allow(self.next(right))  # the old host is said to be without power
             for anew in (pool, self.reopened(pool)):
-                anew.leases.allow(self.next(right))
+                with pytest.raises(Unavailable, match="still open"):
+                    anew.leases.allow(self.next(right))  # the old host is said to have no power
                 self.clock.wait(timedelta(seconds=60))
                 with pytest.raises(Unavailable, match="still open"):
                     anew.leases.acquire(right.machine, B, 2)
+                with pytest.raises(Stale):
+                    anew.leases.renew(right.machine, A, 1)
                 assert not self.file(at).exists(), "who is late finds no such file"
             assert "wrote" in says(old, "write -P 5 0 64k")
         again = self.newest

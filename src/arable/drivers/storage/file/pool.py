@@ -20,7 +20,7 @@ from arable.drivers.storage.served import LEASE_SECONDS, ServedStorage
 from arable.runtime.boottime import BootTime
 from arable.runtime.clock import Clock
 
-KEEPER, MARK = "pool.keeper", "pool.id"
+KEEPER = "pool.keeper"
 _KEPT_BY_ANOTHER = frozenset({errno.EAGAIN, errno.EACCES})
 
 
