@@ -14,6 +14,7 @@ from arable.domain.ids import AccountId, HostId, OperationId, SnapshotId, Volume
 from arable.domain.machine import LIVING, MachineState, MachineWish
 from arable.domain.manifest import ItemKind
 from arable.domain.operation import Operation, OperationState
+from arable.domain.pool import FILE
 from arable.domain.snapshot import (
     MOST_OF_A_VOLUME,
     Snapshot,
@@ -35,6 +36,7 @@ from arable.store import (
     copying,
     hosts,
     operations,
+    pools,
     quotas,
     reservations,
     snapshots,
@@ -94,6 +96,14 @@ def create(call: Call, ask: SnapshotIn) -> SnapshotMadeOut:
     if machine and machine.wish not in LIVING:
         raise Conflict(f"{machine.name} is on its way out ({machine.state})", field="volume")
     host = _host(call, found)
+    if machine and found.pool and (machine.host or machine.wish == MachineWish.RUNNING):
+        # Its file is open on the machine's host, and taken care of by another one (docs/decisions/0043).
+        if pools.get(call.tx, found.pool).kind == FILE:
+            raise Conflict(
+                f"{found.name} is in a pool of files, where snapshots are taken while the machine is off: stop"
+                f" {machine.name} first",
+                field="volume",
+            )
     if snapshots.count_of(call.tx, found.id) >= MOST_OF_A_VOLUME:
         raise LimitExceeded(
             f"{found.name} has {MOST_OF_A_VOLUME} snapshots, and no volume has more; delete one",
