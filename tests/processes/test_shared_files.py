@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from arable.drivers.storage import file_locks
 from arable.drivers.storage.file.exports import LEASED
 from arable.drivers.storage.protocol import export_name
 from drivers import make_drivers as make
@@ -66,6 +67,7 @@ def test_a_frozen_host_has_its_guest_killed_before_another_starts_it_from_the_sa
     assert "No such file" in tried("-c", "write -P 9 0 512", leased(site, 1))
     path = site.pool / "volumes" / f"{site.volume}.qcow2"
     assert path.samefile(leased(site, 2))
+    make.wait_until(lambda: file_locks.in_use(path), "the next one to have opened it")
     assert 'Failed to get "write" lock' in tried("-c", "write -P 9 0 512", path)
     assert "64 KiB" in (said := tried("-r", "-U", "-c", f"read -P {ord('7')} 0 64k", path))
     assert "failed" not in said, "what the old holder wrote in its time is there"
