@@ -340,7 +340,7 @@ def _slow(region: Region, dice: Random) -> str:
     """What a server commits takes its time: callers give up, and it happens all the same."""
     server = _server(region, dice)
     seconds = dice.choice((3.0, 20.0, 60.0, 200.0))
-    server.slow_until = region.clock.monotonic() + seconds
+    server.slow_until = server.clock.monotonic() + seconds
     return f"the database is slow for {server.name}, for {seconds:g} s"
 
 

@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +23,11 @@ from arable.domain.platform import Place
 from arable.domain.power import Bmc, PowerSwitch
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.power.sim import SimPower
-from arable.runtime.entropy import Random
+from arable.runtime.clock import Clock
+from arable.runtime.entropy import Entropy, Random
 from arable.services import host_power
 from arable.services.call import Asked, Call
+from arable.sim.clocks import HOST_DRIFT, SERVER_DRIFT, SkewedClock
 from arable.sim.cloud import Cloud, SimNode
 from arable.sim.direct import DirectWriter
 from arable.sim.fences import Fences
@@ -50,6 +52,7 @@ ASK_SECONDS = 2.0  # between questions to a peer
 PATIENCE = 20.0  # seconds after which an agent gives up a server that says nothing
 PAUSES = Pauses(2.0, 15.0)
 SILENT_FOR = 20
+APART_SECONDS = 300.0  # by so much at most machines' clocks are wrong in the beginning
 
 
 class Region(Cloud):
@@ -58,6 +61,8 @@ class Region(Cloud):
     room: Room
     dice: Random
     servers: dict[str, SimServer]
+    clocks: dict[str, SkewedClock]  # of servers
+    database_clock: SkewedClock
     fences: Fences
     cuts: set[frozenset[str]]  # links that are cut, between servers, hosts and the store
     away: bool  # the store is, from everybody
@@ -75,10 +80,21 @@ class Region(Cloud):
         made.furnish(room)
         return made
 
+    @classmethod
+    def clock_of(cls, host: HostId, true: Clock, entropy: Entropy) -> Clock:
+        return _clock(true, entropy.child(f"clock/{host}").random, HOST_DRIFT)
+
     def furnish(self, room: Room) -> None:
         """What the base does not have."""
         self.room, self.dice = room, self.entropy.child("region").random
         self.servers, self.fences = {}, Fences()
+        self.clocks = {
+            f"server-{n}": _clock(
+                self.clock, self.entropy.child(f"clock/server-{n}").random, SERVER_DRIFT
+            )
+            for n in range(1, room.servers + 1)
+        }
+        self.database_clock = SkewedClock(self.clock)
         self.cuts, self.apart, self.away = set(), set(), False
         self.restarts, self.lazy = True, 0.0
         self.told_ends: Counter[str] = Counter()
@@ -152,6 +168,12 @@ class Region(Cloud):
         return [server for server in self.servers.values() if server.works]
 
     # --- what servers find around them (`servers.Around`)
+
+    def clock_of_server(self, server: str) -> Clock:
+        return self.clocks[server]
+
+    def database_time(self) -> datetime:
+        return self.database_clock.now()
 
     def reaches_store(self, server: str) -> bool:
         return not self.away and frozenset((server, STORE)) not in self.cuts
@@ -283,8 +305,8 @@ class Region(Cloud):
     def tend(self, node: SimNode) -> None:
         if not node.powered or node.frozen:
             return
-        agent, now = node.agent or self._start(node), self.clock.monotonic()
-        self._keep_line(node, now)
+        agent, now = node.agent or self._start(node), node.clock.monotonic()
+        self._keep_line(node, self.clock.monotonic())
         heard = False
         while (told := node.wire.told()) is not None:
             heard = True
@@ -459,6 +481,11 @@ class Region(Cloud):
             with suppress(CloudError):
                 self.power_on(node)
         return [node for node in off if not node.powered]
+
+
+def _clock(true: Clock, dice: Random, drift: float) -> SkewedClock:
+    offset = timedelta(seconds=dice.uniform(-APART_SECONDS, APART_SECONDS))
+    return SkewedClock(true, offset, dice.uniform(1.0 - drift, 1.0 + drift))
 
 
 def _key(server: SimServer) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,7 +28,8 @@ from arable.domain.platform import Platform
 from arable.domain.power import Bmc, PowerSwitch
 from arable.domain.segment import Load, Segment, SegmentState
 from arable.runtime.clock import Clock
-from arable.runtime.entropy import Entropy
+from arable.runtime.entropy import Entropy, Ids
+from arable.runtime.shared_clock import SharedClock
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.endings import Endings
@@ -94,8 +96,8 @@ class AtOnce(Executor):
 class Around(Protocol):
     """What a server finds around it."""
 
-    @property
-    def clock(self) -> Clock: ...
+    def clock_of_server(self, server: str) -> Clock: ...
+    def database_time(self) -> datetime: ...
     @property
     def switches(self) -> bool: ...
     def reaches_store(self, server: str) -> bool: ...
@@ -135,12 +137,15 @@ class SimServer:
         self.slow_until = 0.0
         """While its heartbeats come through, what it commits does not."""
         self._world = around
-        self.clock = clock = around.clock
+        self.clock = clock = SharedClock(around.clock_of_server(name))
         self.database = SharedStore(shared, name, lambda: around.reaches_store(name))
         self.writer = DirectWriter(self.database, clock=clock)
         me = SegmentId(name)
         ping = partial(around.ping, name)
-        master = Master(me, self._beside, all_in_turn(ping), platform, clock, TIMES)
+        master = Master(
+            *(me, self._beside, all_in_turn(ping), platform, clock, TIMES),
+            shared_now=self._shared_now,
+        )
         about = Segment(
             id=me,
             seq=0,
@@ -150,7 +155,9 @@ class SimServer:
             heartbeat_at=clock.now(),
         )
         self.segment = SegmentManager(
-            about, self._beside, clock, ping, TIMES, self._load, master.step
+            *(about, self._beside, clock, ping, TIMES, self._load, master.step),
+            shared_now=self._shared_now,
+            time=clock.heard,
         )
         self.loop = Loop(
             self.writer,
@@ -175,7 +182,8 @@ class SimServer:
         )
         self.segment.elected = self.loop.wake
         self.segment.held = partial(self.loop.wake, held=True)
-        self.around = replace(surroundings, land=Landing(self.loop.holds))
+        ids = Ids(clock, entropy.child(f"ids/{name}/{life}"))
+        self.around = replace(surroundings, clock=clock, ids=ids, land=Landing(self.loop.holds))
         self.desk = Desk(self.database, self.writer, self.around, name, settle)
         self.switcher = Switcher(
             self.database, self.writer, clock, around.switch, self.loop.acts, AtOnce()
@@ -268,6 +276,9 @@ class SimServer:
             self._tell(nudges)
             self._world.told(self, nudges)
         self.endings.nudged(nudges.ended)
+
+    def _shared_now(self, _tx: Tx) -> datetime:
+        return self._world.database_time()
 
     def _load(self) -> Load:
         return Load(lag_ms=round(self.loop.lag() * 1000), pending=self.writer.waiting)
