@@ -367,6 +367,28 @@ def _stop(region: Region, dice: Random) -> str:
     return f"{server.name} ends as it should"
 
 
+# --- clocks
+
+
+def _clock(region: Region, dice: Random) -> str:
+    """The wall clock of a server or host is set: a little, or far, forward or back."""
+    owner, clock = dice.choice([*region.clocks.items(), *region.host_clocks()])
+    seconds = _jump(dice)
+    clock.offset += timedelta(seconds=seconds)
+    return f"the clock of {owner} is set by {seconds:+.1f} s"
+
+
+def _database_clock(region: Region, dice: Random) -> str:
+    """The one that counts."""
+    seconds = _jump(dice)
+    region.database_clock.offset += timedelta(seconds=seconds)
+    return f"the clock of the database is set by {seconds:+.1f} s"
+
+
+def _jump(dice: Random) -> float:
+    return dice.choice((-1, 1)) * dice.choice((0.2, 3.0, 20.0, 90.0, 600.0))
+
+
 HAPPENINGS = (
     Happening("guests", 4, _guest),
     Happening("agents", 2, _cut),
@@ -397,6 +419,8 @@ HAPPENINGS = (
     Happening("store", 3, _store),
     Happening("store", 2, _slow),
     Happening("store", 2, _troubles_end),
+    Happening("clocks", 2, _clock),
+    Happening("clocks", 2, _database_clock),
     Happening("drains", 2, _drain, _several),
     Happening("drains", 1, _stop, _several),
 )

@@ -7,7 +7,7 @@ wrong is done to it from outside (`happenings.py`). The parts are real; networks
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -171,6 +171,14 @@ class Region(Cloud):
 
     def clock_of_server(self, server: str) -> Clock:
         return self.clocks[server]
+
+    def host_clocks(self) -> Iterable[tuple[str, SkewedClock]]:
+        """By which hosts tell the time."""
+        return [
+            (id_, each.clock)
+            for id_, each in self.nodes.items()
+            if isinstance(each.clock, SkewedClock)
+        ]
 
     def database_time(self) -> datetime:
         return self.database_clock.now()
