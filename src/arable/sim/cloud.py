@@ -136,11 +136,23 @@ class SimNode:
     seen: Any = None  # what that one knew at its last step
     powered: bool = True
     frozen: bool = False
+    life: int = 0  # of its agents
+    stopped: int = 0  # the one of them that stands still in the middle of something
+
+    @property
+    def there(self) -> bool:
+        """Whether there is an agent, whatever it does."""
+        return self.agent is not None and self.powered
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing that is there moves."""
+        return self.frozen or self.hardware.halted or (self.life > 0 and self.stopped == self.life)
 
     @property
     def works(self) -> bool:
         """Whether its agent does anything."""
-        return self.agent is not None and self.powered and not self.frozen
+        return self.there and not self.still
 
 
 def _answers(nodes: Mapping[HostId, SimNode], nic: NicId) -> bool:
@@ -282,7 +294,7 @@ class Cloud:
 
     def tend(self, node: SimNode) -> None:
         """The host's agent hears one word, does one round and says what it has to say."""
-        if not node.powered or node.frozen:
+        if not node.powered or node.still:
             return
         agent = node.agent or self._start(node)
         if not node.wire.open and not node.wire.cut:
@@ -392,6 +404,7 @@ class Cloud:
 
     def _start(self, node: SimNode) -> Agent:
         inventory = self._inventory(node)
+        node.life += 1
         node.witness = Witness(node.clock, LENGTH)
         node.agent = Agent(
             node.id,

@@ -20,6 +20,7 @@ from arable.sim.cloud import SimNode
 from arable.sim.ground import Room
 from arable.sim.region import STORE, Region
 from arable.sim.servers import SimServer
+from arable.sim.standstills import Process
 from arable.store import segments, settings
 from arable.wire.accounts import LimitsChange
 from arable.wire.hosts import HostChange
@@ -367,6 +368,48 @@ def _stop(region: Region, dice: Random) -> str:
     return f"{server.name} ends as it should"
 
 
+# --- pauses
+
+
+_PLACES = 40  # among so many a process comes to the one where it stops
+
+
+def _pause_server(region: Region, dice: Random) -> str:
+    """Somewhere between two of its steps."""
+    server = _server(region, dice)
+    return _pause(region, dice, server, server.name)
+
+
+def _pause_master(region: Region, dice: Random) -> str:
+    acting = [server for server in region.up() if server.segment.acting()]
+    return _pause(region, dice, acting[0], f"the master {acting[0].name}") if acting else ""
+
+
+def _pause_agent(region: Region, dice: Random) -> str:
+    node = _node(region, dice)
+    return _pause(region, dice, node, f"the agent of {node.id}")
+
+
+def _pause(region: Region, dice: Random, process: Process, name: str) -> str:
+    seconds = _while(dice)
+    region.pauses.arm(process, dice.randint(1, _PLACES), seconds)
+    return f"{name} will stop for {seconds:g} s in the middle of something"
+
+
+def _halt(region: Region, dice: Random) -> str:
+    """A whole host, with its guests and its watchdog."""
+    node, seconds = _node(region, dice), _while(dice)
+    if not node.powered or node.hardware.halted:
+        return ""
+    region.halt(node, seconds)
+    return f"{node.id} stands still for {seconds:g} s"
+
+
+def _while(dice: Random) -> float:
+    """From a moment to longer than every timeout of leases, elections and hosts."""
+    return dice.choice((0.5, 3.0, 10.0, 25.0, 40.0, 90.0))
+
+
 # --- clocks
 
 
@@ -419,6 +462,10 @@ HAPPENINGS = (
     Happening("store", 3, _store),
     Happening("store", 2, _slow),
     Happening("store", 2, _troubles_end),
+    Happening("pauses", 3, _pause_server),
+    Happening("pauses", 2, _pause_master),
+    Happening("pauses", 4, _pause_agent),
+    Happening("pauses", 3, _halt),
     Happening("clocks", 2, _clock),
     Happening("clocks", 2, _database_clock),
     Happening("drains", 2, _drain, _several),

@@ -7,15 +7,17 @@ wrong is done to it from outside (`happenings.py`). The parts are real; networks
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from arable.agent.agent import Agent
 from arable.agent.patience import Waiting
 from arable.agent.returning import Pauses, Returning
 from arable.domain.access import Caller
+from arable.domain.carry import CarryWish
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId
 from arable.domain.manifest import Inventory
@@ -23,6 +25,7 @@ from arable.domain.platform import Place
 from arable.domain.power import Bmc, PowerSwitch
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.power.sim import SimPower
+from arable.drivers.storage.protocol import Passing
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Random
 from arable.services import host_power
@@ -34,6 +37,7 @@ from arable.sim.fences import Fences
 from arable.sim.ground import Room
 from arable.sim.invariants import Broken
 from arable.sim.servers import SimServer
+from arable.sim.standstills import Places, Standstills
 from arable.sim.wire import Wire
 from arable.store import bmcs
 from arable.store.database import Database, Tx
@@ -65,6 +69,8 @@ class Region(Cloud):
     database_clock: SkewedClock
     fences: Fences
     cuts: set[frozenset[str]]  # links that are cut, between servers, hosts and the store
+    pauses: Standstills
+    halted: dict[HostId, float]  # hosts that stand still as a whole, and until when
     away: bool  # the store is, from everybody
     apart: set[HostId]  # hosts whose every cable is pulled
     restarts: bool  # whether there is a platform that restarts servers
@@ -95,6 +101,12 @@ class Region(Cloud):
             for n in range(1, room.servers + 1)
         }
         self.database_clock = SkewedClock(self.clock)
+        self.pauses = Standstills(self.live)
+        self.halted = {}
+        for node in self.nodes.values():
+            node.faults = Places(here=self.pauses.here)
+        self.shared.moving = lambda host: self.pauses.within(self.nodes[host])
+        self.shared.network.answering = self._storage_answers
         self.cuts, self.apart, self.away = set(), set(), False
         self.restarts, self.lazy = True, 0.0
         self.told_ends: Counter[str] = Counter()
@@ -148,7 +160,7 @@ class Region(Cloud):
 
     def kill_server(self, server: SimServer, *, after_commit: bool = False) -> None:
         """The process is gone, and all who were connected see that at once."""
-        self.unheard_ends |= server.endings.waiting > 0 or after_commit
+        self.unheard_ends |= server.endings.waiting > 0 or after_commit or server.stopped > 0
         server.die(after_commit=after_commit)
         for host, node in self.nodes.items():
             if node.wire.server == _key(server):
@@ -267,6 +279,7 @@ class Region(Cloud):
         while left > 1e-6:
             step = min(grain, left)
             left -= step
+            self._go_on()
             self.pass_time(timedelta(seconds=step))
             self._look_after_each_other()
             movers: list[SimServer | SimNode] = [*self.servers.values(), *self.nodes.values()]
@@ -279,6 +292,39 @@ class Region(Cloud):
                 else:
                     self.tend(each)
             self._look()
+
+    def halt(self, node: SimNode, seconds: float) -> None:
+        """The whole machine stands still for so long, its guests and watchdog with it."""
+        node.hardware.halt()
+        self.halted[node.id] = self.clock.monotonic() + seconds
+
+    def _go_on(self) -> None:
+        """Machines whose time is over. Their watchdogs come first: what guests do until those have looked is refused by
+        the storage hosts, and the world has no word for a guest that runs without disks.
+        """
+        now = self.clock.monotonic()
+        for host in [host for host, until in self.halted.items() if now >= until]:
+            del self.halted[host]
+            self._unhalt(self.nodes[host])
+
+    def _unhalt(self, node: SimNode) -> None:
+        node.hardware.halt(on=False)
+        if node.id in self.shared.runners:
+            self.shared.runners[node.id].watchdog.look()
+
+    def _storage_answers(self, address: str) -> AbstractContextManager[None]:
+        host = next(id_ for id_, share in self.shared.shares.items() if share.address == address)
+        return self.pauses.within(self.nodes[host])
+
+    @contextmanager
+    def _borrow(self, node: SimNode, wish: CarryWish) -> Iterator[Passing]:
+        with super()._borrow(node, wish) as passing, self.pauses.whole():
+            yield passing
+
+    def power_off(self, node: SimNode) -> None:
+        super().power_off(node)
+        if self.halted.pop(node.id, None) is not None:
+            node.hardware.halt(on=False)
 
     def control(self) -> None:
         for server in self.servers.values():
@@ -311,9 +357,14 @@ class Region(Cloud):
     # --- hosts
 
     def tend(self, node: SimNode) -> None:
-        if not node.powered or node.frozen:
+        if not node.powered or node.still:
             return
-        agent, now = node.agent or self._start(node), node.clock.monotonic()
+        agent = node.agent or self._start(node)
+        with self.pauses.within(node):
+            self._tend(node, agent)
+
+    def _tend(self, node: SimNode, agent: Agent) -> None:
+        now = node.clock.monotonic()
         self._keep_line(node, self.clock.monotonic())
         heard = False
         while (told := node.wire.told()) is not None:
@@ -414,7 +465,7 @@ class Region(Cloud):
     def _answers(self, host: HostId) -> bool:
         """Its kernel does for an agent that is not there; a frozen one says nothing."""
         node = self.nodes.get(host)
-        return bool(node and node.powered and not node.frozen and host not in self.apart)
+        return bool(node and node.powered and not node.still and host not in self.apart)
 
     def _lease_asked(self, by: HostId, storage: HostId) -> None:
         witness = self.nodes[storage].witness
@@ -468,6 +519,10 @@ class Region(Cloud):
 
     def heal(self) -> None:
         super().heal_hosts()
+        self.pauses.disarm()
+        for host in list(self.halted):
+            self.halted[host] = 0.0
+        self._go_on()
         self.cuts.clear()
         self.apart.clear()
         self.away, self.lazy = False, 0.0

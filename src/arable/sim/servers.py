@@ -41,6 +41,7 @@ from arable.services.sign_on import KeyHands
 from arable.services.spread import Peer, moves
 from arable.sim.direct import DirectWriter
 from arable.sim.fences import Fences
+from arable.sim.standstills import Standstills
 from arable.sim.wire import Wire
 from arable.store import hosts
 from arable.store.database import Database, Tx
@@ -60,23 +61,26 @@ _WORDS = 4  # that are heard of one host at a time
 class SharedStore(Database):
     """One server's way to the database of all of them, which may be closed to it."""
 
-    def __init__(self, shared: Database, name: str, reached: Callable[[], bool]) -> None:
+    def __init__(
+        self, shared: Database, name: str, reached: Callable[[], bool], pauses: Standstills
+    ) -> None:
         self.url, self.name, self.engine = shared.url, name, shared.engine
-        self._reached = reached
+        self._reached, self._pauses = reached, pauses
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
         self._demand()
-        with super().read() as tx:
+        with self._pauses.whole(), super().read() as tx:
             yield tx
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
         self._demand()
-        with super().write() as tx:
+        with self._pauses.whole(), super().write() as tx:
             yield tx
 
     def _demand(self) -> None:
+        self._pauses.here()
         if not self._reached():
             raise Unavailable("the database does not answer")
 
@@ -96,6 +100,8 @@ class AtOnce(Executor):
 class Around(Protocol):
     """What a server finds around it."""
 
+    @property
+    def pauses(self) -> Standstills: ...
     def clock_of_server(self, server: str) -> Clock: ...
     def database_time(self) -> datetime: ...
     @property
@@ -133,13 +139,15 @@ class SimServer:
         entropy: Entropy,
     ) -> None:
         self.name, self.life, self.up = name, life, True
+        self.stopped = 0
         self.frozen_until = 0.0
         self.slow_until = 0.0
         """While its heartbeats come through, what it commits does not."""
         self._world = around
         self.clock = clock = SharedClock(around.clock_of_server(name))
-        self.database = SharedStore(shared, name, lambda: around.reaches_store(name))
-        self.writer = DirectWriter(self.database, clock=clock)
+        self.database = SharedStore(shared, name, lambda: around.reaches_store(name), around.pauses)
+        pauses = around.pauses
+        self.writer = DirectWriter(self.database, clock=clock, whole=pauses.whole, here=pauses.here)
         me = SegmentId(name)
         ping = partial(around.ping, name)
         master = Master(
@@ -204,21 +212,28 @@ class SimServer:
     @property
     def works(self) -> bool:
         """Whether it does anything: it is there and not frozen."""
-        return self.up and self.clock.monotonic() >= self.frozen_until
+        return self.up and not self.stopped and self.clock.monotonic() >= self.frozen_until
+
+    @property
+    def there(self) -> bool:
+        """Whether it is, whatever it does."""
+        return self.up
 
     # --- its threads
 
     def step(self) -> None:
         """Everything that is due."""
         if self.works:
-            self._begin()
-            if self.clock.monotonic() >= self.slow_until:
-                self._finish()
+            with self._world.pauses.within(self):
+                self._begin()
+                if self.clock.monotonic() >= self.slow_until:
+                    self._finish()
 
     def stand_still(self, seconds: float) -> None:
         """It is frozen with all that it is about to write, and goes on with just that."""
         if self.works:
-            self._begin()
+            with self._world.pauses.within(self):
+                self._begin()
         self.frozen_until = max(self.frozen_until, self.clock.monotonic() + seconds)
 
     def die(self, *, after_commit: bool = False) -> None:
@@ -228,9 +243,10 @@ class SimServer:
 
     def leave(self) -> None:
         """It ends as it should."""
-        self._finish()
-        self.segment.stop()
-        self.die()
+        with self._world.pauses.whole():
+            self._finish()
+            self.segment.stop()
+            self.die()
 
     def nudged(self, nudges: Nudges) -> None:
         """Somebody has committed that."""

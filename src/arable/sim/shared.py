@@ -3,7 +3,7 @@ keepers of leases and their watchdogs. What is durable, or outlives an agent as 
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from arable.agent.deadlines import DeadlineMemory
@@ -62,6 +62,9 @@ class SharedDisks:
     runners: dict[HostId, Runner] = field(default_factory=dict)
     network: SimLeaseNetwork = field(default_factory=SimLeaseNetwork)
     heard: Callable[[HostId, HostId], None] = field(default=lambda _by, _storage: None)
+    moving: Callable[[HostId], AbstractContextManager[None]] = field(
+        default=lambda _host: nullcontext()
+    )
     rails: SimRails = field(default_factory=lambda: SimRails(seconds=3.0))
 
     def __post_init__(self) -> None:
@@ -138,12 +141,13 @@ class SharedDisks:
             runner.watchdog.look()
         for host, runner in self.runners.items():
             keeper = runner.keeper if self.alive(host) else None
-            for place in sorted(keeper.places(), key=str) if keeper else ():
-                if keeper and keeper.due(place) <= self._time(host).now():
-                    keeper.step(place)
+            with self.moving(host):
+                for place in sorted(keeper.places(), key=str) if keeper else ():
+                    if keeper and keeper.due(place) <= self._time(host).now():
+                        keeper.step(place)
         for host, share in self.shares.items():
             if share.pool is not None and self.alive(host):
-                with suppress(CloudError):  # the next time tries again
+                with self.moving(host), suppress(CloudError):  # the next time tries again
                     share.pool.leases.tend()
 
     def agent_dies(self, host: HostId) -> None:
