@@ -14,7 +14,7 @@ from arable.domain.ids import HostId, MachineId, SegmentId, VolumeId
 from arable.domain.segment import SegmentState
 from arable.domain.settings import IDLE_HOST_RESERVE, IDLE_HOSTS, MACHINE_KBPS
 from arable.runtime.entropy import Random
-from arable.services import host_health, host_power, hosts, limits, migrating, moving
+from arable.services import host_health, host_power, hosts, limits, migrating, moving, power
 from arable.services import settings as settings_service
 from arable.sim.cloud import SimNode
 from arable.sim.ground import Room
@@ -24,7 +24,7 @@ from arable.sim.standstills import Process
 from arable.store import segments, settings
 from arable.wire.accounts import LimitsChange
 from arable.wire.hosts import HostChange
-from arable.wire.machines import MoveIn
+from arable.wire.machines import MoveIn, StopIn
 from arable.wire.settings import SettingsChange
 from arable.wire.volumes import MigrateVolumeIn
 
@@ -223,13 +223,28 @@ def _carry(region: Region, dice: Random) -> str:
     with region.database.read() as tx:
         found = [(VolumeId(row[0]), row[1]) for row in tx.exec_driver_sql(query)]
     if not found:
-        return ""
+        return _make_way(region, dice)
     volume, pool = dice.choice(found)
     if dice.random() < 0.2:
         _operate(region, migrating.cancel, volume)
         return f"{volume} is to stay"
     _operate(region, migrating.migrate, volume, MigrateVolumeIn(pool=pool))
     return f"{volume} is to go to {pool}"
+
+
+def _make_way(region: Region, dice: Random) -> str:
+    """A machine is stopped, so that its disks can go to other pools."""
+    query = """
+        select id from machine where state = 'running' and wish = 'running' and operation is null
+        order by id
+    """
+    with region.database.read() as tx:
+        found = [MachineId(row[0]) for row in tx.exec_driver_sql(query)]
+    if not found:
+        return ""
+    machine = dice.choice(found)
+    _operate(region, power.stop, machine, StopIn(force=True))
+    return f"{machine} is stopped, for its disks are to go elsewhere"
 
 
 def _maintain(region: Region, dice: Random) -> str:
