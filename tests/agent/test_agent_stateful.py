@@ -25,6 +25,7 @@ class AgentOnAHost(RuleBasedStateMachine):
         self.made: set[str] = set()
         self.ever_scrapped: set[str] = set()
         self.halts: dict[str, tuple[int, int]] = {}
+        self.vlans: dict[str, int] = {}
 
     def _wish(self, *made, no=()) -> None:
         if self.heard:
@@ -55,6 +56,8 @@ class AgentOnAHost(RuleBasedStateMachine):
         scraps = wishes(self.rig, ItemKind.SCRAP)
         if {make.volume(name), make.volume(f"{name}2")} & scraps.keys():
             return  # no server wishes for a machine whose disk it has erased
+        if before is None and make.machine(name) not in self.rig.hardware.guests:
+            self.vlans[name] = vlan  # no network gets another one while a host has a port in it
         disks = (
             (make.disk(name), make.disk(f"{name}2", source=None)) if more else (make.disk(name),)
         )
@@ -66,7 +69,7 @@ class AgentOnAHost(RuleBasedStateMachine):
                 force=force,
                 boots=(before.boots if before else 1) + boots,
                 disks=disks,
-                ports=(make.port(name, vlan=vlan),) if before is None else before.ports,
+                ports=(make.port(name, vlan=self.vlans[name]),) if before is None else before.ports,
             )
         )
 

@@ -46,6 +46,23 @@ def test_an_image_that_is_not_what_its_digest_says_is_never_booted(rig) -> None:
     assert rig.runs("a")
 
 
+def test_a_disk_that_was_there_is_never_made_again(rig) -> None:
+    rig.wish(make.guest("a"))
+    rig.settle(60)
+    assert rig.runs("a")
+    rig.wish(make.off("a", generation=2))
+    rig.settle(60)
+    rig.hardware.pools[make.POOL].volumes.pop(make.volume("a"))
+    again = (make.disk("a", made=True),)
+    rig.wish(make.guest("a", generation=3, disks=again), make.guest("b"))
+    rig.settle(60)
+    assert (rig.runs("a"), rig.runs("b")) == (False, True)
+    assert make.volume("a") not in volumes(rig)
+    said = rig.server.said("a")
+    assert said.state is GuestState.FAILED
+    assert "is not there any more; no blank one is put in its place" in said.told
+
+
 def test_failed_fetches_are_repeated_after_longer_and_longer_pauses(rig) -> None:
     rig.depot.serve(make.PART.sha256, b"")
     rig.wish(make.guest("a"))

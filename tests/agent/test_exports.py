@@ -112,6 +112,16 @@ def test_a_disk_grows_whether_or_not_it_is_in_use(world) -> None:
     assert world.storage.exports.serving == {}
 
 
+def test_a_shared_disk_that_was_there_is_never_made_again(world) -> None:
+    gone = DiskWish(volume=V, pool=SHARED, bytes=MIB, made=True)
+    world.storage.server.wish(export(1, world.a.name, disks=(gone,)))
+    world.pass_(3)
+    assert world.storage.pool.volumes() == {}
+    said = world.storage.server.exports[M]
+    assert said.state is ExportState.FAILED
+    assert "no blank one is put in its place" in said.told
+
+
 def test_what_is_leased_or_wished_for_is_held(world) -> None:
     started(world)
     holds = world.storage.agent._exports.held

@@ -63,6 +63,20 @@ def test_credentials_come_from_the_file_that_up_writes(nobody: Arable, served: S
     nobody("login", "--credentials", str(file), status=1)
 
 
+def test_the_file_is_used_where_its_server_answers(served: Served, nobody: Arable) -> None:
+    file = nobody.home / "operator.json"
+    file.write_text(
+        f'{{"name": "{served.first.name}", "password": "{served.first.password.reveal()}"}}'
+    )
+    url = nobody.environment.pop("ARABLE_URL")
+    (nobody.home / "server.json").write_text(f'{{"api": "{url}", "gateway": "x", "pid": 1}}')
+    said = nobody("login", "--credentials", str(file))
+    assert f"signed in to {url}" in said.err
+    (nobody.home / "server.json").write_text('{"api": "http://127.0.0.1:1"}')
+    assert "127.0.0.1:1" in nobody("login", "--credentials", str(file), status=1).err
+    nobody("login", "--credentials", str(file), "--url", url)
+
+
 def test_an_api_key_can_be_kept_instead(nobody: Arable, served: Served) -> None:
     key = served.key(served.operator)
     nobody("login", "--key-stdin", stdin=f"{key}\n")

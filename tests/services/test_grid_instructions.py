@@ -14,7 +14,7 @@ from arable.domain.instruction import Instruction, InstructionKind
 from arable.runtime.ca import Authority, signed_by
 from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy
-from arable.services import grid_instructions, grid_manager
+from arable.services import elsewhere, grid_instructions, grid_manager
 from arable.services.call import Call, GridRole
 from arable.services.grid_instructions import InstructionHands
 from arable.store import accounts, grid_facts, quotas
@@ -221,6 +221,63 @@ def test_a_zone_is_evacuated_and_how_far_that_is_is_told(two):
     assert states(two, id_)["eu"] == ("done", "3 hosts are to be empty; 0 machines are still there")
 
 
+def test_an_evacuation_may_stop_what_can_not_leave(two):
+    eu = two["eu"]
+    follow(eu)
+    hosts(eu, "a")
+    machine(eu, "moves", "host-a")
+    eu.cloud.run("update volume set pool = null")
+    id_ = instruct(two, "evacuate", "here", at=("eu",), stop=True)
+    turn(two)
+    marked = "select count(*) from host where maintenance and maintenance_stops"
+    assert eu.cloud.rows(marked) == [(2,)]
+    assert states(two, id_)["eu"][0] == "running", "what is stopped is waited for"
+    eu.cloud.run("update machine set host = null")
+    turn(two)
+    assert states(two, id_)["eu"][0] == "done"
+
+
+def test_an_account_is_opened_where_it_was_not_and_asked_for_from_where_it_is(two):
+    us = two["us"]
+    path = "root/shops/north/bob"
+    follow(us, accounts=True)
+    id_ = instruct(two, "open", path, at=("us",), origins=("eu",), machines=3)
+    turn(two)
+    said = "us follows no such instructions (its setting grid_may_open_accounts)"
+    assert states(two, id_)["us"] == ("refused", said)
+    us.run(insert(t.setting).values(name="grid_may_open_accounts", value="yes"))
+    id_ = instruct(two, "open", path, at=("us",), origins=("eu", "us"), machines=3)
+    turn(two)
+    assert states(two, id_)["us"] == ("done", "it is made; it may be asked for from eu")
+    with us.cloud.database.read() as tx:
+        made = accounts.by_path(tx, path)
+        assert made
+        assert made.federated == ("eu",)
+        assert quotas.get(tx, made.id).limits["machines"] == 3
+        bob = elsewhere.vouched(tx, "eu", path, "bob", ("machine:write",), via="test")
+    assert (bob.account, bob.role) == (made.id, "customer")
+    id_ = instruct(two, "open", ACME, at=("us",), origins=("eu",), machines=1)
+    turn(two)
+    told = "it was there, with its own limits; it may be asked for from eu"
+    assert states(two, id_)["us"] == ("done", told)
+    with us.cloud.database.read() as tx:
+        assert quotas.get(tx, WHOSE).limits["machines"] != 1
+    assert us.cloud.rows("select action from audit where via = 'grid'") == [("grid.open",)] * 2
+
+
+def test_the_operators_own_account_is_not_opened_to_others(two):
+    us = two["us"]
+    us.run(insert(t.setting).values(name="grid_may_open_accounts", value="yes"))
+    own = "select d.path || '/' || a.name from account a join domain d on a.domain = d.id where a.id = (select min(id) from account where domain = 'domain-root')"  # fmt: skip
+    ((path,),) = us.cloud.rows(own)
+    strange = instruct(two, "open", "trunk/acme/acme", at=("us",), origins=("eu",))
+    id_ = instruct(two, "open", path, at=("us",), origins=("eu",))
+    turn(two)
+    assert states(two, id_)["us"][0] == "failed"
+    assert states(two, strange)["us"] == ("failed", "the root of all domains here is not trunk")
+    assert us.cloud.rows("select count(*) from domain where path like 'trunk%'") == [(0,)]
+
+
 def test_an_evacuation_that_is_taken_back_goes_no_further(two):
     eu = two["eu"]
     follow(eu)
@@ -284,6 +341,11 @@ def test_misspelt_instructions_are_refused(two):
         (InstructIn(kind="cap", subject=ACME), "machines"),
         (InstructIn(kind="suspend", subject=ACME, machines=1), "machines"),
         (InstructIn(kind="suspend", subject=ACME, at=("mars",)), "at.0"),
+        (InstructIn(kind="suspend", subject=ACME, origins=("eu",)), "origins"),
+        (InstructIn(kind="suspend", subject=ACME, stop=True), "stop"),
+        (InstructIn(kind="open", subject=ACME), "origins"),
+        (InstructIn(kind="open", subject=ACME, origins=("mars",)), "origins.0"),
+        (InstructIn(kind="open", subject="root/-x/acme", origins=("eu",)), "subject"),
     ):
         with pytest.raises(BadInput) as refused:
             at_grid(two, grid_instructions.give, ask)

@@ -9,7 +9,7 @@ from arable.domain.access import ROLES, Caller
 from arable.domain.errors import Conflict, LimitExceeded
 from arable.domain.ids import AccountId, DomainId, UserId
 from arable.runtime.entropy import Entropy
-from arable.services import accounts, grid_limits, grid_manager, regions
+from arable.services import accounts, grid_limits, grid_manager, limits, regions
 from arable.services.call import Call, GridRole
 from arable.store import grid_members, incarnations, quotas, shares
 from arable.wire.accounts import AccountIn
@@ -43,7 +43,7 @@ def at_grid(made: Grid, does, ask):
         return does(Call(tx, operator(), around), ask)
 
 
-def limit(made: Grid, **limits):
+def set_limit(made: Grid, **limits):
     at_grid(made, grid_limits.update, GridLimitsIn(path=ACME, **limits))
     made.settle()
 
@@ -81,7 +81,7 @@ def test_without_a_limit_over_all_regions_nothing_is_asked(three):
 
 
 def test_a_share_is_asked_for_granted_and_given_back(three):
-    limit(three, machines=50)
+    set_limit(three, machines=50)
     eu, us = three["eu"], three["us"]
     assert [share(eu), share(us)] == [0, 0], "nobody has anything who needs nothing"
     told = take(eu, 40)
@@ -95,6 +95,10 @@ def test_a_share_is_asked_for_granted_and_given_back(three):
     three.turn()
     told = take(us, 12)
     assert "the other regions have the rest" in told
+    with us.cloud.database.read() as tx:
+        seen = limits.get(Call(tx, operator(), us.cloud.around), WHOSE)
+    assert (seen.machines.everywhere, seen.machines.share) == (50, share(us))
+    assert (seen.cpus.everywhere, seen.cpus.share) == (None, None)
     (shown,) = at_grid(three, grid_limits.page, GridLimitQuery()).items
     assert sum(each.share["machines"] for each in shown.shares) <= 50
     three.turn()
@@ -108,7 +112,7 @@ def test_a_share_is_asked_for_granted_and_given_back(three):
 
 def test_all_of_it_can_be_used(three):
     """What one has at hand and another one needs is given back."""
-    limit(three, machines=16)
+    set_limit(three, machines=16)
     for name, count in (("eu", 7), ("us", 7)):
         take(three[name], count)
         three.turn()
@@ -123,7 +127,7 @@ def test_all_of_it_can_be_used(three):
 
 
 def test_who_is_cut_off_goes_on_within_its_share_and_says_so(three):
-    limit(three, machines=32)
+    set_limit(three, machines=32)
     eu = three["eu"]
     take(eu, 10)
     three.turn()
@@ -143,11 +147,11 @@ def test_who_is_cut_off_goes_on_within_its_share_and_says_so(three):
 
 def test_what_an_account_had_before_is_not_taken_away(three):
     take(three["eu"], 9)
-    limit(three, machines=4)
+    set_limit(three, machines=4)
     assert used(three["eu"]) == 9
     assert share(three["eu"]) <= 4
     assert "raise the limit" in take(three["eu"], 1)
-    limit(three, machines=None)
+    set_limit(three, machines=None)
     assert [share(each) for each in three.regions.values()] == [-1, -1, -1]
     assert take(three["eu"], 1) == ""
 
@@ -164,7 +168,7 @@ def test_a_new_account_of_that_path_begins_with_no_share(three):
 
 
 def test_a_grid_manager_that_lost_its_store_grants_nothing_until_it_heard_of_all(three):
-    limit(three, machines=16)
+    set_limit(three, machines=16)
     for name in ("eu", "us"):
         take(three[name], 7)
         three.turn()
@@ -192,7 +196,7 @@ def test_a_grid_manager_that_lost_its_store_grants_nothing_until_it_heard_of_all
 
 
 def test_a_region_whose_store_was_set_back_does_not_count_on_what_it_gave_back(three):
-    limit(three, machines=16)
+    set_limit(three, machines=16)
     eu = three["eu"]
     take(eu, 14)
     three.turn()
@@ -211,7 +215,7 @@ def test_a_region_whose_store_was_set_back_does_not_count_on_what_it_gave_back(t
 
 
 def test_a_region_that_leaves_has_its_own_limits_alone(three):
-    limit(three, machines=16)
+    set_limit(three, machines=16)
     eu = three["eu"]
     eu.cloud.account("boss", role="operator")
     eu.cloud.do(eu.cloud.callers["boss"], regions.leave)
@@ -227,7 +231,7 @@ def test_a_region_that_leaves_has_its_own_limits_alone(three):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_lost_doubled_and_late_messages_grant_nothing_twice(three, seed):
-    limit(three, machines=20)
+    set_limit(three, machines=20)
     dice = Entropy(f"shares {seed}").random
     fates = ("", "", "", "ask", "answer", "double", "late")
     for region in three.regions.values():
@@ -252,13 +256,13 @@ def test_only_the_grid_manager_limits(three):
     eu.cloud.account("boss", role="operator")
     with pytest.raises(Conflict, match="ask it"):
         eu.cloud.do(eu.cloud.callers["boss"], grid_limits.update, GridLimitsIn(path=ACME))
-    limit(three, machines=5)
+    set_limit(three, machines=5)
     found = eu.cloud.do(eu.cloud.callers["boss"], grid_limits.page, GridLimitQuery())
     assert [(each.path, each.limits) for each in found.items] == [(ACME, {"machines": 5})]
 
 
 def test_a_refusal_in_a_batch_and_one_alone_are_both_asked_for(three):
-    limit(three, machines=50)
+    set_limit(three, machines=50)
     eu = three["eu"]
     with eu.cloud.database.write() as tx:
         (refused,) = quotas.take_many(tx, [(WHOSE, {"machines": 5})])

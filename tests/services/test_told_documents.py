@@ -128,6 +128,25 @@ def test_a_guest_is_told_as_the_value_would_be(boot, but, power, force):
     assert msgspec.json.decode(item.body).keys() <= msgspec.to_builtins(wish).keys()
 
 
+def test_who_is_told_that_a_disk_is_there_already():
+    boots = BootRow(ID, encode(Boot()).decode(), encode(SEED).decode())
+    kept = volume("volume-b", stays=True, made=5)
+    view = volume("volume-c", view_of=VolumeId("volume-z"))
+
+    def told(ran: int, generation: int) -> list[bool]:
+        disks = [volume("volume-a"), kept, kept._replace(made=-1), view]
+        item = wishes.guest(
+            row(ran=ran), generation, boots, HostId("host-a"), [], disks, PoolId("pool-a")
+        )
+        assert item.body
+        return [disk.made for disk in msgspec.json.decode(item.body, type=GuestWish).disks]
+
+    assert told(0, 4) == [False, False, True, False]
+    assert told(4, 4) == [False, False, True, False], "what was told once is told the same way"
+    assert told(4, 5) == [True, False, True, False]
+    assert told(4, 6) == [True, True, True, False]
+
+
 def test_a_lease_is_told_as_the_value_would_be():
     item = wishes.lease("web", NIC, HostId("host-r"), encode(SEED).decode())
     wish = LeaseWish(

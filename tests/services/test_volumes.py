@@ -8,6 +8,7 @@ from test_landing import attend, report, routed, seen, with_hosts
 from test_machines_on_shared_disks import item, shared
 
 from arable.controllers import attachments as ends
+from arable.controllers import repair
 from arable.domain.errors import BadInput, CloudError, Conflict, LimitExceeded, NoRoom
 from arable.domain.ids import HostId, VolumeId
 from arable.domain.manifest import (
@@ -49,6 +50,20 @@ def state(cloud: Cloud, me, operation) -> str:
 
 def of(cloud: Cloud, me, volume: str):
     return cloud.do(me, volumes.get, volume)
+
+
+def known_to_be_there(cloud: Cloud, machine: str) -> list[bool]:
+    """Of each of its disks, whether its host is told that it may not be made (again)."""
+    told = msgspec.json.decode(item(cloud, "guest", machine)[1], type=GuestWish)
+    return [disk.made for disk in told.disks]
+
+
+def stopped_and_started(cloud: Cloud, me, machine: str) -> None:
+    cloud.do(me, power.stop, machine, StopIn())
+    attend(cloud)
+    report(cloud, seen(cloud, machine, state=GuestState.STOPPED))
+    cloud.do(me, power.start, machine)
+    attend(cloud)
 
 
 def refused(cloud: Cloud, me, volume: str, machine: str) -> str:
@@ -154,6 +169,44 @@ def test_one_that_runs_has_it_when_its_host_says_so_and_lets_go_the_same_way(two
     found = of(cloud, me, volume)
     assert (state(cloud, me, again), found.state, found.machine) == ("done", "available", None)
     assert found.placed
+
+
+def test_hosts_are_told_what_was_seen_before_and_is_not_to_be_made_again(two, cloud, monkeypatch):
+    monkeypatch.setattr(repair, "ALPHABET", ("",))
+    me, machine, _ = two
+    assert known_to_be_there(cloud, machine) == [False]
+    volume = make(cloud, me)
+    attach(cloud, me, volume, machine)
+    attend(cloud)
+    assert known_to_be_there(cloud, machine) == [True, False]
+    report(cloud, seen(cloud, machine))
+    with cloud.database.write() as tx:
+        assert repair.check(tx, cloud.around.clock.now()) == 0, "what was told is what would be"
+    stopped_and_started(cloud, me, machine)
+    assert known_to_be_there(cloud, machine) == [True, True]
+    report(cloud, seen(cloud, machine))
+    assert detach(cloud, me, volume).state == "running"
+    attend(cloud)
+    report(cloud, seen(cloud, machine))
+    attach(cloud, me, volume, machine)
+    attend(cloud)
+    assert known_to_be_there(cloud, machine) == [True, True], "it was there, in whichever machine"
+
+
+def test_what_a_machine_was_given_while_it_was_off_may_still_have_to_be_made(two, cloud):
+    me, machine, _ = two
+    cloud.do(me, power.stop, machine, StopIn())
+    attend(cloud)
+    report(cloud, seen(cloud, machine, state=GuestState.STOPPED))
+    attach(cloud, me, make(cloud, me), machine)
+    cloud.do(me, power.start, machine)
+    attend(cloud)
+    assert known_to_be_there(cloud, machine) == [True, False]
+    stopped_and_started(cloud, me, machine)
+    assert known_to_be_there(cloud, machine) == [True, False], "nobody saw it run with that one"
+    report(cloud, seen(cloud, machine))
+    stopped_and_started(cloud, me, machine)
+    assert known_to_be_there(cloud, machine) == [True, True]
 
 
 def test_what_a_full_report_names_ends_what_waits_for_it(two, cloud):

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from arable.agent.sight import Ground, Shelf, Sight
-from arable.domain.errors import NoRoom, NotFound
+from arable.domain.errors import NoRoom, NotFound, Unavailable
 from arable.domain.ids import PoolId, VolumeId
 from arable.domain.manifest import DiskWish, GuestWish, ImagePart, ScrapWish, Seed
 from arable.drivers.hypervisor.protocol import GuestPower
 from arable.drivers.storage.protocol import Fetch, Promised, Storage
 
 T = TypeVar("T")
+GONE = (
+    "{} was in {} and is not there any more; no blank one is put in its place. Bring the file back, restore a snapshot"
+    " of it elsewhere, or destroy it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Disks:
                     self._shelf(pool).images.add(part.sha256)
                 case MakeDisk(disk):
                     shelf = self._shelf(disk.pool)
+                    if disk.made and disk.volume not in shelf.volumes:
+                        raise Unavailable(GONE.format(disk.volume, disk.pool))
                     if _source(disk, shelf) - shelf.images:
                         return  # its image failed in this very step; that is the reason told
                     storage = self._storage(disk.pool)
@@ -157,6 +163,7 @@ class Disks:
             volume = shelf.volumes.get(disk.volume) if shelf else None
             if (
                 volume is None
+                and not disk.made
                 and disk.source
                 and disk.source.sha256 not in self._images(seen, disk.pool)
             ):

@@ -124,7 +124,11 @@ def _events(
 
 
 def _old(cli: Cli, regions: Sequence[Any]) -> None:
-    """A word about each of which something is not as it is now."""
+    """A word about each of which something is not as it is now, and where there is none."""
+    if not regions:
+        cli.note(
+            "no region is known here: `arable grid status` says whether this cloud is in a grid"
+        )
     for each in regions:
         if each.told:
             cli.note(each.told)

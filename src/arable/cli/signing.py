@@ -34,7 +34,7 @@ def _login(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Take name and password from this file, such as the one that `arable up` writes.",
+            help="Take name and password from this file, such as the one that `arable up` writes; where its server answers, too, unless --url says so.",
             show_default=False,
         ),
     ] = None,
@@ -64,7 +64,8 @@ def _login(
     kept = profiles.load(file)
     profile = cli.profile or os.environ.get("ARABLE_PROFILE") or kept.profile
     found = kept.profiles.get(profile, profiles.Profile())
-    url = cli.url or os.environ.get("ARABLE_URL") or found.url or profiles.DEFAULT_URL
+    told = _beside(credentials) if credentials else ""
+    url = cli.url or os.environ.get("ARABLE_URL") or told or found.url or profiles.DEFAULT_URL
     same = bool(found.url) and profiles.origin(url) == profiles.origin(found.url)
     trusted = os.path.realpath(ca) if ca else (found.ca if same else "")
     cli.use(profiles.Place(profile, url, "", trusted))
@@ -115,6 +116,21 @@ def _sign_on(cli: Cli, region: str, address: str | None, ca: str | None) -> None
 class _Credentials(msgspec.Struct):
     name: str
     password: str
+
+
+class _Server(msgspec.Struct):
+    api: str
+
+
+def _beside(credentials: Path) -> str:
+    """Where the server answers that wrote this file, as it says beside it; empty where that is not said."""
+    for name in ("server.json", "grid.json"):
+        try:
+            told = credentials.with_name(name).read_bytes()
+            return msgspec.json.decode(told, type=_Server).api
+        except (OSError, msgspec.DecodeError):
+            continue
+    return ""
 
 
 def _credentials(file: Path) -> tuple[str, str]:

@@ -286,7 +286,15 @@ def _reached() -> Iterator[None]:
     try:
         yield
     except httpx.TransportError as error:
-        raise Unreachable(f"the server can't be reached: {error}") from error
+        raise Unreachable(f"the server{_where(error)} can't be reached: {error}") from error
+
+
+def _where(error: httpx.TransportError) -> str:
+    try:
+        url = error.request.url
+    except RuntimeError:  # it failed before there was a request
+        return ""
+    return f" at {url.scheme}://{url.netloc.decode()}"
 
 
 def _refusal(answer: httpx.Response) -> Refused | NotArable:

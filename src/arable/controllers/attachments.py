@@ -80,6 +80,7 @@ def settle(
             given_up.append(each)
         elif (text := waits.get(each.machine, each.told)) != each.told:
             told[each.id] = text
+    attachments.seen_made(tx, [each.machine for each in plugged if each.machine in as_told])
     attachments.cutting(tx, [each.id for each in cut])
     _wake(tx, {each.machine for each in cut}, at)
     attachments.tell(tx, told)

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 from arable.domain.errors import CloudError
 from arable.domain.event import Event
 from arable.domain.instruction import (
+    MAY,
     Instruction,
     InstructionKind,
     InstructionState,
     refusal,
 )
 from arable.domain.region import MANAGER, Fact, FactKind
-from arable.domain.settings import GRID_MAY_CHANGE_ACCOUNTS, GRID_MAY_EVACUATE
 from arable.runtime.ca import signed_by
 from arable.store import events, grid_facts, grid_members, instructions, settings
 from arable.store.database import Tx
@@ -68,11 +68,10 @@ def _begin(hands: Hands, tx: Tx, link: Link, fact: Fact, at: datetime) -> None:
         log.warning("an instruction of the grid manager can't be read: %s", fact.key)
         return
     signed = any(signed_by(each, one.signed(), signature) for each in link.authorities)
-    which = GRID_MAY_EVACUATE if one.kind is InstructionKind.EVACUATE else GRID_MAY_CHANGE_ACCOUNTS
     refused = refusal(
         one,
         region=link.region,
-        follows=settings.get(tx, which) == "yes",
+        follows=settings.get(tx, MAY[one.kind]) == "yes",
         signed=signed,
         now=at,
     )
@@ -123,6 +122,8 @@ def _read(body: Any) -> tuple[Instruction, bytes]:
         kind=InstructionKind(body["kind"]),
         subject=body["subject"],
         limits=body["limits"],
+        origins=tuple(body.get("origins", ())),
+        stops=body.get("stops", False) is True,
         given_by=body["given_by"],
         given_at=datetime.fromisoformat(body["given_at"]),
         expires_at=datetime.fromisoformat(body["expires_at"]),

@@ -138,7 +138,7 @@ def _without_disks(this: _Clearing, row: MachineRow, disks: Sequence[VolumeRow])
         state = MACHINE.next(_S(row.state), _E.LOSE_DISKS)
         row = row._replace(state=state, wish=_W.STOPPED, attention=False)
         this.told.append((row, "machine.error", LOST))
-    return _ended(this, row._replace(ran=False), LOST)
+    return _ended(this, row._replace(ran=0), LOST)
 
 
 def _without_host(this: _Clearing, row: MachineRow) -> MachineRow:

@@ -170,7 +170,7 @@ def _here(tx: Tx, this: _Stock, row: MachineRow, guest: GuestSeen) -> bool:
             wish=wish,
             host=host,
             tries=0,
-            ran=row.ran or state == _S.RUNNING,
+            ran=row.ran or (max(guest.generation, 1) if state == _S.RUNNING else 0),
             giving_up=False,
             force=False,
             boots=max(row.boots, guest.boots),

@@ -57,6 +57,7 @@ from arable.store import (
     usage,
 )
 from arable.store import wishes as manifests
+from arable.store.attachments import seen_made
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
 from arable.store.nudges import nudge
@@ -365,10 +366,12 @@ def _write(tx: Tx, this: _Settling) -> None:
     attention.note_running(
         tx,
         [
-            (_RUNNING, True, 0, None, _waits_no_more(row), row.generation + 1, stamp, row.id)
+            (_RUNNING, _ran(row), 0, None, _waits_no_more(row), row.generation + 1, stamp, row.id)
             for row in this.arrived.values()
         ],
     )
+    # Those that started for the first time have what was made with them; the others may have been given more since.
+    seen_made(tx, [row.id for row in this.arrived.values() if row.ran])
     attention.change_machines(
         tx,
         _COLUMNS,
@@ -537,11 +540,15 @@ def _known(row: MachineRow) -> dict[str, object]:
 _RUNNING = MACHINE.next(_S.STARTING, _E.SEE_RUNNING)
 
 
+def _ran(row: MachineRow) -> int:
+    return row.ran or max(row.told, 1)
+
+
 def _arrived(row: MachineRow) -> MachineRow:
     """It runs; what `attention.note_running` makes of its row."""
     return row._replace(
         state=_RUNNING,
-        ran=True,
+        ran=_ran(row),
         tries=0,
         operation=None,
         why=_waits_no_more(row),

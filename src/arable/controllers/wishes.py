@@ -16,7 +16,7 @@ from arable.domain.machine import Boot, MachineWish
 from arable.domain.manifest import ItemKind, Power, ScrapWish
 from arable.domain.move import MoveStage
 from arable.domain.units import MIB
-from arable.domain.volume import LEAVING, Change
+from arable.domain.volume import LEAVING, Change, is_made
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
 from arable.store.moves import MoveRow
 from arable.store.routing import LeaseRow
@@ -55,7 +55,11 @@ def guest(
         "memory_mib": machine.memory_mib,
         "parts": parts,
         "command_line": command_line,
-        "disks": [_disk(v, pool, shared=True) for v in volumes if v.change not in LEAVING],
+        "disks": [
+            _disk(v, pool, _made(machine, v, generation), shared=True)
+            for v in volumes
+            if v.change not in LEAVING
+        ],
         "ports": [
             {
                 "nic": nic.id,
@@ -136,7 +140,10 @@ def export(
         "generation": generation,
         "holder": machine.host,
         "epoch": machine.epoch,
-        "disks": [_disk(volume, PoolId(""), shared=False) for volume in shared],
+        "disks": [
+            _disk(volume, PoolId(""), _made(machine, volume, generation), shared=False)
+            for volume in shared
+        ],
         "fenced": machine.fenced,
     }
     if volumes[0].storage_zone:  # its first disk, which was made with it, in its farm's
@@ -146,7 +153,7 @@ def export(
     return [Item(shared[0].host, ItemKind.EXPORT, machine.id, _encode(wish).decode())]
 
 
-def _disk(volume: VolumeRow, pool: PoolId, *, shared: bool) -> dict[str, object]:
+def _disk(volume: VolumeRow, pool: PoolId, made: bool, *, shared: bool) -> dict[str, object]:
     """A `DiskWish`; with `shared`, where a compute host finds a disk that is not its own."""
     wish: dict[str, object] = {
         "volume": volume.id,
@@ -160,11 +167,20 @@ def _disk(volume: VolumeRow, pool: PoolId, *, shared: bool) -> dict[str, object]
         wish["position"] = volume.position
     if volume.view_of:
         wish["view_of"] = volume.view_of
+    if made:
+        wish["made"] = True
     if not shared and volume.storage_zone:
         wish |= {"storage_zone": volume.storage_zone, "zoned": volume.zoned}
     if shared and volume.address:
         wish["shared"] = {"host": volume.host, "address": volume.address}
     return wish
+
+
+def _made(machine: MachineRow, volume: VolumeRow, generation: int) -> bool:
+    """Whether the volume was there before that generation. A view shows another one, and may be made at any time."""
+    if volume.view_of:
+        return False
+    return is_made(volume.made if volume.stays else machine.ran, generation)
 
 
 @lru_cache(maxsize=1024)

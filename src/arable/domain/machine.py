@@ -158,7 +158,9 @@ class Machine:
     boots: int = 1
     force: bool = False
     tries: int = 0  # hosts that could not start it, in a row
-    ran: bool = False  # was ever seen running: its disks hold something
+    ran: int = (
+        0  # what was told when it was first seen running; 0: never, so its disks hold nothing
+    )
     highly_available: bool = False  # started on another host when its own is lost
     operation: OperationId | None = None
     why: Mapping[str, Any] = field(default_factory=dict)

@@ -70,6 +70,7 @@ class DiskWish:
     Limits of 0 mean none. One that is `shared` is made, limited and kept by its storage host (`ExportWish`); the
     guest's host reaches it there while it has the machine's lease. Further disks (`position` above 0) come and go while
     the guest runs, and keep their place in it. No machine of another `storage_zone` has it; the last word counts (`zoned`).
+    One that is known to have been `made` is not made again: if it is not there, something is wrong.
     """
 
     volume: VolumeId
@@ -83,6 +84,7 @@ class DiskWish:
     storage_zone: str = ""  # said to storage hosts; empty: in none
     zoned: int = 0
     view_of: VolumeId | None = None  # it shows what is on that one, read-only
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -355,6 +355,12 @@ GRID_MAY_CHANGE_ACCOUNTS = Setting(
     "Whether operators of the grid may change limits of this region's accounts, suspend and resume them",
     choices=("no", "yes"),
 )
+GRID_MAY_OPEN_ACCOUNTS = Setting(
+    "grid_may_open_accounts",
+    "no",
+    "Whether operators of the grid may make accounts in this region, and say from which regions they may be asked for",
+    choices=("no", "yes"),
+)
 GRID_BILL_SECONDS = Setting(
     "grid_bill_seconds",
     300,

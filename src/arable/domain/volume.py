@@ -40,6 +40,19 @@ LEAVING = (Change.DETACH, Change.CUT)
 """Changes of volumes that their machines' guests are not to have."""
 
 
+SURELY_MADE = -1
+"""Of a volume that was in a machine, and is in none or in another one."""
+
+
+def is_made(made: int, generation: int) -> bool:
+    """Whether whoever is told of a volume, in that generation of its machine, is told that it is there already.
+
+    `made` is the generation that was told when the machine was first seen running with it. What was told then is not
+    said anew: it would differ by nothing but this.
+    """
+    return made != 0 and made < generation
+
+
 class VolumeState(StrEnum):
     """How a volume stands, as its owner sees it."""
 

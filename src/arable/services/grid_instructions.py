@@ -9,22 +9,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, ValidationError, convert
+from msgspec.structs import replace
 
 from arable.domain.access import EVERYTHING, ROLES, Caller, Permission
 from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound
 from arable.domain.event import Event
-from arable.domain.ids import UserId
+from arable.domain.ids import AccountId, DomainId, UserId
 from arable.domain.instruction import Instruction, InstructionKind, InstructionState
 from arable.domain.move import immovable
 from arable.domain.region import MANAGER, Fact, FactKind, MemberState
 from arable.services import accounts as of_accounts
+from arable.services import domains as of_domains
 from arable.services import grid_limits, limits
 from arable.services import hosts as of_hosts
 from arable.services.call import Call, GridRole, Surroundings
 from arable.store import (
     accounts,
     audit,
+    domains,
     drains,
     events,
     grid_facts,
@@ -36,8 +39,8 @@ from arable.store import (
 from arable.store.database import Tx
 from arable.store.schema import RESOURCES
 from arable.store.zones import ZoneFilter
-from arable.wire.accounts import AccountChange, LimitsChange
-from arable.wire.common import Page
+from arable.wire.accounts import AccountChange, AccountIn, DomainIn, LimitsChange
+from arable.wire.common import Name, Page
 from arable.wire.grid import ACCOUNT
 from arable.wire.grid_instructions import (
     CancelInstructionIn,
@@ -47,6 +50,7 @@ from arable.wire.grid_instructions import (
     InstructionQuery,
 )
 from arable.wire.hosts import HostChange
+from arable.wire.regions import FederationIn
 
 _VIA = "grid"
 _MOST_HOSTS = 100_000
@@ -63,19 +67,17 @@ def give(call: Call, ask: InstructIn) -> InstructionOut:
     _only_grid(call)
     kind = InstructionKind(ask.kind)
     said = {name: value for name in RESOURCES if (value := getattr(ask, name)) is not UNSET}
-    if (kind is InstructionKind.CAP) != bool(said):
-        raise BadInput(
-            "say which limits" if not said else f"{kind} has no limits", field="machines"
-        )
+    _check_said(kind, ask, said)
     if kind is not InstructionKind.EVACUATE and not ACCOUNT.fullmatch(ask.subject):
         raise BadInput("an account is named by its path: root/acme/acme", field="subject")
     now = call.around.clock.now()
     grid_facts.hold(call.tx)
     members = [m for m in grid_members.every(call.tx) if m.state is not MemberState.GONE]
     there = {member.name for member in members}
-    for at, name in enumerate(ask.at):
-        if name not in there:
-            raise BadInput("there is no such region in the grid", field=f"at.{at}")
+    for what in ("at", "origins"):
+        for at, name in enumerate(getattr(ask, what)):
+            if name not in there:
+                raise BadInput("there is no such region in the grid", field=f"{what}.{at}")
     chosen = sorted(set(ask.at) or there)
     if not chosen:
         raise Conflict("there are no regions in the grid")
@@ -88,6 +90,8 @@ def give(call: Call, ask: InstructIn) -> InstructionOut:
             kind=kind,
             subject=ask.subject,
             limits={name: -1 if value is None else value for name, value in said.items()},
+            origins=tuple(sorted(set(ask.origins))),
+            stops=ask.stop,
             given_by=call.caller.name,
             given_at=now,
             expires_at=now + timedelta(seconds=ask.seconds),
@@ -100,6 +104,22 @@ def give(call: Call, ask: InstructIn) -> InstructionOut:
         [Event(at=now, account=None, kind="grid.instructed", subject="grid", text=text[:4000])],
     )
     return _shown(call, [id_])[0]
+
+
+def _check_said(kind: InstructionKind, ask: InstructIn, said: dict[str, Any]) -> None:
+    """What is said belongs to what is to be done."""
+    if kind is InstructionKind.CAP and not said:
+        raise BadInput("say which limits", field="machines")
+    if said and kind not in (InstructionKind.CAP, InstructionKind.OPEN):
+        raise BadInput(f"{kind} has no limits", field="machines")
+    if (kind is InstructionKind.OPEN) != bool(ask.origins):
+        told = f"{kind} has none" if ask.origins else "say from which regions it may be asked for"
+        raise BadInput(told, field="origins")
+    if kind is InstructionKind.OPEN:
+        for part in ask.subject.split("/"):
+            _name(part)
+    if ask.stop and kind is not InstructionKind.EVACUATE:
+        raise BadInput(f"{kind} stops nothing", field="stop")
 
 
 def cancel(call: Call, ask: CancelInstructionIn) -> InstructionOut:
@@ -190,8 +210,9 @@ class InstructionHands:
                 zone = _zone(tx, one.subject)
                 every = _hosts(tx, zone)
                 for host in every:
-                    if not host.maintenance:
-                        of_hosts.update(call, host.id, HostChange(maintenance=True))
+                    if not host.maintenance or one.stops > host.maintenance_stops:
+                        change = HostChange(maintenance=True, maintenance_stops=one.stops or UNSET)
+                        of_hosts.update(call, host.id, change)
                 answer = self.progress(tx, one)
             case InstructionKind.CAP:
                 said = {name: None if most < 0 else most for name, most in one.limits.items()}
@@ -203,6 +224,8 @@ class InstructionHands:
                     call, self._account(call, one).id, AccountChange(enabled=enabled)
                 )
                 answer = InstructionState.DONE, f"its users are {'' if enabled else 'not '}let in"
+            case InstructionKind.OPEN:
+                answer = InstructionState.DONE, self._open(call, one)
         self._audit(call, one)
         return answer
 
@@ -217,8 +240,9 @@ class InstructionHands:
         stay = [each for each in left if immovable(each.stores)]
         told = f"{len(every)} hosts are to be empty; {len(left)} machines are still there"
         if stay:
-            told += f", {len(stay)} of them can't be moved while they run"
-        if len(left) > len(stay):
+            fate = "are stopped" if one.stops else "can't be moved while they run"
+            told += f", {len(stay)} of them {fate}"
+        if len(left) > (0 if one.stops else len(stay)):
             return InstructionState.RUNNING, told
         return InstructionState.DONE, told
 
@@ -238,6 +262,22 @@ class InstructionHands:
             source=MANAGER,
         )
         return Call(tx, caller, self.around())
+
+    def _open(self, call: Call, one: Instruction) -> str:
+        """Have the account, and let it be asked for from those regions besides those that may already."""
+        found = accounts.by_path(call.tx, one.subject)
+        if found is None:
+            path, _, name = one.subject.rpartition("/")
+            said = {what: None if most < 0 else most for what, most in one.limits.items()}
+            ask = AccountIn(name=_name(name), domain=_domain(call, path))
+            made = of_accounts.create(call, replace(ask, limits=LimitsChange(**said)), "")
+            told, id_, origins = "it is made", AccountId(made.id), set(one.origins)
+        else:
+            told, id_ = "it was there, with its own limits", self._account(call, one).id
+            origins = {*one.origins, *found.federated}
+        origins.discard(one.region)
+        of_accounts.federate(call, id_, FederationIn(origins=tuple(sorted(origins))))
+        return f"{told}; it may be asked for from {', '.join(sorted(origins)) or 'nowhere else'}"
 
     @staticmethod
     def _account(call: Call, one: Instruction) -> Any:
@@ -262,6 +302,26 @@ class InstructionHands:
             outcome="ok",
         )
         audit.add_many(call.tx, [entry])
+
+
+def _domain(call: Call, path: str) -> DomainId:
+    """The domain of that path, made with those above it if it is not there."""
+    found = domains.by_path(call.tx, path)
+    if found is not None:
+        return found.id
+    above, _, name = path.rpartition("/")
+    if not above:
+        raise NotFound(f"the root of all domains here is not {path}")
+    ask = DomainIn(name=_name(name), parent=_domain(call, above))
+    return DomainId(of_domains.create(call, ask).id)
+
+
+def _name(text: str) -> str:
+    """One part of a path, as it has to be for something new."""
+    try:
+        return convert(text, Name)
+    except ValidationError as error:
+        raise BadInput(f"{text!r} can't be a name: {error}", field="subject") from error
 
 
 def _zone(tx: Tx, name: str) -> str:
@@ -292,6 +352,8 @@ def _body(around: Surroundings, one: Instruction) -> dict[str, Any]:
         "kind": str(one.kind),
         "subject": one.subject,
         "limits": dict(one.limits),
+        "origins": list(one.origins),
+        "stops": one.stops,
         "given_by": one.given_by,
         "given_at": one.given_at.isoformat(),
         "expires_at": one.expires_at.isoformat(),
@@ -339,6 +401,8 @@ def _out(row: Any, regions: Sequence[InstructedOut], cancelled: datetime | None)
         kind=row.kind,
         subject=row.subject,
         limits={name: None if most < 0 else most for name, most in row.limits.items()},
+        origins=tuple(row.origins),
+        stop=row.stops,
         given_by=row.given_by,
         given_at=row.given_at,
         expires_at=row.expires_at,

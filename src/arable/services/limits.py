@@ -21,7 +21,7 @@ def get(call: Call, account: AccountId) -> LimitsOut:
     """What the account holds and may hold."""
     call.caller.needs(Permission.ACCOUNT_READ)
     found = accounts.get(call.tx, call.caller.scope, account)
-    return shown(found.id, quotas.get(call.tx, found.id))
+    return _shown(call, found.id)
 
 
 def update(call: Call, account: AccountId, ask: LimitsChange) -> LimitsOut:
@@ -39,7 +39,7 @@ def update(call: Call, account: AccountId, ask: LimitsChange) -> LimitsOut:
             quotas.set_network_kbps(call.tx, found.id, kbps)
             rates.wake(call.tx, found.id)
     quotas.set_limits(call.tx, found.id, asked)
-    return shown(found.id, quotas.get(call.tx, found.id))
+    return _shown(call, found.id)
 
 
 def add(call: Call, account: AccountId, ask: LimitsChange) -> None:
@@ -64,12 +64,14 @@ def of_new_account(call: Call, ask: LimitsChange) -> dict[str, int]:
     }
 
 
-def shown(account: AccountId, quota: quotas.Quota) -> LimitsOut:
-    """As it looks outside."""
+def _shown(call: Call, account: AccountId) -> LimitsOut:
+    quota, everywhere = quotas.get(call.tx, account), shares.limits_of(call.tx, account)
     found = {
         name: LimitOut(
             used=quota.used[name],
             limit=None if quota.limits[name] < 0 else quota.limits[name],
+            everywhere=everywhere.get(name),
+            share=quota.shares[name] if name in everywhere else None,
         )
         for name in RESOURCES
     }

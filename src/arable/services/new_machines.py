@@ -192,7 +192,7 @@ class Deployment:
             force=False,
             tries=0,
             told=0,
-            ran=False,
+            ran=0,
             giving_up=False,
             operation=self.operation if start else None,
             generation=1,

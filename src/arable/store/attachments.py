@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Select, exists, select, text, update
+from sqlalchemy import Select, case, exists, select, text, update
 
 from arable.domain.ids import AccountId, HostId, MachineId, OperationId, PoolId, VolumeId
-from arable.domain.volume import OFF
+from arable.domain.volume import OFF, SURELY_MADE
 from arable.store import schema as t
 from arable.store.database import Tx
 from arable.store.lookup import Among, Lookup
@@ -107,9 +107,19 @@ def cutting(tx: Tx, ids: Sequence[VolumeId]) -> None:
         tx.execute(update(t.volume).where(among(tx, _v.id, ids)).values(change="cut", told=""))
 
 
+def seen_made(tx: Tx, machines: Sequence[MachineId]) -> None:
+    """These machines run as they were told to: what they have is there."""
+    if machines:
+        told = select(_m.told).where(_m.id == _v.machine).scalar_subquery()
+        of_these = update(t.volume).where(among(tx, _v.machine, machines))
+        tx.execute(of_these.where(_v.stays, _v.made == 0).values(made=told))
+
+
 def alone(tx: Tx, ids: Sequence[VolumeId]) -> None:
     """These are of no machine any more."""
     if ids:
+        ran = select(_m.ran).where(_m.id == _v.machine).scalar_subquery()
+        made = case((_v.stays, _v.made), else_=ran)
         tx.execute(
             update(t.volume)
             .where(among(tx, _v.id, ids))
@@ -117,6 +127,7 @@ def alone(tx: Tx, ids: Sequence[VolumeId]) -> None:
                 machine=None,
                 position=0,
                 stays=True,
+                made=case((made == 0, 0), else_=SURELY_MADE),
                 change="",
                 operation=None,
                 told="",

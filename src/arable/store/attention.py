@@ -62,7 +62,7 @@ class MachineRow(NamedTuple):
     force: bool
     tries: int
     told: int
-    ran: bool
+    ran: int
     giving_up: bool
     operation: OperationId | None
     generation: int
@@ -134,6 +134,7 @@ class VolumeRow(NamedTuple):
     storage_zone: StorageZoneId | None = None
     zoned: int = 0
     view_of: VolumeId | None = None
+    made: int = 0
 
 
 class Fresh(NamedTuple):
@@ -251,6 +252,7 @@ def select_volumes() -> Select[Any]:
         volume.storage_zone,
         volume.zoned,
         volume.view_of,
+        volume.made,
     ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
 
 

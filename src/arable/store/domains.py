@@ -26,6 +26,12 @@ def get(tx: Tx, scope: Scope, domain: DomainId, *, lock: bool = False) -> Domain
     return kept.get(tx, t.domain, Domain, WHAT, *where, lock=lock)
 
 
+def by_path(tx: Tx, path: str) -> Domain | None:
+    """The domain of that path: `root/acme`."""
+    row = tx.execute(select(t.domain).where(t.domain.c.path == path)).first()
+    return None if row is None else kept.value(Domain, row)
+
+
 def root(tx: Tx) -> Domain | None:
     """The one without a parent; None before the first start."""
     row = tx.execute(select(t.domain).where(t.domain.c.parent.is_(None))).first()

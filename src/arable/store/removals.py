@@ -42,7 +42,9 @@ def keeps_for_others(tx: Tx, pool: PoolId) -> int:
 
 def finish(tx: Tx, host: Host) -> None:
     """Nothing of it is left; raises `Conflict` when something is. Its networks' VLANs are free as far as it goes."""
-    tx.execute(update(t.volume).where(_v.pool == host.pool).values(pool=None, erasing=False))
+    tx.execute(
+        update(t.volume).where(_v.pool == host.pool).values(pool=None, erasing=False, made=0)
+    )
     tunnels.note_hosts(tx, [host.id])
     tx.execute(delete(t.network_presence).where(t.network_presence.c.host == host.id))
     tx.execute(delete(t.manifest_item).where(t.manifest_item.c.host == host.id))

@@ -724,6 +724,8 @@ grid_instruction = Table(
     _text("kind"),
     _text("subject"),
     _json("limits", "{}"),
+    _json("origins", "[]"),
+    _flag("stops"),
     _text("given_by"),
     _at("given_at"),
     _at("expires_at"),
@@ -740,6 +742,8 @@ instruction = Table(
     _text("kind"),
     _text("subject"),
     _json("limits", "{}"),
+    _json("origins", "[]"),
+    _flag("stops"),
     _text("given_by"),
     _at("given_at"),
     _at("expires_at"),
@@ -929,7 +933,8 @@ machine = Table(
     _flag("force"),
     _count("tries"),  # hosts that could not start it, in a row
     _count("told"),  # generation of the wish that its host was last told
-    _flag("ran"),  # was ever seen running: its disks hold something
+    # What its host was last told when it was first seen running: from then on its disks hold something. 0: never.
+    _count("ran"),
     _flag("giving_up"),  # its host could not start it and was told to stop trying
     # Of the right to run one with shared disks (docs/decisions/0007); 0: never had any.
     _count("epoch"),
@@ -1095,6 +1100,7 @@ volume = Table(
     # Of a farm by its id, or one that farms share; none: that of the machine which has it first.
     Column("storage_zone", String, nullable=True, index=True),
     _count("zoned"),  # when that was said last, in microseconds
+    _count("made"),  # of those that stay: domain.volume.is_made
     _flag("read_only"),  # many machines may have it, by views
     Column("view_of", String, nullable=True, index=True),  # a machine's view of that one
     _generation(),

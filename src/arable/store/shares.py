@@ -158,6 +158,12 @@ def pending(tx: Tx, incarnation: str, *, every: bool) -> list[Held]:
     return [_held(row) for row in rows]
 
 
+def limits_of(tx: Tx, account: AccountId) -> Mapping[str, int]:
+    """What the account may hold in all regions, as this region was told."""
+    found: Mapping[str, int] | None = tx.scalar(select(_s.limits).where(_s.account == account))
+    return found or {}
+
+
 def one(tx: Tx, account: AccountId) -> Held | None:
     """One of them, its quota held."""
     query = _joined().where(_s.account == account).with_for_update(of=t.quota)

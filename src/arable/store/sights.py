@@ -175,4 +175,4 @@ def unpool(tx: Tx, volumes: Sequence[VolumeId]) -> None:
     """These volumes are on no pool any more."""
     if volumes:
         changed = update(schema.volume).where(among(tx, schema.volume.c.id, volumes))
-        tx.execute(changed.values(pool=None, erasing=False))
+        tx.execute(changed.values(pool=None, erasing=False, made=0))

@@ -73,6 +73,15 @@ class LimitOut(Out, frozen=True, kw_only=True):
 
     used: int
     limit: Annotated[int | None, Meta(description="Null: no limit.")]
+    everywhere: Annotated[
+        int | None, Meta(description="Limit over all regions of the grid. Null: none.")
+    ] = None
+    share: Annotated[
+        int | None,
+        Meta(
+            description="This region's share of that limit now. More is asked for when it is needed."
+        ),
+    ] = None
 
 
 class LimitsOut(Out, frozen=True, kw_only=True):

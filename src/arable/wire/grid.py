@@ -211,6 +211,8 @@ class InstructionBody(msgspec.Struct, frozen=True, kw_only=True):
     kind: Annotated[str, Meta(max_length=32)]
     subject: Annotated[Plain, Meta(max_length=700)]
     limits: Sums
+    origins: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
+    stops: bool = False
     given_by: Line
     given_at: datetime
     expires_at: datetime

@@ -11,13 +11,14 @@ from arable.wire.regions import RegionName
 
 
 class InstructIn(In, frozen=True, kw_only=True):
-    """What regions are to do. With `cap` its limits are said, as for `arable limit update`; null: no limit."""
+    """What regions are to do. With `cap`, and for a new account, limits are said as for `arable limit update`; null: no limit."""
 
     kind: Annotated[
-        Literal["evacuate", "cap", "suspend", "resume"],
+        Literal["evacuate", "cap", "suspend", "resume", "open"],
         Meta(
             description="evacuate: all hosts of a zone go into maintenance, and what can leave them does; cap: an account's"
-            " limits in these regions; suspend, resume: whether an account's users are let in."
+            " limits in these regions; suspend, resume: whether an account's users are let in; open: an account is made"
+            " where it is not yet, and may be asked for from the `origins`."
         ),
     ]
     subject: Annotated[
@@ -28,6 +29,14 @@ class InstructIn(In, frozen=True, kw_only=True):
         tuple[RegionName, ...],
         Meta(max_length=1000, description="Which regions; none: all that are in the grid now."),
     ] = ()
+    origins: Annotated[
+        tuple[RegionName, ...],
+        Meta(max_length=100, description="open: from which regions the account's users may ask for it."),
+    ] = ()  # fmt: skip
+    stop: Annotated[
+        bool,
+        Meta(description="evacuate: what can't leave while it runs is stopped, as by `arable host maintenance --stop`."),
+    ] = False  # fmt: skip
     seconds: Annotated[
         int,
         Meta(ge=10, le=30 * 86_400, description="How long it counts. Who hears of it later does nothing."),
@@ -74,7 +83,9 @@ class InstructionOut(Out, frozen=True, kw_only=True):
     id: Annotated[str, Meta(examples=["instruction-0mh5z1x2k3q8w7e6r5t4"])]
     kind: str
     subject: str
-    limits: Annotated[dict[str, int | None], Meta(description="With cap. Null: no limit.")]
+    limits: Annotated[dict[str, int | None], Meta(description="With cap and open. Null: no limit.")]
+    origins: tuple[str, ...] = ()
+    stop: bool = False
     given_by: str
     given_at: datetime
     expires_at: datetime
