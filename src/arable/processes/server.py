@@ -219,7 +219,7 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
     name = _name(data, entropy, config.called)
     database = Database(config.url(), name)
     migrate.upgrade(database)
-    clock = _time(database, own)
+    clock = regions_time(database, own)
     ids = Ids(clock, entropy)
     authority = Authority.open(data / "authority", clock, entropy)
     succession.take_over(database, authority, clock, ids)
@@ -392,7 +392,7 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         yield server
 
 
-def _time(database: Database, own: Clock) -> Clock:
+def regions_time(database: Database, own: Clock) -> Clock:
     """The database's, where others share it."""
     if database.is_sqlite:
         return own
