@@ -465,7 +465,7 @@ HAPPENINGS = (
     Happening("moves", 1, _stay, _with_disks),
     Happening("moves", 1, _maintain, _with_disks),
     Happening("moves", 1, _rails, _with_disks),
-    Happening("carries", 12, _carry),
+    Happening("carries", 25, _carry),
     Happening("idle", 2, _idle, _with_sleepers),
     Happening("idle", 2, _wake, _with_sleepers),
     Happening("limits", 2, _rate),

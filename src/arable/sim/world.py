@@ -98,7 +98,7 @@ class Shape:
         room = dice.choice(SHARED_ROOMS if shared else ROOMS)
         kinds = sorted({each.kind for each in HAPPENINGS})
         chosen = set(kinds) if dice.random() < 0.2 else {k for k in kinds if dice.random() < 0.5}
-        chosen |= {"carries"} if dice.random() < 0.6 else set()
+        chosen |= {"carries"} if dice.random() < 0.8 else set()
         return cls(
             room,
             tuple(each for each in HAPPENINGS if each.kind in chosen and each.fits(room)),
