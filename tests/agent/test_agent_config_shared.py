@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arable.agent.config import Iscsi, Libvirt, Nbd, read, written
+from arable.agent.config import File, Iscsi, Libvirt, Nbd, read, written
 from arable.domain.errors import BadInput
 
 GOOD = """
@@ -32,6 +32,40 @@ def test_it_may_be_iscsi_on_ports_of_its_own(tmp_path) -> None:
     config = read(path)
     assert config.storage == Iscsi(address="10.0.0.9", lease_seconds=20)
     assert (config.storage.first_port, config.storage.last_port) == (3260, 4283)
+
+
+def test_it_may_keep_a_directory_that_others_have_mounted(tmp_path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(GOOD.replace("driver: nbd", "driver: file, directory: /srv/pool"))
+    storage = read(path).storage
+    assert storage == File(address="10.0.0.9", directory=Path("/srv/pool"), lease_seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("but", "field"),
+    [
+        ("driver: file", "storage.directory"),
+        ("driver: file, directory: pool", "storage.directory"),
+        ("driver: file, directory: /srv/pool, port: 0", "storage.port"),
+        ("driver: file, directory: /srv/pool, first_port: 7", "storage"),
+    ],
+)
+def test_what_is_wrong_with_such_a_directory_is_named(tmp_path, but, field) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(GOOD.replace("driver: nbd", but))
+    with pytest.raises(BadInput) as refused:
+        read(path)
+    assert refused.value.field == field
+
+
+def test_directories_that_are_mounted_are_absolute(tmp_path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(GOOD + "file_pools: [/srv/one, /srv/two]\n")
+    assert read(path).file_pools == [Path("/srv/one"), Path("/srv/two")]
+    path.write_text(GOOD + "file_pools: [/srv/one, two]\n")
+    with pytest.raises(BadInput) as refused:
+        read(path)
+    assert refused.value.field == "file_pools.1"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,23 @@ def test_a_shared_disk_that_was_there_is_never_made_again(world) -> None:
     assert "no blank one is put in its place" in said.told
 
 
+def test_a_disk_that_its_holder_has_as_a_file_is_grown_by_that_one_alone(world) -> None:
+    """Whoever else wrote to the file would find it locked, or tear it."""
+    started(world)
+    world.storage.pool.by_mount = True
+    before = world.storage.pool.volumes()[V].bytes
+    larger = DiskWish(volume=V, pool=SHARED, bytes=64 * MIB)
+    world.storage.server.wish(export(1, world.a.name, generation=2, disks=(larger,)))
+    world.pass_(3)
+    assert world.storage.pool.volumes()[V].bytes == before
+    assert world.storage.server.exports[M].generation == 2, "it is in force all the same"
+    world.a.server.wish()
+    world.pass_(5)
+    world.storage.server.wish(export(1, world.a.name, generation=3, disks=(larger,)))
+    world.pass_(3)
+    assert world.storage.pool.volumes()[V].bytes == 64 * MIB, "once nobody has it"
+
+
 def test_what_is_leased_or_wished_for_is_held(world) -> None:
     started(world)
     holds = world.storage.agent._exports.held

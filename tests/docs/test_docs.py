@@ -12,7 +12,7 @@ from reader import Reader
 from typed_commands import commands, fault
 from warm import warm
 
-from arable.agent.config import Libvirt, Local, read
+from arable.agent.config import File, Iscsi, Libvirt, Local, Nbd, read
 
 NAMES = [page.name for page in pages()]
 UP = [page.name for page in pages() if page.steps("up")]
@@ -89,14 +89,18 @@ def test_commands_within_sentences_exist(name: str) -> None:
 
 
 def test_an_agents_configuration_is_one_that_agents_read(tmp_path) -> None:
-    found = [b for each in pages() for b in each.blocks() if b.language == "yaml" and b.tag == "agent.yaml"]  # fmt: skip
-    assert found
-    for block in found:
-        file = tmp_path / "agent.yaml"
+    blocks = [b for each in pages() for b in each.blocks() if b.language == "yaml"]
+    found = {b.tag: b for b in blocks if b.tag.endswith("agent.yaml")}
+    configs = {}
+    for tag, block in found.items():
+        file = tmp_path / tag
         file.write_text(block.text)
-        config = read(file)
-        assert isinstance(config.hypervisor, Libvirt)
-        assert isinstance(config.storage, Local)
+        configs[tag] = read(file)
+    assert isinstance(configs["agent.yaml"].hypervisor, Libvirt)
+    assert {type(each.storage) for each in configs.values()} == {Local, Nbd, Iscsi, File}
+    assert configs["compute-with-files-agent.yaml"].file_pools == [
+        configs["keeper-agent.yaml"].storage.directory
+    ]
 
 
 def test_verbs_of_make_exist() -> None:

@@ -114,12 +114,18 @@ class Site:
         switch = self._namespace("sw", stack)
         namespaces.inside(switch, _lay_bridge)
         self.storage = self._host("s", 9, switch, stack)
+        self.pool = folder / "pool" if by == "file" else self.storage.home / "volumes"
         self.a = self._host("a", 1, switch, stack)
         self.b = self._host("b", 2, switch, stack)
         _write(
             self.storage,
             roles=["storage"],
-            storage={"driver": by, "address": self.storage.address, "lease_seconds": length},
+            storage={
+                "driver": by,
+                "address": self.storage.address,
+                "lease_seconds": length,
+                **({"directory": str(self.pool)} if by == "file" else {}),
+            },
         )
         stack.callback(self._end_all)
         self.daemons: dict[HostId, LibvirtDaemon] = {}
@@ -144,6 +150,7 @@ class Site:
                     "move_address": host.address,
                 },
                 storage={"driver": "local"},
+                file_pools=[str(self.pool)] if by == "file" else [],
             )
             self._bring_images(host)
 

@@ -224,6 +224,7 @@ def regions_of(directory: Path, *names: str) -> Iterator[Regions]:
                 wire=made.wan,
                 hands=place.hands,
                 acts=lambda: lambda tx: None,
+                patience=60,
             )
             made.wan.places[name] = place
         yield made

@@ -1,6 +1,7 @@
 """A farm with tiers in several regions: made, changed and let go everywhere, whatever becomes of the calls between."""
 
 from contextlib import suppress
+from threading import Event
 
 import msgspec
 import pytest
@@ -419,3 +420,37 @@ def test_two_other_regions_are_joined_with_each_other(tmp_path):
             (ends[name],) = three[name].cloud.rows("select v.public_key, p.public_key from vpn v join vpn_peer p on p.vpn = v.id")  # fmt: skip
         assert ends["london"] == ends["oslo"][::-1]
         assert three["home"].vpns() == []
+
+
+def test_a_region_that_takes_long_holds_up_no_other(tmp_path):
+    with regions_of(tmp_path, "london", "oslo") as three:
+        may_answer, sync, farms_at = Event(), three["home"].sync, three.wan.farms
+
+        def slow(link, url, region, ask):
+            if region == "london":
+                assert may_answer.wait(60)
+            return farms_at(link, url, region, ask)
+
+        three.wan.farms = slow
+        sync.patience = 0.01
+        names = {"a": "london", "b": "oslo"}
+        tiers = [
+            {"name": name, "blueprint": "web", "networks": [name], "region": region}
+            for name, region in names.items()
+        ]
+        nets = [{"name": name} for name in names]
+        three.apply({"name": "shop", "networks": nets, "tiers": tiers})
+        asked = set()
+        for _ in range(3):
+            three.turn(61)
+            asked |= sync._asked.keys()
+            for region in sync._asked.keys() - {"london"}:
+                sync._asked[region].result(60)
+        assert "london" in asked
+        assert three["oslo"].farms() != []
+        assert three["london"].farms() == []
+        may_answer.set()
+        sync._asked["london"].result(60)
+        sync.patience = 60
+        three.settle()
+        assert (three.state("london"), three.state("oslo")) == ("ready", "ready")

@@ -95,6 +95,17 @@ def lone_desk(lone_cloud) -> Desk:
     return Desk(lone_cloud)
 
 
+def test_an_order_that_is_tried_tells_its_price_or_why_not(lone_desk):
+    cloud, ann = lone_desk.cloud, lone_desk.ann
+    tried = cloud.do(ann, orders.create, lone_desk.ask(), dry_run=True).order
+    assert (tried.state, tried.currency) == ("queued", "EUR")
+    assert (tried.least_hour, tried.most_hour, tried.least_month) == ("1.01", "2.01", "737.30")
+    wrong = lone_desk.ask(tier={"blueprint": "nothing"})
+    refused = cloud.refused(ann, orders.create, wrong, dry_run=True)
+    assert (type(refused), refused.field) == (NotFound, "document.tiers.0.blueprint")
+    assert cloud.do(ann, orders.create, wrong).order.least_hour == "0.00", "that is found out later"
+
+
 def test_an_order_is_evaluated_made_and_answered(desk):
     before = desk.counts()
     order = desk.order(purchase_order="PO-1", card="tok_7")

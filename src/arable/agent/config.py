@@ -68,21 +68,30 @@ class Local(_Strict, frozen=True, tag="local", tag_field="driver"):
     reserve_bytes: int | None = None
 
 
-class Shared(_Strict, frozen=True):
-    """qcow2 files in a directory, shared with other hosts by leases.
+class Leased(_Strict, frozen=True):
+    """qcow2 files in a directory, shared with other hosts by leases, which are asked for at `address` and `port`.
 
-    One port for leases, and one for each volume that is in use. A lease is `lease_seconds` long: as long a machine's
-    next host waits for one that can't be reached, and as long a storage host may be away before machines are stopped.
+    A lease is `lease_seconds` long: as long a machine's next host waits for one that can't be reached, and as long a
+    storage host may be away before machines are stopped.
     """
 
     address: str
     directory: Path | None = None
     port: int = 10808
-    first_port: int = 10809
-    last_port: int = 11832
     lease_seconds: float = 30.0
     capacity_bytes: int | None = None
     reserve_bytes: int | None = None
+
+
+class File(Leased, frozen=True, tag="file", tag_field="driver"):
+    """A directory that all hosts of the pod have mounted, at the same path: this host is the pool's keeper."""
+
+
+class Shared(Leased, frozen=True):
+    """Served to the other hosts: besides the port for leases, one for each volume that is in use."""
+
+    first_port: int = 10809
+    last_port: int = 11832
 
 
 class Nbd(Shared, frozen=True, tag="nbd", tag_field="driver"):
@@ -127,6 +136,7 @@ class AgentConfig(_Strict, frozen=True):
     `hardware_watchdog` is a device, such as /dev/watchdog, that restarts the machine when our own watchdog (which stops
     guests without a lease) can't run any more; without it no host is ever restarted. At `peer_port`, on the management
     network, it answers other hosts of its pod that ask whether it is there; null: it does not, and asks nobody.
+    `file_pools` are directories of pools of files that are mounted on this host, for the machines that it runs.
     """
 
     directory: Path
@@ -137,7 +147,8 @@ class AgentConfig(_Strict, frozen=True):
     tags: list[str] = []
     hypervisor: Libvirt | SimHypervisorChoice | None = None
     network: Ovs | SimNetworkChoice = Ovs()
-    storage: Local | Nbd | Iscsi | SimStorageChoice | None = None
+    storage: Local | Nbd | Iscsi | File | SimStorageChoice | None = None
+    file_pools: list[Path] = []
     appliances: Namespace | SimAppliancesChoice | None = None
     hardware_watchdog: Path | None = None
     peer_port: int | None = 10807
@@ -197,8 +208,13 @@ def _check(config: AgentConfig, path: Path) -> None:
             raise BadInput(f"{path}: not an IPv4 address", field="network.tunnel") from error
         if address.is_unspecified:
             raise BadInput(f"{path}: name this host's own address", field="network.tunnel")
+    if isinstance(config.storage, Leased):
+        _check_leased(config.storage, path)
     if isinstance(config.storage, Shared):
-        _check_shared(config.storage, path)
+        _check_ports(config.storage, path)
+    for at, directory in enumerate(config.file_pools):
+        if not directory.is_absolute():
+            raise BadInput(f"{path}: not an absolute path", field=f"file_pools.{at}")
     if isinstance(config.hypervisor, Libvirt):
         _check_moves(config.hypervisor, path)
     if "routing" in config.roles and not config.appliances:
@@ -228,7 +244,7 @@ def _check_moves(hypervisor: Libvirt, path: Path) -> None:
         )
 
 
-def _check_shared(storage: Shared, path: Path) -> None:
+def _check_leased(storage: Leased, path: Path) -> None:
     try:
         address = ip_address(storage.address)
     except ValueError as error:
@@ -240,15 +256,25 @@ def _check_shared(storage: Shared, path: Path) -> None:
             f"{path}: shared disks are for the management network, so name this host's address there",
             field="storage.address",
         )
-    for field in ("port", "first_port", "last_port"):
+    if not 0 < storage.port < 65536:
+        raise BadInput(f"{path}: not a port", field="storage.port")
+    if isinstance(storage, File) and not (storage.directory and storage.directory.is_absolute()):
+        raise BadInput(
+            f"{path}: name the directory that all hosts of the pod have mounted",
+            field="storage.directory",
+        )
+    if not SHORTEST_LEASE <= storage.lease_seconds <= LONGEST_LEASE:
+        raise BadInput(
+            f"{path}: a lease is {SHORTEST_LEASE:g} to {LONGEST_LEASE:g} seconds long",
+            field="storage.lease_seconds",
+        )
+
+
+def _check_ports(storage: Shared, path: Path) -> None:
+    for field in ("first_port", "last_port"):
         if not 0 < getattr(storage, field) < 65536:
             raise BadInput(f"{path}: not a port", field=f"storage.{field}")
     if not storage.first_port <= storage.last_port:
         raise BadInput(f"{path}: the last port is before the first", field="storage.last_port")
     if storage.first_port <= storage.port <= storage.last_port:
         raise BadInput(f"{path}: leases need a port of their own", field="storage.port")
-    if not SHORTEST_LEASE <= storage.lease_seconds <= LONGEST_LEASE:
-        raise BadInput(
-            f"{path}: a lease is {SHORTEST_LEASE:g} to {LONGEST_LEASE:g} seconds long",
-            field="storage.lease_seconds",
-        )

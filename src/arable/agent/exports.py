@@ -182,7 +182,9 @@ class HostExports:
                 holder = self._leased_by(disk.volume)
                 if holder is None:
                     yield MakeDisk(disk)
-                elif holder == wish.machine and wish.heir is None:  # an heir has seen its size
+                elif holder != wish.machine or wish.heir:  # an heir has seen its size
+                    continue
+                elif not any(pool.by_mount for pool in self._pools if pool.pool == disk.pool):
                     yield Grow(wish.machine, disk)
 
     def _leased_by(self, volume: VolumeId) -> MachineId | None:

@@ -261,6 +261,10 @@ class Guests:
             why = f"{missing[0]} is not served"
         if why:
             yield _lease_key(wish), f"the right to run: {why}"
+        files = self._ground.drivers.files
+        for pool in sorted({at.pool for at in served.values() if at.pool}):
+            if lacking := files.lacks(pool) if files else f"{pool} is not mounted on this host":
+                yield pool, f"its disks: {lacking}"
 
     def _stops(self, seen: Sight) -> Iterator[Stop]:
         for wish in seen.off:
@@ -322,6 +326,15 @@ class Guests:
                 position=disk.position,
                 read_only=disk.view_of is not None,
             )
+            if at.pool:
+                assert self._ground.drivers.files is not None, "lacks nothing"
+                return replace(
+                    far,
+                    path=self._ground.drivers.files.path(at.pool, disk.volume, wish.epoch),
+                    format=PartFormat.QCOW2,
+                    iops=disk.iops,
+                    bytes_per_second=disk.bytes_per_second,
+                )
             if at.secret:
                 unit = IscsiSource(
                     address=at.address,

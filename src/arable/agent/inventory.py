@@ -10,6 +10,7 @@ from pathlib import Path
 
 from arable.agent.config import Given
 from arable.domain.errors import CloudError
+from arable.domain.ids import PoolId
 from arable.domain.manifest import Inventory
 from arable.domain.units import MIB
 
@@ -56,6 +57,7 @@ class InventoryOfHost:
         shares: str = "",
         shares_by: str = "",
         tunnel: str = "",
+        mounts: Callable[[], tuple[PoolId, ...]] = tuple,
     ) -> None:
         measured = measure()
         cpus = given.cpus or measured.cpus
@@ -70,6 +72,7 @@ class InventoryOfHost:
         self._tags = tuple(tags)
         self._shares, self._shares_by = shares, shares_by
         self._tunnel = tunnel
+        self._mounts = mounts
 
     def __call__(self) -> Inventory:
         return Inventory(
@@ -87,6 +90,7 @@ class InventoryOfHost:
             shares_by=self._shares_by,
             moves=self._name("moves"),
             tunnel_address=self._tunnel,
+            mounts=self._mounts(),
         )
 
     def _name(self, kind: str) -> str:

@@ -76,7 +76,9 @@ class LeaseDesk:
         found = []
         for volume in self._pool.leases.record(machine).volumes:
             at = self._pool.where(volume, epoch)
-            disk = Disk(volume=volume, address=at.address, port=at.port, name=at.name)
+            disk = Disk(
+                volume=volume, address=at.address, port=at.port, name=at.name, pool=at.pool or ""
+            )
             if at.secret:
                 who = names.initiator(holder, at.storage_zone)
                 disk = msgspec.structs.replace(disk, initiator=who, secret=at.secret.reveal())

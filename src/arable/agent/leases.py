@@ -22,7 +22,7 @@ from enum import StrEnum
 from arable.agent.deadlines import Deadline, Deadlines
 from arable.agent.lease_line import LeaseLine
 from arable.domain.errors import Unavailable
-from arable.domain.ids import MachineId, VolumeId
+from arable.domain.ids import MachineId, PoolId, VolumeId
 from arable.domain.manifest import GuestWish, SharedFrom
 from arable.drivers.storage.protocol import ExportAt, export_name
 from arable.runtime.boottime import BootTime
@@ -441,6 +441,7 @@ class LeaseKeeper:
                 name=disk.name,
                 initiator=disk.initiator,
                 secret=Secret(disk.secret) if disk.secret else None,
+                pool=PoolId(disk.pool) if disk.pool else None,
             )
 
     def _later(self, one: _At, told: str, at_most: float = _LONGEST_SECONDS) -> None:

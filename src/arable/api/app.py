@@ -76,12 +76,12 @@ class Server:
         self._draining = False
         self._outside = Starlette(
             routes=[
+                *routes,  # first, so that a console is what one finds at `/`
                 *openapi.routes(operations),
                 *docs.routes(),
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
-                *routes,
             ],
             lifespan=self._lifespan,
             exception_handlers={404: _not_found, 405: _not_found},

@@ -1,13 +1,13 @@
 """Other regions are told what farms of this one are to be there, and say how that stands; on a thread of its own.
 
 Only the server that acts does it. What is to be said stands in the store (`farm_region`) with a version and the time when
-it is due; it is said until it is known there, and asked about from then on. Each region is asked by itself, so one that
-can't be reached holds up no other; nothing but one call leads there for many farms.
+it is due; it is said until it is known there, and asked about from then on. Each region is asked by itself, beside the
+rounds if it takes long, so one that can't be reached holds up no other; nothing but one call leads there for many farms.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 TOPICS = frozenset({farm_regions.TOPIC, grid_members.TOPIC})
 MOST = 200  # in one round
 _AT_ONCE = 50  # in one call
-_REGIONS = 8  # asked at the same time
+_REGIONS = 32  # asked at the same time
 _SECONDS = 3.0
 _KEYS_SECONDS, _KEYS_MOST = 60.0, 20  # between looks at keys, and of how many farms at once
 
@@ -67,7 +67,8 @@ class Hands(Protocol):
 class FarmRegions:
     """`step` tells and asks what is due.
 
-    `transact` does work in a transaction that writes; `acts` gives this server's fence while it acts.
+    `transact` does work in a transaction that writes; `acts` gives this server's fence while it acts. A round waits
+    `patience` seconds for regions to answer; those that take longer are left out of the rounds until they did.
     """
 
     look: Look
@@ -76,10 +77,14 @@ class FarmRegions:
     wire: Wire
     hands: Hands
     acts: Callable[[], Fence | None]
+    patience: float = 1.0
+    _threads: ThreadPoolExecutor = field(init=False)
+    _asked: dict[str, Future[None]] = field(default_factory=dict)  # regions that are being asked
     _rounds: Rounds = field(init=False)
     _keys_due: float = 0.0  # when keys are to be looked at
 
     def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_REGIONS, "farm regions")
         self._rounds = Rounds(
             "farm regions", self.step, lambda: _SECONDS, "farms' parts elsewhere have to wait", log
         )
@@ -96,6 +101,7 @@ class FarmRegions:
     def stop(self) -> None:
         """Finish what is being said, then end."""
         self._rounds.stop()
+        self._threads.shutdown()
 
     def step(self) -> None:
         """One round."""
@@ -103,23 +109,31 @@ class FarmRegions:
         if fence is None:
             return
         self._renew_keys(fence)
+        self._answered()
         with self.look() as tx:
-            due = farm_regions.due(tx, self.clock.now(), MOST)
+            due = farm_regions.due(tx, self.clock.now(), MOST, self._asked.keys())
             link = grid_members.link(tx) if due else None
         if not due:
             return
         by_region: dict[str, list[FarmPart]] = {}
         for part in due:
             by_region.setdefault(part.region, []).append(part)
-        if len(by_region) == 1:
-            self._region(fence, link, *next(iter(by_region.items())))
-            return
-        with ThreadPoolExecutor(min(_REGIONS, len(by_region)), "farm regions") as threads:
-            for done in [
-                threads.submit(self._region, fence, link, region, parts)
-                for region, parts in sorted(by_region.items())
-            ]:
-                done.result()
+        begun = {
+            region: self._threads.submit(self._region, fence, link, region, parts)
+            for region, parts in sorted(by_region.items())
+        }
+        self._asked |= begun
+        for late in wait(begun.values(), self.patience).not_done:
+            late.add_done_callback(lambda _: self._rounds.nudge())
+        self._answered()
+
+    def _answered(self) -> None:
+        """Regions that are not waited for any more."""
+        for region, answer in list(self._asked.items()):
+            if answer.done():
+                del self._asked[region]
+                if error := answer.exception():
+                    log.error("%s could not be asked for farms", region, exc_info=error)
 
     def _renew_keys(self, fence: Fence) -> None:
         if (now := self.clock.monotonic()) < self._keys_due:

@@ -421,6 +421,7 @@ def asks(
                 ),
                 only=next((v.host for v in volumes if v.host and not v.shared), None),
                 reach=shelves.reach(volumes),
+                mounted=shelves.mounted(volumes),
                 avoid=_avoid(row),
             )
         )

@@ -1,6 +1,7 @@
 """Shared pools for machines that are being placed: which hosts reach one with room, and which one each gets.
 
-All disks of a machine are in one pool, and any host of the pool's pod may run it. A pool's room is the disk of its
+All disks of a machine are in one pool, and any host of the pool's pod may run it; from a pool of files, any that has it
+mounted. A pool's room is the disk of its
 storage host, reserved as any host's (rule 2).
 """
 
@@ -25,6 +26,7 @@ class Shelves:
     homeless: frozenset[MachineId] = frozenset()  # for them there was no room left
     _pools: dict[PoolId, SharedPool] = field(default_factory=dict)
     _pods: dict[PoolId, PodId] = field(default_factory=dict)  # of pools that hold disks already
+    _mounts: dict[PoolId, frozenset[HostId]] = field(default_factory=dict)  # of pools of files
     _new: dict[MachineId, tuple[PoolId, list[VolumeRow]]] = field(default_factory=dict)
 
     @classmethod
@@ -34,17 +36,31 @@ class Shelves:
         held = {volume.pool for volume in shared if volume.pool}
         found = {pool.id: pool for pool in (pools.shared(tx, zone) if shared else ())}
         free = {id_: pool.free_mib for id_, pool in found.items()}
-        return cls(free, frozenset(), found, pools.pods(tx, held) if held else {})
+        mounts = pools.mounts(tx, zone) if shared else {}
+        return cls(free, frozenset(), found, pools.pods(tx, held) if held else {}, mounts)
 
     def reach(self, volumes: Sequence[VolumeRow]) -> frozenset[PodId] | None:
-        """The pods whose hosts reach a machine's shared disks, or could; None for one that has none."""
+        """The pods whose hosts all reach a machine's shared disks, or could; None for one that has none."""
         if not any(volume.shared for volume in volumes):
             return None
         held = {volume.pool for volume in volumes if volume.pool}
         if held:
-            return frozenset(self._pods[pool] for pool in held if pool in self._pods)
+            served = held & self._pods.keys() - self._mounts.keys()
+            return frozenset(self._pods[pool] for pool in served)
+        able = self._able(volumes) - self._mounts.keys()
+        return frozenset(self._pools[id_].pod for id_ in able)
+
+    def mounted(self, volumes: Sequence[VolumeRow]) -> frozenset[HostId]:
+        """Besides, the hosts that have them mounted, or could get them in a pool of files that they have mounted."""
+        if not self._mounts or not any(volume.shared for volume in volumes):
+            return frozenset()
+        held = {volume.pool for volume in volumes if volume.pool} or self._able(volumes)
+        return frozenset().union(*(self._mounts.get(pool, ()) for pool in held))
+
+    def _able(self, volumes: Sequence[VolumeRow]) -> set[PoolId]:
+        """Pools with room for all of these."""
         need = sum(volume.mib for volume in volumes)
-        return frozenset(p.pod for id_, p in self._pools.items() if self.free[id_] >= need)
+        return {id_ for id_ in self._pools if self.free[id_] >= need}
 
     def assign(
         self,
@@ -66,6 +82,7 @@ class Shelves:
                 id_
                 for id_, pool in self._pools.items()
                 if pool.pod == pod and self.free[id_] >= need and (not held or id_ in held)
+                if each.host in self._mounts.get(id_, (each.host,))
             ]
             if not able:
                 homeless.add(each.machine)

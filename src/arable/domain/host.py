@@ -156,6 +156,8 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
     }
     if told.moves:
         facts["moves"] = told.moves
+    if told.mounts:
+        facts["mounts"] = sorted(told.mounts)
     if short:
         facts["short"] = short
     addresses = {"peer_address": told.peer_address, "tunnel_address": told.tunnel_address}

@@ -531,6 +531,7 @@ class Inventory:
     )
     peer_address: str = ""  # HOST:PORT on the management network, where it answers other hosts
     tunnel_address: str = ""  # where its tunnels (VXLAN) to other hosts end; empty: it has none
+    mounts: tuple[PoolId, ...] = ()  # pools of files that it has mounted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

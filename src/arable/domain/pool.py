@@ -9,8 +9,11 @@ from arable.domain.ids import HostId, PoolId, ZoneId
 LOCAL = "local"
 NBD = "nbd"
 ISCSI = "iscsi"
-SHARED = frozenset({NBD, ISCSI})
-"""Hosts that run machines reach these at `address`, by the leases of docs/decisions/0007."""
+FILE = "file"
+SHARED = frozenset({NBD, ISCSI, FILE})
+"""Hosts that run machines reach these by the leases of docs/decisions/0007, which are kept at `address`; the disks of `FILE`
+in a directory that they have mounted.
+"""
 
 
 class Fill(StrEnum):

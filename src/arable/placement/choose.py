@@ -47,7 +47,7 @@ BUSY = "have as many moves as they may"
 @dataclass(frozen=True, slots=True)
 class PlacementAsk:
     """What a machine needs. `only` is the host that holds its disks already, when they can't move; `reach` are the
-    pods whose hosts get at its shared disks, or at room for them; `avoid` are hosts that could not start it.
+    pods whose hosts get at its shared disks, or at room for them, and `mounted` those hosts that do besides; `avoid` are hosts that could not start it.
     """
 
     machine: MachineId
@@ -57,6 +57,7 @@ class PlacementAsk:
     groups: tuple[GroupAsk, ...] = ()
     only: HostId | None = None
     reach: frozenset[PodId] | None = None
+    mounted: frozenset[HostId] = frozenset()
     avoid: frozenset[HostId] = frozenset()
     move: MoveAsk | None = None
 
@@ -66,7 +67,7 @@ class PlacementAsk:
         return (
             None
             if self.groups or self.only or self.avoid or self.move
-            else (self.size, self.tags, self.strategy, self.reach)
+            else (self.size, self.tags, self.strategy, self.reach, self.mounted)
         )
 
 
@@ -262,8 +263,11 @@ def _rules(view: ZoneView, ask: PlacementAsk) -> list[tuple[str, Flags]]:
             here[at] = True
         rules.append(("don't hold its disks", here))
     if ask.reach is not None:
-        reached = [pod in ask.reach for pod in view.pods]
-        rules.append(("reach no pool with room for its shared disks", _of_pods(view, reached)))
+        reached = _of_pods(view, [pod in ask.reach for pod in view.pods])
+        if ask.mounted:
+            mounted = ask.mounted
+            reached = reached | _hosts(view, lambda host: host in mounted)
+        rules.append(("reach no pool with room for its shared disks", reached))
     if ask.move is not None:
         rules += _move_rules(view, ask.move)
     rules.append(("take no machines now", view.accepting))

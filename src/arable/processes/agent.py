@@ -20,7 +20,17 @@ from arable.agent import pool_marks
 from arable.agent.agent import Agent
 from arable.agent.carry_line import Borrowing
 from arable.agent.channel import Channel
-from arable.agent.config import AgentConfig, Iscsi, Libvirt, Local, Namespace, Ovs, Shared, read
+from arable.agent.config import (
+    AgentConfig,
+    File,
+    Iscsi,
+    Leased,
+    Libvirt,
+    Local,
+    Namespace,
+    Ovs,
+    read,
+)
 from arable.agent.delivery import Deliveries
 from arable.agent.download import Downloads
 from arable.agent.inside import Inside
@@ -31,7 +41,7 @@ from arable.agent.sight import Drivers
 from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.ids import PoolId
 from arable.domain.manifest import Inventory
-from arable.domain.pool import ISCSI
+from arable.domain.pool import FILE, ISCSI
 from arable.domain.units import MIB
 from arable.drivers.appliance.protocol import Appliances, Relays
 from arable.drivers.hypervisor.protocol import Hypervisor, Moves
@@ -98,7 +108,8 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
         nudge = Later()
         leases = agent_leases.keeper(config, passport.context, entropy, nudge, stack)
         moves = agent_leases.mover(drivers.hypervisor, leases, clock, nudge, stack)
-        drivers = replace(drivers, pools=pools, leases=leases, mover=moves)
+        files = agent_leases.mounted(config, clock, nudge, stack)
+        drivers = replace(drivers, pools=pools, leases=leases, mover=moves, files=files)
         peering = Peering.of(config, clock)
         downloads = Downloads(
             config.directory / "downloads", config.servers, passport.current, nudge
@@ -146,10 +157,10 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             group.create_task(_keep_fresh(passport, config, drivers, clock, entropy))
             if peering.wanted:
                 group.create_task(peering.run(passport.current, entropy, nudge))
-            if leases or isinstance(config.storage, Shared) or peering.wanted:
+            if leases or isinstance(config.storage, Leased) or peering.wanted:
                 group.create_task(agent_leases.certified(config, passport.current, clock, entropy))
             for pool in pools:
-                if isinstance(pool, Shares) and isinstance(config.storage, Shared):
+                if isinstance(pool, Shares) and isinstance(config.storage, Leased):
                     group.create_task(
                         agent_leases.served(
                             config,
@@ -305,9 +316,14 @@ def inventory(config: AgentConfig, drivers: Drivers) -> Callable[[], Inventory]:
         names,
         roles=config.roles,
         tags=config.tags,
-        shares=f"{storage.address}:{storage.port}" if isinstance(storage, Shared) else "",
-        shares_by=ISCSI if isinstance(storage, Iscsi) else "",
+        shares=f"{storage.address}:{storage.port}" if isinstance(storage, Leased) else "",
+        shares_by=ISCSI
+        if isinstance(storage, Iscsi)
+        else FILE
+        if isinstance(storage, File)
+        else "",
         tunnel=config.network.tunnel,
+        mounts=drivers.files.reached if drivers.files else tuple,
     )
 
 
@@ -419,7 +435,7 @@ def _pools(
                 reserve_bytes=chosen.reserve_bytes,
             ),
         )
-    if isinstance(chosen, Shared):
+    if isinstance(chosen, Leased):
         return (agent_leases.shared_pool(config, chosen, pool, clock, entropy),)
     from arable.drivers.simhost import SimPool
     from arable.drivers.storage.sim import SimStorage

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from arable.agent import disk_identity, pool_marks, watch
-from arable.agent.config import AgentConfig, Iscsi, Libvirt, Shared
+from arable.agent.config import AgentConfig, File, Iscsi, Leased, Libvirt, Shared
 from arable.agent.deadlines import FOLDER, DeadlineFiles
+from arable.agent.file_pools import FilePools
 from arable.agent.join import Identity
 from arable.agent.lease_desk import LeaseDesk
 from arable.agent.lease_line import TlsLine
@@ -22,8 +23,10 @@ from arable.agent.leases import LeaseKeeper
 from arable.agent.moves import Mover
 from arable.agent.peer_port import own_address
 from arable.agent.watch import Watch
+from arable.domain.errors import Unavailable
 from arable.domain.ids import HostId, PoolId
 from arable.drivers.hypervisor.protocol import Gate, Hypervisor, Moves
+from arable.drivers.storage.file.pool import FileStorage
 from arable.drivers.storage.iscsi.pool import IscsiStorage
 from arable.drivers.storage.nbd.pool import NbdStorage
 from arable.drivers.storage.protocol import Shares
@@ -100,11 +103,24 @@ def watchdog_command(hardware: Path | None = None) -> list[str]:
 
 
 def shared_pool(
-    config: AgentConfig, chosen: Shared, pool: PoolId, clock: Clock, entropy: Entropy
+    config: AgentConfig, chosen: Leased, pool: PoolId, clock: Clock, entropy: Entropy
 ) -> ServedStorage:
     """The pool that this storage host shares."""
     home = chosen.directory or config.directory / "volumes"
+    if isinstance(chosen, File):
+        _keeps_no_other(home, pool)
     pool_marks.recognise(config.directory, home, pool)
+    if isinstance(chosen, File):
+        return FileStorage(
+            home,
+            pool,
+            clock,
+            KernelBootTime(),
+            lease_seconds=chosen.lease_seconds,
+            capacity_bytes=chosen.capacity_bytes,
+            reserve_bytes=chosen.reserve_bytes,
+        )
+    assert isinstance(chosen, Shared), "there are no others"
     if isinstance(chosen, Iscsi):
         return IscsiStorage(
             home,
@@ -132,6 +148,29 @@ def shared_pool(
     )
 
 
+def _keeps_no_other(home: Path, pool: PoolId) -> None:
+    """A directory that others have mounted, too, may be another host's pool: nobody sets his own mark on that."""
+    mark = home / pool_marks.MARK
+    kept = mark.read_text() if mark.exists() else pool
+    if kept != pool:
+        raise Unavailable(
+            f"{home} is {kept}, which another host keeps, or kept: let its keeper in anew as the same host"
+            " (`arable host invite --host`), or name an empty directory"
+        )
+
+
+def mounted(
+    config: AgentConfig, clock: Clock, nudge: Callable[[], None], stack: ExitStack
+) -> FilePools | None:
+    """Looks after the pools of files that are mounted on this host; None for none."""
+    if not config.file_pools:
+        return None
+    made = FilePools(config.file_pools, clock, nudge)
+    stack.callback(made.close)
+    made.start()
+    return made
+
+
 async def certified(
     config: AgentConfig, identity: Callable[[], Identity], clock: Clock, entropy: Entropy
 ) -> None:
@@ -149,7 +188,7 @@ async def certified(
 
 async def served(
     config: AgentConfig,
-    chosen: Shared,
+    chosen: Leased,
     pool: Shares,
     identity: Callable[[], Identity],
     clock: Clock,
@@ -181,7 +220,7 @@ async def served(
 
 
 async def _opened(
-    chosen: Shared,
+    chosen: Leased,
     desk: LeaseDesk,
     authority: str,
     credentials: Path,

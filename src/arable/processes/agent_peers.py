@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from arable.agent import disk_identity
 from arable.agent.carry_line import lent
 from arable.agent.carrying import Lending
-from arable.agent.config import AgentConfig, Shared
+from arable.agent.config import AgentConfig, Leased
 from arable.agent.join import Identity
 from arable.agent.peer_calls import PeerCalls
 from arable.agent.peer_port import PeerPort, own_address
@@ -37,7 +37,7 @@ class Peering:
     @classmethod
     def of(cls, config: AgentConfig, clock: Clock) -> "Peering":
         """Of a host with that configuration."""
-        shared = config.storage if isinstance(config.storage, Shared) else None
+        shared = config.storage if isinstance(config.storage, Leased) else None
         return cls(config, Witness(clock, shared.lease_seconds if shared else 0.0))
 
     @property

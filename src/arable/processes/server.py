@@ -34,6 +34,7 @@ from arable.api.inside import Inside
 from arable.api.routes import OPERATIONS
 from arable.api.routes.inside import INSIDE
 from arable.cluster.times import Times
+from arable.console import pages as console_pages
 from arable.controllers.grid_wire import GridWire
 from arable.controllers.landing import Landing
 from arable.controllers.loop import Loop
@@ -291,7 +292,7 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
         database,
         writer,
         around,
-        routes=[console.route(consoles)],
+        routes=[console.route(consoles), *console_pages.routes()],
         metrics=metrics(database, writer, channels, figures, clock),
         drained=lambda: member.manager.draining,
         inside=INSIDE,

@@ -72,6 +72,7 @@ def look_around(cloud: Cloud) -> str:
         "",
         "The cloud is up.",
         f"  API              {cloud.url}/v1, described at {cloud.url}/docs",
+        f"  console          {cloud.url}/console/",
         f"  first operator   {_first_operator(cloud)}",
         f"  sign in          arable login --url {cloud.url} --credentials {cloud.operator_file}",
         "  then             arable zone list; arable host list; arable machine list",

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from arable.domain import ids
 from arable.domain.errors import (
     BadInput,
     CloudError,
@@ -81,6 +82,7 @@ _NO_ENTRY: Final = "this join token does not count: it is unknown, was used, or 
 
 _NAME = re.compile(NAME_PATTERN)
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,255}")
+_MOST_MOUNTS = 64
 _MOST = {"cpus": 1 << 16, "cpu_mhz": 1 << 32, "memory_mib": 1 << 32, "disk_mib": 1 << 40}
 _KINDS = {kind.value: kind for kind in ItemKind}
 
@@ -215,6 +217,8 @@ def _look_after(tx: Tx, risen: Iterable[Host], news: Mapping[HostId, Mapping[str
     told = news.values()
     if any(host.state in anew for host in risen) or any("peer_address" in one for one in told):
         nudge(tx, "hosts")
+    if any("mounts" in one["facts"] for one in told if "facts" in one):
+        nudge(tx, "machines")  # some may have waited for a host that has their disks mounted
     tunnels.note_hosts(tx, [host for host, one in news.items() if "tunnel_address" in one])
 
 
@@ -389,6 +393,10 @@ def check_inventory(told: Inventory) -> None:
             raise BadInput("not one line of at most 255 characters", field=f"inventory.{name}")
     if told.shares_by not in {"", *SHARED}:
         raise BadInput(f"not one of {', '.join(sorted(SHARED))}", field="inventory.shares_by")
+    if len(told.mounts) > _MOST_MOUNTS:
+        raise BadInput(f"more than {_MOST_MOUNTS} pools", field="inventory.mounts")
+    for pool in told.mounts:
+        ids.check("pool", pool)
     if told.tunnel_address:
         try:
             IPv4Address(told.tunnel_address)

@@ -3,13 +3,14 @@
 `controllers/orders.py` brings them further; `services/order_hands.py` evaluates and provisions in the customer's name.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
 from msgspec import structs
 
 from arable.domain.access import Permission
-from arable.domain.errors import BadInput, Conflict
+from arable.domain.errors import BadInput, CloudError, Conflict
 from arable.domain.farm import DEFAULT
 from arable.domain.ids import AccountId, OrderId
 from arable.domain.order import Order, OrderEvent
@@ -48,7 +49,10 @@ def get(call: Call, order: OrderId) -> OrderOut:
 
 
 def create(call: Call, ask: OrderIn, password: Password | None = None) -> OrderMadeOut:
-    """What is ordered is parsed now, and evaluated next. Nothing is made before it was found good."""
+    """What is ordered is parsed now, and evaluated next. Nothing is made before it was found good.
+
+    Tried, it is evaluated at once: the answer has its price, or is what it would be refused for.
+    """
     call.caller.needs(Permission.FARM_WRITE)
     document = ask.document
     if document.name == DEFAULT:
@@ -88,6 +92,8 @@ def create(call: Call, ask: OrderIn, password: Password | None = None) -> OrderM
         created_at=call.around.clock.now(),
     )
     orders.add(call.tx, new)
+    if call.dry_run:
+        new = _evaluated(call, new)
     tell(call, account, "order.queued", order, f"{document.name}: ordered")
     return OrderMadeOut(
         operation=operation.id,
@@ -95,6 +101,18 @@ def create(call: Call, ask: OrderIn, password: Password | None = None) -> OrderM
         private_key=private,
         password=password.text.reveal() if password else None,
     )
+
+
+def _evaluated(call: Call, order: Order) -> Order:
+    """With its price. Raises what it would be refused for, of the document's fields."""
+    from arable.services.order_hands import OrderHands  # which stands on this module
+
+    try:
+        cost, _room = OrderHands(lambda: call.around).evaluate(call.tx, order)
+    except CloudError as error:
+        error.field = f"document.{error.field}" if error.field else ""
+        raise
+    return replace(order, estimate=cost)
 
 
 def approve(call: Call, order: OrderId, ask: ReviewIn) -> OrderOut:

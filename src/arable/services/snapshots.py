@@ -10,10 +10,11 @@ Limits are held before machines, these before snapshots, then volumes, and hosts
 from arable.domain import ids
 from arable.domain.access import Permission, Scope
 from arable.domain.errors import BadInput, Conflict, LimitExceeded, NoRoom, NotFound
-from arable.domain.ids import AccountId, HostId, OperationId, SnapshotId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, HostId, OperationId, PoolId, SnapshotId, VolumeId, ZoneId
 from arable.domain.machine import LIVING, MachineState, MachineWish
 from arable.domain.manifest import ItemKind
 from arable.domain.operation import Operation, OperationState
+from arable.domain.pool import FILE
 from arable.domain.snapshot import (
     MOST_OF_A_VOLUME,
     Snapshot,
@@ -35,6 +36,7 @@ from arable.store import (
     copying,
     hosts,
     operations,
+    pools,
     quotas,
     reservations,
     snapshots,
@@ -94,6 +96,8 @@ def create(call: Call, ask: SnapshotIn) -> SnapshotMadeOut:
     if machine and machine.wish not in LIVING:
         raise Conflict(f"{machine.name} is on its way out ({machine.state})", field="volume")
     host = _host(call, found)
+    if found.pool and machine and (machine.host or machine.wish == MachineWish.RUNNING):
+        _check_reached(call, found.pool, found.name, machine.name)
     if snapshots.count_of(call.tx, found.id) >= MOST_OF_A_VOLUME:
         raise LimitExceeded(
             f"{found.name} has {MOST_OF_A_VOLUME} snapshots, and no volume has more; delete one",
@@ -277,6 +281,16 @@ def _host(call: Call, volume: Volume) -> HostId:
     host = attachments.pool_host(call.tx, volume.pool)
     assert host, "pools of volumes are hosts' own"
     return host
+
+
+def _check_reached(call: Call, pool: PoolId, volume: str, machine: str) -> None:
+    """A file may be open on its machine's host, where its pool's keeper can't reach it (docs/decisions/0043)."""
+    if pools.get(call.tx, pool).kind == FILE:
+        raise Conflict(
+            f"{volume} is in a pool of files, where snapshots are taken while the machine is off:"
+            f" stop {machine} first",
+            field="volume",
+        )
 
 
 def _held(call: Call, id_: SnapshotId) -> Snapshot:

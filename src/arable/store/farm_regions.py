@@ -1,6 +1,6 @@
 """Farms that have parts in other regions, and farms here that are such parts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -59,9 +59,10 @@ def any_of(tx: Tx, farm: FarmId) -> bool:
     return bool(tx.execute(select(exists().where(_r.farm == farm))).scalar())
 
 
-def due(tx: Tx, at: datetime, limit: int) -> Sequence[FarmPart]:
-    """Of which other regions are to be told, or asked, now; those that wait for longest first."""
-    query = select(t.farm_region).where(_r.due_at <= at).order_by(_r.due_at, _r.farm).limit(limit)
+def due(tx: Tx, at: datetime, limit: int, but: Collection[str] = ()) -> Sequence[FarmPart]:
+    """Of which other regions, `but` these, are to be told, or asked, now; those that wait for longest first."""
+    query = select(t.farm_region).where(_r.due_at <= at, _r.region.not_in(sorted(but)))
+    query = query.order_by(_r.due_at, _r.farm).limit(limit)
     return [kept.value(FarmPart, row) for row in tx.execute(query)]
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, PodId, PoolId, ZoneId
-from arable.domain.pool import SHARED, Pool
+from arable.domain.pool import FILE, SHARED, Pool
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -106,6 +106,24 @@ def shared(tx: Tx, zone: ZoneId) -> list[SharedPool]:
         .order_by(room.desc(), pool.id)
     )
     return [SharedPool(*row) for row in tx.execute(query)]
+
+
+def mounts(tx: Tx, zone: ZoneId) -> dict[PoolId, frozenset[HostId]]:
+    """The zone's pools of files, and which hosts of their pods say that they have them mounted."""
+    keepers = t.host.alias("keeper")
+    host, keeper, pool = t.host.c, keepers.c, t.pool.c
+    query = (
+        select(pool.id, host.id, host.facts)
+        .join(keepers, keeper.id == pool.host)
+        .join(t.host, host.pod == keeper.pod)
+        .where(pool.zone == zone, pool.kind == FILE)
+    )
+    found: dict[PoolId, set[HostId]] = {}
+    for id_, each, facts in tx.execute(query):
+        there = found.setdefault(id_, set())
+        if id_ in facts.get("mounts", ()):
+            there.add(each)
+    return {id_: frozenset(hosts) for id_, hosts in found.items()}
 
 
 def pods(tx: Tx, pools: Iterable[PoolId]) -> dict[PoolId, PodId]:

@@ -65,7 +65,8 @@ class Verdict(StrEnum):
 class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a disk is served: an NBD server that shows a certificate for disks of the storage host.
 
-    With a `secret`, never to be logged, it is an iSCSI target that lets in this `initiator` by it.
+    With a `secret`, never to be logged, it is an iSCSI target that lets in this `initiator` by it. With a `pool` nothing is
+    served: it is the file of that name in the directory of that pool, which the asker has mounted.
     """
 
     volume: str
@@ -74,6 +75,7 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     initiator: str = ""
     secret: str = ""
+    pool: str = ""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -20,7 +20,8 @@ class PoolOut(Out, frozen=True, kw_only=True):
         str,
         Meta(
             description=(
-                "`local`: disks of one host. `nbd`, `iscsi`: shared with the other hosts of its pod."
+                "`local`: disks of one host. `nbd`, `iscsi`: shared with the other hosts of its pod. `file`: shared"
+                " with those that have its directory mounted."
             )
         ),
     ]

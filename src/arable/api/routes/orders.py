@@ -90,7 +90,7 @@ OPERATIONS = (
         secrets=("private_key", "password"),
         about=(
             "It is evaluated, where the operator wants so reviewed by a person, its credit is checked, and its farm is made. "
-            "The operation is done when all of it serves."
+            "The operation is done when all of it serves. Tried (`dry_run`), it is evaluated at once, and the answer has its price."
         ),
         example={
             "document": {"name": "ordered", "networks": [{"name": "web"}]},

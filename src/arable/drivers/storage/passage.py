@@ -1,33 +1,24 @@
 """Volumes' files that go from pool to pool: read here while nobody writes to them, and written there as they were.
 
-QEMU locks bytes of each image file that it opens (`block/file-posix.c`): with one lock it says what it does to the file,
-with another one what it lets nobody else do. So does a file that is lent here: no QEMU opens it to write meanwhile, and
-one that has it open already is found out.
+QEMU locks bytes of each image file that it opens (`file_locks.py`). So does a file that is lent here: no QEMU opens it to
+write meanwhile, and one that has it open already is found out.
 """
 
-import fcntl
 import hashlib
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from arable.domain.errors import BadInput, Corrupt, Unavailable
 from arable.domain.image_header import HEAD_BYTES, Overlay, read_carried
+from arable.drivers.storage.file_locks import forbid_writers
 from arable.drivers.storage.intake import digest_of
-from arable.drivers.storage.protocol import InUse, Passing
+from arable.drivers.storage.protocol import Passing
 
 SECTOR = 512
 _PIECE = 1 << 20
 _BLOCK = 1 << 16  # so much that is nothing but zeros is not written
-_FLOCK = struct.Struct("hhqqi4x")
-_GET, _SET = (
-    36,
-    37,
-)  # of locks that belong to an open file, and not to a process (F_OFD_GETLK, F_OFD_SETLK)
-_DOES, _FORBIDS = 100, 200  # where QEMU's two kinds of locks begin
-_WRITES = (1, 3)  # what they are about: to write, and to change the size
 
 
 @contextmanager
@@ -35,26 +26,13 @@ def lent(path: Path) -> Iterator[Passing]:
     """The file, which nobody writes to. Raises `InUse`."""
     opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        _forbid_writers(opened, path.stem)
+        forbid_writers(opened, path.stem)
         about = os.fstat(opened)
         passing = Passing(about.st_size, about.st_blocks * SECTOR, iter(()))
         passing.pieces = _read(opened, passing)
         yield passing
     finally:
         os.close(opened)
-
-
-def _forbid_writers(opened: int, name: str) -> None:
-    for what in _WRITES:
-        fcntl.fcntl(opened, _SET, _lock(fcntl.F_RDLCK, _FORBIDS + what))
-    for what in _WRITES:
-        found = fcntl.fcntl(opened, _GET, _lock(fcntl.F_WRLCK, _DOES + what))
-        if _FLOCK.unpack(found)[0] != fcntl.F_UNLCK:
-            raise InUse(f"{name} is in use")
-
-
-def _lock(kind: int, at: int) -> bytes:
-    return _FLOCK.pack(kind, os.SEEK_SET, at, 1, 0)
 
 
 def _read(opened: int, passing: Passing) -> Iterator[bytes]:

@@ -32,6 +32,8 @@ class ExportAt:
 
     With a `secret` it is an iSCSI target instead, which lets in an initiator that knows it and is called as the holder
     is (`iscsi/names.py`). Another epoch's name and secret are others, and nobody but the holder is let in.
+
+    With a `pool` it is a file of that name in the pool's directory (`file/exports.py`), which its holder has mounted.
     """
 
     volume: VolumeId
@@ -41,6 +43,7 @@ class ExportAt:
     initiator: str = ""  # what its holder calls itself; a storage host knows that without
     storage_zone: str = ""  # that the volume is in; an initiator's name has it, too
     secret: Secret | None = field(default=None, compare=False)
+    pool: PoolId | None = None
 
 
 def export_name(volume: VolumeId, epoch: int) -> str:
@@ -233,9 +236,13 @@ class Carries(Protocol):
 
 @runtime_checkable
 class Shares(Protocol):
-    """A pool whose volumes other hosts may use: those that have a lease, while they have it."""
+    """A pool whose volumes other hosts may use: those that have a lease, while they have it.
+
+    With `by_mount` they have the files themselves: who runs a machine grows its disks and holds them to their limits.
+    """
 
     leases: Leases
+    by_mount: bool
 
     @property
     def pool(self) -> PoolId: ...

@@ -87,8 +87,9 @@ class Room:
 
 
 def taken(folder: Path) -> int:
-    """Bytes on the disk that all files below take. Files that go away meanwhile are not counted."""
+    """Bytes on the disk that all files below take, each once. Files that go away meanwhile are not counted."""
     total = 0
+    linked: set[int] = set()  # files with several names
     pending = [folder]
     while pending:
         try:
@@ -98,7 +99,11 @@ def taken(folder: Path) -> int:
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(Path(entry.path))
                         else:
-                            total += entry.stat(follow_symlinks=False).st_blocks * SECTOR
+                            about = entry.stat(follow_symlinks=False)
+                            if about.st_ino not in linked:
+                                total += about.st_blocks * SECTOR
+                            if about.st_nlink > 1:
+                                linked.add(about.st_ino)
                     except FileNotFoundError:
                         continue
         except FileNotFoundError:

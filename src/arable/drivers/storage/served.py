@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
-from arable.drivers.storage.disk_servers import DiskServers
 from arable.drivers.storage.lease_records import FileRecords
-from arable.drivers.storage.leases import Held, Leases
+from arable.drivers.storage.leases import Exports, Held, Leases
 from arable.drivers.storage.local import LocalStorage, virtual_bytes
 from arable.drivers.storage.protocol import ExportAt, InUse, Passing, VolumeFound
 from arable.runtime.boottime import BootTime
@@ -15,12 +15,38 @@ from arable.runtime.clock import Clock
 
 LEASE_SECONDS = 30.0
 
-Servers = Callable[[Path, Callable[[VolumeId], Path], Callable[[Path], int]], DiskServers]
+
+class Serves(Exports, Protocol):
+    """What lets hosts reach disks, and what a pool asks of it besides. `Shares` says what each of these promises."""
+
+    def expect(self, volume: VolumeId, size: int) -> None: ...
+
+    def limit(self, volume: VolumeId, iops: int, bytes_per_second: int) -> None: ...
+
+    def is_masked(self, volume: VolumeId, storage_zone: str, zoned: int) -> bool: ...
+
+    def mask(self, volume: VolumeId, storage_zone: str, zoned: int) -> None: ...
+
+    def where(self, volume: VolumeId, epoch: int) -> ExportAt: ...
+
+    def snapshot(self, volume: VolumeId, name: str, *, drop: bool = False) -> bool:
+        """Whether it was done by who has the volume open for its users."""
+
+    def forget(self, volume: VolumeId) -> None:
+        """The volume is no more."""
+
+    def await_end(self, seconds: float) -> None:
+        """Return when something is served no more that should be, or after that many seconds, or for nothing."""
+
+
+Servers = Callable[[Path, Callable[[VolumeId], Path], Callable[[Path], int]], Serves]
 """Makes what serves volumes: from its directory, what tells a volume's file, and what tells a file's size to guests."""
 
 
 class ServedStorage(LocalStorage):
     """`Storage` and `Shares`. `servers` says how volumes are served."""
+
+    by_mount = False
 
     def __init__(
         self,

@@ -93,6 +93,7 @@ class SimSharedStorage(SimStorage):
     """`Storage` and `Shares`. `records` and `exports` are what is kept when the agent is made anew."""
 
     name = "sim (shared)"
+    by_mount = False
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""The first web page of Arable: farms are provisioned, looked at and changed here, by the public API alone."""

@@ -1,0 +1,143 @@
+// The frame: signing in and out, the way from page to page, the tree, the search, and the log of what happens.
+
+import { call, list, onEnd, signedIn, signIn, signOut } from "./api.js";
+import { button, element, field, fill, moment, state, status } from "./element.js";
+import { farm } from "./farm.js";
+import { farms } from "./farms.js";
+import * as live from "./live.js";
+import { machines } from "./machines.js";
+import { forget } from "./names.js";
+import { showProblem } from "./problems.js";
+import { provision } from "./provision.js";
+
+const PAGES = [
+  [/^#\/farms$/, "Farms", farms],
+  [/^#\/farms\/(farm-[0-9a-z]+)$/, "Farm", farm],
+  [/^#\/farms\/(farm-[0-9a-z]+)\/document$/, "Document", provision],
+  [/^#\/provision$/, "Provision a farm", provision],
+  [/^#\/machines$/, "Machines", machines],
+];
+const TASKS = 20;
+const EVENTS = 30;
+
+let who = null;
+let frame = null;
+let leave = () => {};
+let turn = 0;
+
+function signInPage(why = "") {
+  const name = element("input", { name: "username", autocomplete: "username", required: true, maxlength: "63", spellcheck: "false" });
+  const password = element("input", { type: "password", name: "password", autocomplete: "current-password", required: true });
+  const summary = element("div", {}, why ? status(why) : null);
+  const go = element("button", { type: "submit" }, "Sign in");
+  const form = element("form", { class: "sign-in", "aria-label": "Sign in", async onsubmit(event) {
+    event.preventDefault();
+    go.disabled = true;
+    try {
+      await signIn(name.value, password.value);
+      await enter();
+    } catch (error) {
+      showProblem(form, summary, error);
+      password.value = "";
+      password.focus();
+    } finally {
+      go.disabled = false;
+    }
+  } }, element("h1", {}, "Arable"), summary, field("Name", name, { path: "name" }), field("Password", password, { path: "password" }),
+  element("p", { class: "acts" }, go));
+  document.title = "Sign in - Arable";
+  fill(document.body, element("main", {}, form));
+  name.focus();
+}
+
+onEnd((why) => {
+  leave();
+  live.end();
+  forget();
+  turn += 1;
+  who = frame = null;
+  signInPage(why);
+});
+
+async function enter() {
+  who = await call("GET", "/v1/whoami");
+  const find = element("input", { type: "search", "aria-label": "Find in the tree", placeholder: "Find", autocomplete: "off", oninput: filtered });
+  frame = { main: element("main", { id: "main" }), tree: element("div", {}), log: element("ol", { class: "log" }), tasks: element("ul", { class: "log" }), find };
+  fill(document.body,
+    button("To the content", () => frame.main.querySelector("h1")?.focus(), { class: "skip" }),
+    element("header", {}, element("a", { class: "brand", href: "#/farms" }, "Arable"),
+      element("nav", { "aria-label": "Pages" }, element("a", { href: "#/farms" }, "Farms"), element("a", { href: "#/provision" }, "Provision"),
+        element("a", { href: "#/machines" }, "Machines"), element("a", { href: "/docs" }, "API")),
+      element("span", { class: "who" }, `${who.name} of ${who.account_name}`),
+      button("Sign out", () => signOut().catch(() => {}))),
+    element("div", { class: "body" },
+      element("nav", { class: "tree", "aria-label": "Farms and tiers" }, find, frame.tree),
+      frame.main),
+    element("footer", { "aria-label": "What happens" },
+      element("details", { open: true }, element("summary", {}, "Tasks and events"),
+        element("div", { class: "logs" }, element("section", { "aria-label": "Tasks" }, frame.tasks), element("section", { "aria-label": "Events" }, frame.log)))));
+  live.begin(who.account);
+  await go();
+}
+
+async function go() {
+  if (!who) return;
+  leave();
+  const now = (turn += 1);
+  const found = PAGES.map(([pattern, title, show]) => [pattern.exec(location.hash), title, show]).find(([match]) => match);
+  if (!found) return void location.replace("#/farms");
+  const [match, title, show] = found;
+  document.title = `${title} - Arable`;
+  const page = element("div", {});
+  fill(frame.main, page);
+  fill(page, status("Loading…"));
+  let shown = null;
+  const look = () => live.look();
+  const unwatch = live.watch(async () => {
+    if (shown && now === turn) await shown.look();
+  });
+  const untree = live.watch(around);
+  leave = () => {
+    unwatch();
+    untree();
+    shown?.close?.();
+  };
+  live.look();
+  try {
+    const made = await show(page, who, look, match[1]);
+    if (now !== turn) return void made.close?.();
+    shown = made;
+    page.querySelector("h1")?.focus();
+    await shown.look();
+  } catch (error) {
+    if (now === turn) fill(page, element("h1", { tabindex: "-1" }, title), status(error.message, "wrong"));
+  }
+}
+
+/** Tree and log. */
+async function around() {
+  const here = frame;
+  if (!here) return;
+  const [found, tasks] = await Promise.all([list("/v1/farms", { account: who.account }),
+    call("GET", "/v1/operations", { query: { account: who.account, limit: TASKS } })]);
+  if (here !== frame) return;
+  fill(here.tree, element("ul", {}, ...found.map((each) => element("li", { "data-words": [each.name, ...each.tiers.map((tier) => tier.name)].join(" ") },
+    element("a", { href: `#/farms/${each.id}` }, each.name),
+    element("ul", {}, ...each.tiers.map((tier) => element("li", {}, `${tier.name} ${tier.serving}/${tier.count}`)))))));
+  filtered();
+  fill(here.tasks, ...tasks.items.map((each) => element("li", {}, state(each.state), ` ${each.kind} `,
+    each.state === "running" && each.total ? `${each.total - each.pending} of ${each.total} ` : "",
+    each.error ? each.error.detail : each.steps.length ? each.steps[each.steps.length - 1].text : "",
+    element("time", {}, ` ${moment(each.changed_at)}`))));
+  fill(here.log, ...live.events.slice(0, EVENTS).map((each) => element("li", {},
+    element("time", {}, new Date(each.at).toLocaleTimeString()), ` ${each.kind}: ${each.text}`)));
+}
+
+function filtered() {
+  const words = frame.find.value.toLowerCase().split(" ");
+  for (const item of frame.tree.querySelectorAll("li[data-words]")) item.hidden = !words.every((word) => item.dataset.words.includes(word));
+}
+
+window.addEventListener("hashchange", go);
+if (signedIn()) enter().catch((error) => { if (signedIn() || !document.querySelector("form")) signInPage(error.message); });
+else signInPage();

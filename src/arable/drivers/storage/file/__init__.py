@@ -1,0 +1,1 @@
+"""Shared disks as files that every host has mounted: who may open which, and what becomes of who did."""

@@ -1,0 +1,243 @@
+"""The console in a real browser, before a cloud whose hosts are simulated: what a customer does with it, from first to last."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from arable.client.errors import Unauthenticated
+from arable.wire.billing import PriceIn, PriceListIn
+from arable.wire.blueprints import BlueprintIn
+from arable.wire.farms import FarmQuery
+from arable.wire.orders import PlanIn
+from arable.wire.tiers import TierChange
+from make_hall import Hall, make_hall
+from serving import PASSWORD, Served
+
+pytestmark = pytest.mark.real
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+PRICES = (PriceIn(kind="running", amount="0.5"), PriceIn(kind="address", amount="0.01"))
+
+
+@dataclass
+class Scene:
+    """Who it is all about. The cloud stands still until it is told to move."""
+
+    served: Served
+    hall: Hall
+    customer: Any
+
+    def moves(self) -> None:
+        """The cloud does what is under way."""
+
+        def at_rest() -> bool:
+            return all(each.state != "running" for each in self.customer.operations.page().items)
+
+        self.hall.until(at_rest)
+
+    def farms(self) -> dict[str, Any]:
+        return {farm.name: farm for farm in self.customer.farms.all(FarmQuery())}
+
+
+@pytest.fixture(scope="module")
+def scene(console) -> Iterator[Scene]:
+    hall = make_hall(console)
+    customer = console.customer("alice")
+    for name in ("web", "app", "db"):
+        blueprint = {
+            "name": name,
+            "image": "tiny",
+            "offering": "small",
+            "ports": [{"port": 80, "protocol": "http"}],
+            "user_data": f"#!/bin/sh\n# {HOSTILE}\n",
+        }
+        customer.blueprints.create(msgspec.convert(blueprint, BlueprintIn))
+    console.operator.plans.create(PlanIn(name="basic", scaling="fixed", about=HOSTILE))
+    console.operator.prices.set(PriceListIn(prices=PRICES, currency="EUR"))
+    return Scene(console, hall, customer)
+
+
+def test_a_customer_provisions_grows_and_deletes_a_farm(scene, window):
+    page = window.page
+
+    # A wrong password opens nothing, the right one the list of farms.
+    window.sign_in("alice", "a wrong password")
+    page.get_by_role("alert").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+    window.sign_in("alice", PASSWORD)
+    page.get_by_text("There is no farm yet.").wait_for()
+
+    # What the API finds wrong stands at its field, and nothing was made.
+    page.get_by_role("link", name="Provision a farm").click()
+    page.get_by_role("button", name="Three tiers").click()
+    name = page.get_by_label("Name of the farm")
+    apply = page.get_by_role("button", name="Apply: make the farm")
+    name.fill(HOSTILE)
+    page.get_by_role("button", name="Plan", exact=True).click()
+    page.locator('.field[data-path="name"] > .wrong').get_by_text(re.compile(r"\w")).wait_for()
+    assert name.get_attribute("aria-invalid") == "true"
+    assert apply.is_disabled()
+
+    # Planned, and only then applied. The document as text is the form's other view.
+    name.fill("shop")
+    text = page.get_by_label("YAML document")
+    assert "name: shop" in text.input_value()
+    text.fill(text.input_value().replace("networks: [web]", "networks: [web], most: 4"))
+    assert page.get_by_label("At most").first.input_value() == "4"
+    page.get_by_role("button", name="Plan", exact=True).click()
+    page.get_by_text("tier web: 1 element of web/1 on tiny/1").wait_for()
+    assert scene.farms() == {}
+    page.get_by_text("Equivalent command line and REST").last.click()
+    told = page.locator("details.equivalent").inner_text()
+    assert "arable farm apply -f shop.yaml" in told
+    assert "/v1/farms" in told
+
+    # What a blueprint says is text, whatever it says.
+    page.get_by_text("What it is made of").first.click()
+    assert HOSTILE in page.get_by_label("User data").first.inner_text()
+    page.get_by_text("Order it instead, by a service plan").click()
+    assert HOSTILE in page.get_by_label("Service plan").inner_text()
+    page.get_by_role("button", name="Plan and price").click()
+    page.get_by_text("Price: 1.51 to 3.01 EUR an hour").wait_for()
+    page.get_by_role("button", name="Plan", exact=True).click()
+    page.locator("button:enabled", has_text="Apply: make the farm").click()
+    page.get_by_role("link", name="To the farm shop").click()
+
+    # It is watched while it comes up.
+    tier = page.get_by_role("region", name="Tier web")
+    tier.get_by_text("0 of 1 serve").wait_for()
+    scene.moves()
+    tier.get_by_text("1 of 1 serve, 1 to 4; blueprint web/1, image tiny/1; on shop-web").wait_for()
+    tier.get_by_role("row", name="shop-web-1 serving").wait_for()
+    page.get_by_text("farm.create: done").wait_for()
+    page.get_by_role("region", name="Events").get_by_text("element.serving").first.wait_for()
+
+    # A tier is refused to grow too far, then planned, then grown.
+    tier.get_by_text("Grow or shrink").click()
+    now = tier.get_by_label("Now")
+    now.fill("9")
+    tier.get_by_role("button", name="Plan").click()
+    tier.locator('.field[data-path="count"] > .wrong').get_by_text(re.compile(r"\w")).wait_for()
+    now.fill("3")
+    tier.get_by_role("button", name="Plan").click()
+    tier.get_by_text("now: 1 to 3 elements").wait_for()
+    assert scene.farms()["shop"].tiers[0].count in (1, 3)
+    assert {each.name: each.count for each in scene.farms()["shop"].tiers}["web"] == 1
+    tier.get_by_role("button", name="Apply").click()
+    tier.get_by_text("of 3 serve").wait_for()
+    scene.moves()
+    tier.get_by_text("3 of 3 serve").wait_for()
+    page.get_by_role("navigation", name="Farms and tiers").get_by_text("web 3/3").wait_for()
+
+    # Its document is changed where it is, and a list that is said is whole.
+    page.get_by_role("link", name="Change its document").click()
+    text = page.get_by_label("YAML document")
+    text.wait_for()
+    page.get_by_role("button", name="Remove db").last.click()
+    page.get_by_role("button", name="Remove Passages 2").click()
+    page.get_by_role("button", name="Plan", exact=True).click()
+    page.get_by_text(re.compile("^- tier db")).wait_for()
+
+    # What somebody else changed meanwhile is not overwritten.
+    web = next(each.id for each in scene.farms()["shop"].tiers if each.name == "web")
+    scene.customer.tiers.update(web, TierChange(most=5))
+    page.get_by_role("button", name="Apply", exact=True).click()
+    page.get_by_role("alert").get_by_text("the farm is at generation").wait_for()
+    assert len(scene.farms()["shop"].tiers) == 3
+
+    # By its name it is deleted, and by nothing else.
+    page.get_by_role("navigation", name="Farms and tiers").get_by_role("link", name="shop").click()
+    page.get_by_text("Delete", exact=True).click()
+    go = page.get_by_role("button", name="Delete the farm")
+    page.get_by_label("Type shop to confirm").fill("sho")
+    assert go.is_disabled()
+    page.get_by_label("Type shop to confirm").fill("shop")
+    go.click()
+    page.get_by_text("farm.delete:").first.wait_for()
+    scene.moves()
+    page.get_by_text("There is no such farm any more.").wait_for()
+    assert "shop" not in scene.farms()
+
+    # Signed out, the token is worth nothing, here and at the server.
+    token = page.evaluate("sessionStorage.getItem('arable-session')")
+    assert scene.served.client(token).users.whoami().name == "alice"
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign in").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+    with pytest.raises(Unauthenticated):
+        scene.served.client(token).users.whoami()
+
+
+UNNAMED = """() => [...document.querySelectorAll("input, select, textarea")]
+  .filter((each) => !each.labels.length && !each.ariaLabel).map((each) => each.outerHTML)"""
+TOO_WIDE = "() => document.documentElement.scrollWidth > window.innerWidth"
+
+
+def test_all_of_it_fits_a_phone_and_can_be_typed(scene, window):
+    page = window.page
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark")
+    page.get_by_role("button", name="Sign in").wait_for()
+    page.keyboard.type("alice")  # the first field has the focus
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Provision a farm").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Three tiers").focus()
+    page.keyboard.press("Space")
+    page.get_by_label("Name of the farm").focus()
+    page.keyboard.type("phone")
+    page.keyboard.press("Enter")  # planned first, as nothing was yet
+    page.get_by_text("To be 11 made.").wait_for()
+    assert page.evaluate(UNNAMED) == []
+    assert not page.evaluate(TOO_WIDE)
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+    text = page.get_by_label("YAML document")
+    text.fill("name: phone\nname: again\n")
+    page.get_by_text("line 2: name is said twice").wait_for()
+    assert page.get_by_role("button", name="Apply: make the farm").is_disabled()
+    assert scene.farms() == {}
+    page.get_by_role("link", name="Machines").click()
+    page.get_by_text("There is none.").wait_for()
+    assert not page.evaluate(TOO_WIDE)
+
+    # A session that ends elsewhere ends here, too, and says so.
+    for session in scene.customer.sessions.page().items:
+        if session.id != scene.customer.users.whoami().via:
+            scene.customer.sessions.delete(session.id)
+    page.get_by_role("link", name="Farms", exact=True).click()
+    page.get_by_text("Your session has ended. Please sign in again.").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_what_would_be_read_as_html_is_refused_by_the_browser(console, chromium):
+    page = chromium.new_page()
+    page.goto(f"{console.url}/console/")
+    page.get_by_role("button", name="Sign in").wait_for()
+    for way in (
+        "document.body.innerHTML = said",
+        "document.body.insertAdjacentHTML('beforeend', said)",
+        "new DOMParser().parseFromString(said, 'text/html')",
+        "document.createElement('script').text = said",
+        "setTimeout(said)",
+    ):
+        assert "TrustedHTML" in (told := _refusal(page, way)) or "TrustedScript" in told, way
+    lead_away = "import('/console/element.js').then((m) => m.element('a', { href: said }))"
+    for link in ("javascript:alert(1)", "//example.org/", "https://example.org/", "/\\example.org"):
+        assert "this server alone" in _refusal(page, lead_away, link)
+    assert "no attribute" in _refusal(
+        page, "import('/console/element.js').then((m) => m.element('a', { onclick: said }))"
+    )
+    page.close()
+
+
+def _refusal(page: Any, way: str, said: str = HOSTILE) -> str:
+    ask = f"async (said) => {{ try {{ await ({way}); return 'done'; }} catch (error) {{ return String(error); }} }}"
+    return page.evaluate(ask, said)
