@@ -133,3 +133,23 @@ def test_where_no_second_one_starts_another_host_is_tried_and_the_reason_is_told
         node.hardware.unroutable = ""
     passes(cloud, 60)
     assert len(pair(cloud)) == 2
+
+
+def test_machines_that_wait_for_a_network_are_woken_when_the_second_one_is_there_first(
+    tmp_path,
+) -> None:
+    cloud = Cloud.build("the second first", tmp_path, Room(pods=1, hosts=2))
+    cloud.settle_down(3)
+    write(cloud, """update host set roles = '["compute", "routing"]'""")
+    for node in cloud.nodes.values():
+        node.frozen = True
+    deploy(cloud, "m", OFFERING)
+    ((first, state),) = rows(cloud, "select appliance_host, appliance_state from network")
+    assert state == "starting"
+    cloud.power_off(cloud.nodes[first])
+    write(cloud, "update network set redundant = true, attention = true")
+    for node in cloud.nodes.values():
+        node.frozen = False
+    passes(cloud, 30)
+    assert rows(cloud, "select state from machine") != [("waiting",)]  # any host may have it
+    cloud.database.close()

@@ -67,6 +67,7 @@ class SegmentManager:
     """`about` says who we are: id, address, site and version count. `elected` is called after a won election, `held` when
     we may act anew, or hold farms that we did not know of.
 
+    `time` is told with each heartbeat what the time is in the database, and between which two of our monotonic clock.
     `rest` waits for so many seconds, or until the connection to an address ends; `ring` ends all such waits.
     """
 
@@ -80,6 +81,7 @@ class SegmentManager:
     elected: Callable[[], None] = lambda: None
     held: Callable[[], None] = lambda: None
     shared_now: Callable[[Tx], datetime] | None = None
+    time: Callable[[datetime, float, float], None] = lambda _at, _asked, _answered: None
     rest: Callable[[str, float], None] | None = None
     ring: Callable[[], None] = lambda: None
     _epoch: int = 0
@@ -157,7 +159,9 @@ class SegmentManager:
         except CloudError as error:
             log.warning("no heartbeat: %s", error.public)
             return
-        took = self.clock.monotonic() - begun
+        answered = self.clock.monotonic()
+        self.time(heard.council.now, begun, answered)
+        took = answered - begun
         if took > self.times.ping:
             log.warning("a heartbeat took %.1f s", took)
         self._took(heard, begun)

@@ -54,6 +54,7 @@ class SimGuest:
     clings: bool = False  # lets go of no port or disk while it runs
     asked: bool = False  # was asked to shut down and did not
     still: bool = False  # runs, and stands still: all of it was sent away
+    halted: bool = False  # so does its whole host
     short: bool = False  # runs, and stands still: there was no room for what it wrote
     passage: Passage | None = None  # by which it was sent away or is received
     has_agent: bool = True  # answers when its host asks something of it
@@ -64,7 +65,7 @@ class SimGuest:
     def awake(self) -> bool:
         """Whether it really runs: not one that stands still, nor a copy that waits to be let run."""
         runs = self.runs is not None and self.found.power is GuestPower.RUNNING
-        return runs and not self.still
+        return runs and not self.still and not self.halted
 
 
 @dataclass(slots=True)
@@ -174,6 +175,7 @@ class SimHost:
     size: Callable[[NbdSource], int] = field(default=lambda _source: 0)  # of it, in bytes
     full: Callable[[NbdSource], bool] = field(default=lambda _source: False)  # where it is
     deaf: set[MachineId] = field(default_factory=set)  # guests that run and answer nobody
+    halted: bool = False  # nothing on it moves
 
     # What happens to hosts.
 
@@ -184,6 +186,12 @@ class SimHost:
     def power_off_by_guest(self, machine: MachineId) -> None:
         """Somebody inside the machine shuts it down."""
         self._end(machine, GuestPower.OFF)
+
+    def halt(self, *, on: bool = True) -> None:
+        """The whole machine stands still, with all that runs on it, or goes on."""
+        self.halted = on
+        for guest in self.guests.values():
+            guest.halted = on
 
     def disobey(self, machine: MachineId, *, obeys: bool = False) -> None:
         """From now on the guest does not shut down when asked to; with `obeys`, it does again, at once if it was asked."""

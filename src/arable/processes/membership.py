@@ -25,6 +25,7 @@ from arable.drivers.platform.subprocess import SubprocessPlatform
 from arable.drivers.platform.systemd import SystemdPlatform
 from arable.runtime.clock import Clock
 from arable.runtime.own_load import OwnLoad
+from arable.runtime.shared_clock import SharedClock
 from arable.store import notices
 from arable.store.database import Database, Tx
 from arable.store.nudges import collected
@@ -91,6 +92,8 @@ def membership(
         rest=peers.rest,
         ring=peers.ring,
     )
+    if isinstance(clock, SharedClock):
+        manager.time = clock.heard
     return Membership(manager, peers, performing)
 
 

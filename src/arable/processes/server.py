@@ -65,6 +65,7 @@ from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy, Ids
 from arable.runtime.metrics import Figures
 from arable.runtime.sealed import seal, unseal
+from arable.runtime.shared_clock import SharedClock
 from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
@@ -75,7 +76,7 @@ from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
 from arable.services.regions import SEALED_FOR
 from arable.services.sign_on import KeyHands
-from arable.store import hosts, migrate
+from arable.store import hosts, leases, migrate
 from arable.store.database import Database
 from arable.store.notices import Listener
 from arable.store.nudges import Nudges
@@ -212,13 +213,14 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def assemble(config: ServerConfig, clock: Clock, entropy: Entropy) -> Server:
+def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
     """Constructors, top to bottom. The data directory is there, and ours alone."""
     data = config.data
     _check_doors(config)
     name = _name(data, entropy, config.called)
     database = Database(config.url(), name)
     migrate.upgrade(database)
+    clock = regions_time(database, own)
     ids = Ids(clock, entropy)
     authority = Authority.open(data / "authority", clock, entropy)
     succession.take_over(database, authority, clock, ids)
@@ -389,6 +391,17 @@ async def serving(server: Server) -> AsyncIterator[Server]:
             fingerprint=server.around.authority.fingerprint,
         )
         yield server
+
+
+def regions_time(database: Database, own: Clock) -> Clock:
+    """The database's, where others share it."""
+    if database.is_sqlite:
+        return own
+    made = SharedClock(own)
+    asked = own.monotonic()
+    with database.read() as tx:
+        made.heard(leases.now(tx, own.now()), asked, own.monotonic())
+    return made
 
 
 def _beside(database: Database, clock: Clock) -> Writer:

@@ -128,6 +128,7 @@ class SimNode:
     pool: PoolId
     hardware: SimHost
     faults: Faults
+    clock: Clock
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     wire: Wire = field(default_factory=Wire)
     agent: Agent | None = None
@@ -135,11 +136,23 @@ class SimNode:
     seen: Any = None  # what that one knew at its last step
     powered: bool = True
     frozen: bool = False
+    life: int = 0  # of its agents
+    stopped: int = 0  # the one of them that stands still in the middle of something
+
+    @property
+    def there(self) -> bool:
+        """Whether there is an agent, whatever it does."""
+        return self.agent is not None and self.powered
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing that is there moves."""
+        return self.frozen or self.hardware.halted or (self.life > 0 and self.stopped == self.life)
 
     @property
     def works(self) -> bool:
         """Whether its agent does anything."""
-        return self.agent is not None and self.powered and not self.frozen
+        return self.there and not self.still
 
 
 def _answers(nodes: Mapping[HostId, SimNode], nic: NicId) -> bool:
@@ -199,6 +212,9 @@ class Cloud:
         around = replace(around, land=Landing(loop.holds))
         writer.committed = lambda nudges: loop.nudge(nudges.topics)
         shape = room or Room()
+        clocks = {
+            host: cls.clock_of(host, clock, entropy) for host in (*ground.hosts, *ground.storage)
+        }
         nodes = {
             host: SimNode(
                 host,
@@ -207,16 +223,17 @@ class Cloud:
                     cpus=shape.host_cpus,
                     cpu_mhz=shape.host_mhz,
                     memory_mib=shape.host_memory_mib,
-                    clock=clock,
+                    clock=clocks[host],
                 ),
                 Faults(),
+                clocks[host],
             )
             for host, pool in (
                 *ground.hosts.items(),
                 *((host, pool) for host, (pool, _address) in ground.storage.items()),
             )
         }
-        shared = SharedDisks(clock, entropy.child("leases"), lambda host: nodes[host].works)
+        shared = SharedDisks(clocks, entropy.child("leases"), lambda host: nodes[host].works)
         for host, (_pool, address) in ground.storage.items():
             shared.add_share(host, address)
         for host in ground.hosts if ground.storage else ():
@@ -230,6 +247,11 @@ class Cloud:
         return cls(
             *(database, clock, entropy, around, files, ground, nodes, writer, loop, segment, shared)
         )
+
+    @classmethod
+    def clock_of(cls, host: HostId, true: Clock, entropy: Entropy) -> Clock:  # noqa: ARG003
+        """By what that host tells the time."""
+        return true
 
     # --- what customers do
 
@@ -272,7 +294,7 @@ class Cloud:
 
     def tend(self, node: SimNode) -> None:
         """The host's agent hears one word, does one round and says what it has to say."""
-        if not node.powered or node.frozen:
+        if not node.powered or node.still:
             return
         agent = node.agent or self._start(node)
         if not node.wire.open and not node.wire.cut:
@@ -284,7 +306,7 @@ class Cloud:
             node.wire.say(answer)
         self.shared.move(node.id)
         reports = [agent.step()]
-        if self.clock.monotonic() >= agent.glance_due():
+        if node.clock.monotonic() >= agent.glance_due():
             reports.append(agent.glance())
         for report in reports:
             if report is not None and node.wire.open:
@@ -382,12 +404,13 @@ class Cloud:
 
     def _start(self, node: SimNode) -> Agent:
         inventory = self._inventory(node)
-        node.witness = Witness(self.clock, LENGTH)
+        node.life += 1
+        node.witness = Witness(node.clock, LENGTH)
         node.agent = Agent(
             node.id,
             node.ledger,
             self._drivers(node),
-            self.clock,
+            node.clock,
             self._fetch,
             inventory=lambda: inventory,
             witness=node.witness,

@@ -7,6 +7,7 @@ gathered is then one transaction.
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,9 @@ class DirectWriter(Writer):
 
     fails: Callable[[str], bool] = lambda _where: False
     held: bool = False
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext
+    """A commit is one step: its process may stand still before it and after it."""
+    here: Callable[[], None] = lambda: None
     bugs: list[BaseException] = field(default_factory=list)
     _gathered: list[Any] = field(default_factory=list)
 
@@ -48,6 +52,7 @@ class DirectWriter(Writer):
             self._execute([piece])
 
     def _execute(self, pieces: list[Any]) -> None:
+        self.here()
         told = [piece.done for piece in pieces]
         if self.fails("before commit"):
             for done in told:
@@ -57,7 +62,9 @@ class DirectWriter(Writer):
         for piece in pieces:
             piece.done = Future()
             heard.append(piece.done)
-        self._commit(pieces)
+        with self.whole():
+            self._commit(pieces)
+        self.here()
         errors = [each.exception() for each in heard]
         self.bugs += [e for e in errors if e and not isinstance(e, (CloudError, DryRun))]
         lost = self.fails("after commit")

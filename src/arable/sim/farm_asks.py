@@ -130,7 +130,12 @@ def _turn(cloud: Cloud, caller: Caller, dice: Random) -> str:
 _MOST_VERSIONS = 4
 _PAUSED = "select id from rollout where state = 'paused'"
 _STUCK = "select farm from rollout where ended_at is null and told like 'none may be missing%'"
-_WAITING = "select distinct farm from tier where told <> '' and not leaving"
+# A tier whose least is none says nothing of an element that finds no room: that is the element's to say.
+_WAITING = """
+    select farm from tier where told <> '' and not leaving
+    union select e.farm from element e join tier t on t.id = e.tier
+    where e.told like 'there was no room%' and not t.leaving
+"""
 _IN_THE_WAY = """
     select a.id from address a join network n on n.id = a.network join farm_spec s on s.farm = n.farm
     where s.state = 'leaving' and s.told <> '' and a.account is not null and not a.source_nat

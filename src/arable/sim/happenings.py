@@ -14,16 +14,17 @@ from arable.domain.ids import HostId, MachineId, SegmentId, VolumeId
 from arable.domain.segment import SegmentState
 from arable.domain.settings import IDLE_HOST_RESERVE, IDLE_HOSTS, MACHINE_KBPS
 from arable.runtime.entropy import Random
-from arable.services import host_health, host_power, hosts, limits, migrating, moving
+from arable.services import host_health, host_power, hosts, limits, migrating, moving, power
 from arable.services import settings as settings_service
 from arable.sim.cloud import SimNode
 from arable.sim.ground import Room
 from arable.sim.region import STORE, Region
 from arable.sim.servers import SimServer
+from arable.sim.standstills import Process
 from arable.store import segments, settings
 from arable.wire.accounts import LimitsChange
 from arable.wire.hosts import HostChange
-from arable.wire.machines import MoveIn
+from arable.wire.machines import MoveIn, StopIn
 from arable.wire.settings import SettingsChange
 from arable.wire.volumes import MigrateVolumeIn
 
@@ -222,13 +223,28 @@ def _carry(region: Region, dice: Random) -> str:
     with region.database.read() as tx:
         found = [(VolumeId(row[0]), row[1]) for row in tx.exec_driver_sql(query)]
     if not found:
-        return ""
+        return _make_way(region, dice)
     volume, pool = dice.choice(found)
     if dice.random() < 0.2:
         _operate(region, migrating.cancel, volume)
         return f"{volume} is to stay"
     _operate(region, migrating.migrate, volume, MigrateVolumeIn(pool=pool))
     return f"{volume} is to go to {pool}"
+
+
+def _make_way(region: Region, dice: Random) -> str:
+    """A machine is stopped, so that its disks can go to other pools."""
+    query = """
+        select id from machine where state = 'running' and wish = 'running' and operation is null
+        order by id
+    """
+    with region.database.read() as tx:
+        found = [MachineId(row[0]) for row in tx.exec_driver_sql(query)]
+    if not found:
+        return ""
+    machine = dice.choice(found)
+    _operate(region, power.stop, machine, StopIn(force=True))
+    return f"{machine} is stopped, for its disks are to go elsewhere"
 
 
 def _maintain(region: Region, dice: Random) -> str:
@@ -340,7 +356,7 @@ def _slow(region: Region, dice: Random) -> str:
     """What a server commits takes its time: callers give up, and it happens all the same."""
     server = _server(region, dice)
     seconds = dice.choice((3.0, 20.0, 60.0, 200.0))
-    server.slow_until = region.clock.monotonic() + seconds
+    server.slow_until = server.clock.monotonic() + seconds
     return f"the database is slow for {server.name}, for {seconds:g} s"
 
 
@@ -367,6 +383,70 @@ def _stop(region: Region, dice: Random) -> str:
     return f"{server.name} ends as it should"
 
 
+# --- pauses
+
+
+_PLACES = 40  # among so many a process comes to the one where it stops
+
+
+def _pause_server(region: Region, dice: Random) -> str:
+    """Somewhere between two of its steps."""
+    server = _server(region, dice)
+    return _pause(region, dice, server, server.name)
+
+
+def _pause_master(region: Region, dice: Random) -> str:
+    acting = [server for server in region.up() if server.segment.acting()]
+    return _pause(region, dice, acting[0], f"the master {acting[0].name}") if acting else ""
+
+
+def _pause_agent(region: Region, dice: Random) -> str:
+    node = _node(region, dice)
+    return _pause(region, dice, node, f"the agent of {node.id}")
+
+
+def _pause(region: Region, dice: Random, process: Process, name: str) -> str:
+    seconds = _while(dice)
+    region.pauses.arm(process, dice.randint(1, _PLACES), seconds)
+    return f"{name} will stop for {seconds:g} s in the middle of something"
+
+
+def _halt(region: Region, dice: Random) -> str:
+    """A whole host, with its guests and its watchdog."""
+    node, seconds = _node(region, dice), _while(dice)
+    if not node.powered or node.hardware.halted:
+        return ""
+    region.halt(node, seconds)
+    return f"{node.id} stands still for {seconds:g} s"
+
+
+def _while(dice: Random) -> float:
+    """From a moment to longer than every timeout of leases, elections and hosts."""
+    return dice.choice((0.5, 3.0, 10.0, 25.0, 40.0, 90.0))
+
+
+# --- clocks
+
+
+def _clock(region: Region, dice: Random) -> str:
+    """The wall clock of a server or host is set: a little, or far, forward or back."""
+    owner, clock = dice.choice([*region.clocks.items(), *region.host_clocks()])
+    seconds = _jump(dice)
+    clock.offset += timedelta(seconds=seconds)
+    return f"the clock of {owner} is set by {seconds:+.1f} s"
+
+
+def _database_clock(region: Region, dice: Random) -> str:
+    """The one that counts."""
+    seconds = _jump(dice)
+    region.database_clock.offset += timedelta(seconds=seconds)
+    return f"the clock of the database is set by {seconds:+.1f} s"
+
+
+def _jump(dice: Random) -> float:
+    return dice.choice((-1, 1)) * dice.choice((0.2, 3.0, 20.0, 90.0, 600.0))
+
+
 HAPPENINGS = (
     Happening("guests", 4, _guest),
     Happening("agents", 2, _cut),
@@ -385,7 +465,7 @@ HAPPENINGS = (
     Happening("moves", 1, _stay, _with_disks),
     Happening("moves", 1, _maintain, _with_disks),
     Happening("moves", 1, _rails, _with_disks),
-    Happening("carries", 12, _carry),
+    Happening("carries", 25, _carry),
     Happening("idle", 2, _idle, _with_sleepers),
     Happening("idle", 2, _wake, _with_sleepers),
     Happening("limits", 2, _rate),
@@ -397,6 +477,12 @@ HAPPENINGS = (
     Happening("store", 3, _store),
     Happening("store", 2, _slow),
     Happening("store", 2, _troubles_end),
+    Happening("pauses", 3, _pause_server),
+    Happening("pauses", 2, _pause_master),
+    Happening("pauses", 4, _pause_agent),
+    Happening("pauses", 3, _halt),
+    Happening("clocks", 2, _clock),
+    Happening("clocks", 2, _database_clock),
     Happening("drains", 2, _drain, _several),
     Happening("drains", 1, _stop, _several),
 )

@@ -220,10 +220,13 @@ def _volumes(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
                 where = has.setdefault(disk.serial, machine)
                 if where != machine and not disk.read_only:
                     yield f"disk {disk.serial} is in {where} and in {machine} on {host}"
-    kept = {id_ for (id_,) in _rows(tx, "select id from volume where stays and not erasing")}
+    kept: dict[str, set[str]] = {}  # by pool: where one was before it was carried it is erased
+    for id_, its_pool in _rows(tx, "select id, pool from volume where stays and not erasing"):
+        kept.setdefault(its_pool or "", set()).add(id_)
     for host, sim in hosts.items() if kept else ():
         for pool in sim.pools.values():
-            yield from (f"{id_} was erased on {host}" for id_ in sorted(pool.erased & kept))
+            lost = pool.erased & kept.get(pool.pool, set())
+            yield from (f"{id_} was erased on {host}" for id_ in sorted(lost))
 
 
 @cache

@@ -1,6 +1,7 @@
 """The simulated world's lease services and watchdogs, on virtual time."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from arable.agent.deadlines import DeadlineMemory
@@ -23,6 +24,10 @@ class SimLeaseNetwork:
     heard: Callable[[HostId, str], None] = field(default=lambda _host, _address: None)
     lost_answers: Callable[[HostId, str], bool] = field(default=lambda _host, _address: False)
 
+    answering: Callable[[str], AbstractContextManager[None]] = field(
+        default=lambda _address: nullcontext()
+    )
+
     def line(self, host: HostId, place: SharedFrom) -> "SimLeaseLine":
         """How that host asks there."""
         return SimLeaseLine(self, host, place)
@@ -41,7 +46,11 @@ class SimLeaseLine:
         if desk is None or self.network.cut(self.host, self.place.address):
             raise Unavailable(f"{self.place.host} does not answer about leases")
         self.network.heard(self.host, self.place.address)
-        answer = desk.answer(self.host, wire.question(wire.line(question)))
+        answer: Answer | None = None
+        with self.network.answering(self.place.address):
+            answer = desk.answer(self.host, wire.question(wire.line(question)))
+        if answer is None:
+            raise Unavailable(f"{self.place.host} is no more")
         if self.network.lost_answers(self.host, self.place.address):
             raise Unavailable(f"{self.place.host} hung up")
         return wire.answer(wire.line(answer))
@@ -61,6 +70,8 @@ class SimWatchdog:
 
     def look(self) -> None:
         """Once round."""
+        if self.hardware.halted:
+            return
         for deadline in self.deadlines.held.values():
             kept = self.hardware.guests.get(deadline.machine)
             if self.time.now() < deadline.at or kept is None or kept.runs is None:

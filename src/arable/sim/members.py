@@ -29,6 +29,7 @@ from arable.domain.segment import Cause, Load, Segment, SegmentState
 from arable.drivers.platform.sim import SimPlatform
 from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy, Random
+from arable.sim.clocks import SkewedClock
 from arable.sim.farm_work import FarmWork
 from arable.sim.fibres import Fibre, Fibres
 from arable.sim.in_memory import in_memory
@@ -48,24 +49,6 @@ SERVED_WITHIN = 90.0
 """Until all farms are worked for, those that were broken among them, which are tried less and less often."""
 _SLOWEST = 3.0  # seconds that a message takes at worst
 _TABLES = ("domain", "account", "zone", "storage_zone", "farm", "farm_trouble", "machine", "lease", "segment", "suspicion", "election", "event", "setting")  # fmt: skip
-
-
-@dataclass
-class SkewedClock:
-    """A server's own: set wrong by hours, and running a little too fast or too slow."""
-
-    true: VirtualClock
-    offset: timedelta
-    rate: float
-
-    def now(self) -> datetime:
-        return self.true.now() + self.offset
-
-    def monotonic(self) -> float:
-        return self.true.monotonic() * self.rate
-
-    def wait(self, span: timedelta) -> None:
-        raise AssertionError(f"nobody waits here ({span})")
 
 
 @dataclass

@@ -7,15 +7,17 @@ wrong is done to it from outside (`happenings.py`). The parts are real; networks
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from arable.agent.agent import Agent
 from arable.agent.patience import Waiting
 from arable.agent.returning import Pauses, Returning
 from arable.domain.access import Caller
+from arable.domain.carry import CarryWish
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId
 from arable.domain.manifest import Inventory
@@ -23,15 +25,19 @@ from arable.domain.platform import Place
 from arable.domain.power import Bmc, PowerSwitch
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.power.sim import SimPower
-from arable.runtime.entropy import Random
+from arable.drivers.storage.protocol import Passing
+from arable.runtime.clock import Clock
+from arable.runtime.entropy import Entropy, Random
 from arable.services import host_power
 from arable.services.call import Asked, Call
+from arable.sim.clocks import HOST_DRIFT, SERVER_DRIFT, SkewedClock
 from arable.sim.cloud import Cloud, SimNode
 from arable.sim.direct import DirectWriter
 from arable.sim.fences import Fences
 from arable.sim.ground import Room
 from arable.sim.invariants import Broken
 from arable.sim.servers import SimServer
+from arable.sim.standstills import Places, Standstills
 from arable.sim.wire import Wire
 from arable.store import bmcs
 from arable.store.database import Database, Tx
@@ -50,6 +56,7 @@ ASK_SECONDS = 2.0  # between questions to a peer
 PATIENCE = 20.0  # seconds after which an agent gives up a server that says nothing
 PAUSES = Pauses(2.0, 15.0)
 SILENT_FOR = 20
+APART_SECONDS = 300.0  # by so much at most machines' clocks are wrong in the beginning
 
 
 class Region(Cloud):
@@ -58,8 +65,12 @@ class Region(Cloud):
     room: Room
     dice: Random
     servers: dict[str, SimServer]
+    clocks: dict[str, SkewedClock]  # of servers
+    database_clock: SkewedClock
     fences: Fences
     cuts: set[frozenset[str]]  # links that are cut, between servers, hosts and the store
+    pauses: Standstills
+    halted: dict[HostId, float]  # hosts that stand still as a whole, and until when
     away: bool  # the store is, from everybody
     apart: set[HostId]  # hosts whose every cable is pulled
     restarts: bool  # whether there is a platform that restarts servers
@@ -75,10 +86,27 @@ class Region(Cloud):
         made.furnish(room)
         return made
 
+    @classmethod
+    def clock_of(cls, host: HostId, true: Clock, entropy: Entropy) -> Clock:
+        return _clock(true, entropy.child(f"clock/{host}").random, HOST_DRIFT)
+
     def furnish(self, room: Room) -> None:
         """What the base does not have."""
         self.room, self.dice = room, self.entropy.child("region").random
         self.servers, self.fences = {}, Fences()
+        self.clocks = {
+            f"server-{n}": _clock(
+                self.clock, self.entropy.child(f"clock/server-{n}").random, SERVER_DRIFT
+            )
+            for n in range(1, room.servers + 1)
+        }
+        self.database_clock = SkewedClock(self.clock)
+        self.pauses = Standstills(self.live)
+        self.halted = {}
+        for node in self.nodes.values():
+            node.faults = Places(here=self.pauses.here)
+        self.shared.moving = lambda host: self.pauses.within(self.nodes[host])
+        self.shared.network.answering = self._storage_answers
         self.cuts, self.apart, self.away = set(), set(), False
         self.restarts, self.lazy = True, 0.0
         self.told_ends: Counter[str] = Counter()
@@ -132,7 +160,7 @@ class Region(Cloud):
 
     def kill_server(self, server: SimServer, *, after_commit: bool = False) -> None:
         """The process is gone, and all who were connected see that at once."""
-        self.unheard_ends |= server.endings.waiting > 0 or after_commit
+        self.unheard_ends |= server.endings.waiting > 0 or after_commit or server.stopped > 0
         server.die(after_commit=after_commit)
         for host, node in self.nodes.items():
             if node.wire.server == _key(server):
@@ -152,6 +180,20 @@ class Region(Cloud):
         return [server for server in self.servers.values() if server.works]
 
     # --- what servers find around them (`servers.Around`)
+
+    def clock_of_server(self, server: str) -> Clock:
+        return self.clocks[server]
+
+    def host_clocks(self) -> Iterable[tuple[str, SkewedClock]]:
+        """By which hosts tell the time."""
+        return [
+            (id_, each.clock)
+            for id_, each in self.nodes.items()
+            if isinstance(each.clock, SkewedClock)
+        ]
+
+    def database_time(self) -> datetime:
+        return self.database_clock.now()
 
     def reaches_store(self, server: str) -> bool:
         return not self.away and frozenset((server, STORE)) not in self.cuts
@@ -237,6 +279,7 @@ class Region(Cloud):
         while left > 1e-6:
             step = min(grain, left)
             left -= step
+            self._go_on()
             self.pass_time(timedelta(seconds=step))
             self._look_after_each_other()
             movers: list[SimServer | SimNode] = [*self.servers.values(), *self.nodes.values()]
@@ -249,6 +292,39 @@ class Region(Cloud):
                 else:
                     self.tend(each)
             self._look()
+
+    def halt(self, node: SimNode, seconds: float) -> None:
+        """The whole machine stands still for so long, its guests and watchdog with it."""
+        node.hardware.halt()
+        self.halted[node.id] = self.clock.monotonic() + seconds
+
+    def _go_on(self) -> None:
+        """Machines whose time is over. Their watchdogs come first: what guests do until those have looked is refused by
+        the storage hosts, and the world has no word for a guest that runs without disks.
+        """
+        now = self.clock.monotonic()
+        for host in [host for host, until in self.halted.items() if now >= until]:
+            del self.halted[host]
+            self._unhalt(self.nodes[host])
+
+    def _unhalt(self, node: SimNode) -> None:
+        node.hardware.halt(on=False)
+        if node.id in self.shared.runners:
+            self.shared.runners[node.id].watchdog.look()
+
+    def _storage_answers(self, address: str) -> AbstractContextManager[None]:
+        host = next(id_ for id_, share in self.shared.shares.items() if share.address == address)
+        return self.pauses.within(self.nodes[host])
+
+    @contextmanager
+    def _borrow(self, node: SimNode, wish: CarryWish) -> Iterator[Passing]:
+        with super()._borrow(node, wish) as passing, self.pauses.whole():
+            yield passing
+
+    def power_off(self, node: SimNode) -> None:
+        super().power_off(node)
+        if self.halted.pop(node.id, None) is not None:
+            node.hardware.halt(on=False)
 
     def control(self) -> None:
         for server in self.servers.values():
@@ -281,10 +357,15 @@ class Region(Cloud):
     # --- hosts
 
     def tend(self, node: SimNode) -> None:
-        if not node.powered or node.frozen:
+        if not node.powered or node.still:
             return
-        agent, now = node.agent or self._start(node), self.clock.monotonic()
-        self._keep_line(node, now)
+        agent = node.agent or self._start(node)
+        with self.pauses.within(node):
+            self._tend(node, agent)
+
+    def _tend(self, node: SimNode, agent: Agent) -> None:
+        now = node.clock.monotonic()
+        self._keep_line(node, self.clock.monotonic())
         heard = False
         while (told := node.wire.told()) is not None:
             heard = True
@@ -384,7 +465,7 @@ class Region(Cloud):
     def _answers(self, host: HostId) -> bool:
         """Its kernel does for an agent that is not there; a frozen one says nothing."""
         node = self.nodes.get(host)
-        return bool(node and node.powered and not node.frozen and host not in self.apart)
+        return bool(node and node.powered and not node.still and host not in self.apart)
 
     def _lease_asked(self, by: HostId, storage: HostId) -> None:
         witness = self.nodes[storage].witness
@@ -438,6 +519,10 @@ class Region(Cloud):
 
     def heal(self) -> None:
         super().heal_hosts()
+        self.pauses.disarm()
+        for host in list(self.halted):
+            self.halted[host] = 0.0
+        self._go_on()
         self.cuts.clear()
         self.apart.clear()
         self.away, self.lazy = False, 0.0
@@ -459,6 +544,11 @@ class Region(Cloud):
             with suppress(CloudError):
                 self.power_on(node)
         return [node for node in off if not node.powered]
+
+
+def _clock(true: Clock, dice: Random, drift: float) -> SkewedClock:
+    offset = timedelta(seconds=dice.uniform(-APART_SECONDS, APART_SECONDS))
+    return SkewedClock(true, offset, dice.uniform(1.0 - drift, 1.0 + drift))
 
 
 def _key(server: SimServer) -> str:

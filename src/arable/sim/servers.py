@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,7 +28,8 @@ from arable.domain.platform import Platform
 from arable.domain.power import Bmc, PowerSwitch
 from arable.domain.segment import Load, Segment, SegmentState
 from arable.runtime.clock import Clock
-from arable.runtime.entropy import Entropy
+from arable.runtime.entropy import Entropy, Ids
+from arable.runtime.shared_clock import SharedClock
 from arable.services.call import Surroundings
 from arable.services.desk import Desk
 from arable.services.endings import Endings
@@ -39,6 +41,7 @@ from arable.services.sign_on import KeyHands
 from arable.services.spread import Peer, moves
 from arable.sim.direct import DirectWriter
 from arable.sim.fences import Fences
+from arable.sim.standstills import Standstills
 from arable.sim.wire import Wire
 from arable.store import hosts
 from arable.store.database import Database, Tx
@@ -58,23 +61,26 @@ _WORDS = 4  # that are heard of one host at a time
 class SharedStore(Database):
     """One server's way to the database of all of them, which may be closed to it."""
 
-    def __init__(self, shared: Database, name: str, reached: Callable[[], bool]) -> None:
+    def __init__(
+        self, shared: Database, name: str, reached: Callable[[], bool], pauses: Standstills
+    ) -> None:
         self.url, self.name, self.engine = shared.url, name, shared.engine
-        self._reached = reached
+        self._reached, self._pauses = reached, pauses
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
         self._demand()
-        with super().read() as tx:
+        with self._pauses.whole(), super().read() as tx:
             yield tx
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
         self._demand()
-        with super().write() as tx:
+        with self._pauses.whole(), super().write() as tx:
             yield tx
 
     def _demand(self) -> None:
+        self._pauses.here()
         if not self._reached():
             raise Unavailable("the database does not answer")
 
@@ -95,7 +101,9 @@ class Around(Protocol):
     """What a server finds around it."""
 
     @property
-    def clock(self) -> Clock: ...
+    def pauses(self) -> Standstills: ...
+    def clock_of_server(self, server: str) -> Clock: ...
+    def database_time(self) -> datetime: ...
     @property
     def switches(self) -> bool: ...
     def reaches_store(self, server: str) -> bool: ...
@@ -131,16 +139,21 @@ class SimServer:
         entropy: Entropy,
     ) -> None:
         self.name, self.life, self.up = name, life, True
+        self.stopped = 0
         self.frozen_until = 0.0
         self.slow_until = 0.0
         """While its heartbeats come through, what it commits does not."""
         self._world = around
-        self.clock = clock = around.clock
-        self.database = SharedStore(shared, name, lambda: around.reaches_store(name))
-        self.writer = DirectWriter(self.database, clock=clock)
+        self.clock = clock = SharedClock(around.clock_of_server(name))
+        self.database = SharedStore(shared, name, lambda: around.reaches_store(name), around.pauses)
+        pauses = around.pauses
+        self.writer = DirectWriter(self.database, clock=clock, whole=pauses.whole, here=pauses.here)
         me = SegmentId(name)
         ping = partial(around.ping, name)
-        master = Master(me, self._beside, all_in_turn(ping), platform, clock, TIMES)
+        master = Master(
+            *(me, self._beside, all_in_turn(ping), platform, clock, TIMES),
+            shared_now=self._shared_now,
+        )
         about = Segment(
             id=me,
             seq=0,
@@ -150,7 +163,9 @@ class SimServer:
             heartbeat_at=clock.now(),
         )
         self.segment = SegmentManager(
-            about, self._beside, clock, ping, TIMES, self._load, master.step
+            *(about, self._beside, clock, ping, TIMES, self._load, master.step),
+            shared_now=self._shared_now,
+            time=clock.heard,
         )
         self.loop = Loop(
             self.writer,
@@ -175,7 +190,8 @@ class SimServer:
         )
         self.segment.elected = self.loop.wake
         self.segment.held = partial(self.loop.wake, held=True)
-        self.around = replace(surroundings, land=Landing(self.loop.holds))
+        ids = Ids(clock, entropy.child(f"ids/{name}/{life}"))
+        self.around = replace(surroundings, clock=clock, ids=ids, land=Landing(self.loop.holds))
         self.desk = Desk(self.database, self.writer, self.around, name, settle)
         self.switcher = Switcher(
             self.database, self.writer, clock, around.switch, self.loop.acts, AtOnce()
@@ -196,21 +212,28 @@ class SimServer:
     @property
     def works(self) -> bool:
         """Whether it does anything: it is there and not frozen."""
-        return self.up and self.clock.monotonic() >= self.frozen_until
+        return self.up and not self.stopped and self.clock.monotonic() >= self.frozen_until
+
+    @property
+    def there(self) -> bool:
+        """Whether it is, whatever it does."""
+        return self.up
 
     # --- its threads
 
     def step(self) -> None:
         """Everything that is due."""
         if self.works:
-            self._begin()
-            if self.clock.monotonic() >= self.slow_until:
-                self._finish()
+            with self._world.pauses.within(self):
+                self._begin()
+                if self.clock.monotonic() >= self.slow_until:
+                    self._finish()
 
     def stand_still(self, seconds: float) -> None:
         """It is frozen with all that it is about to write, and goes on with just that."""
         if self.works:
-            self._begin()
+            with self._world.pauses.within(self):
+                self._begin()
         self.frozen_until = max(self.frozen_until, self.clock.monotonic() + seconds)
 
     def die(self, *, after_commit: bool = False) -> None:
@@ -220,9 +243,10 @@ class SimServer:
 
     def leave(self) -> None:
         """It ends as it should."""
-        self._finish()
-        self.segment.stop()
-        self.die()
+        with self._world.pauses.whole():
+            self._finish()
+            self.segment.stop()
+            self.die()
 
     def nudged(self, nudges: Nudges) -> None:
         """Somebody has committed that."""
@@ -268,6 +292,9 @@ class SimServer:
             self._tell(nudges)
             self._world.told(self, nudges)
         self.endings.nudged(nudges.ended)
+
+    def _shared_now(self, _tx: Tx) -> datetime:
+        return self._world.database_time()
 
     def _load(self) -> Load:
         return Load(lag_ms=round(self.loop.lag() * 1000), pending=self.writer.waiting)

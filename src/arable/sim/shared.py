@@ -2,8 +2,8 @@
 keepers of leases and their watchdogs. What is durable, or outlives an agent as a process of its own, is kept apart.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from arable.agent.deadlines import DeadlineMemory
@@ -55,13 +55,16 @@ class Runner:
 class SharedDisks:
     """All of a world. `alive` tells whether an agent works: it is there, has power and is not frozen."""
 
-    clock: Clock
+    clocks: Mapping[HostId, Clock]
     entropy: Entropy
     alive: Callable[[HostId], bool]
     shares: dict[HostId, Share] = field(default_factory=dict)
     runners: dict[HostId, Runner] = field(default_factory=dict)
     network: SimLeaseNetwork = field(default_factory=SimLeaseNetwork)
     heard: Callable[[HostId, HostId], None] = field(default=lambda _by, _storage: None)
+    moving: Callable[[HostId], AbstractContextManager[None]] = field(
+        default=lambda _host: nullcontext()
+    )
     rails: SimRails = field(default_factory=lambda: SimRails(seconds=3.0))
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ class SharedDisks:
     def add_runner(self, host: HostId, hardware: SimHost) -> None:
         """A host that runs machines."""
         deadlines = DeadlineMemory()
-        watchdog = SimWatchdog(hardware, deadlines, ClockBootTime(self.clock))
+        watchdog = SimWatchdog(hardware, deadlines, self._time(host))
         self.runners[host] = Runner(watchdog, deadlines)
         hardware.reaches = lambda source: self._reaches(source, host)
         hardware.size = lambda source: max(s.exports.size(source) for s in self.shares.values())
@@ -87,7 +90,7 @@ class SharedDisks:
         """A storage host's agent begins."""
         share = self.shares[host]
         share.pool = SimSharedStorage(
-            hardware, pool, share.records, share.exports, ClockBootTime(self.clock), LENGTH, faults
+            hardware, pool, share.records, share.exports, self._time(host), LENGTH, faults
         )
         share.disks = hardware.pools[pool]
         self.network.desks[share.address] = LeaseDesk(share.pool)
@@ -110,7 +113,7 @@ class SharedDisks:
             line,
             runner.deadlines,
             lambda: True,
-            ClockBootTime(self.clock),
+            self._time(host),
             self.entropy.child(host),
         )
         return runner.keeper
@@ -120,13 +123,13 @@ class SharedDisks:
         runner = self.runners.get(host)
         if runner is None or runner.keeper is None:
             return None
-        runner.mover = Mover(hypervisor, hypervisor, runner.keeper, self.clock)
+        runner.mover = Mover(hypervisor, hypervisor, runner.keeper, self.clocks[host])
         return runner.mover
 
     def move(self, host: HostId) -> bool:
         """That host's agent looks after machines that come and go; whether there are any."""
         runner = self.runners.get(host)
-        if not (runner and runner.mover and runner.mover.due() <= self.clock.monotonic()):
+        if not (runner and runner.mover and runner.mover.due() <= self.clocks[host].monotonic()):
             return False
         runner.mover.step()
         return True
@@ -138,12 +141,13 @@ class SharedDisks:
             runner.watchdog.look()
         for host, runner in self.runners.items():
             keeper = runner.keeper if self.alive(host) else None
-            for place in sorted(keeper.places(), key=str) if keeper else ():
-                if keeper and keeper.due(place) <= ClockBootTime(self.clock).now():
-                    keeper.step(place)
+            with self.moving(host):
+                for place in sorted(keeper.places(), key=str) if keeper else ():
+                    if keeper and keeper.due(place) <= self._time(host).now():
+                        keeper.step(place)
         for host, share in self.shares.items():
             if share.pool is not None and self.alive(host):
-                with suppress(CloudError):  # the next time tries again
+                with self.moving(host), suppress(CloudError):  # the next time tries again
                     share.pool.leases.tend()
 
     def agent_dies(self, host: HostId) -> None:
@@ -164,6 +168,9 @@ class SharedDisks:
     def mishaps(self) -> list[str]:
         """What must never be done to shared disks, and was."""
         return [f"{host}: {told}" for host, s in self.shares.items() for told in s.exports.mishaps]
+
+    def _time(self, host: HostId) -> ClockBootTime:
+        return ClockBootTime(self.clocks[host])
 
     def _cut(self, host: HostId, address: str) -> bool:
         return self.runners[host].cut or not self.alive(self._at(address))

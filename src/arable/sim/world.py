@@ -98,6 +98,7 @@ class Shape:
         room = dice.choice(SHARED_ROOMS if shared else ROOMS)
         kinds = sorted({each.kind for each in HAPPENINGS})
         chosen = set(kinds) if dice.random() < 0.2 else {k for k in kinds if dice.random() < 0.5}
+        chosen |= {"carries"} if dice.random() < 0.8 else set()
         return cls(
             room,
             tuple(each for each in HAPPENINGS if each.kind in chosen and each.fits(room)),
@@ -112,6 +113,10 @@ class Shape:
         if dice.random() >= 0.2:
             return self
         return replace(self, farms=True, asks=(*self.asks, *FARMS, *FARMS, *FARMS))
+
+
+class _EndedError(BaseException):
+    """The story is over, for it failed while somebody stood still."""
 
 
 @dataclass(slots=True)
@@ -130,11 +135,14 @@ class World:
         self.trace: deque[str] = deque(maxlen=60)
         self.steps = 0
         self.moved = 0  # machines that have gone to other hosts while they ran
+        self._last = 0
+        self._failure: Exception | None = None
         self._memories = Memories()
         self._folder = TemporaryDirectory(prefix="arable-world-")
         self.shape = shape or Shape.drawn(Entropy(seed).child("shape").random)
         database = _FREE.pop() if _FREE else in_memory()
         self.region = Region.of(seed, Path(self._folder.name), self.shape.room, database)
+        self.region.pauses.elapse = self._meanwhile
         self.dice = self.region.entropy.child("schedule").random
         with self.region.database.write() as tx:
             settings.put(tx, {each.name: value for each, value in _SOON.items()})
@@ -146,14 +154,16 @@ class World:
         try:
             self.region.live(3.0)
             self.region.lazy, self.region.restarts = self.shape.lazy, self.shape.restarts
-            for self.steps in range(1, steps + 1):
+            self._last = steps
+            while self.steps < self._last:
                 self._step()
             self._heal()
             self._rest()
             self.moved = self._arrived()
             if self.shape.away:
                 self._nobody_there()
-        except Exception as error:
+        except (Exception, _EndedError) as raised:  # noqa: BLE001 - told as `Broken`
+            error = self._failure or raised
             story = "\n  ".join(self.trace)
             raise invariants.Broken(
                 f"seed {self.seed}, step {self.steps} of {steps}, {self._told()}: {_said(error)}\n  {story}"
@@ -175,7 +185,23 @@ class World:
 
     # --- break
 
+    def _meanwhile(self, seconds: float) -> None:
+        """Somebody stands still in the middle of something, and the story goes on. What fails here is told
+        whatever the code that stands still around us does about errors.
+        """
+        clock = self.region.clock
+        end = clock.monotonic() + seconds
+        began = self.steps
+        try:
+            while clock.monotonic() < end and self.steps < self._last:
+                self._step()
+        except Exception as error:
+            self._failure = error
+            raise _EndedError from error
+        self._tell(f"whoever stood still since step {began} goes on")
+
     def _step(self) -> None:
+        self.steps += 1
         self.region.live(self.dice.uniform(0.0, 3.0))
         chance = self.dice.random()
         with suppress(CloudError):

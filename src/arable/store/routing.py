@@ -27,9 +27,10 @@ from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
 from arable.domain.pair import Pair, next_number
 from arable.store import addresses as addresses_
-from arable.store import balancers, schema, usage_records, vlans, vpns
+from arable.store import attention, balancers, schema, tier_notes, usage_records, vlans, vpns
 from arable.store.database import Tx
 from arable.store.many import among
+from arable.store.nudges import nudge
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
@@ -382,7 +383,7 @@ def note_seen(tx: Tx, row: NetworkRow) -> None:
 
 
 def turn(tx: Tx, row: NetworkRow) -> NetworkRow:
-    """The other one of the (locked) network's pair leads."""
+    """The other one of the (locked) network's pair leads; if it is the first that runs, machines have waited for it."""
     turned = row._replace(
         appliance_host=row.standby_host,
         appliance_state=row.standby_state,
@@ -397,6 +398,10 @@ def turn(tx: Tx, row: NetworkRow) -> NetworkRow:
     values = {name: getattr(turned, name) for name in names}
     told = {"appliance_told": _n.standby_told, "standby_told": _n.appliance_told}
     tx.execute(update(schema.network).where(_n.id == row.id).values(values | told))
+    if turned.appliance_state == ApplianceState.RUNNING != row.appliance_state:
+        attention.wake_machines(tx, row.id)
+        nudge(tx, "machines")
+        tier_notes.of_networks(tx, [row.id])
     return turned
 
 

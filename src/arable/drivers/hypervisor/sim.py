@@ -16,7 +16,7 @@ from arable.drivers.hypervisor.protocol import (
     PassageState,
 )
 from arable.drivers.hypervisor.sim_rails import SimRails
-from arable.drivers.simhost import SimHost
+from arable.drivers.simhost import SimGuest, SimHost
 
 _BUSY = 0.05  # of each virtual CPU, all the time
 
@@ -61,6 +61,9 @@ class SimHypervisor:
             self._check_disks(guest, clings=kept is not None and kept.clings, runs=runs)
             self._check_ports(guest, clings=kept is not None and kept.clings, runs=runs)
         with self._faults.around(f"ensure {guest.machine}"):
+            self._demand_same(guest.machine, kept, runs)
+            if runs is None or restart:  # once more: we may have stood still meanwhile
+                self._check(guest, runs.memory_mib if runs else 0)
             self._hardware.define(guest)
             if restart:
                 self._hardware.off(guest.machine)
@@ -178,6 +181,12 @@ class SimHypervisor:
         with self._faults.around(f"have {guest.machine} arrive"):
             self._hardware.define(guest)
             self._hardware.arrive(guest.machine)
+
+    def _demand_same(self, machine: MachineId, kept: SimGuest | None, runs: Guest | None) -> None:
+        """It is what it was when we looked: a real hypervisor finds out by itself."""
+        now = self._hardware.guests.get(machine)
+        if now is not kept or (now is not None and now.runs is not runs):
+            raise Unavailable(f"{machine} has changed meanwhile")
 
     def _opened(self) -> SimRails:
         if self._rails is None:

@@ -275,6 +275,7 @@ class SimStorage:
                 self._disks.bases[volume] = image.sha256
             self._disks.carried[volume] = by
             self._disks.volumes[volume] = made
+            self._disks.erased.discard(volume)  # it may have been here before
             self._disks.used_bytes += made.used_bytes
             self._hardware.files.add(path)
         return made
