@@ -260,7 +260,7 @@ def test_a_machine_that_arrives_and_stops_in_one_batch_of_reports_is_off(cloud):
     (made,) = cloud.deploy(me, name="web").machines
     ran = seen(cloud, made.id)
     report(cloud, ran, replace(ran, guests=(replace(ran.guests[0], state=GuestState.STOPPED),)))
-    assert cloud.rows("select state, wish, ran from machine where id = :id", id=made.id) == [
+    assert cloud.rows("select state, wish, ran > 0 from machine where id = :id", id=made.id) == [
         ("stopped", "stopped", True)
     ]
     assert cloud.rows("select machines, reserved_memory_mib from host") == [(0, 0)]

@@ -140,7 +140,7 @@ class Machines(RuleBasedStateMachine):
                             "state": state.value,
                             "operation": None,
                             "attention": False,
-                            "ran": True,
+                            "ran": max(row.told, 1),
                             "changed_at": attention.stamp(at),
                         }
                     ],

@@ -12,7 +12,7 @@ from arable.controllers import appliances, standbys
 from arable.domain.ids import HostId, ZoneId
 from arable.domain.manifest import GIVE_UP, ApplianceSeen
 from arable.domain.network import ApplianceState
-from arable.store import incarnations, routing
+from arable.store import incarnations, router_pairs, routing
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.store.routing import NetworkRow
@@ -30,7 +30,7 @@ def attend(tx: Tx, at: datetime) -> int:  # noqa: ARG001 - a controller takes th
         return 0
     starting: list[NetworkRow] = []
     by_zone: dict[ZoneId, appliances.Routers] = {}
-    for row in routing.networks_by_id(tx, routing.alone(tx, MOST)):
+    for row in routing.networks_by_id(tx, router_pairs.alone(tx, MOST)):
         if not row.redundant or row.standby_host or row.appliance_host is None:
             continue
         routers = by_zone.get(row.zone)
@@ -69,7 +69,7 @@ def seen(tx: Tx, row: NetworkRow, told: ApplianceSeen) -> NetworkRow:
     row = row._replace(standby_seen=told.generation)
     if not told.standby:
         log.warning("the appliance of %s on %s leads from now on", row.id, row.standby_host)
-        row = routing.turn(tx, row)
+        row = router_pairs.turn(tx, row)
         nudge(tx, "machines")
     return row
 
@@ -100,7 +100,7 @@ def forsake(tx: Tx, row: NetworkRow, host: HostId) -> None:
     if row.standby_host == host:
         appliances.tell(tx, [standbys.lost(tx, row)])
     elif row.standby_state in routing.PRESENT:
-        appliances.tell(tx, [standbys.lost(tx, routing.turn(tx, row))])
+        appliances.tell(tx, [standbys.lost(tx, router_pairs.turn(tx, row))])
     else:
         routing.next_epoch(tx, row.id)
         appliances.gone(tx, row)

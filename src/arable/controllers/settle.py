@@ -48,6 +48,7 @@ from arable.store import (
     idle_pool,
     moves,
     reservations,
+    router_pairs,
     routing,
     settings,
     sightings,
@@ -497,7 +498,7 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
     if not seen.running:
         if row.appliance_state == ApplianceState.STARTING and seen.tries >= GIVE_UP:
             if row.standby_state == ApplianceState.RUNNING:
-                pairs.give_up(tx, routing.turn(tx, row), seen.told)
+                pairs.give_up(tx, router_pairs.turn(tx, row), seen.told)
             else:
                 appliances.give_up(tx, row, seen.told, at)
         elif seen.told:
@@ -515,7 +516,7 @@ def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) 
         row = row._replace(appliance_state=ApplianceState.RUNNING)
     row = row._replace(appliance_seen=seen.generation)
     if seen.standby and row.standby_state == ApplianceState.RUNNING:
-        row = routing.turn(tx, row)  # what the other one said of itself is not said again
+        row = router_pairs.turn(tx, row)  # what the other one said of itself is not said again
     _in_effect(tx, row, at)
 
 

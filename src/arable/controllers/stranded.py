@@ -20,7 +20,14 @@ from arable.domain.host import HostState
 from arable.domain.ids import HostId, NetworkId
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState
-from arable.store import events, incarnations, recoveries, reservations, routing
+from arable.store import (
+    events,
+    incarnations,
+    recoveries,
+    reservations,
+    router_pairs,
+    routing,
+)
 from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.recoveries import LostHost
@@ -89,7 +96,7 @@ def _without(tx: Tx, row: NetworkRow, down: Collection[HostId]) -> NetworkRow:
         return standbys.lost(tx, row)
     if row.standby_state in routing.PRESENT and row.appliance_state in routing.PRESENT:
         log.warning("the appliance of %s on %s is left alone", row.id, row.standby_host)
-        return standbys.lost(tx, routing.turn(tx, row))
+        return standbys.lost(tx, router_pairs.turn(tx, row))
     return row
 
 
