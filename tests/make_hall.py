@@ -130,6 +130,7 @@ def make_hall(
             pool,
             SimHost(cpus=8, cpu_mhz=16_000, memory_mib=slots * MEMORY, clock=clock),
             Faults(),
+            clock,
         )
         for host, pool in pools.items()
     }

@@ -78,7 +78,7 @@ class Shop:
 
     def run_all(self) -> None:
         """Hosts have started what is wished, and routers have what they were told."""
-        self.cloud.run("update machine set state = 'running', ran = true, host = 'host-a' where wish = 'running'")  # fmt: skip
+        self.cloud.run("update machine set state = 'running', ran = 1, host = 'host-a' where wish = 'running'")  # fmt: skip
         self.settle()
 
     def settle(self) -> None:

@@ -213,6 +213,21 @@ def test_a_farm_with_things_by_hand_is_not_deleted(cloud):
     assert cloud.do(ann, farms.get, id_).by_hand == 1
     refused = cloud.refused(ann, farms.update, id_, whole({"networks": SHOP["networks"][1:]}))
     assert (refused.field, refused.why) == ("networks", {"machines": ["guest"]})
+    cloud.run("update machine set state = 'expunging', wish = 'gone' where name = 'guest'")
+    assert cloud.do(ann, farms.get, id_).by_hand == 0, "what goes anyway is waited for"
+    less = whole({"networks": SHOP["networks"][1:]})
+    steps = cloud.do(ann, farms.update, id_, less).steps
+    assert ("-", "web", "when the tiers that need it have left") in [
+        (each.sign, each.name, each.about) for each in steps if each.what == "network"
+    ]
+    assert cloud.do(ann, farms.delete, id_).state == "running"
+    farm = _farm(cloud, id_)
+    cloud.do(ann, farms.clear, farm)
+    left = "select name from network where state = 'ready'"
+    assert cloud.rows(left) == [("shop-web",)], "until it has left"
+    cloud.run("delete from nic")
+    cloud.do(ann, farms.clear, farm)
+    assert cloud.rows(left) == []
 
 
 def by(metric: str, **said) -> dict:

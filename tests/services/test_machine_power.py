@@ -121,7 +121,7 @@ def there(cloud: Cloud, me, state: str, wish: str, name: str = "web", *, busy: b
         wish=wish,
         host=host,
         no=False,
-        yes=state != "waiting",
+        yes=int(state != "waiting"),
         operation=answer.operation if busy else None,
         destroyed=1 if wish in ("destroyed", "gone") else None,
     )

@@ -259,8 +259,8 @@ def test_a_lost_hosts_machine_is_given_to_another_by_the_next_epoch_in_one_opera
     assert item(shared, "guest", made)[0] == new
     told = msgspec.json.decode(item(shared, "export", made)[1], type=ExportWish)
     assert (told.holder, told.epoch, told.fenced) == (new, 2, old)
-    erased = shared.rows("select host, id, body from manifest_item where kind = 'scrap'")
-    assert [(host, body) for host, _, body in erased if body] == [(old, erased[0][2])]
+    erased = shared.rows("select host, body from manifest_item where kind = 'scrap'")
+    assert [host for host, body in erased if body] == [old]
     left = shared.rows("select machines, reserved_memory_mib from host order by id limit 2")
     assert sorted(left) == [(0, 0), (1, 512)]
     with shared.database.read() as tx:

@@ -14,7 +14,7 @@ ROOMS = (
 TROUBLES = {"moves", "guests", "power", "agents"}
 
 
-@pytest.mark.parametrize(("seed", "room"), [("3", ROOMS[0]), ("6", ROOMS[1])])
+@pytest.mark.parametrize(("seed", "room"), [("6", ROOMS[0]), ("6", ROOMS[1])])
 def test_whatever_breaks_a_machine_that_moves_runs_once_and_never_from_an_old_copy(
     seed, room
 ) -> None:

@@ -40,6 +40,7 @@ from arable.store import (
     images,
     machines,
     networks,
+    nics,
     public_ranges,
     quotas,
     rollouts,
@@ -202,12 +203,17 @@ class Layout:
                 PartKind.VPN: name.partition(":")[0] in used,
                 PartKind.NETWORK: name in used,
             }
-            if needed[kind]:
+            if needed[kind] or (kind is PartKind.NETWORK and self._is_being_left(id_)):
                 self._say(
                     "-", _what(kind, name), name, "when the tiers that need it have left", id_
                 )
                 continue
             self._remove(kind, name)
+
+    def _is_being_left(self, network: str) -> bool:
+        """Whether the only machines on it are such as go: a replaced element's, say, on a host that is silent."""
+        there = nics.of_network(self.call.tx, NetworkId(network))
+        return bool(there) and not farm_documents.strangers(self.call.tx, self.farm.id, network)
 
     def _remove(self, kind: PartKind, name: str) -> None:
         id_ = self._parts[kind, name]

@@ -7,6 +7,7 @@ from sqlalchemy import delete, exists, func, insert, select, update
 
 from arable.domain.farm import FarmDocument, FarmState, Part, PartKind
 from arable.domain.ids import FarmId, OperationId
+from arable.domain.machine import MachineWish
 from arable.store import kept, usage_records
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -113,25 +114,25 @@ def owner_of(tx: Tx, id_: str) -> str:
 
 
 def by_hand(tx: Tx, farms: Iterable[FarmId]) -> dict[FarmId, int]:
-    """How many machines of each of these farms are no element's."""
+    """How many machines of each of these farms are no element's, nor on their way out, as a replaced element's is."""
     machine, element = t.machine.c, t.element.c
     ours = exists().where(element.machine == machine.id)
     query = (
         select(machine.farm, func.count())
-        .where(among(tx, machine.farm, farms), ~ours)
+        .where(among(tx, machine.farm, farms), ~ours, machine.wish != MachineWish.GONE)
         .group_by(machine.farm)
     )
     return {FarmId(farm): count for farm, count in tx.execute(query)}
 
 
 def strangers(tx: Tx, farm: FarmId, network: str) -> list[str]:
-    """Names of machines with ports on a network that are no elements of this farm."""
+    """Names of machines with ports on a network that are no elements of this farm, and are to stay."""
     machine, element, nic = t.machine.c, t.element.c, t.nic.c
     ours = exists().where(element.farm == farm, element.machine == machine.id)
     query = (
         select(machine.name)
         .join(t.nic, nic.machine == machine.id)
-        .where(nic.network == network, ~ours)
+        .where(nic.network == network, ~ours, machine.wish != MachineWish.GONE)
         .order_by(machine.name)
     )
     return list(tx.scalars(query))
