@@ -13,13 +13,13 @@ from typing import Any, Self
 
 import httpx
 import pytest
-from make_hall import MEMORY, Hall, make_hall
 from sqlalchemy import text
 
 from arable.controllers import machines
 from arable.services.execution import lost_race
 from arable.store.database import Database
 from arable.wire.accounts import LimitsChange
+from make_hall import MEMORY, Hall, make_hall
 from serving import Served, beside
 
 TRIES = 200
