@@ -125,7 +125,7 @@ def _placed(connection: Any, place: str, mine: dict[str, list[tuple[Any, ...]]])
 
 
 def _running(connection: Any, place: str, mine: dict[str, list[tuple[Any, ...]]]) -> None:
-    _change(connection, place, "machine", "state = 'running', ran = true", mine)
+    _change(connection, place, "machine", "state = 'running', ran = 1", mine)
     _change(connection, place, "operation", "state = 'done'", mine)
     _insert(connection, place, "event", mine["event"][1::2])
     connection.commit()
