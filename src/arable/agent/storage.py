@@ -19,8 +19,8 @@ from arable.drivers.storage.protocol import Fetch, Promised, Storage
 
 T = TypeVar("T")
 GONE = (
-    "{} was in {} and is not there any more; no blank one is put in its place. Bring the file back, restore a snapshot"
-    " of it elsewhere, or destroy it"
+    "{} was in {} and is not there any more; no blank one is put in its place. Its operator can bring the file back;"
+    " if it is lost, destroy what it belongs to"
 )
 
 
