@@ -6,12 +6,14 @@ rounds if it takes long, so one that can't be reached holds up no other; nothing
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
+
+import msgspec
 
 from arable.domain.access import EVERYTHING
 from arable.domain.errors import CloudError, NotFound, Unavailable
@@ -22,19 +24,20 @@ from arable.domain.ids import FarmId
 from arable.domain.settings import FARM_KEY_DAYS
 from arable.runtime.clock import Clock
 from arable.runtime.rounds import Rounds
+from arable.runtime.secret import Secret
 from arable.store import accounts, domains, farm_regions, farms, grid, grid_members, settings
 from arable.store.database import Tx
 from arable.store.farm_documents import DONE
 from arable.store.grid_members import Link
 from arable.store.grid_own import path
 from arable.store.nudges import nudge
-from arable.wire.grid import FarmPartIn, FarmPartOut, FarmPartsIn, FarmPartsOut
+from arable.wire.grid import FarmPartIn, FarmPartOut, FarmPartsIn, FarmPartsOut, FarmTextIn
 
 log = logging.getLogger(__name__)
 
 TOPICS = frozenset({farm_regions.TOPIC, grid_members.TOPIC})
 MOST = 200  # in one round
-_AT_ONCE = 50  # in one call
+_AT_ONCE, _BYTES = 50, 4 << 20  # in one call
 _REGIONS = 32  # asked at the same time
 _SECONDS = 3.0
 _KEYS_SECONDS, _KEYS_MOST = 60.0, 20  # between looks at keys, and of how many farms at once
@@ -55,6 +58,9 @@ class Hands(Protocol):
 
     def part_heard(self, tx: Tx, farm: Farm, region: str, said: FarmPartOut) -> None:
         """Keep what a region answered."""
+
+    def part_texts(self, tx: Tx, part: FarmPart) -> Mapping[str, Secret]:
+        """The texts of the secrets that it is to have, as far as there are any. Raises `CloudError` for one that can't be opened."""
 
     def part_unheard(self, tx: Tx, part: FarmPart, told: str) -> None:
         """Its region could not be asked."""
@@ -160,25 +166,26 @@ class FarmRegions:
     def _region(
         self, fence: Fence, link: Link | None, region: str, parts: Sequence[FarmPart]
     ) -> None:
-        for first in range(0, len(parts), _AT_ONCE):
-            some = parts[first : first + _AT_ONCE]
+        first = 0
+        for some in _batches(parts):
             try:
                 if link is None:
                     raise Unavailable("this cloud is in no grid any more")
                 url = self._url(region)
-                asks = self._asks(some)
+                asks, why = self._asks(some)
                 answer = self.wire.farms(link, url, region, FarmPartsIn(parts=tuple(asks)))
             except CloudError as error:
                 log.warning("%s could not be asked for farms: %s", region, error.public)
                 for part in parts[first:]:
                     self._unheard(fence, part, error.public)
                 return
+            first += len(some)
             said = {each.farm: each for each in answer.parts}
             for part in some:
                 if part.farm in said:
                     self._heard(fence, part, said[part.farm])
                 else:
-                    self._unheard(fence, part, f"{region} said nothing of it")
+                    self._unheard(fence, part, why.get(part.farm, f"{region} said nothing of it"))
 
     def _url(self, region: str) -> str:
         with self.look() as tx:
@@ -189,26 +196,43 @@ class FarmRegions:
             raise Unavailable(f"{region} has no grid port")
         return peer.url
 
-    def _asks(self, parts: Sequence[FarmPart]) -> list[FarmPartIn]:
+    def _asks(self, parts: Sequence[FarmPart]) -> tuple[list[FarmPartIn], dict[FarmId, str]]:
+        """What is said of each; and why nothing is of those that can't be said."""
+        texts: dict[FarmId, tuple[FarmTextIn, ...]] = {}
+        why: dict[FarmId, str] = {}
         with self.look() as tx:
+            for part in parts:
+                try:
+                    texts[part.farm] = self._texts(tx, part)
+                except CloudError as error:
+                    why[part.farm] = error.public
             names = farms.names(tx, {part.farm for part in parts})
             paths = {}
             for id_ in {part.account for part in parts}:
                 account = accounts.get(tx, EVERYTHING, id_)
                 domain = domains.get(tx, EVERYTHING, account.domain)
                 paths[id_] = path(domain.path, account.name)
-        return [
+        asks = [
             FarmPartIn(
                 account=paths[part.account],
                 farm=part.farm,
                 name=names[part.farm],
                 version=part.version,
-                spec=None if part.gone or part.acked == part.version else part.spec,
+                spec=part.spec if _is_said(part) else None,
                 gone=part.gone,
+                texts=texts[part.farm],
             )
             for part in parts
-            if part.farm in names
+            if part.farm in names and part.farm in texts
         ]
+        return asks, why
+
+    def _texts(self, tx: Tx, part: FarmPart) -> tuple[FarmTextIn, ...]:
+        """With the document that they are for, and at no other time."""
+        if not _is_said(part):
+            return ()
+        found = self.hands.part_texts(tx, part)
+        return tuple(FarmTextIn(name=name, text=text.reveal()) for name, text in found.items())
 
     def _heard(self, fence: Fence, part: FarmPart, said: FarmPartOut) -> None:
         def keep(tx: Tx) -> None:
@@ -237,3 +261,23 @@ class FarmRegions:
             log.warning("%s, a part of %s: %s", part.region, part.farm, error.public)
             told = error.public
             self.transact(lambda tx: self.hands.part_unheard(tx, part, told))
+
+
+def _batches(parts: Sequence[FarmPart]) -> Iterator[Sequence[FarmPart]]:
+    """So many as go into one call, by number and by size: blueprints go with them."""
+    some: list[FarmPart] = []
+    size = 0
+    for part in parts:
+        more = len(msgspec.json.encode(part.spec)) if _is_said(part) else 0
+        if some and (len(some) == _AT_ONCE or size + more > _BYTES):
+            yield some
+            some, size = [], 0
+        some.append(part)
+        size += more
+    if some:
+        yield some
+
+
+def _is_said(part: FarmPart) -> bool:
+    """Whether its region is told what it should be, and not asked only how it stands."""
+    return not part.gone and part.acked != part.version

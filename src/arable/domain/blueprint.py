@@ -113,6 +113,8 @@ class Blueprint:
     name: str
     public: bool = False
     newest: int = 0  # the highest version number that was ever given: none is given twice
+    home: str = ""  # the region with whose farms it came; empty: it was made here
+    home_id: str = ""  # what it is called there
     generation: int = 1
     created_at: datetime
 
@@ -128,4 +130,5 @@ class BlueprintVersion:
     blueprint: BlueprintId
     number: int
     body: Body
+    origin: str = ""  # of one that came with a farm: the digest of what it is in that one's home
     created_at: datetime

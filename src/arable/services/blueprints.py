@@ -16,10 +16,11 @@ from arable.domain.blueprint import (
     PortPart,
     Update,
 )
-from arable.domain.errors import Forbidden, NotFound
+from arable.domain.errors import Conflict, Forbidden, NotFound
 from arable.domain.ids import AccountId, BlueprintId
 from arable.domain.image import Image
 from arable.domain.inside import ALL, Right
+from arable.services import farm_wishes
 from arable.services.asks import check_expected, tell
 from arable.services.call import Call
 from arable.services.pages import paged
@@ -61,7 +62,9 @@ def create(call: Call, ask: BlueprintIn) -> BlueprintOut:
     blueprints.add(call.tx, made)
     blueprints.add_version(
         call.tx,
-        BlueprintVersion(blueprint=made.id, number=1, body=_body(call, made, ask), created_at=now),
+        BlueprintVersion(
+            blueprint=made.id, number=1, body=body_of(call, made, ask), created_at=now
+        ),
     )
     tell(call, made.account, "blueprint.created", made.id, f"{made.name}: created")
     return _shown(call, made)
@@ -91,19 +94,24 @@ def create_version(call: Call, blueprint: BlueprintId, ask: BlueprintVersionIn) 
     """The next version. Tiers stay what they are made of until they are told otherwise."""
     call.caller.needs(Permission.FARM_WRITE)
     before = blueprints.own(call.tx, call.caller.scope, blueprint)
+    if before.home:
+        raise Conflict(
+            f"it came with a farm of {before.home}, where its versions are made; make one of your own here"
+        )
     check_expected(call, before.generation, "blueprint")
     after = before.changed(newest=before.newest + 1)
     blueprints.save(call.tx, after)
     version = BlueprintVersion(
         blueprint=after.id,
         number=after.newest,
-        body=_body(call, after, ask),
+        body=body_of(call, after, ask),
         created_at=call.around.clock.now(),
     )
     blueprints.add_version(call.tx, version)
     told = f"{after.name}: version {after.newest}"
     tell(call, after.account, "blueprint.published", after.id, told)
     tiers.published(call.tx, blueprint=after.id)
+    farm_wishes.published(call, after, version)
     return _shown(call, after)
 
 
@@ -112,6 +120,7 @@ def delete(call: Call, blueprint: BlueprintId) -> None:
     call.caller.needs(Permission.FARM_WRITE)
     found = blueprints.own(call.tx, call.caller.scope, blueprint)
     check_expected(call, found.generation, "blueprint")
+    farm_wishes.check_unused(call.tx, found)
     blueprints.remove(call.tx, found)
     tell(call, found.account, "blueprint.deleted", found.id, f"{found.name}: deleted")
 
@@ -127,12 +136,10 @@ def named(call: Call, account: AccountId, ref: str, field: str) -> Blueprint:
         raise NotFound(error.public, field=field) from None
 
 
-def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
+def body_of(call: Call, of: Blueprint, ask: BlueprintVersionIn, image: Image | None = None) -> Body:
+    """What a version of it says, its names resolved; of that image, if one is given. Raises what is refused, naming the field."""
     found = References(call.tx)
-    try:
-        image: Image = found.image(of.account, ask.image)
-    except NotFound:
-        image = found.fetched(call.around, of.account, ask.image, None).image
+    image = image or _image(call, of, ask, found)
     if of.public and not image.public:
         raise Forbidden(f"{of.name} is for every account, and {image.name} is not")
     update = _GENTLE if ask.keeps.volumes else Update()
@@ -177,6 +184,13 @@ def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
     return domain.checked(body)
 
 
+def _image(call: Call, of: Blueprint, ask: BlueprintVersionIn, found: References) -> Image:
+    try:
+        return found.image(of.account, ask.image)
+    except NotFound:
+        return found.fetched(call.around, of.account, ask.image, None).image
+
+
 def _rights(said: bool | Sequence[str]) -> tuple[Right, ...]:
     """Each once, in their order."""
     if isinstance(said, bool):
@@ -195,6 +209,7 @@ def _shape(blueprint: Blueprint, versions: dict[int, BlueprintVersion]) -> Bluep
         account=blueprint.account,
         name=blueprint.name,
         public=blueprint.public,
+        home=blueprint.home or None,
         versions=[_version(each) for each in versions.values()],
         generation=blueprint.generation,
         created_at=blueprint.created_at,

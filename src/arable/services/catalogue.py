@@ -48,18 +48,19 @@ def find(
     name: str,
     number: int | None = None,
     made: Made | None = None,
+    whose: str | None = None,
 ) -> Wanted | None:
     """The version (the newest one of no number) as the catalogue has it, for that account; None: there is none.
 
-    The account's own images go before public ones. Raises `Conflict` when this region has another version of that
+    The account's own images go before public ones; with `whose` only images of the account of that path count. Raises `Conflict` when this region has another version of that
     number, `LimitExceeded`.
     """
     path = accounts.path_of(tx, account)
     found = grid.find(tx, name, account=path, number=number)
-    if not found:
-        return None
     theirs = {each.account for each in found}
-    whose = path if path in theirs else min(theirs)
+    if not theirs or (whose is not None and whose not in theirs):
+        return None
+    whose = whose or (path if path in theirs else min(theirs))
     chosen = next(each for each in found if each.account == whose)
     return of(tx, around, chosen, made)
 

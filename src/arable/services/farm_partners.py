@@ -15,9 +15,9 @@ from arable.domain.errors import BadInput, CloudError, Conflict, NotFound
 from arable.domain.farm import Farm, FarmState
 from arable.domain.farm_part import Partner, PartState
 from arable.domain.ids import AccountId
-from arable.services import elsewhere, farm_links, farms
+from arable.services import came_blueprints, elsewhere, farm_links, farm_secrets, farms
 from arable.services.call import Call, Surroundings
-from arable.store import audit, farm_documents, farm_regions, quotas, tiers
+from arable.store import audit, farm_documents, farm_regions, quotas, tiers, zones
 from arable.store import farms as kept
 from arable.store.database import Tx
 from arable.wire.farms import FarmPartSpec
@@ -104,7 +104,7 @@ def _take(tx: Tx, around: Surroundings, region: str, ask: FarmPartIn) -> None:
         if farm is not None and not farm_documents.leaves(tx, farm.id):
             farms.let_go(call, farm)
     else:
-        farm = _made(call, ask, farm)
+        farm = _made(call, region, ask, farm)
     changed = replace(
         known,
         account=caller.account,
@@ -143,17 +143,31 @@ def _remembered(tx: Tx, around: Surroundings, region: str, ask: FarmPartIn) -> b
     return False
 
 
-def _made(call: Call, ask: FarmPartIn, farm: Farm | None) -> Farm:
+def _made(call: Call, region: str, ask: FarmPartIn, farm: Farm | None) -> Farm:
     try:
         spec = msgspec.convert(ask.spec, FarmPartSpec)
     except msgspec.ValidationError as error:
         raise BadInput(f"not what a farm can be: {error}") from error
-    if farm is None:
-        return farms.make(call, ask.name, spec)
-    if farm_documents.leaves(call.tx, farm.id):
+    if farm is not None and farm_documents.leaves(call.tx, farm.id):
         raise Conflict(f"{ask.name} is still leaving; it is made anew when it has gone")
-    farms.change(call, farm, spec)
+    taken = came_blueprints.take(call, region, spec)
+    if farm is None:
+        farm = farms.make(call, ask.name, taken)
+    else:
+        _check_zone(call.tx, farm, taken.zone)
+        farms.change(call, farm, taken)
+    farm_secrets.keep(call, farm, {each.name: each.text for each in ask.texts}, spec.texts)
     return farm
+
+
+def _check_zone(tx: Tx, farm: Farm, said: str | None) -> None:
+    """A farm stays where it is."""
+    zone = zones.get(tx, farm.zone)
+    if said not in (None, zone.id, zone.name):
+        raise Conflict(
+            f"the farm is in {zone.name} here, and stays there; tiers in {said} need a farm of their own",
+            field="zone",
+        )
 
 
 def _there(tx: Tx, known: Partner) -> Farm | None:

@@ -21,7 +21,7 @@ from arable.domain.ids import FarmId, NetworkId
 from arable.domain.network import NetworkState
 from arable.domain.region import next_version
 from arable.domain.zone import Zone
-from arable.services import farm_links, farm_tiers
+from arable.services import farm_blueprints, farm_links, farm_tiers
 from arable.services.asks import tell
 from arable.services.call import Call
 from arable.services.farm_layout import POOL, PREFIX, Layout
@@ -64,6 +64,7 @@ def lay_out(call: Call, farm: Farm, zone: Zone, spec: FarmSpec) -> list[FarmStep
     part = joined(farm.name, made, HOME, cidrs, _ends(rows), keys)
     layout = Layout(call, farm, zone, part, _elsewhere(made, cidrs))
     layout.run()
+    made = farm_blueprints.sent(call, farm, made, rows)
     return layout.steps + _wish(call, farm, made, cidrs, rows, keys)
 
 
@@ -333,6 +334,7 @@ def _join(call: Call, farm: Farm, keys: int = 0) -> None:
         spread(farm_tiers.spec_of(document), _own(call.tx)),
         farm_regions.held(call.tx, farm.id),
     )
+    made = farm_blueprints.kept(made, rows)
     cidrs = _allotted(call, farm, made, rows)
     keys = keys or _keys(call, rows)
     spec = joined(farm.name, made, HOME, cidrs, _ends(rows), keys)

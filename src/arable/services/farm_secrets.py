@@ -8,17 +8,19 @@ text that there was when it was made.
 from collections.abc import Collection, Mapping, Sequence
 
 from arable.domain.access import Permission
-from arable.domain.errors import Conflict
+from arable.domain.errors import Conflict, Corrupt
 from arable.domain.farm import Farm
 from arable.domain.farm_secret import FarmSecret, SealedWord
 from arable.domain.ids import AccountId, FarmId, MachineId, SecretId
 from arable.runtime.sealed import seal, unseal
 from arable.runtime.secret import Secret
+from arable.services import farm_wishes
 from arable.services.asks import check_expected, tell
+from arable.services.belonging import check_home
 from arable.services.call import Call, Surroundings
 from arable.services.opened import word_of
 from arable.services.pages import paged
-from arable.store import elements, farm_secrets, farms, tiers
+from arable.store import elements, farm_secrets, farms, quotas, tiers
 from arable.store.database import Tx
 from arable.store.farm_secrets import SecretFilter
 from arable.store.nudges import nudge
@@ -49,6 +51,11 @@ def get(call: Call, secret: SecretId) -> SecretOut:
 def rotate(call: Call, secret: SecretId, ask: RotateSecretIn) -> SecretOut:
     """Another text, for elements that are made from now on. Those that are there keep theirs."""
     call.caller.needs(Permission.FARM_WRITE)
+    before = farm_secrets.get(call.tx, call.caller.scope, secret)
+    check_home(call, before.farm)
+    quotas.hold(
+        call.tx, before.account
+    )  # before all that is the farm's, as changes of its document do
     before = farm_secrets.get(call.tx, call.caller.scope, secret, lock=True)
     check_expected(call, before.generation, "secret")
     text = Secret(ask.contents or call.around.entropy.secret())
@@ -59,6 +66,7 @@ def rotate(call: Call, secret: SecretId, ask: RotateSecretIn) -> SecretOut:
         number=before.number + 1,
     )
     farm_secrets.save(call.tx, now)
+    farm_wishes.rotated(call.tx, now, now.changed_at)
     farm = farms.get(call.tx, call.caller.scope, before.farm)
     tell(
         call,
@@ -110,6 +118,36 @@ def texts(tx: Tx, around: Surroundings, farm: FarmId, of: Collection[str]) -> di
             )
         found[name] = unseal(around.authority, secret.sealed, _of_farm(farm, name))
     return found
+
+
+def keep(call: Call, farm: Farm, said: Mapping[str, str], numbers: Mapping[str, int]) -> None:
+    """The texts that the home of this part says of its secrets, sealed for the part. Elements that waited for one go on."""
+    around = call.around
+    waited = False
+    for name, secret in farm_secrets.of_farm(call.tx, farm.id, said).items():
+        text = Secret(said[name])
+        if secret.number == numbers.get(name) and _is(around, secret, text):
+            continue
+        kept = secret.changed(
+            around.clock.now(),
+            sealed=_sealed(around, farm.id, name, text),
+            number=numbers.get(name, 1),
+        )
+        farm_secrets.save(call.tx, kept)
+        waited = waited or not secret.sealed
+        told = f"{farm.name}: the secret {name} has another text, for elements made from now on"
+        tell(call, farm.account, "secret.rotated", kept.id, told)
+    if waited:
+        _wake(call, farm.id)
+
+
+def _is(around: Surroundings, secret: FarmSecret, text: Secret) -> bool:
+    """Whether it has this text by now; one that was sealed by another authority has none."""
+    try:
+        found = unseal(around.authority, secret.sealed, _of_farm(secret.farm, secret.name))
+    except Corrupt:
+        return False
+    return found.reveal() == text.reveal()
 
 
 def for_machine(

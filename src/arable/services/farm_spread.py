@@ -92,6 +92,7 @@ def spread(spec: FarmSpec, own: str) -> Spread:
     )
     made = Spread(own, spec, at, networks, crossings)
     _check_ways(made)
+    _check_zones(made)
     regions = {HOME, *at.values()}
     return replace(made, parts={region: _part(made, region) for region in sorted(regions)})
 
@@ -112,9 +113,29 @@ def _check_ways(made: Spread) -> None:
                 )
 
 
+def _check_zones(made: Spread) -> None:
+    """In each other region the farm is in one zone, as it is at home."""
+    said: dict[str, str] = {}
+    for number, tier in enumerate(made.spec.tiers):
+        if tier.zone is None:
+            continue
+        region, field = made.at[tier.name], f"tiers.{number}.zone"
+        if region == HOME:
+            raise BadInput(
+                "a tier in the farm's own region is in the farm's zone; say a zone beside another region",
+                field=field,
+            )
+        if (other := said.setdefault(region, tier.zone)) != tier.zone:
+            raise BadInput(
+                f"the farm is in {other} of {region} already: it has one zone in a region",
+                field=field,
+            )
+
+
 def _part(made: Spread, region: str) -> FarmPartSpec:
-    """What the farm is there. Secrets stay at home: their texts go nowhere."""
+    """What the farm is there, without what its tiers are made of (`farm_blueprints`)."""
     spec = made.spec
+    zones = [each.zone for each in spec.tiers if made.at[each.name] == region and each.zone]
     local = [p for p in spec.passages if made.at[p.source] == made.at[p.to] == region]
     called = {
         (each.to, each.port, each.protocol)
@@ -124,7 +145,7 @@ def _part(made: Spread, region: str) -> FarmPartSpec:
     return FarmPartSpec(
         networks=tuple(each for each in spec.networks if made.networks[each.name] == region),
         tiers=tuple(
-            structs.replace(each, region=None)
+            structs.replace(each, region=None, zone=None)
             for each in spec.tiers
             if made.at[each.name] == region
         ),
@@ -135,6 +156,7 @@ def _part(made: Spread, region: str) -> FarmPartSpec:
         ssh_keys=spec.ssh_keys,
         called=tuple(CalledIn(tier=t, port=p, protocol=_kind(k)) for t, p, k in sorted(called)),
         links=tuple(_links(made, region)),
+        zone=zones[0] if zones else None,
     )
 
 

@@ -13,7 +13,7 @@ from arable.domain.farm_part import Partner
 from arable.domain.ids import AccountId, FarmId, OperationId, StorageZoneId, ZoneId, kind_of
 from arable.domain.operation import Operation
 from arable.domain.tier import Tier
-from arable.services import farm_layout, farm_regions, farm_tiers, rollouts
+from arable.services import came_blueprints, farm_layout, farm_regions, farm_tiers, rollouts
 from arable.services.asks import begin, check_expected, tell
 from arable.services.belonging import check_home, check_may_go
 from arable.services.call import Call
@@ -40,6 +40,7 @@ from arable.wire.farms import (
     FarmIn,
     FarmMadeOut,
     FarmOut,
+    FarmPartSpec,
     FarmQuery,
     FarmSpec,
     FarmStepOut,
@@ -78,9 +79,9 @@ def create(call: Call, ask: FarmIn) -> FarmMadeOut:
     return _laid_out(call, made, spec, None, "create")
 
 
-def make(call: Call, name: str, spec: FarmSpec) -> Farm:
+def make(call: Call, name: str, spec: FarmPartSpec) -> Farm:
     """A new farm of the caller's account, as its part here of one of another region."""
-    made = _new(call, name, None, None)
+    made = _new(call, name, spec.zone, None)
     _laid_out(call, made, spec, None, "create")
     return made
 
@@ -228,6 +229,8 @@ def clear(call: Call, farm: Farm) -> bool:
     zone = zones.get(call.tx, farm.zone)
     cleared = Layout(by_farm, farm, zone, farm_regions.home_part(call.tx, document)).clear()
     cleared = farm_regions.clear(by_farm, farm) and cleared
+    if cleared:
+        came_blueprints.sweep(call, farm.account)
     if not cleared or document.state is FarmState.READY:
         return cleared
     if not farm_documents.is_empty(call.tx, farm.id):

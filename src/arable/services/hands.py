@@ -22,6 +22,7 @@ from arable.services import (
     balancers,
     deployments,
     farm_regions,
+    farm_secrets,
     farms,
     power,
     rollouts,
@@ -139,6 +140,10 @@ class FarmHands:
         )  # before all that is the farm's, as changes of its document do
         owner = _Farm(farm.account, farm.id, farm.name)
         farm_regions.heard(self._call(tx, owner), farm, region, said)
+
+    def part_texts(self, tx: Tx, part: FarmPart) -> Mapping[str, Secret]:
+        there = [name for name, number in part.spec.get("texts", {}).items() if number]
+        return farm_secrets.texts(tx, self.around(), part.farm, there)
 
     def part_unheard(self, tx: Tx, part: FarmPart, told: str) -> None:
         farm_regions.unheard(tx, part, told, self.around().clock.now())

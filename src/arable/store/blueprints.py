@@ -77,6 +77,25 @@ def by_name(tx: Tx, scope: Scope, name: str) -> Blueprint:
     raise NotFound(f"there is no such {WHAT}")
 
 
+def came(tx: Tx, account: AccountId, home: str, home_id: str) -> Blueprint | None:
+    """The account's, locked, that is called so in the region with whose farms it came."""
+    row = t.blueprint.c
+    where = (row.account == account, row.home == home, row.home_id == home_id)
+    found = tx.execute(select(t.blueprint).where(*where).with_for_update()).first()
+    return None if found is None else kept.value(Blueprint, found)
+
+
+def sweep(tx: Tx, account: AccountId) -> list[Blueprint]:
+    """Remove those of the account that came with farms of other regions and that no tier is made of any more."""
+    row = t.blueprint.c
+    used = exists().where(t.tier.c.blueprint == row.id)
+    query = select(t.blueprint).where(row.account == account, row.home != "", ~used)
+    found = [kept.value(Blueprint, each) for each in tx.execute(query.with_for_update())]
+    for each in found:
+        remove(tx, each)
+    return found
+
+
 def page(
     tx: Tx, scope: Scope, where: BlueprintFilter, *, after: str | None = None, limit: int = 100
 ) -> list[Blueprint]:

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import Text, cast, delete, exists, insert, select, update
 
 from arable.domain.farm_part import REMEMBERED, FarmPart, Partner
-from arable.domain.ids import FarmId
+from arable.domain.ids import AccountId, BlueprintId, FarmId
 from arable.store import kept
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -57,6 +57,15 @@ def drop(tx: Tx, part: FarmPart) -> None:
 def any_of(tx: Tx, farm: FarmId) -> bool:
     """Whether it has parts elsewhere, such as are to go among them."""
     return bool(tx.execute(select(exists().where(_r.farm == farm))).scalar())
+
+
+def made_of(tx: Tx, blueprint: BlueprintId, account: AccountId | None) -> list[FarmPart]:
+    """Parts, locked, with which that blueprint goes; of one account, or of any. For what is seldom: it reads their documents."""
+    where = [cast(_r.spec, Text).contains(blueprint, autoescape=True)]
+    if account is not None:
+        where.append(_r.account == account)
+    query = select(t.farm_region).where(*where).order_by(_r.farm, _r.region).with_for_update()
+    return [kept.value(FarmPart, row) for row in tx.execute(query)]
 
 
 def due(tx: Tx, at: datetime, limit: int, but: Collection[str] = ()) -> Sequence[FarmPart]:

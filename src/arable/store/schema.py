@@ -1350,6 +1350,8 @@ blueprint = Table(
     _text("name"),
     _flag("public"),
     _count("newest"),  # the highest version number that was ever given
+    _text("home", ""),  # the region with whose farms it came; empty: it was made here
+    _text("home_id", ""),  # what it is called there
     _generation(),
     _at("created_at"),
     UniqueConstraint("account", "name"),
@@ -1361,6 +1363,7 @@ blueprint_version = Table(  # never changes
     Column("blueprint", String, ForeignKey("blueprint.id"), primary_key=True),
     Column("number", Integer, primary_key=True),
     _json("body"),  # domain.blueprint.Body
+    _text("origin", ""),  # of one that came: the digest of what it is at home
     _at("created_at"),
 )
 

@@ -192,6 +192,12 @@ class BlueprintOut(Out, frozen=True, kw_only=True):
     account: str
     name: str
     public: bool
+    home: Annotated[
+        str | None,
+        Meta(
+            description="The region with whose farms it came, and where it is made; null: it was made here."
+        ),
+    ] = None
     versions: Annotated[
         list[BlueprintVersionOut],
         Meta(description="Newest first; tiers get the first unless they say otherwise."),

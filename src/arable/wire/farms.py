@@ -3,11 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from arable.wire.balancers import ProtocolName, StickinessName
-from arable.wire.common import MOST, Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.blueprints import BlueprintVersionIn, VersionNumber
+from arable.wire.common import MOST, Id, In, Name, NameOrId, Out, PageQuery, Whole
 from arable.wire.farm_secrets import FarmSecretIn
+from arable.wire.grid import AccountPath
+from arable.wire.images import Sha256
 from arable.wire.machines import SshKey
 from arable.wire.networks import Cidr
 from arable.wire.rules import AnyCidr, Port
@@ -135,12 +138,33 @@ class CalledIn(In, frozen=True, kw_only=True):
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
+class FarmBlueprintIn(In, frozen=True, kw_only=True):
+    """A version of a blueprint that goes with a part of a farm: all that tiers there are made of.
+
+    Images and offerings are said by name: `image_account` is the path of whom the image is of. `digest` is of what the
+    version is at home, where it never changes.
+    """
+
+    id: Id  # at home
+    name: Name
+    number: VersionNumber
+    digest: Sha256
+    image_account: AccountPath
+    image_public: bool
+    says: BlueprintVersionIn
+
+
 class FarmPartSpec(FarmSpec, frozen=True, kw_only=True):
     """What a part of a farm is to be that has others in other regions. Made by the farm's home region alone."""
 
     called: Annotated[tuple[CalledIn, ...], Meta(max_length=200)] = ()
     links: Annotated[tuple[LinkIn, ...], Meta(max_length=200)] = ()
     keys: Annotated[int, Meta(ge=0, le=MOST)] = 0  # grows when its links shall have other keys
+    zone: NameOrId | None = None  # where there; null: in the only one
+    blueprints: Annotated[tuple[FarmBlueprintIn, ...], Meta(max_length=50)] = ()
+    texts: Annotated[dict[Name, Whole], Meta(max_length=50)] = field(
+        default_factory=dict
+    )  # how many texts each secret had
 
 
 class FarmIn(FarmSpec, frozen=True, kw_only=True):

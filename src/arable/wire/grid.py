@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from arable.wire.common import Line, Name, Plain, Whole
+from arable.wire.farm_secrets import Contents
 from arable.wire.images import (
     CommandLine,
     Memory,
@@ -382,10 +383,21 @@ class PassOut(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
 
 
+class FarmTextIn(msgspec.Struct, frozen=True, kw_only=True):
+    """The text of a secret of a farm's part. It is in this call alone: in no document, fact or log."""
+
+    name: Name
+    text: Contents
+
+    def __repr__(self) -> str:
+        return f"FarmTextIn(name={self.name!r}, text=...)"
+
+
 class FarmPartIn(msgspec.Struct, frozen=True, kw_only=True):
     """What a farm of the region that asks is to be here, as of a version. The same may be said any number of times.
 
-    `spec`: a `FarmPartSpec`; without one, and not `gone`, nothing is asked for but how it stands.
+    `spec`: a `FarmPartSpec`; without one, and not `gone`, nothing is asked for but how it stands. `texts` are those of its
+    secrets that there are by now.
     """
 
     account: AccountPath
@@ -394,6 +406,7 @@ class FarmPartIn(msgspec.Struct, frozen=True, kw_only=True):
     version: Whole
     spec: Any = None
     gone: bool = False
+    texts: Annotated[tuple[FarmTextIn, ...], Meta(max_length=50)] = ()
 
 
 class FarmPartsIn(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,6 +121,16 @@ class TierIn(In, frozen=True, kw_only=True):
             examples=["london"],
         ),
     ] = None
+    zone: Annotated[
+        NameOrId | None,
+        Meta(
+            description=(
+                "Beside a region: in which of its zones, which all tiers there share; null: the only one there. "
+                "In the farm's own region its zone is said by the farm."
+            ),
+            examples=["london-2"],
+        ),
+    ] = None
 
 
 class TierChange(In, frozen=True, kw_only=True):

@@ -801,6 +801,8 @@ def upgrade() -> None:
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('public', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('newest', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('home', sa.String(), server_default='', nullable=False),
+    sa.Column('home_id', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_blueprint_account')),
@@ -1044,6 +1046,7 @@ def upgrade() -> None:
     sa.Column('blueprint', sa.String(), nullable=False),
     sa.Column('number', sa.Integer(), nullable=False),
     sa.Column('body', sa.Text(), server_default='{}', nullable=False),
+    sa.Column('origin', sa.String(), server_default='', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['blueprint'], ['blueprint.id'], name=op.f('fk_blueprint_version_blueprint')),
     sa.PrimaryKeyConstraint('blueprint', 'number', name=op.f('pk_blueprint_version'))
