@@ -165,7 +165,7 @@ def _check_zone(tx: Tx, farm: Farm, said: str | None) -> None:
     zone = zones.get(tx, farm.zone)
     if said not in (None, zone.id, zone.name):
         raise Conflict(
-            f"the farm is in {zone.name} here, and stays there; tiers in {said} need a farm of their own",
+            f"it is in {zone.name}, and stays there; tiers in {said} need a farm of their own",
             field="zone",
         )
 
