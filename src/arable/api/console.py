@@ -8,18 +8,19 @@ before the next one is read, so a slow side slows the fast one down. Both sides 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from arable.domain.console import Visit
-from arable.domain.errors import CloudError
+from arable.domain.console import FarVisit, Visit
+from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId, MachineId, UserId
 from arable.runtime.entropy import Entropy
 from arable.runtime.tickets import Tickets
+from arable.services.call import ConsoleLine
 
 log = logging.getLogger(__name__)
 _quiet_log = logging.getLogger(f"{__name__}.wire")
@@ -38,9 +39,13 @@ IDLE = 15 * 60.0
 
 ENDED, TOO_LARGE, TRY_LATER = 1000, 1009, 1013
 NO_TICKET, IDLE_TOO_LONG = 4401, 4408
+_REASON = 100  # characters, as many bytes are allowed at least
+_FAR_END = "arable.far-end"
 
 Ask = Callable[[HostId, str, MachineId], bool]
 """`(host, ticket, machine)`: ask the host for the console; False when it can't be asked."""
+Reach = Callable[[FarVisit], AbstractAsyncContextManager[ConsoleLine]]
+"""The console of a machine in another region; raises `CloudError` when it can't be had."""
 Identify = Callable[[Any], Awaitable[UserId | None]]
 """Whose credential a websocket's request (its scope) carries, None for none; raises `CloudError` for a bad one."""
 
@@ -59,17 +64,19 @@ class Consoles:
 
     def __init__(
         self,
-        tickets: Tickets[Visit],
+        tickets: Tickets[Visit | FarVisit],
         ask: Ask,
         entropy: Entropy,
         *,
         identify: Identify | None = None,
+        reach: Reach | None = None,
         idle: float = IDLE,
     ) -> None:
         self._tickets = tickets
         self._ask = ask
         self._entropy = entropy
         self._identify = identify
+        self._reach = reach
         self._idle = idle
         self._meetings: dict[str, _Meeting] = {}
 
@@ -83,7 +90,36 @@ class Consoles:
         visit = self._tickets.take(str(scope["path"]).removeprefix(PATH))
         if visit is None or not await self._is(visit.user, scope):
             await send(_refusal())
-            return
+        elif isinstance(visit, FarVisit):
+            await self._passed_on(visit, receive, send)
+        elif visit.origin:
+            await send(_refusal())
+        else:
+            await self._visited(visit, receive, send)
+
+    async def from_elsewhere(self, region: str, ticket: str, receive: Receive, send: Send) -> None:
+        """The websocket of another region, as its certificate says, whose user was given the ticket here."""
+        await receive()
+        visit = self._tickets.take(ticket)
+        if not isinstance(visit, Visit) or visit.origin != region:
+            await send(_refusal())
+        else:
+            await self._visited(visit, receive, send)
+
+    async def _passed_on(self, visit: FarVisit, receive: Receive, send: Send) -> None:
+        """The user here, the machine's console in another region: that one's own limits and reasons hold."""
+        await send({"type": "websocket.accept"})
+        try:
+            if self._reach is None:
+                raise Unavailable("this management server reaches no other region")
+            async with self._reach(visit) as line:
+                log.info("%s opened a console in %s", visit.user, visit.region)
+                await self._join((receive, send), _ends(line))
+                log.info("%s left a console in %s", visit.user, visit.region)
+        except CloudError as error:
+            await _close(send, TRY_LATER, error.public[:_REASON])
+
+    async def _visited(self, visit: Visit, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
         meeting = _Meeting(visit.host, asyncio.get_running_loop().create_future())
         ticket = self._entropy.secret()
@@ -168,6 +204,8 @@ async def _carry(receive: Receive, send: Send, stirred: asyncio.Event) -> tuple[
     """From one to the other, until the one ends; with which code and reason both do."""
     while True:
         message = await receive()
+        if message["type"] == _FAR_END:
+            return _told(message["code"]), str(message["reason"])[:_REASON]
         if message["type"] != "websocket.receive":
             return ENDED, "the console was closed"
         data = message.get("bytes")
@@ -190,6 +228,28 @@ async def _quiet(stirred: asyncio.Event, seconds: float) -> tuple[int, str]:
                 await stirred.wait()
         except TimeoutError:
             return IDLE_TOO_LONG, "closed, because nobody has used it for a while"
+
+
+def _told(code: int) -> int:
+    """A code that may be said; what stands for a broken connection may not."""
+    return code if code in (ENDED, TOO_LARGE, TRY_LATER) or 4000 <= code < 5000 else TRY_LATER
+
+
+def _ends(line: ConsoleLine) -> tuple[Receive, Send]:
+    """A console elsewhere, as the other side of one here."""
+
+    async def receive() -> Message:
+        said = await line.receive()
+        if isinstance(said, bytes):
+            return {"type": "websocket.receive", "bytes": said}
+        code, reason = said
+        return {"type": _FAR_END, "code": code, "reason": reason}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.send":  # it is closed by whoever opened it
+            await line.send(message["bytes"])
+
+    return receive, send
 
 
 def _refusal() -> Message:

@@ -8,26 +8,31 @@ first region keeps nothing that could be lost, or say something else than what i
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from arable.api import incoming, problems
+from arable.api.console import Consoles, Reach
 from arable.api.everywhere import everywhere
 from arable.api.gate import CALLER, Gate
-from arable.api.grid.app import GridAnswer, GridRequest, GridRoute, json_answer
+from arable.api.grid.app import GridAnswer, GridRequest, GridRoute, GridSocket, json_answer
 from arable.api.incoming import ClientGone, Receive, Scope
 from arable.api.operation import Access
+from arable.api.passed_files import PassedFile, pieces
 from arable.domain.access import Caller
+from arable.domain.console import FarVisit
 from arable.domain.errors import BadInput, CloudError, Unavailable
 from arable.services import elsewhere
-from arable.services.call import Surroundings
-from arable.services.elsewhere import Asked, Near
+from arable.services.call import ConsoleLine, Surroundings
+from arable.services.elsewhere import Asked, Near, Way
 from arable.services.execution import Database
 from arable.wire.common import NAME_PATTERN
-from arable.wire.grid import ELSEWHERE, PassIn, PassOut
+from arable.wire.consoles import ConsoleOut
+from arable.wire.grid import CONSOLE, ELSEWHERE, UPLOAD, PassIn, PassOut
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +42,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEADER = b"arable-region"
 _AT_ONCE = 16  # calls on their way to other regions
 _WAITING = 64
+_FILES = 8  # on their way to other regions at once
+_MADE = 201
 _NAME = re.compile(NAME_PATTERN)
 _WAIT = re.compile(r"(?:^|&)wait=(\d{1,3})(?:&|$)")
 _GO_ON = (b"content-type", b"if-match", b"idempotency-key")
@@ -59,13 +66,16 @@ class Elsewhere:
         self._around = around
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="elsewhere")
         self._many = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="everywhere")
+        self._files = ThreadPoolExecutor(_FILES, thread_name_prefix="elsewhere-files")
         self._under_way = 0
+        self._uploads = 0
         self._count = 0
 
     def close(self) -> None:
         """No more of them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._many.shutdown(wait=False, cancel_futures=True)
+        self._files.shutdown(wait=False, cancel_futures=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, here: Application) -> None:
         """`here` does what means this region after all."""
@@ -100,6 +110,7 @@ class Elsewhere:
         if region == await run(self._threads, elsewhere.own_name, self._database):
             return None
         elsewhere.check(scope["path"])
+        file = elsewhere.is_upload(scope["method"], scope["path"])
         query = scope["query_string"].decode("latin-1")
         wait = _WAIT.search(query)
         asked = Asked(
@@ -111,18 +122,54 @@ class Elsewhere:
                 for name, value in scope["headers"]
                 if name in _GO_ON
             ),
-            body=await incoming.body(receive, said),
+            body=b"" if file else await incoming.body(receive, said),
             waits=int(wait[1]) if wait else 0,
         )
+        if file:
+            return await self._sent(caller, region, asked, receive)
         if self._under_way >= _WAITING:
             raise Unavailable("too many calls for other regions at once; ask again in a moment")
         self._under_way += 1
         try:
-            return await run(
+            answer = await run(
                 self._threads, elsewhere.carry, self._database, self._around, caller, region, asked
             )
         finally:
             self._under_way -= 1
+        if elsewhere.is_console(asked.method, asked.path) and answer.status == _MADE:
+            return self._own_ticket(caller, region, answer)
+        return answer
+
+    async def _sent(self, caller: Caller, region: str, asked: Asked, receive: Receive) -> PassOut:
+        """A file: read as the other region takes it, so it is never here as a whole, nor more than a piece of it."""
+        if self._uploads >= _FILES:
+            raise Unavailable(
+                f"{_FILES} files are on their way to other regions already; send it again in a while"
+            )
+        self._uploads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._files,
+                elsewhere.send,
+                self._database,
+                self._around,
+                caller,
+                region,
+                asked,
+                pieces(receive, asyncio.get_running_loop()),
+            )
+        finally:
+            self._uploads -= 1
+
+    def _own_ticket(self, caller: Caller, region: str, answer: PassOut) -> PassOut:
+        """A ticket for a door of this region, behind which is the one that was given there."""
+        given = msgspec.json.decode(answer.body, type=ConsoleOut)
+        tickets = self._around.consoles
+        if tickets is None or given.ticket is None:
+            raise Unavailable("this management server serves no consoles")
+        own = tickets.issue(FarVisit(caller.user, region, given.ticket))
+        body = msgspec.json.encode(msgspec.structs.replace(given, ticket=own))
+        return msgspec.structs.replace(answer, body=body)
 
     async def _everywhere(self, scope: Scope, caller: Caller, here: Application) -> PassOut:
         """A list of all regions. Its questions have threads of their own: a cut WAN holds up no other call."""
@@ -174,7 +221,32 @@ def _refusal(error: Exception, request: str) -> PassOut:
     return PassOut(status=told.status, headers=tuple(headers), body=problems.body(told))
 
 
-def route(database: Database, application: Application) -> GridRoute:
+def reach(database: Database, around: Surroundings) -> Reach:
+    """How consoles of other regions are had (`api/console.py`)."""
+
+    def look(region: str) -> Way:
+        with database.read() as tx:
+            return elsewhere.way(tx, around, region)
+
+    @asynccontextmanager
+    async def reached(visit: FarVisit) -> AsyncIterator[ConsoleLine]:
+        way = await asyncio.get_running_loop().run_in_executor(None, look, visit.region)
+        async with way.door.console(way.link, way.url, visit.region, visit.ticket) as line:
+            yield line
+
+    return reached
+
+
+def console(consoles: Consoles) -> GridSocket:
+    """The other end of that, at the grid port."""
+
+    async def opened(region: str, found: tuple[str, ...], receive: Receive, send: Send) -> None:
+        await consoles.from_elsewhere(region, found[0], receive, send)
+
+    return GridSocket(re.compile(re.escape(CONSOLE) + r"([0-9A-Za-z_-]{1,255})"), opened)
+
+
+def routes(database: Database, application: Application) -> list[GridRoute]:
     """The other end: what regions pass on is done by the API, as whom that caller may be here."""
 
     def known(region: str, ask: PassIn) -> Caller:
@@ -186,13 +258,41 @@ def route(database: Database, application: Application) -> GridRoute:
             ask = msgspec.json.decode(await request.body(), type=PassIn)
         except msgspec.DecodeError as error:
             raise BadInput("not a call that was passed on", field="body") from error
+        if elsewhere.is_upload(ask.method, ask.path):
+            raise BadInput("a file comes by another way", field="path")
         caller = await asyncio.get_running_loop().run_in_executor(None, known, request.region, ask)
         return json_answer(await _done(application, ask, caller, request.region))
 
-    return GridRoute("POST", re.compile(re.escape(ELSEWHERE)), passed)
+    async def brought(request: GridRequest) -> GridAnswer:
+        file = PassedFile(request.receive)
+        ask = await file.head()
+        try:
+            if not elsewhere.is_upload(ask.method, ask.path):
+                raise BadInput("this brings no file", field="path")
+            caller = await asyncio.get_running_loop().run_in_executor(
+                None, known, request.region, ask
+            )
+            answer = await _done(application, ask, caller, request.region, file.receive)
+        finally:
+            await file.rest()
+        if not answer.headers:
+            raise Unavailable("the file broke off; nothing of it counts")
+        return json_answer(answer)
+
+    return [
+        GridRoute("POST", re.compile(re.escape(ELSEWHERE)), passed),
+        GridRoute("POST", re.compile(re.escape(UPLOAD)), brought),
+    ]
 
 
-async def _done(application: Application, ask: PassIn, caller: Caller, region: str) -> PassOut:
+async def _done(
+    application: Application,
+    ask: PassIn,
+    caller: Caller,
+    region: str,
+    file: Receive | None = None,
+) -> PassOut:
+    """`file`: what is received; else the body that came with it."""
     status, body = 500, bytearray()
     headers: list[tuple[bytes, bytes]] = []
     scope: Scope = {
@@ -220,7 +320,7 @@ async def _done(application: Application, ask: PassIn, caller: Caller, region: s
         else:
             body.extend(message.get("body", b""))
 
-    await application(scope, receive, send)
+    await application(scope, file or receive, send)
     told = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     return PassOut(
         status=status,

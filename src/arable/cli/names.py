@@ -106,7 +106,7 @@ def completion(noun: Noun) -> Callable[[typer.Context, str], list[str]]:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         from arable.cli.speaking import speaking
 
-        taken = {name: ctx.params.get(name) for name in ("profile_", "url_")}
+        taken = {name: ctx.params.get(name) for name in ("profile_", "url_", "region_")}
         try:
             with speaking(ctx.obj, {**taken, "form_": None, "debug_": False}) as cli:
                 query = query_of(group_class(noun))

@@ -4,11 +4,13 @@ The identity stands in the region's store, so that all of its management servers
 directory as well, because TLS wants files (`runtime/grid_identity.py`).
 """
 
+import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -24,10 +26,12 @@ from arable.runtime.showing import shown_by
 from arable.runtime.tokens import join_token
 from arable.store.grid_members import Link
 from arable.wire.grid import (
+    CONSOLE,
     ELSEWHERE,
     FARMS,
     GRID_NAME,
     JOIN,
+    UPLOAD,
     FarmPartsIn,
     FarmPartsOut,
     GridJoinIn,
@@ -35,6 +39,9 @@ from arable.wire.grid import (
     PassIn,
     PassOut,
 )
+
+if TYPE_CHECKING:
+    from arable.client.grid_console import Line
 
 _WITHIN = 30.0
 _KINDS: dict[str, type[CloudError]] = {kind_of(each): each for each in CloudError.__subclasses__()}
@@ -77,6 +84,29 @@ class GridWire:
         """Ask another region, as this one, what somebody asked here."""
         within = _WITHIN + waits
         return _asked(url, region, self.context(link), ELSEWHERE, ask, PassOut, within)
+
+    def send(
+        self, link: Link, url: str, region: str, ask: PassIn, pieces: Iterator[bytes]
+    ) -> PassOut:
+        """The same with a file that follows, piece by piece."""
+        try:
+            return grid_calls.send(url, region, self.context(link), UPLOAD, ask, pieces, PassOut)
+        except CallError as error:
+            raise as_ours(error) from error
+
+    @asynccontextmanager
+    async def console(
+        self, link: Link, url: str, region: str, ticket: str
+    ) -> "AsyncIterator[Line]":
+        """A console of a machine there; raises `Unavailable` when it can't be had."""
+        from arable.client import grid_console  # websockets: not for every process
+
+        try:
+            context = await asyncio.to_thread(self.context, link)
+            async with grid_console.console(url, region, context, CONSOLE + ticket) as line:
+                yield line
+        except CallError as error:
+            raise as_ours(error) from error
 
     def farms(self, link: Link, url: str, region: str, ask: FarmPartsIn) -> FarmPartsOut:
         """Tell another region what farms of this one are to be there."""

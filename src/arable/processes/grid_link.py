@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arable.api.grid.app import GridApp, GridRoute
+from arable.api.grid.app import GridApp, GridRoute, GridSocket
 from arable.api.grid.port import GridPort
 from arable.controllers.farm_regions import FarmRegions, Hands
 from arable.controllers.grid_sync import GridSync
@@ -40,7 +40,7 @@ class GridLink:
     sync: GridSync
     listen: tuple[str, int] | None
     told: str = ""  # HOST:PORT where others reach it; empty: where it listens
-    routes: Sequence[GridRoute] = ()
+    routes: Sequence[GridRoute | GridSocket] = ()
     farms: FarmRegions | None = None
     _port: GridPort | None = None
     _shown: GridIdentity | None = None
@@ -145,7 +145,7 @@ def grid_link(
     listen: tuple[str, int] | None,
     told: str,
     api: str = "",
-    routes: Sequence[GridRoute] = (),
+    routes: Sequence[GridRoute | GridSocket] = (),
     hands: Hands | None = None,
 ) -> GridLink:
     """Of a management server whose parts these are. `hands`: what can be asked for farms; without, no farm has parts elsewhere."""

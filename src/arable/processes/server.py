@@ -278,7 +278,13 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
     async def identify(scope: Any) -> UserId | None:
         return await api.identify(scope)  # made below, before anybody comes
 
-    consoles = console.Consoles(tickets, channels.open_console, entropy, identify=identify)
+    consoles = console.Consoles(
+        tickets,
+        channels.open_console,
+        entropy,
+        identify=identify,
+        reach=elsewhere.reach(database, around),
+    )
 
     async def asked_inside(scope: Any, receive: Any, send: Any) -> None:
         await api.inside(scope, receive, send)  # the same
@@ -310,7 +316,8 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
         told=config.grid_address,
         api=config.api_address,
         routes=[
-            elsewhere.route(database, api.done_for),
+            *elsewhere.routes(database, api.done_for),
+            elsewhere.console(consoles),
             farm_parts.route(writer, around),
             *brought.parts.routes(),
         ],

@@ -4,8 +4,8 @@ Nothing else is ambient. A use case's first line says which permission it needs;
 store keeps. Path ids, query and body follow the call as plain arguments, in this order.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arable.domain.access import Caller
-from arable.domain.console import Visit
+from arable.domain.console import FarVisit, Visit
 from arable.domain.ids import MachineId
 from arable.domain.image_files import ImageFiles, PartChunks
 from arable.runtime.ca import Authority
@@ -51,6 +51,16 @@ class Joined(Protocol):
         """That goes with it."""
 
 
+class ConsoleLine(Protocol):
+    """A machine's console in another region."""
+
+    async def receive(self) -> bytes | tuple[int, str]:
+        """What it says next; at the end with which code, and why."""
+
+    async def send(self, data: bytes) -> None:
+        """To the machine. Raises `OSError` when the way there is gone."""
+
+
 class GridDoor(Protocol):
     """How a region reaches a grid manager (`controllers/grid_wire.py`; services know no controllers)."""
 
@@ -59,6 +69,16 @@ class GridDoor(Protocol):
 
     def carry(self, link: Link, url: str, region: str, ask: PassIn, waits: int, /) -> PassOut:
         """Ask another region at its grid port, as this one; `waits`: seconds that the answer may take longer."""
+
+    def send(
+        self, link: Link, url: str, region: str, ask: PassIn, pieces: Iterator[bytes], /
+    ) -> PassOut:
+        """The same with a file that follows, piece by piece."""
+
+    def console(
+        self, link: Link, url: str, region: str, ticket: str, /
+    ) -> AbstractAsyncContextManager[ConsoleLine]:
+        """A console of a machine there; raises `Unavailable` when it can't be had."""
 
 
 Land = Callable[[Tx, Sequence[Fresh], datetime], Mapping[MachineId, Landed]]
@@ -76,7 +96,7 @@ class Surroundings:
     authority: Authority
     attempts: Attempts = field(default_factory=Attempts)  # at guessing passwords
     inbox: Path | None = None  # where operators lay image files for `by path`; None: nowhere
-    consoles: Tickets[Visit] | None = None  # None: where no console can be opened
+    consoles: Tickets[Visit | FarVisit] | None = None  # None: where no console can be opened
     chunks: PartChunks | None = (
         None  # the image store by chunks; None: nothing is exchanged with other regions
     )

@@ -4,6 +4,7 @@ from arable.domain.access import Permission
 from arable.domain.console import Visit
 from arable.domain.errors import Conflict, Unavailable
 from arable.domain.ids import MachineId
+from arable.services import elsewhere
 from arable.services.call import Call
 from arable.store import machines
 from arable.wire.consoles import ConsoleOut
@@ -19,5 +20,6 @@ def open_console(call: Call, machine: MachineId) -> ConsoleOut:
     if found.host is None:
         raise Conflict("the machine is on no host now, so it has no console; start it first")
     until = call.around.clock.now() + tickets.life
-    ticket = tickets.issue(Visit(call.caller.user, found.id, found.host))
+    origin = elsewhere.origin(call.caller)
+    ticket = tickets.issue(Visit(call.caller.user, found.id, found.host, origin))
     return ConsoleOut(machine=found.id, ticket=ticket, expires_at=until)

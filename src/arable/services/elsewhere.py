@@ -7,7 +7,7 @@ the rights of a customer at most and never more than the credential had. Nothing
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,9 +17,10 @@ from arable.domain.errors import BadInput, Forbidden, NotFound, Unavailable
 from arable.domain.grid import PeerState
 from arable.domain.ids import UserId
 from arable.domain.region import FactKind, MemberState
-from arable.services.call import GridRole, Surroundings
+from arable.services.call import GridDoor, GridRole, Surroundings
 from arable.store import accounts, domains, grid, grid_facts, grid_members
 from arable.store.database import Database, Tx
+from arable.store.grid_members import Link
 from arable.store.grid_own import path
 from arable.wire.grid import PassIn, PassOut
 
@@ -36,6 +37,7 @@ _NOUNS: Final = (
         "volumes",
         "snapshots",
         "images",
+        "image-parts",
         "offerings",
         "disk-offerings",
     ),
@@ -43,8 +45,10 @@ _NOUNS: Final = (
     *("events", "usage", "bills"),
 )
 _PATH: Final = re.compile(rf"/v1/({'|'.join(_NOUNS)})(/[0-9A-Za-z_-]+)*")
-_NOT: Final = re.compile(r"/v1/machines/[^/]+/console|/v1/events/.*")
-"""A ticket is for a door of that region, which is not at hand here; a stream has no end."""
+_NOT: Final = re.compile(r"/v1/events/.*")
+"""A stream has no end."""
+_UPLOAD: Final = re.compile(r"/v1/images/[0-9A-Za-z_-]+/versions|/v1/image-parts")
+_CONSOLE: Final = re.compile(r"/v1/machines/[0-9A-Za-z_-]+/console")
 _LISTS: Final = re.compile(
     r"/v1/(machines|farms|tiers|networks|volumes|snapshots|addresses|balancers|operations|events|usage)"
 )
@@ -77,6 +81,16 @@ def check(asked_path: str) -> None:
         raise BadInput(
             "this can't be asked of another region: ask that region itself", field="arable-region"
         )
+
+
+def is_upload(method: str, asked_path: str) -> bool:
+    """Whether the call brings a file, which nobody keeps on the way."""
+    return method == "POST" and _UPLOAD.fullmatch(asked_path) is not None
+
+
+def is_console(method: str, asked_path: str) -> bool:
+    """Whether the call asks for a ticket to a console."""
+    return method == "POST" and _CONSOLE.fullmatch(asked_path) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +154,53 @@ def carry(
 
     Raises `NotFound` for a region that the grid does not have, `Unavailable` when it can't be reached from here.
     """
+    by, ask = _passing(database, around, caller, region, asked)
+    return by.door.carry(by.link, by.url, region, ask, asked.waits)
+
+
+def send(
+    database: Database,
+    around: Surroundings,
+    caller: Caller,
+    region: str,
+    asked: Asked,
+    pieces: Iterator[bytes],
+) -> PassOut:
+    """The same with a file, piece by piece as it comes. What `pieces` raises ends it, there too."""
+    by, ask = _passing(database, around, caller, region, asked)
+    return by.door.send(by.link, by.url, region, ask, pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """To another region's grid port."""
+
+    door: GridDoor
+    link: Link
+    url: str
+
+
+def way(tx: Tx, around: Surroundings, region: str) -> Way:
+    """Raises `NotFound` for a region that the grid does not have, `Unavailable` for one that can't be asked."""
+    link = grid_members.link(tx)
+    if link is None or around.grid is None or around.grid_role is GridRole.GRID:
+        raise NotFound("this cloud is in no grid, so there are no other regions")
+    peer = grid.peer(tx, region)
+    if peer.state is PeerState.GONE:
+        raise NotFound(f"{region} is not in the grid any more")
+    if not peer.url:
+        raise Unavailable(f"{region} has no grid port, so it can't be asked from here")
+    return Way(around.grid, link, peer.url)
+
+
+def _passing(
+    database: Database, around: Surroundings, caller: Caller, region: str, asked: Asked
+) -> tuple[Way, PassIn]:
     check(asked.path)
     if is_from_elsewhere(caller):
         raise Forbidden("ask the region that knows you: what another one vouched for ends here")
     with database.read() as tx:
-        link = grid_members.link(tx)
-        if link is None or around.grid is None or around.grid_role is GridRole.GRID:
-            raise NotFound("this cloud is in no grid, so there are no other regions")
-        peer = grid.peer(tx, region)
-        if peer.state is PeerState.GONE:
-            raise NotFound(f"{region} is not in the grid any more")
-        if not peer.url:
-            raise Unavailable(f"{region} has no grid port, so it can't be asked from here")
+        found = way(tx, around, region)
         account = accounts.get(tx, EVERYTHING, caller.account)
         domain = domains.get(tx, EVERYTHING, account.domain)
     ask = PassIn(
@@ -164,7 +213,7 @@ def carry(
         headers=asked.headers,
         body=asked.body,
     )
-    return around.grid.carry(link, peer.url, region, ask, asked.waits)
+    return found, ask
 
 
 def caller(tx: Tx, region: str, ask: PassIn) -> Caller:
@@ -198,6 +247,11 @@ def vouched(
         via=via,
         source=region,
     )
+
+
+def origin(caller: Caller) -> str:
+    """The region that passed on what this caller asks; empty: it was asked here."""
+    return caller.via.removeprefix(_PASSED) if caller.via.startswith(_PASSED) else ""
 
 
 def is_from_elsewhere(caller: Caller) -> bool:

@@ -74,6 +74,14 @@ class GridRoute:
     by: Collection[IdentityKind] = field(default=REGIONS)
 
 
+@dataclass(frozen=True, slots=True)
+class GridSocket:
+    """A websocket: the path's pattern, and what becomes of it: `(region, what the pattern caught, receive, send)`."""
+
+    path: re.Pattern[str]
+    opened: Callable[[str, tuple[str, ...], Receive, Send], Awaitable[None]]
+
+
 class GridApp:
     """The application: the first route whose pattern fits the whole path.
 
@@ -83,15 +91,19 @@ class GridApp:
 
     def __init__(
         self,
-        routes: Sequence[GridRoute],
+        routes: Sequence[GridRoute | GridSocket],
         clock: Clock,
         admit: Callable[[Peer], None] | None = None,
     ) -> None:
-        self._routes = tuple(routes)
+        self._routes = tuple(each for each in routes if isinstance(each, GridRoute))
+        self._sockets = tuple(each for each in routes if isinstance(each, GridSocket))
         self._clock = clock
         self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._open(scope, receive, send)
+            return
         try:
             answer = await self._answer(scope, receive)
         except ClientGone:
@@ -106,10 +118,29 @@ class GridApp:
         except CloudError as error:  # too late to say so: what ends early is seen to be cut off
             log.warning("an answer to another region broke off: %s", error.public)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> GridAnswer:
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            peer = await self._admitted(scope)
+            if peer.kind not in REGIONS:
+                raise Forbidden("this is for regions")
+        except CloudError as error:
+            log.warning("a websocket of another region was refused: %s", error.public)
+        else:
+            for socket in self._sockets:
+                if found := socket.path.fullmatch(scope["path"]):
+                    await socket.opened(peer.common_name, found.groups(), receive, send)
+                    return
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
+
+    async def _admitted(self, scope: Scope) -> Peer:
         peer = self._peer(scope)
         if self._admit is not None and peer.kind is IdentityKind.REGION:
             await asyncio.get_running_loop().run_in_executor(None, self._admit, peer)
+        return peer
+
+    async def _answer(self, scope: Scope, receive: Receive) -> GridAnswer:
+        peer = await self._admitted(scope)
         allow = set()
         for route in self._routes:
             found = route.path.fullmatch(scope["path"])

@@ -55,7 +55,7 @@ class ManagerApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != JOIN:
+        if scope["path"] != JOIN or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         try:

@@ -15,6 +15,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from arable.api.console import MOST as CONSOLE_MESSAGE
+from arable.api.console import ConsoleWebSocket
 from arable.api.gateway.identity import shown
 from arable.domain.errors import Forbidden
 
@@ -35,7 +37,11 @@ class GridPort:
         self._config = uvicorn.Config(
             application,
             http=HttpToolsProtocol,
-            ws="none",
+            ws=ConsoleWebSocket,
+            ws_max_size=CONSOLE_MESSAGE,
+            ws_per_message_deflate=False,
+            ws_ping_interval=20.0,
+            ws_ping_timeout=20.0,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -1,0 +1,346 @@
+"""Files and consoles that are meant for another region: over a real grid port, with the limits and rights of both."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from make_regions import ENTROPY, Grid, noise
+from sqlalchemy import update
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from arable.api import console, elsewhere, passed_files
+from arable.api.grid.app import GridApp
+from arable.api.grid.port import GridPort
+from arable.client.arable import Arable
+from arable.client.errors import BadInput, CallError, Forbidden, NotFound, Unavailable
+from arable.controllers.grid_wire import GridWire
+from arable.domain.grid import Peer
+from arable.domain.manifest import Inventory
+from arable.runtime.ca import IdentityKind, new_request
+from arable.runtime.clock import RealClock
+from arable.runtime.secret import Secret
+from arable.services import agents
+from arable.store import grid as store_grid
+from arable.store import grid_members, schema
+from arable.store.grid_members import Link
+from arable.wire.agent import JoinIn
+from arable.wire.hosts import JoinTokenIn
+from arable.wire.images import FromPartsIn, ImageIn, UploadQuery
+from arable.wire.machines import DeployIn
+from arable.wire.regions import FederationIn
+from cli.conftest import furnish
+from databases import fresh_sqlite
+from serving import Served, serving
+
+INVENTORY = Inventory(cpus=8, cpu_mhz=16_000, memory_mib=32_768, disk_mib=100_000)
+
+
+class Echo:
+    """A machine whose console says everything again, louder."""
+
+    def __init__(self) -> None:
+        self.consoles: Any = None
+        self._tasks: list[Any] = []
+
+    def routes(self, around: Any) -> list[Any]:
+        self.consoles = console.Consoles(around.consoles, self.ask, around.entropy)
+        return [console.route(self.consoles)]
+
+    def ask(self, host: str, ticket: str, _machine: str) -> bool:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._answer(host, ticket)))
+        return True
+
+    async def _answer(self, host: str, ticket: str) -> None:
+        words: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        words.put_nowait({"type": "websocket.connect"})
+
+        async def send(message: Any) -> None:
+            if message["type"] == "websocket.send":
+                words.put_nowait({"type": "websocket.receive", "bytes": message["bytes"].upper()})
+                if b"bye" in message["bytes"]:
+                    words.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+        await self.consoles.agent(host, ticket, words.get, send)
+
+
+@dataclass
+class Two:
+    """`north` lets `alice` in, and passes on what she means for `south`."""
+
+    north: Served
+    south: Served
+    port: GridPort
+    machine: Echo
+    clients: list[Arable] = field(default_factory=list)
+
+    def alice(self, region: str = "south") -> Arable:
+        with Arable(self.north.url) as here:
+            token = here.sign_in("alice", "a password of a test").token
+        made = Arable(self.north.url, token, region=region)
+        self.clients.append(made)
+        return made
+
+    def run(self, work: Any) -> Any:
+        loop = self.south.server._loop
+        assert loop is not None
+        return asyncio.run_coroutine_threadsafe(work, loop).result(30)
+
+    def kept(self) -> list[Path]:
+        """What is in south's image store."""
+        return sorted(
+            each for each in self.south.around.images._folder.rglob("*") if each.is_file()
+        )
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Iterator[Two]:
+    base = tmp_path_factory.mktemp("passing")
+    certified = Grid(base)
+    wire = GridWire(base / "wire", ENTROPY, Secret)
+    machine = Echo()
+    for name in ("a", "b"):
+        (base / name).mkdir()
+
+    def reaching(around: Any) -> list[Any]:
+        consoles = console.Consoles(
+            around.consoles, lambda *_: False, around.entropy, reach=elsewhere.reach(first, around)
+        )
+        return [console.route(consoles)]
+
+    with (
+        fresh_sqlite(base / "a") as first,
+        fresh_sqlite(base / "b") as second,
+        serving(first, base / "a", around={"grid": wire}, routes=reaching, ws=console.ConsoleWebSocket) as north,
+        serving(second, base / "b", routes=machine.routes, ws=console.ConsoleWebSocket) as south,
+    ):  # fmt: skip
+        identity = certified.identity("south")
+        ways = [
+            *elsewhere.routes(second, south.server.done_for),
+            elsewhere.console(machine.consoles),
+        ]
+        port = GridPort(GridApp(ways, RealClock()), identity.listening())
+        made = Two(north, south, port, machine)
+        host, number = made.run(port.start(("127.0.0.1", 0)))
+        asked = new_request("north")
+        signed = certified.authority.sign(asked.request, "north", IdentityKind.REGION, 24)
+        link = Link(region="north", grid="grid:1", authorities=(certified.authority.pem,), certificate=signed, key_sealed=asked.key.reveal())  # fmt: skip
+        with first.write() as tx:
+            grid_members.add_link(tx, link)
+            there = Peer(
+                name="south", url=f"https://{host}:{number}", fingerprint="f", authority="a"
+            )
+            store_grid.put_peers(tx, [there])
+        furnish(south)
+        for served in (north, south):
+            served.customer("alice")
+            served.customer("bob")
+        south.operator.accounts.federate(south.accounts["alice"], FederationIn(origins=("north",)))
+        furnished(south)
+        yield made
+        for each in made.clients:
+            each.close()
+        made.run(port.stop())
+
+
+def furnished(south: Served) -> None:
+    """A machine of alice's that is on a host."""
+    south.clients["0"].machines.deploy(DeployIn(name="web", image="tiny", offering="tiny"))
+    invited = south.operator.join_tokens.create(JoinTokenIn(pod="pod-a"))
+    joining = JoinIn(token=invited.token, name="h1", request=new_request("host").request, inventory=INVENTORY)  # fmt: skip
+    with south.database.write() as tx:
+        host = agents.join(tx, south.around, joining).host
+        tx.execute(update(schema.machine).values(host=host))
+
+
+def said(content: bytes, **but: Any) -> UploadQuery:
+    return UploadQuery(format="raw", sha256=hashlib.sha256(content).hexdigest(), **but)
+
+
+# --- files
+
+
+def test_a_file_goes_through_piece_by_piece(two):
+    content = noise(3 << 20)
+    alice = two.alice()
+    image = alice.images.create(ImageIn(name="far"))
+    pieces = (content[at : at + 70_000] for at in range(0, len(content), 70_000))
+    made = alice.images.upload_version(image.id, pieces, said(content))
+    assert made.digest == hashlib.sha256(content).hexdigest()
+    assert [v.digest for v in two.south.clients["0"].images.get(image.id).versions] == [made.digest]
+    assert not list(two.north.around.images._folder.rglob(made.digest)), "north kept none of it"
+
+
+def test_parts_go_through_as_well(two):
+    alice = two.alice()
+    image = alice.images.create(ImageIn(name="far-parts"))
+    blobs = {"kernel": b"\x7fELF" + bytes(5000), "initrd": b"070701" + bytes(7000)}
+    made = [
+        alice.image_parts.upload(
+            [blob],
+            UploadQuery(format="blob", role=role, sha256=hashlib.sha256(blob).hexdigest()),
+        ).sha256
+        for role, blob in blobs.items()
+    ]
+    assert alice.images.create_from_parts(image.id, FromPartsIn(parts=tuple(made))).number == 1
+
+
+def test_what_is_refused_there_is_told_and_leaves_nothing(two):
+    alice = two.alice()
+    image = alice.images.create(ImageIn(name="far-refused"))
+    before = two.kept()
+    content = noise(1 << 20, 2)
+    with pytest.raises(BadInput, match="not what was said"):
+        alice.images.upload_version(image.id, [content], said(content[:-512]))
+    with pytest.raises(NotFound):
+        alice.images.upload_version("image-nobodys", [content], said(content))
+    with pytest.raises(BadInput):
+        alice.images.upload_version(image.id, [b"x"], UploadQuery(format="qcow2"))
+    assert two.kept() == before
+
+
+def test_who_is_not_let_in_sends_nothing(two):
+    with Arable(two.north.url) as here:
+        token = here.sign_in("bob", "a password of a test").token
+    with Arable(two.north.url, token, region="south") as bob, pytest.raises(Forbidden):
+        bob.image_parts.upload([b"x" * 4096], said(b"x" * 4096))
+
+
+def test_a_file_whose_sender_goes_away_leaves_nothing(two):
+    alice = two.alice()
+    image = alice.images.create(ImageIn(name="far-broken"))
+    before = two.kept()
+
+    def breaks() -> Iterator[bytes]:
+        yield noise(1 << 20, 3)
+        raise OSError("the line is cut")
+
+    with pytest.raises((OSError, CallError)):
+        alice.images.upload_version(image.id, breaks(), said(b""))
+    content = noise(4096, 4)
+    alice.images.upload_version(image.id, [content], said(content))
+    settled(lambda: len(two.kept()) <= len(before) + 2)
+
+
+def test_a_file_that_comes_to_a_stop_is_given_up(two, monkeypatch):
+    """A WAN that is cut says nothing to anybody: who waits gives up by itself."""
+    monkeypatch.setattr(passed_files, "PAUSE", 0.05)
+    alice = two.alice()
+    image = alice.images.create(ImageIn(name="far-stalled"))
+    before, over = two.kept(), threading.Event()
+
+    def stalls() -> Iterator[bytes]:
+        yield noise(1 << 20, 5)
+        over.wait(30)
+        yield noise(4 << 20, 5)
+
+    async def given_up(_file: Any) -> None:
+        over.set()
+
+    monkeypatch.setattr(passed_files.PassedFile, "rest", given_up)
+    with pytest.raises(CallError):
+        alice.images.upload_version(image.id, stalls(), UploadQuery(format="raw"))
+    settled(lambda: two.kept() == before)
+
+
+def test_a_region_that_cannot_be_reached_takes_no_file(two):
+    content = noise(4096, 6)
+    with two.north.database.write() as tx:
+        gone = Peer(name="oslo", url="https://127.0.0.1:1", fingerprint="f", authority="a")
+        store_grid.put_peers(tx, [gone])
+    with pytest.raises(Unavailable, match="oslo can't be reached"):
+        two.alice("oslo").image_parts.upload([content], said(content))
+
+
+def settled(condition: Any) -> None:
+    from serving import wait_until
+
+    wait_until(condition)
+
+
+# --- consoles
+
+
+def ticket(two: Two, region: str = "south") -> str:
+    alice = two.alice(region)
+    (machine,) = alice.machines.all()
+    found = alice.machines.console(machine.id).ticket
+    assert found
+    return found
+
+
+def opened(url: str, shown: str) -> Any:
+    return connect(f"ws{url.removeprefix('http')}/v1/console/{shown}", proxy=None, compression=None)
+
+
+def closed(socket: Any) -> int:
+    """With which code it ends."""
+    try:
+        while True:
+            socket.recv(30)
+    except ConnectionClosed as over:
+        return over.rcvd.code if over.rcvd else 0
+
+
+def test_a_console_is_passed_on(two):
+    with opened(two.north.url, ticket(two)) as socket:
+        socket.send(b"hello")
+        assert socket.recv(30) == b"HELLO"
+        socket.send(b"bye")
+        assert closed(socket) == 1000
+
+
+def test_a_ticket_counts_once_and_at_its_own_door(two):
+    given = ticket(two)
+    with pytest.raises(InvalidStatus):
+        opened(two.south.url, given)
+    with opened(two.north.url, given):
+        pass
+    with pytest.raises(InvalidStatus):
+        opened(two.north.url, given)
+
+
+def test_a_ticket_that_was_given_for_another_region_opens_no_public_door(two):
+    """What south gave for north's user is of use at the grid port alone, and only to north."""
+    visit = console.Visit("user-x", "machine-x", "host-x", "north")  # type: ignore[arg-type]
+    given = two.south.around.consoles.issue(visit)
+    with pytest.raises(InvalidStatus):
+        opened(two.south.url, given)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    given = two.south.around.consoles.issue(visit)
+    two.run(two.machine.consoles.from_elsewhere("york", given, receive, send))
+    assert [each["type"] for each in sent] == ["websocket.close"]
+
+
+def test_who_may_not_there_gets_no_ticket(two):
+    with Arable(two.north.url) as here:
+        token = here.sign_in("bob", "a password of a test").token
+    (machine,) = two.alice().machines.all()
+    with Arable(two.north.url, token, region="south") as bob, pytest.raises(Forbidden):
+        bob.machines.console(machine.id)
+
+
+def test_a_console_ends_with_a_word_when_the_way_does(two):
+    with opened(two.north.url, ticket(two)) as socket:
+        socket.send(b"still here")
+        assert socket.recv(30) == b"STILL HERE"
+        two.run(hung_up(two.port))
+        assert closed(socket) in (1012, console.TRY_LATER)
+
+
+async def hung_up(port: GridPort) -> None:
+    """Every connection to it ends, as when a line is cut."""
+    for each in list(port._state.connections):
+        each.transport.abort()
