@@ -23,6 +23,16 @@ Amount = Annotated[
         examples=["12.50"],
     ),
 ]
+Booked = Annotated[
+    str,
+    Meta(
+        max_length=20,
+        pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$(?!\n)",
+        description="Exact: at most twelve digits, and at most six behind a point.",
+        examples=["12.50"],
+    ),
+]
+"""What somebody says: in micro-units it has to be a number that databases keep."""
 Price = Annotated[
     str,
     Meta(
@@ -214,7 +224,7 @@ class BillSumOut(Out, frozen=True, kw_only=True):
 class CreditEntryIn(In, frozen=True, kw_only=True):
     """An amount to an account's favour; less than nothing takes some away."""
 
-    amount: Amount
+    amount: Booked
     kind: Literal["payment", "correction"] = "payment"
     key: Annotated[
         Plain,
