@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from living_servers import until
+from websockets.sync.client import connect
 
 from arable.client.arable import Arable
 from arable.client.errors import BadInput, Forbidden, LimitExceeded, NotFound, Unavailable
@@ -22,7 +23,7 @@ from arable.wire.catalogue import FetchIn, WhereQuery
 from arable.wire.grid_instructions import InstructIn, InstructionQuery
 from arable.wire.grid_limits import GridLimitsIn
 from arable.wire.grid_sums import GridBillQuery
-from arable.wire.images import ImageIn, UploadQuery
+from arable.wire.images import ImageIn, ImageQuery, UploadQuery
 from arable.wire.machines import DeployIn
 from arable.wire.regions import FederationIn
 from arable.wire.settings import SettingsChange
@@ -132,6 +133,19 @@ def limited_and_told(grid: Grid, alice: Arable) -> None:
     assert grid.south.limits.get(acme.id).cpus.limit == 500
 
 
+def gone_through(grid: Grid, alice: Arable, machine: str) -> None:
+    """A file and a console, by way of north."""
+    image = alice.images.create(ImageIn(name="hers"))
+    content = hashlib.shake_256(b"hers").digest(1 << 20)
+    made = alice.images.upload_version(image.id, [content], UploadQuery(format="raw"))
+    assert made.digest == hashlib.sha256(content).hexdigest()
+    assert [each.name for each in grid.alice("south").images.all(ImageQuery(name="hers"))]
+    ticket = alice.machines.console(machine).ticket
+    url = grid.made.ready["north"].api.replace("http", "ws", 1)
+    with connect(f"{url}/v1/console/{ticket}", proxy=None, compression=None) as socket:
+        assert socket.recv(60), "the machine says something"
+
+
 def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid) -> None:
     """Asked for at one region, meant for the other, which has not got the image, and fetches it from the first."""
     for operator in (grid.north, grid.south):
@@ -199,6 +213,7 @@ def test_regions_meet_and_one_is_asked_for_the_other(grid: Grid) -> None:
     assert [(b.region, b.account) for b in bills.items] == [("south", "root/acme")]
     held = until(lambda: grid.manager.grid.accounts().items)
     assert {h.region for h in held if h.account == "root/acme"} == {"south"}, "north told nobody"
+    gone_through(grid, alice, made.machines[0].id)
     limited_and_told(grid, alice)
     with pytest.raises(BadInput, match="ask that region itself"):
         alice.users.whoami()
