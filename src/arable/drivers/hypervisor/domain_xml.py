@@ -31,7 +31,7 @@ _LEAST_QUOTA_US = 1_000  # what libvirt and the kernel take
 _LEAST_WEIGHT, _MOST_WEIGHT = 2, 10_000  # valid in both versions of cgroups
 _LEAST_CACHE_MIB, _MOST_CACHE_MIB = 64, 512
 _MOST_PORTS = 8
-_ROOT_PORT = 0x1C  # slot of the one behind which the bridge is whose ports come and go while the guest runs
+_ROOT_PORT = 0x1C  # slot of what the bridge is behind whose slots ports come and go in
 _BRIDGE = 2  # its bus; 1 is the root port's
 _MOST_DISKS = 8
 
