@@ -2,6 +2,9 @@
 
 import asyncio
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +37,7 @@ from arable.wire.hosts import JoinTokenIn
 from arable.wire.images import FromPartsIn, ImageIn, UploadQuery
 from arable.wire.machines import DeployIn
 from arable.wire.regions import FederationIn
+from cli.command_line import as_user
 from cli.conftest import furnish
 from databases import fresh_sqlite
 from serving import Served, serving
@@ -293,6 +297,30 @@ def test_a_console_is_passed_on(two):
         assert socket.recv(30) == b"HELLO"
         socket.send(b"bye")
         assert closed(socket) == 1000
+
+
+def test_a_terminal_and_a_script_have_both(two, tmp_path):
+    """`arable` with `--region`."""
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(noise(8192, 7))
+    arable = as_user(two.north, tmp_path, two.alice().connection.token)
+    made = arable("image", "upload", "far-cli", str(disk), "--create", "--region", "south", "--output", "json")  # fmt: skip
+    assert made.json["digest"] == hashlib.sha256(disk.read_bytes()).hexdigest()
+    assert [each["name"] for each in arable("zone", "list", "--region", "south", "--output", "json").json]  # fmt: skip
+    words = ("machine", "deploy", "more", "--image", "tiny", "--offering", "tiny", "--region", "south", "--no-wait")  # fmt: skip
+    refused = arable(*words, "--zone", "nowhere", status=None)
+    assert refused.status != 0
+    assert "zone" in refused.err
+    arable(*words, "--zone", "east", "--dry-run")
+    done = subprocess.run(
+        [sys.executable, "-m", "arable.processes.main", "machine", "console", "web", "--region", "south"],
+        input=b"from a script bye",
+        capture_output=True,
+        env={**os.environ, **arable.environment, "HOME": str(tmp_path)},
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert b"FROM A SCRIPT BYE" in done.stdout, done.stderr
 
 
 def test_a_ticket_counts_once_and_at_its_own_door(two):
