@@ -109,3 +109,18 @@ def test_what_is_wrong_in_a_farm_is_said_with_its_place(customer: Arable, write)
     assert "nothing was changed" in customer("farm", "apply", "-f", wrong, status=None).err
     other = customer("farm", "apply", "-f", str(EXAMPLE.with_name("two-tiers.yaml")), status=None)
     assert "`arable apply` takes all kinds" in other.err
+
+
+def test_what_a_tier_elsewhere_is_made_of_comes_first_if_the_file_has_it(customer: Arable, write) -> None:  # fmt: skip
+    """It goes with the part; without it there is asked for that region's own."""
+    farm = """
+kind: farm
+name: spread
+networks: [{name: a}]
+tiers: [{name: far, blueprint: far-page, networks: [a], region: london}]
+"""
+    made = "kind: blueprint\nname: far-page\nimage: tiny\noffering: tiny\n---"
+    planned = did(customer.json("farm", "plan", "-f", write(made + farm)))
+    assert planned == {"blueprint/far-page": "create", "farm/spread": "create"}
+    alone = customer("farm", "plan", "-f", write(farm), status=None)
+    assert "no other regions" in alone.out + alone.err

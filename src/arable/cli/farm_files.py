@@ -3,6 +3,7 @@
 A farm's document is whole, so it is not compared field by field: the API is asked to try it, and tells its steps.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,7 +78,7 @@ def differences(planner: "Planner", document: "Document", found: Any) -> list[Di
     """The steps that applying it would take, but for what is as it should be."""
     from arable.client.errors import Refused
 
-    for noun, name in references(document):
+    for noun, name in references(document, planner.documents):
         try:
             planner.id_of(noun, name, document)
         except Pending:
@@ -94,14 +95,19 @@ def differences(planner: "Planner", document: "Document", found: Any) -> list[Di
     ]
 
 
-def references(document: "Document") -> list[tuple[str, str]]:
-    """What a farm's tiers name: nouns and names."""
+def references(document: "Document", beside: "Sequence[Document]" = ()) -> list[tuple[str, str]]:
+    """What a farm's tiers name, with these documents beside it: nouns and names."""
+    made = {each.name for each in beside if each.kind.name == "blueprint"}
     keys = [key for key in document.ask.ssh_keys if " " not in key]
     zone = document.ask.storage_zone
     return [
         *((("storage-zone", zone),) if zone is not None else ()),
-        # One of a tier in another region is that region's of this name.
-        *(("blueprint", tier.blueprint) for tier in document.ask.tiers if tier.region is None),
+        # What a tier in another region names may be that region's own.
+        *(
+            ("blueprint", tier.blueprint)
+            for tier in document.ask.tiers
+            if tier.region is None or tier.blueprint in made
+        ),
         *(("ssh-key", key) for key in keys),
     ]
 

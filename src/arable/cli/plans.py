@@ -137,7 +137,7 @@ class Planner:
             nics = [nic.get("network") for nic in document.fields.get("networks") or ()]
             wanted += [("network", name) for name in nics if name != DEFAULT_NETWORK]
         if document.kind.name == "farm":
-            wanted += farm_files.references(document)
+            wanted += farm_files.references(document, self.documents)
         if document.kind.name == "balancer":
             wanted += [
                 ("machine", each.get("machine")) for each in document.fields.get(MEMBERS) or ()
