@@ -5,14 +5,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from make_cloud import DISK, add_image
 from make_spread_farm import BLUEPRINT, FAR, Regions, regions_of
 
 from arable.domain.errors import BadInput, CloudError, Conflict
-from arable.domain.ids import BlueprintId, FarmId, SecretId, ZoneId
+from arable.domain.grid import CataloguedVersion
+from arable.domain.ids import AccountId, BlueprintId, FarmId, SecretId, ZoneId
 from arable.domain.zone import Tags, Zone
 from arable.services import blueprints, farm_secrets, farms
 from arable.services.farm_secrets import texts
-from arable.store import zones
+from arable.store import accounts, grid, zones
 from arable.wire.blueprints import BlueprintIn, BlueprintVersionIn
 from arable.wire.farm_secrets import RotateSecretIn
 from arable.wire.grid import FarmPartIn, FarmTextIn
@@ -177,6 +179,53 @@ def test_a_blueprint_of_which_tiers_elsewhere_are_made_stays(two):
     home.cloud.do(home.ann, farms.delete, FarmId(home.farm().id))
     two.settle(6)
     home.cloud.do(home.ann, blueprints.delete, BlueprintId(id_))
+
+
+def has_image(two: Regions, region: str, account: str, *, public: bool) -> None:
+    """That region has the image `special`; the other one is told so."""
+    place = two[region].cloud
+    with place.database.write() as tx:
+        add_image(tx, place, "special", AccountId(account), public=public)
+        path = accounts.path_of(tx, AccountId(account))
+    now = place.around.clock.now()
+    told = CataloguedVersion(region=region, account=path, image="special", number=1, digest=DISK.sha256, parts=(DISK,), public=public, created_at=now)  # fmt: skip
+    with two["london"].cloud.database.write() as tx:
+        grid.replace_region(tx, region, 1, [told], [DISK.sha256], now)
+
+
+def images_of(two: Regions) -> list[Any]:
+    return two["london"].cloud.rows(
+        "select i.account, i.public, v.arriving from tier t join image i on i.id = t.image join image_version v on v.image = i.id"
+    )
+
+
+def test_its_image_comes_by_the_grid(two):
+    has_image(two, "home", "account-root", public=True)
+    publish(two, image="special")
+    two.apply(FAR)
+    two.settle()
+    assert images_of(two) == [("account-root", 1, 1)]
+    assert two["london"].cloud.rows("select state from transfer") == [("wanted",)]
+
+
+def test_an_image_of_that_name_of_somebody_else_is_another_one(two):
+    """Home means the operators' public image; the account has one of its own there, under that name."""
+    has_image(two, "home", "account-root", public=True)
+    with two["london"].cloud.database.write() as tx:
+        add_image(tx, two["london"].cloud, "special", AccountId("account-ann"))
+    publish(two, image="special")
+    two.apply(FAR)
+    two.settle()
+    assert [owner for owner, *_ in images_of(two)] == ["account-root"]
+
+
+def test_an_image_that_no_region_gives_is_told(two):
+    with two["home"].cloud.database.write() as tx:
+        add_image(tx, two["home"].cloud, "special", AccountId("account-ann"))
+    publish(two, image="special")
+    two.apply(FAR)
+    two.settle()
+    assert "can't be had here: image: no region has such an image" in told(two)
 
 
 # --- secrets
