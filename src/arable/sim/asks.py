@@ -93,8 +93,7 @@ def _make_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
         name=f"n{dice.randrange(10**6)}",
         cidr=f"10.{dice.randrange(2, 200)}.0.0/24",
         redundant=dice.random() < 0.4,
-        ipv6=dice.random()
-        < 0.3,  # refused with two routers, as are those that the range has no room for
+        ipv6=dice.random() < 0.3,  # refused where the range has no room left
     )
     return str(cloud.ask(caller, lambda call: networks.create(call, ask)).id)
 

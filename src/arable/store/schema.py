@@ -362,6 +362,14 @@ ipv6_range = Table(
     _at("created_at"),
 )
 
+# A /64 that a host had when an older copy of this database came back, and that no network has: nobody gets it.
+ipv6_barred = Table(
+    "ipv6_barred",
+    metadata,
+    Column("range", String, ForeignKey("ipv6_range.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+)
+
 # Every address of every range, so that taking one is a compare-and-set on a row.
 address = Table(
     "address",

@@ -920,6 +920,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account', 'sha256', name=op.f('pk_image_part'))
     )
     op.create_index(op.f('ix_image_part_sha256'), 'image_part', ['sha256'], unique=False)
+    op.create_table('ipv6_barred',
+    sa.Column('range', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['range'], ['ipv6_range.id'], name=op.f('fk_ipv6_barred_range')),
+    sa.PrimaryKeyConstraint('range', 'number', name=op.f('pk_ipv6_barred'))
+    )
     op.create_table('join_token',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('pod', sa.String(), nullable=False),
