@@ -75,6 +75,8 @@ class Field:
 _SECRETS = {"password", "old", "new"}
 _PREFIXES = {"limits": "limit"}
 _ALIASES = {"first_port": "port", "addresses": "addresses", "begin": "from", "end": "to"}
+_ALSO = {"first_port": ("--ports",)}
+"""What is typed as well, and means the same."""
 _FILES = {
     "user_data",
     "ssh_keys",
@@ -225,7 +227,7 @@ def parameter(field: Field, *, positional: bool = False) -> Parameter:
         )
     about = _spoken(field)
     kind: Any = str
-    decls = [field.option]
+    decls = [field.option, *_ALSO.get(field.path[-1], ())]
     more: dict[str, Any] = {}
     match field.form:
         case Form.FLAG:
