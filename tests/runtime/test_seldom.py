@@ -1,5 +1,6 @@
 """What lasts is told once, rarely, and when it is over."""
 
+import itertools
 import logging
 
 import pytest
@@ -18,10 +19,10 @@ def test_it_is_said_once_then_ever_more_rarely_and_when_it_is_over(caplog) -> No
         before = len(caplog.records)
         told.wrong("disk", f"try {second}")
         at += [second] * (len(caplog.records) - before)
-    pauses = [late - early for early, late in zip(at, at[1:], strict=False)]
+    pauses = [late - early for early, late in itertools.pairwise(at)]
     assert at[0] == 0
     assert pauses[0] == FIRST_SECONDS
-    assert all(b == min(2 * a, LONGEST_SECONDS) for a, b in zip(pauses, pauses[1:], strict=False))
+    assert all(b == min(2 * a, LONGEST_SECONDS) for a, b in itertools.pairwise(pauses))
     assert len(at) < 15
     caplog.clear()
     told.over("disk")

@@ -27,8 +27,8 @@ from arable.domain.manifest import GuestWish, SharedFrom
 from arable.drivers.storage.protocol import ExportAt, export_name
 from arable.runtime.boottime import BootTime
 from arable.runtime.entropy import Entropy
-from arable.runtime.seldom import Seldom
 from arable.runtime.secret import Secret
+from arable.runtime.seldom import Seldom
 from arable.wire.leases import MOST, Ask, Question, Said, Verb, Verdict
 
 log = logging.getLogger(__name__)

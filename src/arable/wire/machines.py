@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.common import (
     Address,
+    DrainSeconds,
     Id,
     In,
     Line,
@@ -250,6 +251,7 @@ class StopIn(In, frozen=True, kw_only=True):
     """How to stop."""
 
     force: Annotated[bool, Meta(description="Pull the plug instead of asking the guest.")] = False
+    drain_seconds: DrainSeconds = None
 
 
 class DestroyIn(In, frozen=True, kw_only=True):
