@@ -127,6 +127,11 @@ def named(call: Call, account: AccountId, ref: str, field: str) -> Blueprint:
         raise NotFound(error.public, field=field) from None
 
 
+def _canary(said: int | str) -> str:
+    text = str(said)
+    return text if text.endswith("%") else text.lstrip("0")
+
+
 def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
     found = References(call.tx)
     try:
@@ -143,6 +148,8 @@ def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
             bake_seconds=ask.update.bake_seconds,
             errors_percent=ask.update.errors_percent,
             failures=ask.update.failures,
+            canary=_canary(ask.update.canary),
+            canary_seconds=ask.update.canary_seconds,
         )
     body = Body(
         image=image.id,
