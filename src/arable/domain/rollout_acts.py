@@ -94,7 +94,8 @@ class _Look:
         fresh = [each for each in made if release(each) == tier.release]
         canary = 0 if back else rollout.policy.canaries(tier.count)
         watched = max(bake, timedelta(seconds=rollout.policy.canary_seconds))
-        if canary and len(_proven(fresh, at, watched)) >= canary:
+        old = [each for each in made if release(each) != tier.release]
+        if not old or len(_proven(fresh, at, watched)) >= canary:
             canary = 0
         if canary:
             bake = watched
@@ -107,7 +108,7 @@ class _Look:
             surge=surge,
             fewer=rollout.policy.unavailable,
             bake=bake,
-            old=[each for each in made if release(each) != tier.release],
+            old=old,
             fresh=fresh,
             proven=_proven(fresh, at, bake),
             canary=canary,
