@@ -16,10 +16,11 @@ from arable.domain.blueprint import (
     PortPart,
     Update,
 )
-from arable.domain.errors import Forbidden, NotFound
+from arable.domain.errors import BadInput, Forbidden, NotFound
 from arable.domain.ids import AccountId, BlueprintId
 from arable.domain.image import Image
 from arable.domain.inside import ALL, Right
+from arable.domain.seed import unpacked
 from arable.services.asks import check_expected, tell
 from arable.services.call import Call
 from arable.services.pages import paged
@@ -133,6 +134,9 @@ def _canary(said: int | str) -> str:
 
 
 def _body(call: Call, of: Blueprint, ask: BlueprintVersionIn) -> Body:
+    if unpacked(ask.user_data) != ask.user_data:
+        told = "a blueprint's is said as text, not packed: words in it are filled in"
+        raise BadInput(told, field="user_data")
     found = References(call.tx)
     try:
         image: Image = found.image(of.account, ask.image)

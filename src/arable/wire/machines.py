@@ -58,7 +58,7 @@ UserData = Annotated[
         pattern=r"^[^\x00]*$",
         description=(
             "For cloud-init: a `#cloud-config`, a `#!` script, or what else it knows; at most 16 KiB "
-            "of UTF-8, as EC2 has it. Host name and SSH keys need not be in it."
+            "of UTF-8, as EC2 has it. Base64 of gzip is unpacked first, and held to the same limit. Host name and SSH keys need not be in it."
         ),
         examples=["#!/bin/sh\necho hello > /etc/motd\n"],
     ),
