@@ -386,3 +386,13 @@ def test_what_is_coming_is_looked_for_often_and_its_disks_are_known(rig) -> None
     assert rig.keeper.lacks(M, 2) == ""
     assert rig.keeper.passed(M, 2)
     assert list(rig.deadlines.held) == [f"{M}.e2"]
+
+
+def test_a_storage_host_that_is_away_is_told_of_once_and_when_it_is_back(rig, caplog) -> None:
+    held(rig)
+    rig.lines[S].is_away()
+    rig.work(50)
+    assert len([line for line in caplog.messages if "away" in line]) == 1
+    rig.lines[S].says = rig.lines[S].agrees
+    rig.work(30)
+    assert [line for line in caplog.messages if line.startswith("over after")]

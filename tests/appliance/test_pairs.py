@@ -42,6 +42,7 @@ def test_the_two_are_told_the_same_but_for_who_they_are() -> None:
     assert "169.254.80.3" in pair.keepalived(paired(), MACS, FOLDER, "nft")
     assert "169.254.80.4" not in pair.keepalived(paired(), MACS, FOLDER, "nft")
     assert "169.254.80.3" in pair.conntrackd(paired(), FOLDER)
+    assert "IPv6-ICMP" in pair.conntrackd(paired(), FOLDER)
 
 
 def test_a_router_that_is_alone_in_its_network_opens_nothing_for_another_one() -> None:

@@ -13,7 +13,6 @@ from arable.appliance.nftables import ruleset
 from arable.appliance.router import leases, router
 from arable.domain.errors import BadInput
 from arable.domain.manifest import Direction, Ipv6Net, Protocol
-from arable.domain.pair import Pair
 
 NET = Ipv6Net(cidr="2001:db8:100:7::/64", gateway="2001:db8:100:7::1", upstream="2001:db8:100::1")
 GUEST, WORLD = "2001:db8:100:7:0:aff:fe01:10a", "2001:db8:ffff::1"
@@ -68,7 +67,6 @@ def test_machines_have_their_addresses_and_names():
         {"ipv6": replace(NET, upstream="fe80::1%eth0")},
         {"ipv6": replace(NET, upstream="ff02::1")},
         {"ipv6": NET, "mtu": 1279},
-        {"ipv6": NET, "pair": Pair(number=1, other=2)},
         {"ipv6": NET, "firewall": (replace(INWARDS, cidr="2001:db8::1/32"),)},
         {"ipv6": NET, "firewall": (replace(INWARDS, public="203.0.113.10"),)},
         {"firewall": (make.opening(public=""),)},

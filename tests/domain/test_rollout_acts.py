@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -41,7 +42,7 @@ from arable.domain.tier_acts import (
 R, X = RolloutState, RolloutEvent
 
 
-def rollout(state: R = R.ROLLING, failed: int = 0, told: str = "", **policy: int) -> Rollout:
+def rollout(state: R = R.ROLLING, failed: int = 0, told: str = "", **policy: Any) -> Rollout:
     ids = {"id": "rollout-1", "tier": "tier-1", "farm": "farm-1", "account": "account-1"}
     update = Update(**{"bake_seconds": 10} | policy)
     made = {"before": OLD, "goal": NEW, "created_at": AT}
@@ -118,6 +119,16 @@ class Rolled(Model):
                 and not (each.state is S.SERVING and (self.at - each.since).total_seconds() >= 10)
             ]
             assert not young
+            self.canary_is_watched(drained)
+
+    def canary_is_watched(self, drained) -> None:
+        """Until it has served for long enough nobody is drained but to be of it."""
+        assert self.of is not None
+        canary = self.of.policy.canaries(self.tier.count)
+        new = [e for e in self.elements.values() if release(e) == self.tier.release]
+        served = [e for e in new if e.state is S.SERVING and (self.at - e.since).total_seconds() >= 40]  # fmt: skip
+        if canary > len(served):
+            assert len(drained) + sum(e.state is not S.WAITING for e in new) <= canary
 
     def moves(self, what: str) -> None:
         super().moves(what)
@@ -133,6 +144,7 @@ def rolled(draw) -> Rolled:
     fewer = draw(st.integers(0 if surge else 1, 2))
     least = draw(st.integers(0, count if surge else max(count - 1, 0)))
     policy = {"surge": surge, "unavailable": fewer, "failures": draw(st.integers(0, 1))}
+    policy |= {"canary": draw(st.sampled_from(("", "1", "2", "30%"))), "canary_seconds": 40}
     made = Rolled(tier(count=count, least=least), {}, {}, of=rollout(**policy))
     for number in range(1, count + 1):
         made.make(number, OLD)
@@ -211,6 +223,45 @@ def test_those_that_are_on_their_way_count_among_those_that_may_be() -> None:
     ill = seen(element(2, S.PROVING, OLD), RUNS, replace(WELL, well=False))
     known = [seen(element(1, S.DROPPING, OLD)), ill, seen(element(3))]
     assert wants(known).rolling.renew == {1}
+
+
+def test_a_canary_is_made_first_and_watched_for_longer_than_others() -> None:
+    of = rollout(surge=3, canary="10%", canary_seconds=60)
+    ten = olds(*range(1, 11))
+    assert wants(ten, of, count=10).rolling == Rolling(surge=1)
+    one = [*ten, seen(element(11))]
+    watched = wants(one, of, at=59, count=10)
+    assert watched.rolling == Rolling(surge=1)
+    assert watched.told == "its canary, 1 of 10, is watched for 60 s"
+    assert watched.due_at == AT + timedelta(seconds=60)
+    after = wants(one, of, at=60, count=10)
+    assert (after.rolling.surge, len(after.rolling.renew)) == (3, 1)
+    # Where there may be fewer, old ones make room for it, and no more of them than it has.
+    fewer = rollout(surge=0, unavailable=5, canary="2", canary_seconds=60)
+    assert len(wants(ten, fewer, count=10).rolling.renew) == 2
+    two = [seen(element(1)), seen(element(2)), *olds(*range(3, 11))]
+    assert wants(two, fewer, at=59, count=10).rolling.renew == frozenset()
+    assert len(wants(two, fewer, at=60, count=10).rolling.renew) == 5
+
+
+def test_a_canary_that_fails_late_is_held_against_its_release_and_one_on_the_way_back_is_none() -> (
+    None
+):
+    of = rollout(canary="1", canary_seconds=60)
+    new, known = element(3), AT + timedelta(seconds=50)
+    acts = [Note(new.id, E.SEE_ILL, "its check fails")]
+    assert list(failures(of, [seen(new)], acts, known))
+    assert not list(failures(rollout(), [seen(new)], acts, known))
+    back = replace(of, state=R.BACK)
+    assert wants(olds(1, 2), back, 0, image_version=1).event is X.FINISH
+
+
+@pytest.mark.parametrize(
+    ("said", "count", "canaries"),
+    [("", 9, 0), ("10%", 10, 1), ("10%", 11, 2), ("10%", 1, 1), ("10%", 0, 0), ("3", 2, 2), ("100%", 4, 4)],
+)  # fmt: skip
+def test_a_canary_is_a_number_or_a_share_of_at_least_one(said, count, canaries) -> None:
+    assert Update(canary=said).canaries(count) == canaries
 
 
 def test_one_that_drains_goes_on_while_new_ones_bake() -> None:

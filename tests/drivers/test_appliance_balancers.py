@@ -221,6 +221,29 @@ def test_nobody_is_let_in_before_its_own_check_has_passed(town, world) -> None:
         assert ill.heard["/"] == 0
 
 
+def test_a_process_that_begins_anew_knows_whose_checks_failed(town, world) -> None:
+    one, two = (town.guest(number) for number in (10, 11))
+    first, second = (member(town, number) for number in (10, 11))
+    with w.web(one, "10.1.1.10", 80, "one"), w.web(two, "10.1.1.11", 80, "two") as ill:
+        # Rarely looked at when it is well: until the next look it would be used.
+        rare = replace(QUICK, interval=20)
+        shop = balancer(members=(first, second), check=rare)
+        ill.healthy = False
+        town.program(balancers=(shop,))
+        make.wait_until(lambda: sight(town, second).well is False, "its check")
+        for pid in jail.running(town.netns, "haproxy"):
+            jail.end(pid)
+        asked = ill.heard["/"]
+        town.program(balancers=(shop,))
+        assert (sight(town, first).up, sight(town, second).up) == (True, False)
+        with w.calling(world, PUBLIC, 80) as callers:
+            callers.more(30)
+            assert callers.answered.keys() == {"one"}
+        assert ill.heard["/"] == asked
+        ill.healthy = True
+        make.wait_until(lambda: sight(town, second).up, "that its check lets it in")
+
+
 def test_an_address_is_wholly_a_machines_both_ways(town, world) -> None:
     own = "203.0.113.77"
     guest, other = town.guest(10), town.guest(11)

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from drivers import frames as f
 from drivers import make_drivers as make
 from drivers import services
 from drivers.emulated_hosts import reaches
+from drivers.test_namespace_ipv6 import GATEWAY, NET, UPSTREAM, dual, way_out  # noqa: F401 - fixture
 from drivers.town import PUBLIC, Town
 from drivers.town_fixtures import hosts, runtime, town, world  # noqa: F401 - fixtures
 
@@ -49,6 +51,10 @@ class Two:
         self.both[0].announce()
         return knows(self.netns(1), port)
 
+    def hears_of6(self, port: int) -> bool:
+        self.both[0].announce()
+        return knows(self.netns(1), port, socket.AF_INET6)
+
     def netns(self, which: int) -> str:
         return self.both[which].namespace(self.network)
 
@@ -74,11 +80,11 @@ def two(town, hosts, tmp_path) -> Iterator[Two]:
     other.remove(made.network)
 
 
-def knows(netns: str, port: int) -> bool:
+def knows(netns: str, port: int, family: int = socket.AF_INET) -> bool:
     """Whether that kernel knows of a connection to a port."""
 
     def look() -> bool:
-        with Conntrack() as table:
+        with Conntrack(nfgen_family=family) as table:
             return any(entry.tuple_orig.dport == port for entry in table.dump_entries())
 
     return namespaces.inside(netns, look)
@@ -156,3 +162,24 @@ def test_a_guest_has_no_word_in_the_election(two) -> None:
         wire.close()
     two.led_by(0)
     assert reaches(guest, "10.1.1.1")
+
+
+def test_by_ipv6_connections_go_on_too_and_only_one_is_heard(two, dual, world) -> None:
+    guest, _other = dual
+    two.town.wish = replace(two.town.wish, ipv6=NET)
+    two.program(0)
+    two.led_by(0)
+    two.program(1)
+    two.led_by(0)
+    assert reaches(guest, GATEWAY)
+    with services.echo(world, UPSTREAM, 8081):
+        talk = services.call(guest, UPSTREAM, 8081, 60)
+        with talk:
+            assert services.says_back(talk)
+            make.wait_until(lambda: two.hears_of6(8081), "the other one to hear of it", 60)
+            two.die(0)
+            assert services.says_back(talk, b"still there?")
+        assert services.answers(guest, UPSTREAM, 8081)
+    two.led_by(1)
+    assert reaches(guest, GATEWAY)
+    assert way_out(guest), "the other one's advertisements say another way"

@@ -37,6 +37,10 @@ SECRET = KEY.splitlines()[1]
 
 @pytest.fixture
 def shop(cloud, tmp_path):
+    return shop_of(cloud, tmp_path)
+
+
+def shop_of(cloud, tmp_path):
     """Two machines, their network, its way out, and a further public address; and an authority that seals."""
     around = cloud.around
     authority = Authority.create(tmp_path, around.clock, around.entropy)

@@ -18,6 +18,7 @@ from arable.services import (
     balancers,
     blueprints,
     farms,
+    ipv6_ranges,
     machines,
     networks,
     nics,
@@ -32,6 +33,7 @@ from arable.store import farms as farms_kept
 from arable.wire.balancers import BalancerChange, MemberChange, MemberIn
 from arable.wire.blueprints import BlueprintVersionIn
 from arable.wire.farms import FarmIn, FarmMadeOut, FarmOut
+from arable.wire.ipv6_ranges import Ipv6RangeIn
 from arable.wire.machines import DestroyIn, MachineChange, NicIn, ResizeIn, StopIn
 from arable.wire.networks import NetworkChange, NetworkIn
 from arable.wire.nics import AttachIn, NicChange
@@ -308,6 +310,27 @@ def test_a_network_stays_what_it_is(lone_cloud):
         ({"tiers": [{**SHOP["tiers"][0], "networks": ["app"]}, *SHOP["tiers"][1:]], "ways_in": []}, "tiers.0.networks"),
     ):  # fmt: skip
         assert cloud.refused(ann, farms.update, id_, change(**said)).field == field
+
+
+def test_a_network_has_ipv6_from_its_document_and_keeps_it(lone_cloud):
+    cloud = lone_cloud
+    ann = prepare(cloud)
+    web, *others = SHOP["networks"]
+    said = {"networks": [{**web, "ipv6": True, "redundant": True}, *others]}
+    assert cloud.refused(ann, farms.create, farm_in(**said)).field == "networks.0.ipv6"
+    ask = Ipv6RangeIn(zone="here", cidr="2001:db8:100::/48")
+    cloud.do(cloud.account("op", role="operator"), ipv6_ranges.create, ask)
+    id_ = FarmId(cloud.do(ann, farms.create, farm_in()).farm.id)
+
+    def planned(networks) -> list[str]:
+        made = cloud.do(ann, farms.update, id_, change(networks=networks))
+        return [
+            f"{s.sign} {s.about}" for s in made.steps if s.what == "network" and s.name == "web"
+        ]
+
+    assert planned(said["networks"]) == ["~ two routers, 2001:db8:100:1::/64, too"]
+    assert planned(said["networks"]) == ["= 10.64.0.0/24 and 2001:db8:100:1::/64"]
+    assert planned([{**web, "redundant": True}, *others]) == planned(said["networks"])
 
 
 def test_counts_follow_the_document_unless_a_policy_says_them(lone_cloud):

@@ -1,5 +1,7 @@
 """Deploying: what is taken, what is written, what is refused, and that a refusal leaves nothing."""
 
+import base64
+import gzip
 from dataclasses import replace
 from email import message_from_string
 
@@ -17,8 +19,9 @@ from arable.domain.errors import (
     NotFound,
 )
 from arable.domain.manifest import Seed
-from arable.services import deployments, farms, groups, machines, networks, volumes
+from arable.services import blueprints, deployments, farms, groups, machines, networks, volumes
 from arable.store import machines as kept
+from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmQuery
 from arable.wire.groups import GroupIn
 from arable.wire.machines import DeployIn, DiskIn, MachineChange, MachineQuery, NicIn
@@ -171,6 +174,19 @@ def test_a_script_of_the_owner_arrives_byte_for_byte(lone_cloud):
     told = seed_of(lone_cloud, made.id)
     assert told.user_data == script
     assert KEY in told.meta_data
+
+
+def test_packed_user_data_is_told_as_what_is_in_it(lone_cloud):
+    me = lone_cloud.account("me")
+    script = "#!/bin/sh\necho packed\n"
+    packed = base64.b64encode(gzip.compress(script.encode())).decode()
+    made = lone_cloud.deploy(me, user_data=packed).machines[0]
+    assert seed_of(lone_cloud, made.id).user_data == script
+    bomb = base64.b64encode(gzip.compress(bytes(1 << 20))).decode()
+    refused = lone_cloud.refused(me, deployments.deploy, deploy_in(user_data=bomb), ())
+    assert (type(refused), refused.field) == (BadInput, "user_data")
+    word = BlueprintIn(name="web", image="tiny", offering="small", user_data=packed)
+    assert lone_cloud.refused(me, blueprints.create, word).field == "user_data"
 
 
 @pytest.mark.parametrize("user_data", ["", "#!/bin/sh\necho\n", "#cloud-config\nruncmd: []\n"])

@@ -71,24 +71,21 @@ def test_where_there_is_no_ipv6_none_can_be_asked_for(lone_cloud):
     assert (plain.ipv6_cidr, plain.ipv6_gateway) == (None, None)
 
 
-def test_it_stays_and_goes_with_no_second_router(lone_cloud):
+def test_it_stays_and_goes_with_two_routers(lone_cloud):
     cloud = lone_cloud
     six(cloud)
     me = cloud.account("me")
     one = made(cloud, me, "one")
-    for change in (NetworkChange(ipv6=False), NetworkChange(redundant=True)):
-        error = cloud.refused(me, networks.update, one.id, change)
-        assert (type(error), error.field) == (Conflict, "ipv6")
-    ask = NetworkIn(name="two", cidr="10.2.0.0/24", ipv6=True, redundant=True)
-    assert isinstance(cloud.refused(me, networks.create, ask), Conflict)
+    error = cloud.refused(me, networks.update, one.id, NetworkChange(ipv6=False))
+    assert (type(error), error.field) == (Conflict, "ipv6")
+    changed = cloud.do(me, networks.update, one.id, NetworkChange(redundant=True))
+    assert (changed.ipv6_cidr, changed.redundant) == (FIRST, True)
     two = cloud.do(me, networks.create, NetworkIn(name="two", cidr="10.2.0.0/24", redundant=True))
-    assert isinstance(
-        cloud.refused(me, networks.update, two.id, NetworkChange(ipv6=True)), Conflict
-    )
-    changed = cloud.do(me, networks.update, two.id, NetworkChange(ipv6=True, redundant=False))
+    changed = cloud.do(me, networks.update, two.id, NetworkChange(ipv6=True))
     assert changed.ipv6_cidr == SECOND
     again = cloud.do(me, networks.update, two.id, NetworkChange(ipv6=True))
     assert (again.ipv6_cidr, again.generation) == (SECOND, changed.generation)
+    assert made(cloud, me, "three", 3, redundant=True).ipv6_cidr == THIRD
 
 
 def test_only_operators_say_what_ranges_there_are(lone_cloud):

@@ -264,6 +264,33 @@ def test_where_none_may_be_missing_and_none_be_more_it_says_so(lone_cloud):
     assert [row[2] for row in lone_cloud.rows(MADE)] == [2]
 
 
+def test_a_canary_is_watched_before_the_rest_and_said_so(lone_cloud):
+    shop = Rolled(lone_cloud, count=2)
+    shop.blueprint(update={"canary": "50%", "canary_seconds": 300})
+    begun = shop.say(version=2)
+    for _ in range(10):
+        shop.turn()
+        if "canary" in shop.last().told:
+            break
+    seen = shop.last()
+    assert (seen.canary, seen.canary_seconds) == (1, 300)
+    assert seen.told == "its canary, 1 of 2, is watched for 300 s"
+    shop.turn(5)  # far longer than others bake
+    assert [row[2] for row in lone_cloud.rows(MADE)].count(2) == 1
+    shop.turn(20)
+    shop.ends()
+    assert [row[2] for row in lone_cloud.rows(MADE)] == [2, 2]
+    assert shop.ended(begun.operation)[0] == "done"
+
+
+def test_a_number_is_a_canary_too_and_nonsense_is_refused(lone_cloud):
+    shop = Rolled(lone_cloud, count=2)
+    shop.blueprint(update={"canary": 1})
+    for bad in ("x", "0%", "101%", -1):
+        with pytest.raises(msgspec.ValidationError):
+            shop.blueprint(update={"canary": bad})
+
+
 # --- what is published
 
 

@@ -330,6 +330,19 @@ def test_the_vlan_of_a_network_that_the_copy_does_not_know_is_given_to_nobody(cl
     assert vlan not in rows(cloud, "select vlan from network")
 
 
+def test_the_64_of_a_network_that_the_copy_does_not_know_is_given_to_nobody(cloud) -> None:
+    copy = cloud.back_up()
+    made = ask(cloud, networks.create, NetworkIn(name="lost", cidr="10.9.0.0/24", ipv6=True))
+    deploy(cloud, "new", networks=(NicIn(network=made.id),))
+    cloud.restore(copy)
+    with pytest.raises(Unavailable, match="which /64 it has"):
+        ask(cloud, networks.create, NetworkIn(name="soon", cidr="10.8.0.0/24", ipv6=True))
+    cloud.settle_down(30)
+    assert any(made.ipv6_cidr in line for line in told(cloud))
+    other = ask(cloud, networks.create, NetworkIn(name="next", cidr="10.9.0.0/24", ipv6=True))
+    assert other.ipv6_cidr not in (None, made.ipv6_cidr)
+
+
 def test_nobody_takes_a_vlan_before_all_hosts_have_said_which_they_use(cloud) -> None:
     deploy(cloud, "old")
     copy = cloud.back_up()

@@ -24,6 +24,7 @@ from arable.agent.ledger import Held, Ledger
 from arable.agent.network import Ports, Unplugs
 from arable.agent.passwords import Passwords
 from arable.agent.patience import Patience
+from arable.agent.prefixes import prefixes
 from arable.agent.report import Findings, Reporter
 from arable.agent.sight import Drivers, Ground, Sight, look, look_at_appliances, look_at_guests
 from arable.agent.snapshots import Snapshots
@@ -189,6 +190,7 @@ class Agent:
             inventory=self._inventory() if heartbeat else self._reporter.inventory,
             lost=self._witness.lost(),
             renewing=self._witness.renewing(),
+            prefixes=lambda: prefixes(self._ground.seen, self._ground.wishes.manifest),
         )
         alive = self._witness.in_doubt() and now >= self._said_at + DOUBT_SECONDS
         _, calms = self._watched.of(self._ground.wishes.manifest)

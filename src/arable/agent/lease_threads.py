@@ -18,10 +18,12 @@ from arable.domain.manifest import SharedFrom
 from arable.drivers.storage.protocol import Shares
 from arable.runtime.boottime import BootTime
 from arable.runtime.clock import Clock
+from arable.runtime.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+_DISKS = "disks"
 
 
 class KeeperThreads:
@@ -123,8 +125,9 @@ class MoverThread:
 class TendingThread:
     """Brings back servers of disks that went away, and ends leases whose time is over, until closed."""
 
-    def __init__(self, pool: Shares) -> None:
+    def __init__(self, pool: Shares, time: BootTime) -> None:
         self._pool = pool
+        self._troubles = Seldom(log, time.now)
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._tend, name="shared disks", daemon=True)
 
@@ -141,7 +144,8 @@ class TendingThread:
         while not self._leaving.is_set():
             try:
                 self._pool.leases.tend()
+                self._troubles.over(_DISKS)
             except CloudError as error:
-                log.warning("shared disks: %s %s", error.public, error.detail)
+                self._troubles.wrong(_DISKS, f"shared disks: {error.public} {error.detail}")
                 self._leaving.wait(_LOOK_SECONDS)
             self._pool.await_trouble(_LOOK_SECONDS)

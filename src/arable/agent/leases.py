@@ -28,6 +28,7 @@ from arable.drivers.storage.protocol import ExportAt, export_name
 from arable.runtime.boottime import BootTime
 from arable.runtime.entropy import Entropy
 from arable.runtime.secret import Secret
+from arable.runtime.seldom import Seldom
 from arable.wire.leases import MOST, Ask, Question, Said, Verb, Verdict
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ class LeaseKeeper:
         self._time = time
         self._random = entropy.random
         self._nudge = nudge
+        self._troubles = Seldom(log, time.now)
         self._lock = threading.RLock()
         self._kept: dict[Key, _Kept] = {}
         self._renew_at: dict[SharedFrom, float] = {}
@@ -315,9 +317,10 @@ class LeaseKeeper:
             if len(said) != len(asks):
                 raise Unavailable(f"{place.host} gave {len(said)} answers to {len(asks)} questions")
         except Unavailable as error:
-            log.warning("leases: %s", error.public)
+            self._troubles.wrong(place.host, f"leases: {error.public}")
             self._failed(place, asks, error.public)
             return
+        self._troubles.over(place.host)
         with self._lock:
             news = [
                 self._heard(place, ask, one, asked) for ask, one in zip(asks, said, strict=True)

@@ -4,7 +4,7 @@ The reporter remembers what it said on this connection. A new connection starts 
 lost with the old one is said again.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from arable.agent.balancers import BalancerNews
@@ -47,6 +47,7 @@ class Findings:
     inventory: Inventory | None
     lost: tuple[PeerLost, ...] = ()
     renewing: tuple[HostId, ...] = ()
+    prefixes: Callable[[], tuple[str, ...]] = tuple  # looked for in full reports alone
 
 
 class Reporter:
@@ -130,6 +131,7 @@ class Reporter:
             snapshots=tuple(snapshots),
             carries=tuple(carries),
             vlans=vlans,
+            prefixes=now.prefixes() if full else (),
             evicted=tuple(now.evicted),
             exports=tuple(exports),
             exports_gone=tuple(unexported),

@@ -5,6 +5,7 @@ reads again on SIGHUP, so a new machine costs no restart. Only machines with a l
 from our files are names: what a guest calls itself is ignored.
 """
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -14,6 +15,7 @@ DHCP_HOSTS, HOSTS = "dhcp-hosts", "hosts"
 LEASES, PID, LOG = "leases", "dnsmasq.pid", "dnsmasq.log"
 
 _LEASE_TIME = "12h"
+_EXAMPLES = 32473  # the enterprise number of RFC 5612, which is nobody's
 _INNER = "inner"  # tag of those whose way out is by another network
 
 
@@ -63,7 +65,13 @@ def _six(router: Router, device: str) -> list[str]:
         "enable-ra",
         f"dhcp-range={router.six.cidr.network_address},static,slaac,64,{_LEASE_TIME}",
         f"ra-param={device},mtu:{router.mtu},60,{leads}",
+        f"dhcp-duid={_EXAMPLES},{_identity(router)}",
     ]
+
+
+def _identity(router: Router) -> str:
+    """By which DHCPv6 clients know their server: the same of both routers of a pair, and of the one that comes after."""
+    return hashlib.sha256(router.network.encode()).digest()[:8].hex(":")
 
 
 def _options(router: Router) -> list[str]:

@@ -123,6 +123,7 @@ def conntrackd(pair: Paired, folder: PurePosixPath) -> str:
         "      TCP",
         "      UDP",
         "      ICMP",
+        "      IPv6-ICMP",
         "    }",
         "    Address Ignore {",
         "      IPv4_address 127.0.0.0/8",

@@ -226,8 +226,6 @@ def router(wish: ApplianceWish) -> Router:
 def _six(wish: ApplianceWish, out: WayOut | None) -> Six | None:
     if wish.ipv6 is None:
         return None
-    if wish.pair:
-        raise BadInput("two routers of one network have no IPv6", field="ipv6")
     return six(wish.ipv6, has_way_out=out is not None, mtu=wish.mtu)
 
 

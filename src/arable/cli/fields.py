@@ -5,6 +5,7 @@ command's help says the same words because they are the same. Everything that th
 the day on which it takes it.
 """
 
+import base64
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +76,8 @@ class Field:
 _SECRETS = {"password", "old", "new"}
 _PREFIXES = {"limits": "limit"}
 _ALIASES = {"first_port": "port", "addresses": "addresses", "begin": "from", "end": "to"}
+_ALSO = {"first_port": ("--ports",)}
+"""What is typed as well, and means the same."""
 _FILES = {
     "user_data",
     "ssh_keys",
@@ -87,6 +90,7 @@ _FILES = {
 """Texts that are usually in a file: `@FILE` reads it, `@-` reads standard input."""
 _STRIPPED = {"preshared_key", "public_key", "contents"}
 _ONLY_FILES = {"private_key", "preshared_key", "contents"}
+_GZIP = b"\x1f\x8b\x08"
 _NOTHING = "none"
 _FEW = 12  # words that fit into a line of help
 _ID_PATTERN, _NAME_PATTERN = (
@@ -225,7 +229,7 @@ def parameter(field: Field, *, positional: bool = False) -> Parameter:
         )
     about = _spoken(field)
     kind: Any = str
-    decls = [field.option]
+    decls = [field.option, *_ALSO.get(field.path[-1], ())]
     more: dict[str, Any] = {}
     match field.form:
         case Form.FLAG:
@@ -335,6 +339,8 @@ def _value(field: Field, said: Any, resolve: Callable[[str, str], str]) -> Any:
             field=field.option,
         )
     if field.path[-1] in _FILES and said.startswith("@"):
+        if field.path[-1] == "user_data":
+            return read_packed(said[1:], field.option)
         text = read_file(said[1:], field.option)
         return text.strip() if field.path[-1] in _STRIPPED else text
     if field.struct is not None:
@@ -348,6 +354,16 @@ def read_file(name: str, option: str) -> str:
     """A text that is in a file, or on standard input."""
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise Misused(f"{name} can't be read: {why}", field=option) from error
+
+
+def read_packed(name: str, option: str) -> str:
+    """The same of a text that may be packed by gzip: then it goes as base64."""
+    try:
+        found = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return base64.b64encode(found).decode() if found[:3] == _GZIP else found.decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise Misused(f"{name} can't be read: {why}", field=option) from error

@@ -178,6 +178,8 @@ KEY = _option("key_", str | None, None, "--idempotency-key", about="Repeated wit
 WAIT = _option("waits_", bool, True, "--wait/--no-wait", about="Wait until it is done, with its progress. [default: wait]", panel=_WRITES)  # fmt: skip
 TIMEOUT = _option("timeout_", int, 3600, "--timeout", about="How many seconds to wait at most. [default: 3600]", panel=_WRITES, metavar="SECONDS", min=0, max=_LONGEST)  # fmt: skip
 WAITS = (WAIT, TIMEOUT)
+NO_WAIT = _option("waits_", bool, True, "--wait/--no-wait", about="Nothing is left to wait for when it returns.", panel=_WRITES, hidden=True)  # fmt: skip
+"""Where there is nothing to wait for: taken all the same, as others of its kind take it."""
 
 
 def command(
@@ -199,7 +201,7 @@ def command(
         *((DRY_RUN,) if tries else ()),
         *((EXPECTS,) if expects else ()),
         *((KEY,) if repeats else ()),
-        *(WAITS if waits else ()),
+        *(WAITS if waits else (NO_WAIT,) if repeats else ()),
         *(() if any(_is_region(each) for each in own) else (REGION,)),
         *COMMON,
     )

@@ -13,6 +13,7 @@ from arable.wire.balancers import (
     BalancerStatsOut,
     MemberChange,
     MemberIn,
+    RemoveMemberQuery,
 )
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
@@ -62,7 +63,13 @@ class Balancers(Group):
         path = f"/v1/balancers/{part(balancer)}/members/{part(machine)}"
         return self._to.write("PATCH", path, BalancerMadeOut, ask, how=how)
 
-    def remove_member(self, balancer: str, machine: str, **how: Unpack[How]) -> OperationOut:
+    def remove_member(
+        self,
+        balancer: str,
+        machine: str,
+        query: RemoveMemberQuery | None = None,
+        **how: Unpack[How],
+    ) -> OperationOut:
         """Remove a member from a balancer."""
         path = f"/v1/balancers/{part(balancer)}/members/{part(machine)}"
-        return self._to.write("DELETE", path, OperationOut, how=how)
+        return self._to.write("DELETE", path, OperationOut, query=query, how=how)

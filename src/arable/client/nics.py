@@ -5,7 +5,7 @@ from typing import Unpack
 
 from arable.client.connection import Group, How, part
 from arable.wire.common import Page
-from arable.wire.nics import AttachIn, NicChange, NicMadeOut, NicOut, NicQuery
+from arable.wire.nics import AttachIn, DetachNicQuery, NicChange, NicMadeOut, NicOut, NicQuery
 from arable.wire.operations import OperationOut
 
 
@@ -32,6 +32,9 @@ class Nics(Group):
         """Change a machine's port."""
         return self._to.write("PATCH", f"/v1/nics/{part(nic)}", OperationOut, ask, how=how)
 
-    def detach(self, nic: str, **how: Unpack[How]) -> OperationOut:
+    def detach(
+        self, nic: str, query: DetachNicQuery | None = None, **how: Unpack[How]
+    ) -> OperationOut:
         """Detach a machine from a network."""
-        return self._to.write("DELETE", f"/v1/nics/{part(nic)}", OperationOut, how=how)
+        path = f"/v1/nics/{part(nic)}"
+        return self._to.write("DELETE", path, OperationOut, query=query, how=how)

@@ -49,5 +49,5 @@ def names(tx: Tx, networks: Sequence[NetworkId]) -> dict[NetworkId, tuple[NameWi
 
 
 def _member(row: MemberRow) -> MemberWish:
-    weight = 0 if row.draining else row.weight
+    weight = 0 if row.draining or row.paused else row.weight
     return MemberWish(nic=row.nic, to=row.to, port=row.port, weight=weight)

@@ -20,6 +20,7 @@ from arable.controllers import (
     idle_pool,
     image_policies,
     instructions,
+    leaving_members,
     liveness,
     machines,
     moving,
@@ -39,7 +40,7 @@ from arable.controllers import (
     tunnels,
 )
 from arable.domain.ids import FarmId, SegmentId
-from arable.store import holdings, moves
+from arable.store import balancers, holdings, moves
 from arable.store import tunnels as tunnel_rows
 from arable.store.database import Tx
 from arable.store.farm_documents import DONE as DOCUMENTS
@@ -131,6 +132,13 @@ CONTROLLERS = (
     Controller("draining", draining.watch, draining.SECONDS, liveness.TOPIC),
     Controller("moves", moving.watch, moving.SECONDS, moves.TOPIC, moving.MOST),
     Controller("balance", balancing.watch, balancing.SECONDS),
+    Controller(
+        "leaving members",
+        leaving_members.attend,
+        leaving_members.SECONDS,
+        balancers.TOPIC,
+        leaving_members.MOST,
+    ),
     Controller("volumes", attachments.watch, attachments.SECONDS),
     Controller("carried volumes", carries.attend, carries.SECONDS),
     Controller("failing elements", tiers.sweep, tiers.SWEEP_SECONDS, liveness.TOPIC),

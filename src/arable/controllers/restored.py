@@ -22,6 +22,7 @@ from arable.store import (
     events,
     idle_pool,
     incarnations,
+    ipv6_ranges,
     reservations,
     routing,
     snapshots,
@@ -125,6 +126,10 @@ def _of_host(tx: Tx, host: Awaited, report: HostReport, at: datetime) -> None:
         this.tell(
             "host.stranger",
             f"{host.name} uses VLANs {barred}, which no network has; nobody gets them",
+        )
+    if lost := ipv6_ranges.bar(tx, host.zone, report.prefixes):
+        this.tell(
+            "host.stranger", f"{host.name} has {lost}, which no network has; nobody gets them"
         )
     events.add_many(tx, this.events)
 

@@ -47,6 +47,7 @@ from arable.store import (
     balancers,
     idle_pool,
     moves,
+    operations,
     reservations,
     router_pairs,
     routing,
@@ -65,6 +66,9 @@ from arable.store.nudges import nudge
 from arable.store.routing import NetworkRow
 
 _STALLED = "stalled"  # in `why`: a guest that runs stands still, and because of what
+_WAITS = "waits"  # and why what was asked of it while it runs is not done yet
+_CLINGS = "does not let go"  # as hypervisors say it
+_HELP = "a restart takes it from the guest, or to detach it by force"
 _S, _E, _W = MachineState, MachineEvent, MachineWish
 _COLUMNS = (
     *("state", "wish", "host", "attention", "tries", "ran", "giving_up"),
@@ -85,6 +89,7 @@ class _Settling:
     went: list[MachineRow] = field(default_factory=list)
     ended: list[tuple[OperationId | None, CloudError | None]] = field(default_factory=list)
     told: list[tuple[MachineRow, str, str]] = field(default_factory=list)
+    steps: dict[OperationId, str] = field(default_factory=dict)  # of operations that go on
     left: dict[MachineId, HostId] = field(default_factory=dict)  # of shared disks; and which host
     off: list[MachineId] = field(default_factory=list)  # while they were about to move
     as_told: list[MachineId] = field(default_factory=list)  # what was asked of them while they run
@@ -240,6 +245,7 @@ def _sight(this: _Settling, row: MachineRow, guest: GuestSeen) -> None:
             _running(this, row)
         case GuestState.RUNNING if guest.told and row.state == _S.RUNNING:
             this.waits[row.id] = guest.told
+            _waits(this, row, guest.told)
             if guest.tries >= attachments.TRIES:
                 this.in_vain.add(row.id)
         case GuestState.STOPPED if row.state == _S.RUNNING and row.wish == _W.RUNNING:
@@ -282,13 +288,21 @@ def _stalled(this: _Settling, row: MachineRow, why: str) -> MachineRow:
     return row
 
 
+def _waits(this: _Settling, row: MachineRow, why: str) -> None:
+    """What was asked of it while it runs is not done yet, and whoever waits is told why, once for each reason."""
+    said = f"{row.operation}: {why}"
+    if row.operation and said != _known(row).get(_WAITS):
+        this.steps[row.operation] = f"{why}; {_HELP}" if _CLINGS in why else why
+        this.change(row._replace(why=_why(row, **{_WAITS: said})))
+
+
 def _running(this: _Settling, row: MachineRow) -> None:
     if row.state == _S.STARTING:
         this.told.append((row, "machine.running", "running"))
         this.arrive(this.end(row))
     elif row.operation:
         this.as_told.append(row.id)
-        this.change(this.end(row))
+        this.change(this.end(row._replace(why=_without(row, _WAITS))))
 
 
 def _stopped(this: _Settling, row: MachineRow) -> None:
@@ -358,7 +372,7 @@ def _released(this: _Settling, row: MachineRow) -> MachineRow:
     this.back.append((row.host, Size(row.cpus, row.cpu_mhz, row.memory_mib, 0), 1))
     if row.epoch:
         this.left[row.id] = row.host
-    why = _without(row, _STALLED)
+    why = _without(row, _STALLED, _WAITS)
     return row._replace(host=None, giving_up=False, why=why, generation=row.generation + 1)
 
 
@@ -398,6 +412,8 @@ def _write(tx: Tx, this: _Settling) -> None:
     reservations.give(tx, this.back)
     idle_pool.note(tx, this.at, went=this.went)
     _leave_disks(tx, this)
+    if this.steps:
+        operations.advance_many(tx, this.steps, this.at)
     endings.settle(tx, this.ended, this.at)
     endings.tell(tx, this.told, this.at)
     if this.as_told:

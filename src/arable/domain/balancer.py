@@ -94,7 +94,10 @@ class Balancer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A machine's port that a balancer leads to. One that drains gets nobody new and keeps whom it has."""
+    """A machine's port that a balancer leads to. One that drains gets nobody new and keeps whom it has.
+
+    One is `paused` in the same way while its machine is stopped after it was drained.
+    """
 
     balancer: BalancerId
     machine: MachineId
@@ -102,6 +105,7 @@ class Member:
     port: int
     weight: int = 1
     draining: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,8 @@ class Update:
     """How elements are made anew: so many more than wished, so many fewer, and what is waited for in between.
 
     New ones have to serve for `bake_seconds`, and may answer with so many more errors in a hundred than old ones. When
-    more of them fail than `failures`, all go back.
+    more of them fail than `failures`, all go back. With a `canary`, a number of elements or a share ("10%"), so many are made
+    first, and serve for `canary_seconds` before any other is.
     """
 
     surge: int = 1
@@ -51,6 +52,14 @@ class Update:
     bake_seconds: int = 30
     errors_percent: int = 1
     failures: int = 0
+    canary: str = ""  # empty: none
+    canary_seconds: int = 300
+
+    def canaries(self, count: int) -> int:
+        """How many of so many elements are the canary; of a share at least one."""
+        if self.canary.endswith("%"):
+            return min(-(-count * int(self.canary[:-1]) // 100), count)
+        return min(int(self.canary or 0), count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,22 @@ def address_of(cidr: str, mac: str) -> str:
     return str(IPv6Address(_base(cidr) | _interface(mac)))
 
 
+def prefix_of(address: str) -> str:
+    """The /64 in which an address is."""
+    return str(IPv6Network((address, GUESTS), strict=False))
+
+
+def number_in(range_: str, cidr: str) -> int | None:
+    """Which of a range's /64 that is; None for one of another range, or of no /64."""
+    try:
+        found, of = IPv6Network(cidr), IPv6Network(range_)
+    except ValueError:
+        return None
+    if found.prefixlen != GUESTS or not found.subnet_of(of):
+        return None
+    return (int(found.network_address) - int(of.network_address)) >> (128 - GUESTS)
+
+
 def link_local(mac: str) -> str:
     """The address of a port of this MAC on its own link."""
     return str(IPv6Address(int(_LINK_LOCAL.network_address) | _interface(mac)))

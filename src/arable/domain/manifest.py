@@ -562,7 +562,8 @@ class HostReport:
     """What a host runs. `full` reports name everything; others only what changed since the last one.
 
     `generation` is that of the newest manifest this agent holds durably: the server may forget tombstones up to it.
-    `vlans`, when not None, are all VLANs that have a port here (rule 3). `lost`, when not None, are all peers that
+    `vlans`, when not None, are all VLANs that have a port here (rule 3). `prefixes`, in full reports,
+    are the /64 of IPv6 that anything here has an address in, or had until it was to go. `lost`, when not None, are all peers that
     this host was wished to ask and can't reach; `renewing`, when not None, all hosts whose leases here are being
     renewed. Both are said when they changed, and in full reports. `balancers` and `vpns` are told with the heartbeat, those
     of which something is new; balancers that are watched also when they are not calm.
@@ -579,6 +580,7 @@ class HostReport:
     snapshots: tuple[SnapshotSeen, ...] = ()
     carries: tuple[CarrySeen, ...] = ()
     vlans: tuple[int, ...] | None = None
+    prefixes: tuple[str, ...] = ()
     pools: tuple[PoolSeen, ...] = ()
     evicted: tuple[ImageEvicted, ...] = ()
     exports: tuple[ExportSeen, ...] = ()

@@ -51,7 +51,8 @@ def next_step(tier: Tier, rollout: Rollout, elements: Sequence[ElementSeen], at:
     """What is wanted now of a rollout that is not over, of a tier whose release is what elements should be made of.
 
     What it wants leaves at least as many serving as there should be, less those that may be missing, and never fewer
-    than the tier's least; with those that are made besides there are never more than `surge` too many.
+    than the tier's least; with those that are made besides there are never more than `surge` too many. While there is a canary
+    that has not served for long enough, there are no more new ones than it has.
     """
     if tier.leaving:
         return Step(event=RolloutEvent.DROP, told="its tier is leaving")
@@ -81,23 +82,36 @@ class _Look:
     old: Sequence[Element]
     fresh: Sequence[Element]  # of the tier's release
     proven: Sequence[Element]  # those of them that served for long enough
+    canary: int = 0  # so many new ones at most, until they have served for long enough; 0: it is over, or there is none
 
     @classmethod
     def of(cls, tier: Tier, rollout: Rollout, elements: Sequence[Element], at: datetime) -> "_Look":
         # What comes back has served before.
         back = rollout.state is RolloutState.BACK
         bake = timedelta(seconds=0 if back else rollout.policy.bake_seconds)
+        surge = min(rollout.policy.surge, tier.count)
         made = [each for each in elements if each.state is not _S.WAITING]
         fresh = [each for each in made if release(each) == tier.release]
+        canary = 0 if back else rollout.policy.canaries(tier.count)
+        watched = max(bake, timedelta(seconds=rollout.policy.canary_seconds))
+        old = [each for each in made if release(each) != tier.release]
+        if not old or len(_proven(fresh, at, watched)) >= canary:
+            canary = 0
+        if canary:
+            bake = watched
+            # Who is too many and was made before it came to this stays.
+            more = len(elements) - tier.count
+            surge = max(min(surge, canary), min(surge, more))
         return cls(
             tier=tier,
             elements=elements,
-            surge=min(rollout.policy.surge, tier.count),
+            surge=surge,
             fewer=rollout.policy.unavailable,
             bake=bake,
-            old=[each for each in made if release(each) != tier.release],
+            old=old,
             fresh=fresh,
-            proven=[each for each in fresh if each.state is _S.SERVING and at - each.since >= bake],
+            proven=_proven(fresh, at, bake),
+            canary=canary,
         )
 
     @property
@@ -124,6 +138,8 @@ class _Look:
             due_at = at + timedelta(seconds=1)
         elif young and all(each.state is _S.SERVING for each in young):
             due_at = max(each.since for each in young) + self.bake
+            if self.canary:
+                told = f"its canary, {len(self.fresh)} of {self.tier.count}, is watched for {self.bake.total_seconds():.0f} s"
         elif not (young or going or waiting or self._missing):
             told = f"none may be missing: at least {self._floor} have to serve"
             due_at = at + _MISSING
@@ -144,12 +160,18 @@ class _Look:
     def _picked(self, away: int) -> list[int]:
         """Those to be made anew next, when `away` are on their way: first those that serve nobody."""
         room = self.surge + self.fewer - away
+        if self.canary:
+            room = min(room, self.canary - len(self.fresh) - away)
         serving = sum(each.state is _S.SERVING for each in self.elements)
         spare = max(min(serving, self.tier.count + self.surge) - self._floor, 0)
         there = sorted((each for each in self.old if each.state in HOLDING), key=_number)
         idle = [each.number for each in there if each.state is not _S.SERVING][: max(room, 0)]
         busy = [each.number for each in there if each.state is _S.SERVING]
         return idle + busy[: max(min(room - len(idle), spare), 0)]
+
+
+def _proven(fresh: Sequence[Element], at: datetime, bake: timedelta) -> list[Element]:
+    return [each for each in fresh if each.state is _S.SERVING and at - each.since >= bake]
 
 
 def _number(element: Element) -> int:
@@ -194,7 +216,10 @@ def failures(
     """
     if rollout.state is not RolloutState.ROLLING:
         return
-    bake = timedelta(seconds=rollout.policy.bake_seconds)
+    policy = rollout.policy
+    bake = timedelta(
+        seconds=max(policy.bake_seconds, policy.canary_seconds if policy.canary else 0)
+    )
     known = {seen.element.id: seen for seen in elements}
     for act in acts:
         if not isinstance(act, Leave | Note):

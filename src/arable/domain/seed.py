@@ -6,7 +6,10 @@ password needs a cloud-config of ours beside the owner's document: both are then
 how cloud-init takes several.
 """
 
+import base64
+import binascii
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +20,8 @@ from arable.domain.manifest import Seed
 USER_DATA_BYTES = 16 * 1024
 """The limit that EC2 and the tools made for it expect."""
 
+_GZIP = "H4sI"  # how base64 of gzip begins, and no document that cloud-init knows
+_GZIP_WINDOW = 31  # of zlib: gzip alone
 _HOSTNAME = "local-hostname: "
 _ZONE, _OFFERING = "availability-zone: ", "service-offering: "
 _KEY = "  - "
@@ -30,6 +35,43 @@ def check_size(user_data: str) -> None:
             f"more than {USER_DATA_BYTES} bytes; have it fetch the rest (#include, or a script)",
             field="user_data",
         )
+
+
+def unpacked(user_data: str) -> str:
+    """User-data as text: what is given as base64 of gzip is opened, the rest is as it was. No more is opened than fits.
+
+    Raises `BadInput` for what is cut off, is no text, or would be more than fits.
+    """
+    if not user_data.startswith(_GZIP):
+        return user_data
+    opener = zlib.decompressobj(wbits=_GZIP_WINDOW)
+    try:
+        packed = base64.b64decode("".join(user_data.split()), validate=True)
+        text = opener.decompress(packed, USER_DATA_BYTES + 1)
+    except (binascii.Error, zlib.error) as error:
+        raise _unreadable(str(error)) from error
+    if len(text) > USER_DATA_BYTES:
+        raise BadInput(
+            f"more than {USER_DATA_BYTES} bytes when it is unpacked; have it fetch the rest (#include, or a script)",
+            field="user_data",
+        )
+    if not opener.eof:
+        raise _unreadable("its end is missing")
+    if opener.unused_data:
+        raise _unreadable("something follows its end")
+    try:
+        plain = text.decode()
+    except UnicodeDecodeError as error:
+        raise _unreadable("what is in it is no text") from error
+    if "\0" in plain or plain.startswith(_GZIP):
+        raise _unreadable("what is in it is no text")
+    return plain
+
+
+def _unreadable(why: str) -> BadInput:
+    return BadInput(
+        f"this begins as base64 of gzip does, and can't be unpacked: {why}", field="user_data"
+    )
 
 
 @dataclass(frozen=True, slots=True)

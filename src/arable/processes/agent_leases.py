@@ -198,7 +198,7 @@ async def served(
     """Leases are given out and disks looked after, until cancelled; as soon as there is a certificate to show."""
     credentials = disk_identity.directory(config.directory)
     pool.leases.changed = nudge
-    tending = TendingThread(pool)
+    tending = TendingThread(pool, KernelBootTime())
     tending.start()
     port: LeasePort | None = None
     shown = ""

@@ -24,7 +24,7 @@ from arable.domain.machine import LIVING, Machine
 from arable.domain.network import Network, NetworkState
 from arable.runtime.sealed import seal
 from arable.runtime.secret import Secret
-from arable.services import belonging, certificates
+from arable.services import belonging, certificates, leaving_members
 from arable.services.asks import check_expected, network_changed, own_network, tell
 from arable.services.call import Call
 from arable.services.operations import shown
@@ -45,6 +45,7 @@ from arable.wire.balancers import (
     MemberIn,
     MemberOut,
     MemberStatsOut,
+    RemoveMemberQuery,
 )
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
@@ -54,6 +55,7 @@ MOST = 50
 MOST_MEMBERS = 200
 
 _WHAT = "balancer"
+_USUALLY = RemoveMemberQuery()
 
 
 def create(call: Call, ask: BalancerIn) -> BalancerMadeOut:
@@ -145,16 +147,43 @@ def update_member(
         if (value := getattr(change, name)) is not UNSET
     }
     kept = {"port": row.port, "weight": row.weight, "draining": row.draining}
-    member = Member(balancer=balancer, machine=machine, nic=row.nic, **(kept | said))
+    leaving_members.changed(call, balancer, machine, f"{row.machine_name} was changed")
+    member = Member(
+        balancer=balancer, machine=machine, nic=row.nic, paused=row.paused, **(kept | said)
+    )
     balancers.put_members(call.tx, balancer, [member])
     return _next(call, network, found, f"{row.machine_name} was changed in {found.name}")
 
 
-def remove_member(call: Call, balancer: BalancerId, machine: MachineId) -> OperationOut:
-    """It gets nothing new from now on; what it is at is let end."""
+def remove_member(
+    call: Call, balancer: BalancerId, machine: MachineId, query: RemoveMemberQuery = _USUALLY
+) -> OperationOut:
+    """It gets nobody new from now on, and goes when nobody is at it any more, or the time for that is over."""
     found, network = _own(call, balancer)
     row = _member(call, found, machine)
-    return _without(call, found, network, [row])
+    leaving_members.changed(
+        call, balancer, machine, f"{row.machine_name} was asked to go once more"
+    )
+    operation = leaving_members.removing(
+        call, found.account, balancer, machine, query.drain_seconds
+    )
+    if operation is None:
+        return _without(call, found, network, [row])
+    member = Member(
+        balancer=balancer,
+        machine=machine,
+        nic=row.nic,
+        port=row.port,
+        weight=row.weight,
+        draining=True,
+        paused=row.paused,
+    )
+    balancers.put_members(call.tx, balancer, [member])
+    balancers.save(call.tx, found.changed())
+    networks.save(call.tx, network.changed(attention=True))
+    told = f"{network.name}: {row.machine_name} leaves {found.name}"
+    tell(call, found.account, "balancer.changed", found.id, told)
+    return shown(operation)
 
 
 def put_members(
@@ -521,7 +550,7 @@ def _members(rows: Sequence[MemberRow], seen: dict[Any, tuple[bool, str]]) -> li
             address=row.to,
             port=row.port,
             weight=row.weight,
-            draining=bool(row.draining),
+            draining=bool(row.draining or row.paused),
             up=seen[row.nic][0] if row.nic in seen else None,
             told=seen[row.nic][1] if row.nic in seen else "",
         )

@@ -16,10 +16,11 @@ from arable.domain.blueprint import (
     PortPart,
     Update,
 )
-from arable.domain.errors import Conflict, Forbidden, NotFound
+from arable.domain.errors import BadInput, Conflict, Forbidden, NotFound
 from arable.domain.ids import AccountId, BlueprintId
 from arable.domain.image import Image
 from arable.domain.inside import ALL, Right
+from arable.domain.seed import unpacked
 from arable.services import farm_wishes
 from arable.services.asks import check_expected, tell
 from arable.services.call import Call
@@ -136,8 +137,16 @@ def named(call: Call, account: AccountId, ref: str, field: str) -> Blueprint:
         raise NotFound(error.public, field=field) from None
 
 
+def _canary(said: int | str) -> str:
+    text = str(said)
+    return text if text.endswith("%") else text.lstrip("0")
+
+
 def body_of(call: Call, of: Blueprint, ask: BlueprintVersionIn, image: Image | None = None) -> Body:
     """What a version of it says, its names resolved; of that image, if one is given. Raises what is refused, naming the field."""
+    if unpacked(ask.user_data) != ask.user_data:
+        told = "a blueprint's is said as text, not packed: words in it are filled in"
+        raise BadInput(told, field="user_data")
     found = References(call.tx)
     image = image or _image(call, of, ask, found)
     if of.public and not image.public:
@@ -150,6 +159,8 @@ def body_of(call: Call, of: Blueprint, ask: BlueprintVersionIn, image: Image | N
             bake_seconds=ask.update.bake_seconds,
             errors_percent=ask.update.errors_percent,
             failures=ask.update.failures,
+            canary=_canary(ask.update.canary),
+            canary_seconds=ask.update.canary_seconds,
         )
     body = Body(
         image=image.id,

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from msgspec import structs
+
 from arable.domain import fitting, template
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict, LimitExceeded, NoRoom, NotFound
@@ -19,7 +21,7 @@ from arable.domain.image import Image, ImageVersion
 from arable.domain.manifest import ImagePart
 from arable.domain.network import Network, NetworkState
 from arable.domain.offering import Offering, StorageKind
-from arable.domain.seed import check_size, takes_password
+from arable.domain.seed import check_size, takes_password, unpacked
 from arable.domain.zone import Zone
 from arable.runtime.secret import Secret
 from arable.services import farm_secrets
@@ -98,6 +100,7 @@ class Plan:
 def plan(found: References, asked: Asked) -> Plan:
     """Raises what is wrong with the ask."""
     ask: DeployIn = asked.args[0]
+    ask = structs.replace(ask, user_data=unpacked(ask.user_data))
     passwords: Sequence[Password] = asked.args[1] or ()
     asked.caller.needs(Permission.MACHINE_WRITE)
     account = asked.caller.account

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
+from typing import Any
 
 from msgspec import structs
 
@@ -18,7 +19,7 @@ from arable.domain.errors import CloudError, Conflict, NoRoom
 from arable.domain.farm import Farm, Part, PartKind
 from arable.domain.guest_cidr import checked
 from arable.domain.ids import BalancerId, NetworkId, RuleId, VpnId
-from arable.domain.network import NetworkState
+from arable.domain.network import Network, NetworkState
 from arable.domain.tier import Door, Tier
 from arable.domain.zone import Zone
 from arable.services import balancers as balancers_
@@ -38,6 +39,7 @@ from arable.store import (
     blueprints,
     farm_documents,
     images,
+    ipv6_ranges,
     machines,
     networks,
     nics,
@@ -48,7 +50,7 @@ from arable.store import (
 )
 from arable.store.nudges import nudge
 from arable.wire.balancers import BalancerChange
-from arable.wire.farms import FarmPartSpec, FarmStepOut
+from arable.wire.farms import FarmNetworkIn, FarmPartSpec, FarmStepOut
 from arable.wire.rules import BetweenIn
 
 POOL = IPv4Network("10.64.0.0/10")
@@ -96,6 +98,10 @@ class Layout:
         quotas.hold(tx, self.farm.account)  # limits are held before networks, as deploying does
         self._parts = farm_documents.parts(tx, self.farm.id)
         there = [NetworkId(id_) for (kind, _), id_ in self._parts.items() if kind is PartKind.NETWORK]  # fmt: skip
+        six = {each.name for each in self.spec.networks if each.ipv6}
+        for (kind, name), id_ in sorted(self._parts.items()):
+            if kind is PartKind.NETWORK and name in six:
+                ipv6_ranges.hold_machines(tx, NetworkId(id_))
         networks.by_ids(tx, there, lock=True)
         self._tiers = {
             tier.name: tier for tier in tiers.of_farms(tx, [self.farm.id], lock=True).get(self.farm.id, [])
@@ -243,29 +249,39 @@ class Layout:
                         raise Conflict(f"it is {found.cidr}, and stays so", field="cidr")
                     if each.isolated != found.isolated:
                         raise Conflict("a network stays isolated, or not", field="isolated")
-                    if each.redundant != found.redundant:
-                        changed = found.changed(attention=True, redundant=each.redundant)
-                        networks.save(tx, changed)
-                        nudge(tx, NETWORKS)
-                        routers = "two routers" if each.redundant else "one router"
-                        self._say("~", "network", each.name, routers, there)
-                        continue
-                    self._say("=", "network", each.name, found.cidr, there)
+                    self._change_network(each, found)
                     continue
                 cidr = checked(each.cidr) if each.cidr else self._free_cidr()
-                told = Told(each.isolated, self.zone.dns_domain, None, each.redundant)
+                told = Told(each.isolated, self.zone.dns_domain, None, each.redundant, each.ipv6)
                 name = f"{self.farm.name}-{each.name}"
                 made = networks_.make(
                     self.call, self.farm.account, self.zone, name, cidr, self.farm, told
                 )
                 self._keep(PartKind.NETWORK, each.name, made.id)
                 public = addresses.of_networks(tx, [made.id]).get(made.id, [])
-                about = f"{cidr}, " + (
+                about = f"{_subnets(made)}, " + (
                     "isolated"
                     if each.isolated
                     else f"way out by {public[0].address}" if public else "no way out"
                 )  # fmt: skip
                 self._say("+", "network", each.name, about, made.id)
+
+    def _change_network(self, said: FarmNetworkIn, found: Network) -> None:
+        """Two routers or one, and IPv6 beside IPv4. What the document does not ask for of IPv6 is not taken away."""
+        but: dict[str, Any] = {}
+        about = []
+        if said.redundant != found.redundant:
+            but["redundant"] = said.redundant
+            about.append("two routers" if said.redundant else "one router")
+        if said.ipv6 and found.ipv6_cidr is None:
+            but |= networks_.with_ipv6(self.call, found, wanted=True)
+            about.append(f"{but['ipv6_cidr']}, too")
+        if not but:
+            self._say("=", "network", said.name, _subnets(found), found.id)
+            return
+        networks.save(self.call.tx, found.changed(attention=True, **but))
+        nudge(self.call.tx, NETWORKS)
+        self._say("~", "network", said.name, ", ".join(about), found.id)
 
     def _free_cidr(self) -> IPv4Network:
         """The lowest that meets no other network of the account in the zone, and no public addresses of it."""
@@ -459,6 +475,10 @@ def _what(kind: PartKind, name: str) -> str:
         if kind is not PartKind.VPN
         else "VPN"
     )
+
+
+def _subnets(network: Network) -> str:
+    return f"{network.cidr} and {network.ipv6_cidr}" if network.ipv6_cidr else network.cidr
 
 
 def _changes(before: Tier, now: Tier) -> str:

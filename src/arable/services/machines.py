@@ -16,7 +16,7 @@ from arable.domain.machine import LIVING, Machine, MachineState, MachineWish
 from arable.domain.network import Nic
 from arable.domain.offering import Offering
 from arable.domain.rates import Rate
-from arable.domain.seed import check_size, renamed, resized, taught
+from arable.domain.seed import check_size, renamed, resized, taught, unpacked
 from arable.domain.usage import UsageKind
 from arable.services import belonging
 from arable.services.asks import MACHINES, check_expected, tell
@@ -124,7 +124,8 @@ def _teach(call: Call, machine: Machine, user_data: str) -> None:
             field="user_data",
         )
     check_size(user_data)
-    told = taught(machines.seed(call.tx, machine.id), machine.id, user_data)
+    text = unpacked(user_data)
+    told = taught(machines.seed(call.tx, machine.id), machine.id, text)
     machines.save_seed(call.tx, machine.id, told)
 
 

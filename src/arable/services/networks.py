@@ -106,7 +106,6 @@ def make(
                 f"overlaps with {public.cidr}, public addresses of the zone", field="cidr"
             )
     ipv6 = told is not None and told.ipv6
-    _check_one_router(ipv6=ipv6, redundant=told is not None and told.redundant)
     taken = ipv6_ranges.take(call.tx, zone.id) if ipv6 else None
     id_ = NetworkId(call.around.ids.new("network"))
     vlan = vlans.take(call.tx, zone.id, id_)
@@ -225,11 +224,7 @@ def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
         how = "is to have two routing appliances" if change.redundant else "has one again"
         tell(call, found.account, "network.changed", network, f"{found.name}: {how}")
     if change.ipv6 is not UNSET and change.ipv6 != (found.ipv6_cidr is not None):
-        but |= _with_ipv6(call, found, wanted=change.ipv6)
-    _check_one_router(
-        ipv6=bool(but.get("ipv6_cidr", found.ipv6_cidr)),
-        redundant=but.get("redundant", found.redundant),
-    )
+        but |= with_ipv6(call, found, wanted=change.ipv6)
     if but:
         # Every generation is told to the appliance, or what waits for the last one would wait for ever.
         found = found.changed(attention=True, **but)
@@ -238,8 +233,11 @@ def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
     return _shape(call, found, addresses.of_networks(call.tx, [network]).get(network, []))
 
 
-def _with_ipv6(call: Call, found: Network, *, wanted: bool) -> dict[str, Any]:
-    """It gets a /64, and its machines addresses in it."""
+def with_ipv6(call: Call, found: Network, *, wanted: bool) -> dict[str, Any]:
+    """What changes of its row when it gets a /64, and its machines addresses in it; their rows are held already.
+
+    Raises `Conflict` when it has one and should lose it, or the zone has no IPv6, `NoRoom` when all are taken.
+    """
     if not wanted:
         raise Conflict(
             f"{found.name} keeps {found.ipv6_cidr} until it is deleted: its machines have addresses of it",
@@ -250,13 +248,6 @@ def _with_ipv6(call: Call, found: Network, *, wanted: bool) -> dict[str, Any]:
         nudge(call.tx, MACHINES)
     tell(call, found.account, "network.changed", found.id, f"{found.name}: has {taken.cidr}, too")
     return {"ipv6_range": taken.range, "ipv6_number": taken.number, "ipv6_cidr": taken.cidr}
-
-
-def _check_one_router(*, ipv6: bool, redundant: bool) -> None:
-    if ipv6 and redundant:
-        raise Conflict(
-            "a network with two routers has no IPv6: their election knows IPv4 alone", field="ipv6"
-        )
 
 
 def restart(call: Call, network: NetworkId) -> OperationOut:

@@ -14,12 +14,12 @@ from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict, LimitExceeded
 from arable.domain.guest_cidr import subnet_of
 from arable.domain.ids import AccountId, MachineId, NetworkId, NicId
-from arable.domain.machine import Machine, MachineState
+from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.network import Network, NetworkState, Nic
 from arable.domain.operation import Operation
 from arable.domain.settings import MACHINE_NICS
 from arable.services import belonging
-from arable.services.asks import MACHINES, NETWORKS, begin, tell
+from arable.services.asks import MACHINES, NETWORKS, begin, supersede, tell, under_way
 from arable.services.call import Call
 from arable.services.guest_addresses import GuestAddresses
 from arable.services.machines import nic_shape, own
@@ -30,10 +30,11 @@ from arable.store import balancers, machines, networks, nics, routing, rules, se
 from arable.store.nics import NewNic
 from arable.store.nudges import nudge
 from arable.wire.common import Page
-from arable.wire.nics import AttachIn, NicChange, NicMadeOut, NicOut, NicQuery
+from arable.wire.nics import AttachIn, DetachNicQuery, NicChange, NicMadeOut, NicOut, NicQuery
 from arable.wire.operations import OperationOut
 
 _S = MachineState
+_USUALLY = DetachNicQuery()
 _AT_REST = (_S.RUNNING, _S.STOPPED, _S.ERROR)
 BUILT_IN = 0
 """The place of the port that a machine boots with: a guest can't let go of it while it runs."""
@@ -105,10 +106,17 @@ def attach(call: Call, ask: AttachIn) -> NicMadeOut:
     return NicMadeOut(operation=operation.id, nic=nic_shape(made))
 
 
-def detach(call: Call, nic: NicId) -> OperationOut:
-    """The machine has it no more; done when its host has let go of it."""
+def detach(call: Call, nic: NicId, query: DetachNicQuery = _USUALLY) -> OperationOut:
+    """The machine has it no more; done when its guest has let go of it. By force the guest is restarted without it."""
     found, machine = _held(call, nic)
+    runs = (machine.state, machine.wish) == (_S.RUNNING, MachineWish.RUNNING)
+    boots = machine.boots + 1 if query.force and runs else machine.boots
+    if found.leaving and boots != machine.boots:
+        told = f"{found.address} taken by force, with a restart"
+        return shown(_wished(call, machine, "nic.detach", found, told, boots=boots))
     if found.leaving:
+        if machine.operation is not None:
+            return shown(under_way(call, machine.operation))
         return shown(begin(call, "nic.detach", nic, found.account, done=True))
     _check_at_rest(machine)
     others = [each for each in nics.of_machine(call.tx, machine.id) if not each.leaving]
@@ -132,7 +140,7 @@ def detach(call: Call, nic: NicId) -> OperationOut:
         )
     nics.leave(call.tx, nic)
     told = f"{found.address} on {network.name} detached"
-    return shown(_wished(call, machine, "nic.detach", found, told))
+    return shown(_wished(call, machine, "nic.detach", found, told, boots=boots))
 
 
 def update(call: Call, nic: NicId, change: NicChange) -> OperationOut:
@@ -235,10 +243,18 @@ def _new_mac(call: Call) -> str:
     return f"0a:{call.around.entropy.octets(5).hex(':')}"  # locally administered
 
 
-def _wished(call: Call, machine: Machine, kind: str, nic: Nic, told: str) -> Operation:
+def _wished(
+    call: Call, machine: Machine, kind: str, nic: Nic, told: str, *, boots: int | None = None
+) -> Operation:
     """The machine's operation, which ends when its host has all of it, as any other of a machine."""
     operation = begin(call, kind, machine.id, machine.account, done=False, result={"nic": nic.id})
-    changed = machine.changed(call.around.clock.now(), attention=True, operation=operation.id)
+    supersede(call, machine, operation)
+    changed = machine.changed(
+        call.around.clock.now(),
+        attention=True,
+        operation=operation.id,
+        boots=machine.boots if boots is None else boots,
+    )
     machines.save(call.tx, changed)
     nudge(call.tx, MACHINES)
     tell(

@@ -19,7 +19,7 @@ from arable.domain.machine import (
 )
 from arable.domain.seed import renamed
 from arable.domain.volume import Change
-from arable.services import belonging, password_resets
+from arable.services import belonging, leaving_members, password_resets
 from arable.services.asks import MACHINES, begin, supersede, tell, under_way
 from arable.services.call import Call
 from arable.services.machines import check_name_free, own
@@ -37,6 +37,8 @@ def start(call: Call, machine: MachineId) -> OperationOut:
     found = own(call, machine)
     kind = "machine.start"
     if found.wish is _W.RUNNING and found.state is _S.RUNNING:
+        why = f"{found.name} is to go on running"
+        leaving_members.superseded(call, found, why, resumes=True)
         return _so_already(call, found, kind)
     if found.wish is _W.RUNNING and found.state in (_S.WAITING, _S.STARTING):
         return _under_way(call, found, kind)
@@ -56,7 +58,10 @@ def start(call: Call, machine: MachineId) -> OperationOut:
 
 
 def stop(call: Call, machine: MachineId, ask: StopIn) -> OperationOut:
-    """Done when its host has said that it is off. By force: the plug is pulled, and what was not written is lost."""
+    """Done when its host has said that it is off. By force: the plug is pulled, and what was not written is lost.
+
+    A member of balancers is drained first, unless it is stopped by force or in no time (`drain_seconds` 0).
+    """
     found = own(call, machine)
     belonging.check_free(call, machine)
     kind = "machine.stop"
@@ -67,6 +72,12 @@ def stop(call: Call, machine: MachineId, ask: StopIn) -> OperationOut:
         return _so_already(call, found, kind)
     if found.state is _S.STOPPING:
         return _under_way(call, found, kind, force=ask.force)
+    if not ask.force and ask.drain_seconds != 0:
+        waited = leaving_members.stop_under_way(call, machine)
+        if waited is not None:
+            return shown(under_way(call, waited))
+        if (begun := leaving_members.stopping(call, found, ask.drain_seconds)) is not None:
+            return shown(begun)
     return _asked(
         call,
         found,
@@ -187,6 +198,9 @@ def _asked(
     done = kind != "machine.reboot" and _AT_REST.get(wish) is state
     operation = begin(call, kind, machine.id, machine.account, done=done)
     supersede(call, machine, operation)
+    resumes = kind in ("machine.start", "machine.reboot")
+    why = f"{kind} was asked for {machine.name} before this was done"
+    leaving_members.superseded(call, machine, why, resumes=resumes)
     changed = machine.changed(
         call.around.clock.now(),
         state=state,

@@ -335,6 +335,8 @@ def _shape(rollout: Rollout, tier: Tier, farm: str) -> RolloutOut:
         surge=rollout.policy.surge,
         unavailable=rollout.policy.unavailable,
         bake_seconds=rollout.policy.bake_seconds,
+        canary=rollout.policy.canaries(tier.count),
+        canary_seconds=rollout.policy.canary_seconds if rollout.policy.canary else 0,
         may_fail=rollout.policy.failures,
         failures=rollout.failures,
         renewed=rollout.renewed,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from arable.domain.access import Caller
 from arable.domain.ids import (
@@ -41,7 +41,7 @@ from arable.sim.cloud import Cloud
 from arable.sim.ground import AVAILABLE, DISK, IMAGE, OFFERING, SHARED, SHARED_DISK
 from arable.store import schema
 from arable.wire.addresses import AddressIn, AssociateIn
-from arable.wire.balancers import BalancerIn, MemberIn
+from arable.wire.balancers import BalancerIn, MemberIn, RemoveMemberQuery
 from arable.wire.images import ImageIn
 from arable.wire.machines import DeployIn, DestroyIn, NicIn, RecoverIn, StopIn
 from arable.wire.networks import NetworkChange, NetworkIn
@@ -93,8 +93,7 @@ def _make_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
         name=f"n{dice.randrange(10**6)}",
         cidr=f"10.{dice.randrange(2, 200)}.0.0/24",
         redundant=dice.random() < 0.4,
-        ipv6=dice.random()
-        < 0.3,  # refused with two routers, as are those that the range has no room for
+        ipv6=dice.random() < 0.3,  # refused where the range has no room left
     )
     return str(cloud.ask(caller, lambda call: networks.create(call, ask)).id)
 
@@ -105,6 +104,20 @@ def _delete_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
         return "nothing"
     cloud.ask(caller, lambda call: networks.delete(call, network))
     return network
+
+
+def _leave_balancer(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    """It is waited for, or not."""
+    query = """select m.balancer, n.machine from balancer_member m join nic n on n.id = m.nic
+        join balancer b on b.id = m.balancer where b.account = :account order by m.balancer, m.nic"""
+    with cloud.database.read() as tx:
+        found = tx.execute(text(query), {"account": caller.account}).all()
+    if not found:
+        return "nothing"
+    balancer, machine = dice.choice(found)
+    how = RemoveMemberQuery(drain_seconds=dice.choice((None, 0, 5)))
+    cloud.ask(caller, lambda call: balancers.remove_member(call, balancer, machine, how))
+    return f"{machine} leaves {balancer}"
 
 
 def _take_address(cloud: Cloud, caller: Caller, dice: Random) -> str:
@@ -460,6 +473,7 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("leads to another network", _lead_between),
     ("spreads a port", _balance),
     ("adds a member", _join_balancer),
+    ("removes a member", _leave_balancer),
     ("deletes a balancer", _delete_balancer),
     ("deletes a rule", _delete_rule),
     ("joins a network to one elsewhere", _make_vpn),

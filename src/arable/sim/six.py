@@ -12,13 +12,13 @@ Rows = Callable[[str], list[Any]]
 
 
 def always(rows: Rows, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
-    """No two networks have one /64, nor any that is not of their zone's ranges; none with two routers has one.
+    """No two networks have one /64, nor any that is not of their zone's ranges.
 
     On the wire no address is in two VLANs, but that of one which a restored copy does not know.
     """
     seen: dict[str, str] = {}
-    for id_, cidr, number, redundant, zone, its in rows("""
-        select n.id, n.ipv6_cidr, n.ipv6_number, n.redundant, n.zone, r.zone
+    for id_, cidr, number, zone, its in rows("""
+        select n.id, n.ipv6_cidr, n.ipv6_number, n.zone, r.zone
         from network n left join ipv6_range r on r.id = n.ipv6_range
         where n.ipv6_cidr is not null or n.ipv6_range is not null or n.ipv6_number is not null
     """):
@@ -27,8 +27,6 @@ def always(rows: Rows, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
         seen[cidr] = id_
         if zone != its or not number:
             yield f"{id_} has {cidr}, number {number} of a range of {its}"
-        if redundant:
-            yield f"{id_} has two routers, and {cidr}"
     barred = {tag for (tag,) in rows("select tag from vlan where network is null and leaving")}
     wire: dict[str, int] = {}
     for sim in hosts.values():

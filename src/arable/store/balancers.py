@@ -86,6 +86,7 @@ class MemberRow(NamedTuple):
     port: int
     weight: int
     draining: bool
+    paused: bool = False
 
 
 def get(tx: Tx, scope: Scope, id_: BalancerId) -> Balancer:
@@ -218,6 +219,7 @@ def members(tx: Tx, balancers: Iterable[BalancerId]) -> dict[BalancerId, list[Me
             _m.port,
             _m.weight,
             _m.draining,
+            _m.paused,
         )
         .join(t.nic, nic.id == _m.nic)
         .join(t.machine, machine.id == nic.machine)
@@ -256,8 +258,9 @@ def save(tx: Tx, balancer: Balancer) -> None:
 def put_members(tx: Tx, balancer: BalancerId, members: Sequence[Member]) -> None:
     """Keep these members of a balancer, as they are now."""
     drop_members(tx, balancer, [each.nic for each in members])
-    rows = [(each.balancer, each.nic, each.port, each.weight, each.draining) for each in members]
-    insert_rows(tx, t.balancer_member, ("balancer", "nic", "port", "weight", "draining"), rows)
+    names = ("balancer", "nic", "port", "weight", "draining", "paused")
+    rows = [tuple(getattr(each, name) for name in names) for each in members]
+    insert_rows(tx, t.balancer_member, names, rows)
 
 
 def drop_members(tx: Tx, balancer: BalancerId, nics: Iterable[NicId]) -> None:

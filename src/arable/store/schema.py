@@ -362,6 +362,14 @@ ipv6_range = Table(
     _at("created_at"),
 )
 
+# A /64 that a host had when an older copy of this database came back, and that no network has: nobody gets it.
+ipv6_barred = Table(
+    "ipv6_barred",
+    metadata,
+    Column("range", String, ForeignKey("ipv6_range.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+)
+
 # Every address of every range, so that taking one is a compare-and-set on a row.
 address = Table(
     "address",
@@ -1269,6 +1277,20 @@ balancer_member = Table(
     _count("port"),
     _count("weight", 1),
     _flag("draining"),
+    _flag("paused"),  # drained for its machine's stop, until that is started again
+)
+
+# Operations that wait until nobody is at a member any more: one that is to be removed from a balancer, or all of a machine
+# that is to stop (`balancer` is null).
+member_drain = Table(
+    "member_drain",
+    metadata,
+    Column("operation", String, ForeignKey("operation.id", ondelete="CASCADE"), primary_key=True),
+    Column("machine", String, nullable=False, index=True),
+    Column("balancer", String, nullable=True),
+    _at("since"),
+    _at("until"),
+    _text("told", ""),
 )
 
 # As its appliance told last, written over.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.common import DrainSeconds, Id, In, Name, NameOrId, Out, PageQuery
 from arable.wire.rules import AnyCidr, Port
 
 ProtocolName = Annotated[
@@ -87,6 +87,12 @@ class MemberChange(In, frozen=True, kw_only=True):
         bool | UnsetType,
         Meta(description="It gets nobody new, and keeps whom it has; false: it takes part again."),
     ] = UNSET
+
+
+class RemoveMemberQuery(In, frozen=True, kw_only=True):
+    """How a member goes."""
+
+    drain_seconds: DrainSeconds = None
 
 
 class BalancerIn(In, frozen=True, kw_only=True):

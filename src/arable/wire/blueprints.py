@@ -50,6 +50,12 @@ class KeepsIn(In, frozen=True, kw_only=True):
     volumes: Annotated[bool, Meta(description="All its `disks`.")] = False
 
 
+Canary = (
+    Annotated[int, Meta(ge=0, le=1000)]
+    | Annotated[str, Meta(max_length=4, pattern=r"^([1-9][0-9]?%|100%|[0-9]{1,3})$(?!\n)")]
+)
+
+
 class UpdateIn(In, frozen=True, kw_only=True):
     """How elements are made anew when they are to be made of something else."""
 
@@ -64,6 +70,17 @@ class UpdateIn(In, frozen=True, kw_only=True):
     failures: Annotated[
         Few, Meta(description="So often new ones may fail; then all go back to what they were.")
     ] = 0
+    canary: Annotated[
+        Canary,
+        Meta(
+            description="So many new ones first, or this share of all: the rest follows when they have served well for "
+            "`canary_seconds`. 0: all are treated alike.",
+            examples=["10%"],
+        ),
+    ] = 0
+    canary_seconds: Annotated[
+        Seconds, Meta(description="For so long the canary has to serve before it goes on.")
+    ] = 300
 
 
 Control = Annotated[
@@ -162,6 +179,8 @@ class UpdateOut(Out, frozen=True, kw_only=True):
     bake_seconds: int
     errors_percent: int
     failures: int
+    canary: Annotated[str, Meta(description="A number or a share; empty: none.")] = ""
+    canary_seconds: int = 300
 
 
 class BlueprintVersionOut(Out, frozen=True, kw_only=True):

@@ -21,6 +21,15 @@ _PLAIN = rf"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*{_END}"
 MOST = 2**53 - 1
 """The largest whole number that every JSON reader keeps exact."""
 
+DrainSeconds = Annotated[
+    Annotated[int, Meta(ge=0, le=86_400)] | None,
+    Meta(
+        description="How long connections through balancers may take to end, while nobody new is led there. "
+        "0: they are not waited for; null: as the operator's setting `farm_drain_seconds` says.",
+    ),
+]
+"""How long is waited for what a member of a balancer is at."""
+
 Name = Annotated[
     str,
     Meta(

@@ -41,6 +41,12 @@ class FarmNetworkIn(In, frozen=True, kw_only=True):
         bool,
         Meta(description="Two routing appliances: one takes the other's place when it is lost."),
     ] = False
+    ipv6: Annotated[
+        bool,
+        Meta(
+            description="A /64 of the zone's IPv6 range beside the subnet of IPv4. Once there, it stays until the network goes."
+        ),
+    ] = False
 
 
 class PassageIn(In, frozen=True, kw_only=True):

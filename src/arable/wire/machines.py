@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.common import (
     Address,
+    DrainSeconds,
     Id,
     In,
     Line,
@@ -57,7 +58,7 @@ UserData = Annotated[
         pattern=r"^[^\x00]*$",
         description=(
             "For cloud-init: a `#cloud-config`, a `#!` script, or what else it knows; at most 16 KiB "
-            "of UTF-8, as EC2 has it. Host name and SSH keys need not be in it."
+            "of UTF-8, as EC2 has it. Base64 of gzip is unpacked first, and held to the same limit. Host name and SSH keys need not be in it."
         ),
         examples=["#!/bin/sh\necho hello > /etc/motd\n"],
     ),
@@ -250,6 +251,7 @@ class StopIn(In, frozen=True, kw_only=True):
     """How to stop."""
 
     force: Annotated[bool, Meta(description="Pull the plug instead of asking the guest.")] = False
+    drain_seconds: DrainSeconds = None
 
 
 class DestroyIn(In, frozen=True, kw_only=True):

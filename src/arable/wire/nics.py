@@ -37,6 +37,18 @@ class NicOut(Out, frozen=True, kw_only=True):
     ]
 
 
+class DetachNicQuery(In, frozen=True, kw_only=True):
+    """How to take the port from its machine."""
+
+    force: Annotated[
+        bool,
+        Meta(
+            description="Restart the machine without it, if it runs: for a guest that does not let go of it. Also of one that was "
+            "detached before, and is still waited for."
+        ),
+    ] = False
+
+
 class NicQuery(PageQuery, frozen=True, kw_only=True):
     """Which ports."""
 

@@ -34,6 +34,10 @@ class RolloutOut(Out, frozen=True, kw_only=True):
     surge: int
     unavailable: int
     bake_seconds: int
+    canary: Annotated[
+        int, Meta(description="So many new elements are made first, and watched; 0: no canary.")
+    ] = 0
+    canary_seconds: Annotated[int, Meta(description="For so long they are watched.")] = 0
     may_fail: Annotated[int, Meta(description="So many new elements may fail.")]
     failures: Annotated[int, Meta(description="So many did.")]
     renewed: Annotated[

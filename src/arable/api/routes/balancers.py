@@ -9,6 +9,7 @@ from arable.wire.balancers import (
     BalancerQuery,
     MemberChange,
     MemberIn,
+    RemoveMemberQuery,
 )
 
 OPERATIONS = (
@@ -106,7 +107,8 @@ OPERATIONS = (
         permission=Permission.NETWORK_WRITE,
         writes=True,
         summary="Remove a member from a balancer",
-        about="It gets nothing new from now on; what it is at is let end.",
+        about="It gets nobody new from now on, and goes when nobody is at it any more, or after `drain_seconds`: then what it is at is let end by itself.",
+        query=RemoveMemberQuery,
         status=202,
     ),
 )

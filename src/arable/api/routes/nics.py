@@ -3,7 +3,7 @@
 from arable.api.operation import Op
 from arable.domain.access import Permission
 from arable.services import nics
-from arable.wire.nics import AttachIn, NicChange, NicQuery
+from arable.wire.nics import AttachIn, DetachNicQuery, NicChange, NicQuery
 
 OPERATIONS = (
     Op(
@@ -59,6 +59,7 @@ OPERATIONS = (
         status=202,
         conditions=False,
         name="nics.detach",
-        about="Also while it runs, if its guest lets go of it. Not the port by which it finds its way out, nor one to which rules lead; the port that it booted with only while it is stopped. Address and MAC are free when the operation is done.",
+        query=DetachNicQuery,
+        about="Also while it runs, if its guest lets go of it. Not the port by which it finds its way out, nor one to which rules lead; the port that it booted with only while it is stopped. Address and MAC are free when the operation is done; it tells if the guest does not let go. `force` restarts the machine without the port.",
     ),
 )

@@ -23,7 +23,7 @@ ELECTS, FOLLOWS, TURNS = "keepalived", "conntrackd", "nft"
 
 _ELECTION, _FOLLOWER, _WALLS = "keepalived.conf", "conntrackd.conf", "walls"
 # conntrackd asks the C library what protocols are called. Those it can't find it would not say when it says all.
-_PROTOCOLS, _NUMBERS = "protocols", "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\n"
+_PROTOCOLS, _NUMBERS = "protocols", "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n"
 _CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
 

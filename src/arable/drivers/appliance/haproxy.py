@@ -10,7 +10,8 @@ replaced by another that takes over its listening sockets. Either way nothing th
 A server that comes is down until its own checks have passed: this process lets it in, and nobody has to be asked or
 told. haproxy 2.6 holds a server for well that leaves maintenance (`init-state` came with 3.1), and forgets what it was
 told of one that is in maintenance still. So it comes out with no weight, is said to be down, and then gets its weight.
-Only servers that a process begins with, when none ran before, are used at once: nobody would be served otherwise.
+A process that begins where none ran uses its servers at once, as nobody would be served otherwise, but for those whose
+checks failed when the one before was looked at last (`_FAILED`): these are down until their checks pass.
 """
 
 import csv
@@ -37,6 +38,7 @@ from arable.runtime.clock import Clock
 
 PROGRAM = "haproxy"
 CONFIGURATION = "haproxy.cfg"
+_FAILED = "failed.state"  # servers whose checks fail, as haproxy says it and takes it
 
 _BECOMES = ("SETUID", "SETGID", "SETPCAP")  # until it has become its user
 _USERS, _EACH = 0x7000_0000, 0x0FFF_FFFF
@@ -86,7 +88,7 @@ class Haproxy:
             raise Unavailable("the files of haproxy can't be written", detail=str(error)) from error
         pid = self.pid()
         if not pid or _owner(pid) != self._user():
-            self._start()
+            self._start(balancers)
         elif not (same_frame and self._adapt(balancers)):
             self._replace(balancers)
 
@@ -102,6 +104,8 @@ class Haproxy:
         Who drains is not drained before those are gone, too, whom a process serves that was replaced.
         """
         rows = _table(self._say("show stat", _TELLS_WITHIN))
+        with suppress(Unavailable, OSError):
+            self._remember(rows)
         servers = [row for row in rows if _is_server(row) and row["status"] != "MAINT"]
         drains = any(row["uweight"] == "0" for row in servers)
         before = self._served_before() if drains else Counter[tuple[str, str]]()
@@ -115,6 +119,20 @@ class Haproxy:
             for row in rows
             if row["svname"] == "BACKEND" and row["pxname"].startswith("balancer-")
         ]
+
+    def _remember(self, rows: Iterable[Mapping[str, str]]) -> None:
+        """Who fails now is known to the process that comes after this one, however this one ends."""
+        failed = {
+            f"{row['pxname']}/{row['svname']}"
+            for row in rows
+            if _is_server(row) and row["status"].startswith("DOWN") and _checked(row)
+        }
+        path = self._folder / _FAILED
+        if failed == {_name(line) for line in _servers(_read(path))}:
+            return
+        said = self._say("show servers state", _TELLS_WITHIN)
+        kept = [line for line in _servers(said) if _name(line) in failed]
+        _write(path, "\n".join([*said.splitlines()[:2], *kept, ""]), self._user())
 
     def _served_before(self) -> Counter[tuple[str, str]]:
         """How many sessions each server of each balancer has in processes that were replaced and go on to serve."""
@@ -144,10 +162,12 @@ class Haproxy:
     def _configure(self, balancers: tuple[Balanced, ...]) -> None:
         _write(self._folder / CONFIGURATION, told.configuration(balancers, FOLDER), self._user())
 
-    def _start(self) -> None:
+    def _start(self, balancers: tuple[Balanced, ...]) -> None:
         for pid in jail.running(self._netns, PROGRAM):  # a worker whose master is gone
             jail.end(pid)
         (self._folder / told.STATE).unlink(missing_ok=True)
+        if known := _known(_read(self._folder / _FAILED), balancers):
+            _write(self._folder / told.STATE, known, self._user())
         words = self._words("-W", "-D", "-p", str(FOLDER / told.PID))
         words += ["-S", f"{FOLDER / told.MASTER},mode,600"]
         jail.launch(self._netns, words, PROGRAM, self._patience)
@@ -291,6 +311,37 @@ def _all(mouth: socket.socket) -> Iterator[bytes]:
         yield part
 
 
+def _servers(said: str) -> list[str]:
+    """The rows of `show servers state`."""
+    return [line for line in said.splitlines()[2:] if line]
+
+
+def _name(line: str) -> str:
+    _, balancer, _, server, *_ = line.split()
+    return f"{balancer}/{server}"
+
+
+def _known(said: str, balancers: Iterable[Balanced]) -> str:
+    """Of what is said of failing servers, what a new process is to begin with; empty: nothing.
+
+    A balancer all of whose servers failed uses them: one of them may be well by now, and nobody would be served till it is seen.
+    """
+    lines = {_name(line): line for line in _servers(said)}
+    kept: list[str] = []
+    for each in balancers:
+        failed = [lines.get(f"{each.id}/{one.nic}") for one in each.servers]
+        if None in failed:
+            kept += [line for line in failed if line]
+    return "\n".join([*said.splitlines()[:2], *kept, ""]) if kept else ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def _only(
     balancers: tuple[Balanced, ...], live: Mapping[str, Mapping[str, _Live]]
 ) -> tuple[Balanced, ...]:
@@ -342,19 +393,23 @@ def _balancer(
 def _member(row: Mapping[str, str], still: int) -> MemberSeen:
     """`still`: sessions that it has beside those of this process."""
     up = row["status"].startswith(("UP", "DRAIN", "no check"))
-    result = row["check_status"].removeprefix("* ")  # which says that the next check is under way
     return MemberSeen(
         nic=NicId(row["svname"]),
         up=up,
         told=row["last_chk"] or row["check_desc"],
         weight=_number(row["uweight"]),
-        well=None if result in _UNCHECKED else up,
+        well=up if _checked(row) else None,
         sessions=_number(row["scur"]) + still,
         all_sessions=_number(row["stot"]),
         errors=_number(row["hrsp_5xx"]),
         received_bytes=_number(row["bin"]),
         sent_bytes=_number(row["bout"]),
     )
+
+
+def _checked(row: Mapping[str, str]) -> bool:
+    """Whether it was looked at; a star says that the next check is under way."""
+    return row["check_status"].removeprefix("* ") not in _UNCHECKED
 
 
 def _owner(pid: int) -> int:

@@ -727,6 +727,17 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('machine', name=op.f('pk_machine_boot')),
     sqlite_with_rowid=False
     )
+    op.create_table('member_drain',
+    sa.Column('operation', sa.String(), nullable=False),
+    sa.Column('machine', sa.String(), nullable=False),
+    sa.Column('balancer', sa.String(), nullable=True),
+    sa.Column('since', sa.BigInteger(), nullable=False),
+    sa.Column('until', sa.BigInteger(), nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.ForeignKeyConstraint(['operation'], ['operation.id'], name=op.f('fk_member_drain_operation'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('operation', name=op.f('pk_member_drain'))
+    )
+    op.create_index(op.f('ix_member_drain_machine'), 'member_drain', ['machine'], unique=False)
     op.create_table('pod',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('zone', sa.String(), nullable=False),
@@ -922,6 +933,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('account', 'sha256', name=op.f('pk_image_part'))
     )
     op.create_index(op.f('ix_image_part_sha256'), 'image_part', ['sha256'], unique=False)
+    op.create_table('ipv6_barred',
+    sa.Column('range', sa.String(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['range'], ['ipv6_range.id'], name=op.f('fk_ipv6_barred_range')),
+    sa.PrimaryKeyConstraint('range', 'number', name=op.f('pk_ipv6_barred'))
+    )
     op.create_table('join_token',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('pod', sa.String(), nullable=False),
@@ -1605,6 +1622,7 @@ def upgrade() -> None:
     sa.Column('port', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('weight', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('draining', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('paused', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.ForeignKeyConstraint(['balancer'], ['balancer.id'], name=op.f('fk_balancer_member_balancer')),
     sa.ForeignKeyConstraint(['nic'], ['nic.id'], name=op.f('fk_balancer_member_nic')),
     sa.PrimaryKeyConstraint('balancer', 'nic', name=op.f('pk_balancer_member'))
