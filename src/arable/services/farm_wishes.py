@@ -146,5 +146,7 @@ def _said(tx: Tx, body: Body, image: str) -> BlueprintVersionIn:
     said["offering"] = offerings.get(tx, body.offering).name
     for disk, part in zip(said["disks"], body.disks, strict=True):
         disk["offering"] = offerings.get_disk(tx, part.offering).name
+    canary = body.update.canary
+    said["update"]["canary"] = canary if canary.endswith("%") else int(canary or 0)
     said["ports"] = [{"port": each.port, "protocol": each.traffic.value} for each in body.ports]
     return msgspec.convert(said, BlueprintVersionIn)
