@@ -74,8 +74,9 @@ class LibvirtMachines:
         def go(conn: libvirt.virConnect) -> None:
             found = _lookup(conn, machine.network)
             if found is not None:
-                live_ports.adjust(found, self._guest(machine))
-                return
+                with _unless_gone():  # it has ended by itself just now
+                    live_ports.adjust(found, self._guest(machine))
+                    return
             for name in (KERNEL, INITRD, ROOT):
                 if not (self._image / name).exists():
                     raise Unavailable(
