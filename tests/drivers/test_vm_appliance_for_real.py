@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from arable.lab import router_image
 from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers import services
-from drivers.emulated_hosts import Host, is_silent, reaches, run
+from drivers.emulated_hosts import Host, configure, is_silent, reaches, route, run
 from drivers.town import PUBLIC, Town
 from drivers.town_fixtures import WORLD, hosts, world  # noqa: F401 - fixtures
 from guest_images import CACHE
@@ -88,8 +87,6 @@ def test_a_router_in_a_machine_of_its_own_is_a_router(town, world, libvirtd, hos
 
 
 def services_of_a_guest(town: VmTown, guest: str, world: str) -> None:
-    from drivers.emulated_hosts import configure, route
-
     configure(guest, "eth0", "10.1.1.10")
     route(guest, "10.1.1.1")
     assert services.ask(guest, "10.1.1.1", "web-10").addresses == ("10.1.1.10",)
@@ -104,7 +101,9 @@ def services_of_a_guest(town: VmTown, guest: str, world: str) -> None:
 
 def agents_come_and_go(town: VmTown, guest: str, world: str, daemon: LibvirtDaemon, hosts) -> None:
     """Another agent finds the router as it is; connections go on, and it can be told anew."""
-    with closing(LibvirtHypervisor(daemon.uri, town.folder / "g", RealClock(), accelerator="tcg")) as guests:
+    with closing(
+        LibvirtHypervisor(daemon.uri, town.folder / "g", RealClock(), accelerator="tcg")
+    ) as guests:
         assert not guests.guests(), "a router is no guest that somebody might take away"
     pids = daemon.pids()
     with services.echo(guest, "10.1.1.10", 80):

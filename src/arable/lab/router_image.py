@@ -32,8 +32,23 @@ _EARLY = ["virtio_pci", "virtio_blk"]
 _MODULES = [
     *_EARLY,
     *("virtio_net", "virtio_rng", "virtio_console", "veth", "tun"),
-    *("nf_tables", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nft_ct", "nft_nat", "nft_masq"),
-    *("nft_chain_nat", "nft_reject", "nft_reject_inet", "nft_limit", "nft_fwd_netdev", "nft_dup_netdev"),
+    *(
+        "nf_tables",
+        "nf_conntrack",
+        "nf_conntrack_netlink",
+        "nf_nat",
+        "nft_ct",
+        "nft_nat",
+        "nft_masq",
+    ),
+    *(
+        "nft_chain_nat",
+        "nft_reject",
+        "nft_reject_inet",
+        "nft_limit",
+        "nft_fwd_netdev",
+        "nft_dup_netdev",
+    ),
 ]
 _PROGRAMS = {  # and the packages they come from
     "busybox": "busybox",
@@ -47,8 +62,10 @@ _PROGRAMS = {  # and the packages they come from
 _LAYERS = ("appliance", "domain", "drivers", "runtime")
 _LIBRARIES = ("msgspec", "pyroute2")
 _NOT_NEEDED = frozenset(
-    ["__pycache__", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "dist-packages"]
-    + ["test", "tests", "tkinter", "turtledemo", "unittest_", "hypervisor", "storage"]
+    (
+        *("__pycache__", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages"),
+        *("dist-packages", "test", "tests", "tkinter", "turtledemo", "hypervisor", "storage"),
+    )
 )
 _FILES = {
     "etc/group": "root:x:0:\ndip:x:30:\nnogroup:x:65534:\n",
@@ -61,8 +78,26 @@ _FILES = {
     ),
     "etc/protocols": "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n",
 }
-_FOLDERS = ["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "var"]
-_LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64", "var/run": "/run"}
+_FOLDERS = [
+    "dev",
+    "etc",
+    "proc",
+    "run",
+    "sys",
+    "tmp",
+    "usr/bin",
+    "usr/sbin",
+    "usr/lib",
+    "usr/lib64",
+    "var",
+]
+_LINKS = {
+    "bin": "usr/bin",
+    "sbin": "usr/sbin",
+    "lib": "usr/lib",
+    "lib64": "usr/lib64",
+    "var/run": "/run",
+}
 _SPARE_MIB = 16  # of file system beyond its files
 
 
@@ -162,10 +197,17 @@ def _lay_out(root: Path, kernel: debian_kernel.Kernel, programs: dict[str, Path]
     compileall.compile_dir(
         ours, quiet=2, stripdir=str(root), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
     )
-    binaries = [*programs.values(), *(ours.rglob("*.so")), *(python.rglob("*.so")), Path(sys.executable)]
+    binaries = [
+        *programs.values(),
+        *(ours.rglob("*.so")),
+        *(python.rglob("*.so")),
+        Path(sys.executable),
+    ]
     for found in _libraries(binaries):
         _copy(found, root / _place(found))
-    start = (_SCRIPTS / "start").read_text().replace("@PYTHON@", str(Path(sys.executable).resolve()))
+    start = (
+        (_SCRIPTS / "start").read_text().replace("@PYTHON@", str(Path(sys.executable).resolve()))
+    )
     (root / "usr/sbin/init").unlink(missing_ok=True)
     (root / "usr/bin/init").unlink(missing_ok=True)
     (root / "usr/sbin/init").write_text(start)
@@ -173,7 +215,7 @@ def _lay_out(root: Path, kernel: debian_kernel.Kernel, programs: dict[str, Path]
 
 
 def _lay_out_python(root: Path) -> Path:
-    """This very Python, at its own place."""
+    """The Python that runs us, at its own place; the folder of its library in the image."""
     program = Path(sys.executable).resolve()
     _copy(program, root / _place(program))
     home = Path(sysconfig.get_path("stdlib")).resolve()
@@ -193,9 +235,13 @@ def _home(library: str) -> Path:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    def skip(folder: str, names: list[str]) -> list[str]:
+    def skip(_folder: str, names: list[str]) -> list[str]:
         config = [name for name in names if name.startswith("config-")]
-        return [*config, *(name for name in names if name in _NOT_NEEDED), *(n for n in names if n.endswith(".a"))]
+        return [
+            *config,
+            *(name for name in names if name in _NOT_NEEDED),
+            *(n for n in names if n.endswith(".a")),
+        ]
 
     shutil.copytree(source, target, ignore=skip, dirs_exist_ok=True)
 
@@ -221,7 +267,7 @@ def _libraries(programs: Iterable[Path]) -> Iterator[Path]:
         for word in _run(["ldd", str(program)], check=False).split():
             if word.startswith("/") and word not in seen:
                 seen.add(word)
-                yield Path(word.rstrip(":")) 
+                yield Path(word.rstrip(":"))
 
 
 def _pack(root: Path, image: Path) -> None:
@@ -251,8 +297,7 @@ def _key(package: Path, programs: Iterable[Path]) -> str:
         digest.update(f"{library} {version(library)}".encode())
     home = Path(arable.__file__).parent
     ours = [path for layer in _LAYERS for path in (home / layer).rglob("*.py")]
-    for source in (__file__, debian_kernel.__file__, elf.__file__, cpio.__file__):
-        ours.append(Path(source))
+    ours += map(Path, (__file__, debian_kernel.__file__, elf.__file__, cpio.__file__))
     for path in [*sorted(ours), *sorted(_SCRIPTS.iterdir()), *programs]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -244,6 +244,8 @@ class Layout:
                     if each.isolated != found.isolated:
                         raise Conflict("a network stays isolated, or not", field="isolated")
                     if each.redundant != found.redundant:
+                        if each.redundant:
+                            networks_.check_pairs(self.zone)
                         changed = found.changed(attention=True, redundant=each.redundant)
                         networks.save(tx, changed)
                         nudge(tx, NETWORKS)

@@ -51,9 +51,7 @@ class VmAppliances:
 
     name = "vm"
 
-    def __init__(
-        self, directory: Path, network: Network, machines: Machines, clock: Clock
-    ) -> None:
+    def __init__(self, directory: Path, network: Network, machines: Machines, clock: Clock) -> None:
         self._directory = directory.absolute()
         self._network = network
         self._machines = machines
@@ -84,7 +82,9 @@ class VmAppliances:
             running = self._machines.running()
             known = self._known(running)
             ports = self._network.ports() if known else {}
-            fresh = [network for network in known if network in running and network not in self._lines]
+            fresh = [
+                network for network in known if network in running and network not in self._lines
+            ]
             until = self._clock.monotonic() + _FIRST_NEWS_SECONDS
             for line in [self._line(network) for network in fresh]:
                 line.await_news(max(0.0, until - self._clock.monotonic()))

@@ -64,7 +64,9 @@ class LibvirtMachines:
 
     def running(self) -> frozenset[NetworkId]:
         def go(conn: libvirt.virConnect) -> frozenset[NetworkId]:
-            names = [each.name() for each in conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)]
+            names = [
+                each.name() for each in conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            ]
             keys = [name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)]
             return frozenset(NetworkId(f"network-{key}") for key in keys)
 
@@ -103,7 +105,9 @@ class LibvirtMachines:
         domain = fromstring(domain_xml.render(self._guest(machine), console, self._tuning).xml)  # noqa: S314 - ours
         _said(domain, "name", name_of(machine.network))
         _said(domain, "uuid", domain_xml.uuid_of(MachineId(name_of(machine.network))))
-        _said(domain, "on_reboot", "destroy")  # its kernel's panic is its end: it is started anew, and told all
+        _said(
+            domain, "on_reboot", "destroy"
+        )  # its kernel's panic is its end: it is started anew, and told all
         metadata = _found(domain, "metadata")
         metadata.clear()
         SubElement(metadata, f"{{{MARK}}}router", network=machine.network)

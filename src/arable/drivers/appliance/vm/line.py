@@ -196,4 +196,3 @@ def _lines(line: socket.socket) -> Iterator[bytes]:
         yield from whole
         if len(rest) > words.MOST_LINE:
             raise OSError("it talks without an end")
-

@@ -4,8 +4,6 @@ The kernel keeps what was half said when one end went away, so each begins with 
 that is no sentence passes it over. Nothing is lost by that: orders are repeated, and news are told again and again.
 """
 
-from typing import Any
-
 import msgspec
 
 from arable.domain.balancer import BalancerSeen
@@ -54,8 +52,8 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 ToMachine = Order | Answer
 ToHost = News | Ask
 
-_to_machine = msgspec.json.Decoder(ToMachine)
-_to_host = msgspec.json.Decoder(ToHost)
+_to_machine: msgspec.json.Decoder[ToMachine] = msgspec.json.Decoder(ToMachine)
+_to_host: msgspec.json.Decoder[ToHost] = msgspec.json.Decoder(ToHost)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -66,16 +64,15 @@ def said(sentence: ToMachine | ToHost) -> bytes:
 
 def heard_by_machine(line: bytes) -> ToMachine | None:
     """The host's sentence; None for what is none."""
-    return _heard(_to_machine, line)
+    try:
+        return _to_machine.decode(line) if line.strip() else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def heard_by_host(line: bytes) -> ToHost | None:
     """The machine's sentence; None for what is none. It may have been taken over, so it is believed in nothing but form."""
-    return _heard(_to_host, line)
-
-
-def _heard(decoder: "msgspec.json.Decoder[Any]", line: bytes) -> Any:
     try:
-        return decoder.decode(line) if line.strip() else None
+        return _to_host.decode(line) if line.strip() else None
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
