@@ -59,6 +59,7 @@ class VmAppliances:
         self._lock = threading.Lock()
         self._lines: dict[NetworkId, Line] = {}
         self._answer: Answer | None = None
+        self._met = False  # whether those that ran before us were looked for
 
     def close(self) -> None:
         """Let go of all lines; routers run on."""
@@ -79,15 +80,9 @@ class VmAppliances:
 
     def appliances(self) -> Mapping[NetworkId, ApplianceSeen]:
         with self._lock:
-            running = self._machines.running()
+            running = self._meet()
             known = self._known(running)
             ports = self._network.ports() if known else {}
-            fresh = [
-                network for network in known if network in running and network not in self._lines
-            ]
-            until = self._clock.monotonic() + _FIRST_NEWS_SECONDS
-            for line in [self._line(network) for network in fresh]:
-                line.await_news(max(0.0, until - self._clock.monotonic()))
             return {
                 network: self._seen(network, ports, runs=network in running) for network in known
             }
@@ -127,6 +122,7 @@ class VmAppliances:
 
     def balancers(self, of: Collection[NetworkId] | None = None) -> Sequence[BalancerSeen]:
         with self._lock:
+            self._meet_once()
             return [
                 each
                 for network, line in self._lines.items()
@@ -137,6 +133,7 @@ class VmAppliances:
 
     def vpns(self) -> Sequence[VpnSeen]:
         with self._lock:
+            self._meet_once()
             return [
                 each
                 for network, line in self._lines.items()
@@ -176,6 +173,19 @@ class VmAppliances:
             line.answer = self._answer
             self._lines[network] = line
         return line
+
+    def _meet(self) -> frozenset[NetworkId]:
+        """The machines that run; those that were not known, as after a restart of the agent, had time to say something."""
+        running = self._machines.running()
+        until = self._clock.monotonic() + _FIRST_NEWS_SECONDS
+        for line in [self._line(network) for network in running if network not in self._lines]:
+            line.await_news(max(0.0, until - self._clock.monotonic()))
+        self._met = True
+        return running
+
+    def _meet_once(self) -> None:
+        if not self._met:
+            self._meet()
 
     # -- looking --------------------------------------------------------------------------------
 
