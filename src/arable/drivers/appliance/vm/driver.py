@@ -94,6 +94,8 @@ class VmAppliances:
             raise BadInput("a router that is one of two can't be a virtual machine", field="pair")
         network = made.network
         with self._lock:
+            if network not in self._lines:
+                self._meet()  # one that runs already is waited for
             before = self._record(network)
             if before and before.restarts != wish.restarts:
                 self._end(network)
