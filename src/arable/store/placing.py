@@ -29,7 +29,7 @@ HOSTS = """
 """Rows from which `Reader` makes what the placer needs."""
 _hosts = text(f"{HOSTS} where h.zone = :zone")
 _routers = text(f"{HOSTS} where h.zone = :zone and h.roles like '%\"routing\"%'")
-_vm_routers = text("select id from host where zone = :zone and facts like '%\"vm_routers\":true%'")
+_vm_routers = text("select id from host where zone = :zone and facts like '%\"vm_routers\"%'")
 _roles = msgspec.json.Decoder(list[str])
 
 
