@@ -9,19 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from arable.domain.balancer import BalancerWish, MemberWish, Traffic
+from arable.domain.ids import BalancerId, NicId, VpnId, VpnPeerId
 from arable.domain.inside import GuestAnswer
+from arable.domain.manifest import Direction, FirewallRule, Protocol
+from arable.domain.vpn import VpnPeerWish, VpnWish
 from arable.drivers.appliance.vm.driver import STARTS_SECONDS, VmAppliances
 from arable.drivers.appliance.vm.libvirt_machines import LibvirtMachines
 from arable.drivers.hypervisor.daemon import LibvirtDaemon
 from arable.drivers.hypervisor.libvirt import LibvirtHypervisor
 from arable.lab import router_image
 from arable.runtime.clock import RealClock
+from arable.runtime.entropy import Entropy
+from arable.runtime.vpn_keys import new_pair
 from drivers import make_drivers as make
 from drivers import services
 from drivers.emulated_hosts import Host, configure, is_silent, reaches, route, run
 from drivers.town import PUBLIC, Town
 from drivers.town_fixtures import WORLD, hosts, world  # noqa: F401 - fixtures
 from guest_images import CACHE
+from guest_images import image as tiny
 
 pytestmark = pytest.mark.real
 
@@ -38,8 +45,16 @@ def libvirtd(hosts, tmp_path_factory) -> Iterator[LibvirtDaemon]:
         daemon.stop()
 
 
-def runtime(daemon: LibvirtDaemon, host: Host, folder: Path) -> VmAppliances:
-    image = router_image.build(CACHE, print).folder
+@pytest.fixture(scope="module")
+def image(tmp_path_factory) -> Path:
+    """Built for this run alone: it is large, and another one with each change to our code."""
+    folder = tmp_path_factory.mktemp("image")
+    tiny()  # which fetches the kernel, when nobody has yet
+    (folder / "kernel").symlink_to(CACHE / "kernel")
+    return router_image.build(folder, print).folder
+
+
+def runtime(daemon: LibvirtDaemon, image: Path, host: Host, folder: Path) -> VmAppliances:
     machines = LibvirtMachines(daemon.uri, image, folder, RealClock(), accelerator="tcg")
     return VmAppliances(folder / "vms", host.network, machines, RealClock())
 
@@ -62,8 +77,8 @@ class VmTown(Town):
 
 
 @pytest.fixture
-def town(hosts, world, libvirtd, tmp_path) -> Iterator[VmTown]:
-    routers = runtime(libvirtd, hosts[1], tmp_path)
+def town(hosts, world, libvirtd, image, tmp_path) -> Iterator[VmTown]:
+    routers = runtime(libvirtd, image, hosts[1], tmp_path)
     with ExitStack() as stack:
         made = VmTown(hosts[0], routers, tmp_path, stack)
         stack.callback(routers.remove, made.wish.network)
@@ -73,7 +88,7 @@ def town(hosts, world, libvirtd, tmp_path) -> Iterator[VmTown]:
     assert not hosts[1].network.ports()
 
 
-def test_a_router_in_a_machine_of_its_own_is_a_router(town, world, libvirtd, hosts) -> None:
+def test_a_router_in_a_machine_of_its_own_is_a_router(town, world, libvirtd, image, hosts) -> None:
     """One start, as it takes its time: what a machine behind it and the world before it find, one after the other."""
     guest = town.guest(10, addressed=False)
     town.routers.relay(lambda ask: GuestAnswer(status=200, body=f"{ask.network} {ask.asker}"))
@@ -82,7 +97,9 @@ def test_a_router_in_a_machine_of_its_own_is_a_router(town, world, libvirtd, hos
     told = services.lease(guest, town.folder)
     assert (told["ip"], told["router"], told["hostname"]) == ("10.1.1.10", "10.1.1.1", "web-10")
     services_of_a_guest(town, guest, world)
-    agents_come_and_go(town, guest, world, libvirtd, hosts)
+    agents_come_and_go(
+        town, guest, world, libvirtd, lambda: runtime(libvirtd, image, hosts[1], town.folder)
+    )
     lost_and_made_anew(town, guest, world, libvirtd)
 
 
@@ -111,7 +128,7 @@ def agents_come_and_go(town: VmTown, guest: str, world: str, daemon: LibvirtDaem
         with kept:
             assert services.says_back(kept)
             town.routers.close()
-            town.routers = runtime(daemon, hosts[1], town.folder)
+            town.routers = anew()
             town.stack.callback(town.routers.remove, town.wish.network)
             town.runs()
             town.opened(first_port=8081, last_port=8081)
@@ -127,7 +144,42 @@ def agents_come_and_go(town: VmTown, guest: str, world: str, daemon: LibvirtDaem
     town.runs()
     with services.echo(guest, "10.1.1.10", 80):
         assert services.answers(world, PUBLIC, 8080)
+    balancers_and_vpns(town, world, guest)
     assert daemon.pids() == pids
+
+
+def balancers_and_vpns(town: VmTown, world: str, guest: str) -> None:
+    """Programs in jails, within the machine as in a namespace; their figures come over the line."""
+    member = MemberWish(nic=NicId(make.fresh("nic")), to="10.1.1.10", port=80)
+    balancer = BalancerWish(
+        id=BalancerId(make.fresh("balancer")),
+        public=PUBLIC,
+        port=8090,
+        traffic=Traffic.TCP,
+        members=(member,),
+    )
+    private, _ = new_pair(Entropy.system())
+    _, public = new_pair(Entropy.system())  # another's
+    peer = VpnPeerWish(
+        id=VpnPeerId(make.fresh("vpn-peer")), public_key=public, cidrs=("10.9.0.0/24",)
+    )
+    vpn = VpnWish(
+        id=VpnId(make.fresh("vpn")), key=private.reveal(), public=PUBLIC, port=51820, peers=(peer,)
+    )
+    opening = FirewallRule(
+        direction=Direction.IN,
+        protocol=Protocol.TCP,
+        cidr="0.0.0.0/0",
+        public=PUBLIC,
+        first_port=8090,
+        last_port=8090,
+    )
+    with services.echo(guest, "10.1.1.10", 80):
+        town.program(balancers=(balancer,), vpns=(vpn,), firewall=(*town.wish.firewall, opening))
+        town.runs()
+        make.wait_until(lambda: services.answers(world, PUBLIC, 8090), "the balancer to answer")
+        assert [each.id for each in town.routers.balancers()] == [balancer.id]
+        assert [each.id for each in town.routers.vpns()] == [vpn.id]
 
 
 def lost_and_made_anew(town: VmTown, guest: str, world: str, daemon: LibvirtDaemon) -> None:

@@ -25,7 +25,7 @@ def town(lone_cloud) -> tuple[Cloud, Caller]:
     """Two hosts that route, of which one can have virtual machines for it, and a network with a machine."""
     with_hosts(lone_cloud, "a", "b")
     lone_cloud.run("""update host set roles = '["compute", "routing"]'""")
-    lone_cloud.run("""update host set facts = '{"vm_routers":true}' where id = 'host-b'""")
+    lone_cloud.run("""update host set facts = '{"vm_routers": true}' where id = 'host-b'""")
     me = lone_cloud.account("me")
     routed(lone_cloud, me)
     absent(lone_cloud)
@@ -118,7 +118,7 @@ def test_a_router_of_a_lost_host_goes_where_it_can_be(town):
     cloud.run("update host set state = 'down' where id = 'host-b'")
     with cloud.database.write() as tx:
         assert stranded.watch(tx, cloud.around.clock.now()) == 0
-    cloud.run("""update host set facts = '{"vm_routers":true}' where id = 'host-a'""")
+    cloud.run("""update host set facts = '{"vm_routers": true}' where id = 'host-a'""")
     with cloud.database.write() as tx:
         assert stranded.watch(tx, cloud.around.clock.now() + timedelta(seconds=1)) == 1
     assert (told(cloud)["host-a"].runtime, told(cloud)["host-a"].epoch) == (RouterRuntime.VM, 1)
@@ -142,7 +142,7 @@ def test_pairs_are_refused_where_routers_are_machines_and_stay_what_they_are(tow
 
 def test_operators_choose_and_see_and_customers_do_not(town):
     cloud, me = town
-    operator = cloud.operator()
+    operator = cloud.account("boss", role="operator")
     changed = cloud.do(operator, zones.update, HERE, ZoneChange(router_runtime="vm"))
     assert changed.router_runtime == "vm"
     start(cloud)
