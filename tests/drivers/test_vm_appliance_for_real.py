@@ -3,7 +3,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -116,7 +116,9 @@ def services_of_a_guest(town: VmTown, guest: str, world: str) -> None:
     assert run(guest, asked).stdout == f"{town.wish.network} 10.1.1.10"
 
 
-def agents_come_and_go(town: VmTown, guest: str, world: str, daemon: LibvirtDaemon, hosts) -> None:
+def agents_come_and_go(
+    town: VmTown, guest: str, world: str, daemon: LibvirtDaemon, anew: Callable[[], VmAppliances]
+) -> None:
     """Another agent finds the router as it is; connections go on, and it can be told anew."""
     with closing(
         LibvirtHypervisor(daemon.uri, town.folder / "g", RealClock(), accelerator="tcg")
