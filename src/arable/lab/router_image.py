@@ -57,6 +57,7 @@ _PROGRAMS = {  # and the packages they come from
     "haproxy": "haproxy",
     "nft": "nftables",
     "setpriv": "util-linux",
+    "setsid": "util-linux",
     "wireguard-go": "wireguard-go",
 }
 _LAYERS = ("appliance", "domain", "drivers", "runtime")
