@@ -162,9 +162,7 @@ def balancers_and_vpns(town: VmTown, world: str, guest: str) -> None:
     )
     private, _ = new_pair(Entropy.system())
     _, public = new_pair(Entropy.system())  # another's
-    peer = VpnPeerWish(
-        id=VpnPeerId(make.fresh("vpn")), public_key=public, cidrs=("10.9.0.0/24",)
-    )
+    peer = VpnPeerWish(id=VpnPeerId(make.fresh("vpn")), public_key=public, cidrs=("10.9.0.0/24",))
     vpn = VpnWish(
         id=VpnId(make.fresh("vpn")), key=private.reveal(), public=PUBLIC, port=51820, peers=(peer,)
     )
