@@ -58,4 +58,7 @@ def test_its_cards_are_those_that_are_wanted(tmp_path) -> None:
     cards = [Card(device=f"r{n}abc", mac=f"0a:00:00:00:00:0{n}", place=n) for n in (1, 3)]
     found = definition(tmp_path, *cards).findall("devices/interface")
     assert [each.find("target").get("dev") for each in found] == ["r1abc", "r3abc"]
-    assert [each.find("address").get("bus") for each in found] == ["0x1", "0x3"]
+    places = [tuple(sorted(each.find("address").items())) for each in found]
+    assert len(set(places)) == 2, "each has its own place"
+    (alone,) = definition(tmp_path, cards[1]).findall("devices/interface")
+    assert tuple(sorted(alone.find("address").items())) == places[1], "whatever others there are"
