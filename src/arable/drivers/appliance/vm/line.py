@@ -162,7 +162,13 @@ class Line:
             line = self._socket
             if line is None:
                 raise OSError("nobody is there")
-            line.sendall(data)
+            try:
+                line.sendall(data)
+            except OSError:
+                # Half a sentence may be there: on another line all is said anew.
+                with suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+                raise
 
 
 def _is_call(ask: GuestAsk) -> bool:
