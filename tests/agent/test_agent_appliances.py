@@ -6,6 +6,7 @@ import pytest
 
 from agent import make_agent as make
 from agent.make_agent import Rig
+from arable.domain.manifest import ApplianceSeen
 
 
 @pytest.fixture
@@ -149,3 +150,20 @@ def test_failures_are_forgotten_with_the_wish(rig) -> None:
     rig.wish(make.appliance("a"))
     rig.step()
     assert rig.server.appliances[make.network("a")].tries == 1
+
+
+def test_a_router_that_takes_its_time_to_start_is_not_started_again_meanwhile(rig) -> None:
+    driver = rig.drivers.appliances
+    ensured = []
+    driver.settles_seconds = lambda _network: 60.0
+    driver.ensure = lambda wish, leases: ensured.append(wish.generation)
+    network = make.network("a")
+    starting = ApplianceSeen(network=network, generation=0, running=False, told="it is starting")
+    driver.appliances = lambda: {network: starting}
+    rig.wish(make.appliance("a"))
+    rig.settle(50)
+    assert ensured == [1]
+    assert rig.server.appliances[network].tries == 0
+    rig.settle(30)
+    assert ensured == [1, 1]
+    assert rig.server.appliances[network].tries == 1

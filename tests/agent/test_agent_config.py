@@ -1,8 +1,10 @@
 """The configuration is read strictly: what is wrong is named."""
 
+from pathlib import Path
+
 import pytest
 
-from arable.agent.config import Libvirt, Local, Ovs, read, written
+from arable.agent.config import Libvirt, Local, Namespace, Ovs, RouterMachines, read, written
 from arable.domain.errors import BadInput
 
 GOOD = """
@@ -52,6 +54,16 @@ def test_what_is_written_is_read_as_it_was(tmp_path) -> None:
         ("storage: {driver: local, directory: /srv/pool}", "", "storage"),
         ('hypervisor: {driver: libvirt, uri: "qemu:///system"}', "", "hypervisor"),
         ("appliances: {driver: namespace}", "", "appliances"),
+        (
+            "appliances: {driver: namespace}",
+            "appliances: {driver: namespace, machines: {image: here}}",
+            "appliances.machines.image",
+        ),
+        (
+            "appliances: {driver: namespace}",
+            "appliances: {driver: namespace, machines: {image: /srv/router, memory_mib: 64}}",
+            "appliances.machines.memory_mib",
+        ),
         ("name: rack-1", "name: [", ""),
         ("directory: /var/lib/arable", "", ""),
         ("directory: /var/lib/arable", "directory: 7", "directory"),
@@ -73,6 +85,15 @@ def test_what_is_no_configuration_is_refused(tmp_path, text) -> None:
     path.write_text(text)
     with pytest.raises(BadInput):
         read(path)
+
+
+def test_routers_may_be_machines(tmp_path) -> None:
+    path = tmp_path / "agent.yaml"
+    machines = "appliances: {driver: namespace, machines: {image: /srv/router}}"
+    path.write_text(GOOD.replace("appliances: {driver: namespace}", machines))
+    config = read(path)
+    assert isinstance(config.appliances, Namespace)
+    assert config.appliances.machines == RouterMachines(image=Path("/srv/router"))
 
 
 def test_a_missing_file_is_told(tmp_path) -> None:

@@ -9,10 +9,10 @@ from arable.agent.wishes import Leases
 from arable.domain.errors import CloudError
 from arable.domain.ids import NetworkId
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, HostManifest
-from arable.drivers.appliance.protocol import Announces
+from arable.drivers.appliance.chosen import SETTLES_SECONDS
+from arable.drivers.appliance.protocol import Announces, Settles
 
 PAIRS_SECONDS = 2.0  # between looks at who leads of two
-SETTLES_SECONDS = 5.0  # how long an appliance may take from being ensured to running
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,8 @@ class HostAppliances:
     def restless(self, seen: Sight) -> bool:
         """Whether an appliance is on its way to running, so that it is worth looking again soon."""
         return any(
-            network in self._programmed and not here.running
+            (held := self._programmed.get(network)) is not None
+            and not (here.running and here.generation == held[0].wish.generation)
             for network, here in (seen.appliances or {}).items()
         )
 
@@ -163,5 +164,11 @@ class HostAppliances:
             return True
         if programmed.leases is not leases and programmed.leases != leases:
             return True
-        settling = seen.now < at + SETTLES_SECONDS
-        return found.generation != wish.generation or not (found.running or settling)
+        if found.running and found.generation == wish.generation:
+            return False
+        return seen.now >= at + self._settles(wish.network)
+
+    def _settles(self, network: NetworkId) -> float:
+        """How long what was ensured may take."""
+        driver = self._driver
+        return driver.settles_seconds(network) if isinstance(driver, Settles) else SETTLES_SECONDS

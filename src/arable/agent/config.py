@@ -14,6 +14,7 @@ import yaml
 from arable.domain.errors import BadInput
 
 SHORTEST_LEASE, LONGEST_LEASE = 5.0, 600.0  # seconds
+LEAST_ROUTER_MIB, MOST_ROUTER_MIB = 192, 16_384
 ROLES = frozenset({"compute", "storage", "routing"})
 
 
@@ -109,11 +110,24 @@ class SimStorageChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
     """Volumes that are values."""
 
 
+class RouterMachines(_Strict, frozen=True):
+    """Routers as virtual machines of the libvirtd at `uri`, from an image that `arable agent router-image` built in `image`.
+
+    Each has `memory_mib` of the host's memory, which no machine of a customer's is kept from: leave room for them.
+    """
+
+    image: Path
+    uri: str = "qemu:///system"
+    accelerator: str | None = None
+    memory_mib: int = 256
+
+
 class Namespace(_Strict, frozen=True, tag="namespace", tag_field="driver"):
-    """Routers in network namespaces."""
+    """Routers in network namespaces; with `machines`, also as virtual machines, where their zone asks for it."""
 
     netns: str | None = None
     prefix: str = ""
+    machines: RouterMachines | None = None
 
 
 class SimAppliancesChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
@@ -219,6 +233,18 @@ def _check(config: AgentConfig, path: Path) -> None:
         _check_moves(config.hypervisor, path)
     if "routing" in config.roles and not config.appliances:
         raise BadInput(f"{path}: a routing host needs appliances", field="appliances")
+    if isinstance(config.appliances, Namespace) and config.appliances.machines:
+        _check_machines(config.appliances.machines, path)
+
+
+def _check_machines(machines: RouterMachines, path: Path) -> None:
+    if not machines.image.is_absolute():
+        raise BadInput(f"{path}: not an absolute path", field="appliances.machines.image")
+    if not LEAST_ROUTER_MIB <= machines.memory_mib <= MOST_ROUTER_MIB:
+        raise BadInput(
+            f"{path}: a router has {LEAST_ROUTER_MIB} to {MOST_ROUTER_MIB} MiB of memory",
+            field="appliances.machines.memory_mib",
+        )
 
 
 def _check_moves(hypervisor: Libvirt, path: Path) -> None:

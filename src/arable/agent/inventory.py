@@ -58,6 +58,7 @@ class InventoryOfHost:
         shares_by: str = "",
         tunnel: str = "",
         mounts: Callable[[], tuple[PoolId, ...]] = tuple,
+        vm_routers: bool = False,
     ) -> None:
         measured = measure()
         cpus = given.cpus or measured.cpus
@@ -73,6 +74,7 @@ class InventoryOfHost:
         self._shares, self._shares_by = shares, shares_by
         self._tunnel = tunnel
         self._mounts = mounts
+        self._vm_routers = vm_routers
 
     def __call__(self) -> Inventory:
         return Inventory(
@@ -91,6 +93,7 @@ class InventoryOfHost:
             moves=self._name("moves"),
             tunnel_address=self._tunnel,
             mounts=self._mounts(),
+            vm_routers=self._vm_routers,
         )
 
     def _name(self, kind: str) -> str:

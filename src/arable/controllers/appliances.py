@@ -33,6 +33,7 @@ from arable.domain.manifest import (
 )
 from arable.domain.network import ApplianceState, NetworkState
 from arable.domain.pair import Pair
+from arable.domain.router_runtime import RouterRuntime
 from arable.domain.settings import APPLIANCE_IDLE_SECONDS
 from arable.domain.vpn import VpnWish
 from arable.domain.zone import guest_mtu
@@ -80,15 +81,24 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
         routers = by_zone.get(row.zone)
         if routers is None:
             routers = by_zone[row.zone] = Routers.of(tx, row.zone)
-        host = routers.take({*tried, *elsewhere})
+        runtime = RouterRuntime.NAMESPACE if row.redundant else RouterRuntime(row.zone_runtime)
+        host = routers.take({*tried, *elsewhere}, runtime)
         if host is None:
-            refused[row.id] = _refusal(row, routers.hosts, tried)
+            refused[row.id] = _refusal(row, routers, tried, runtime)
             if tried:  # whoever asks next has all of them tried
                 routing.note_failed(tx, row.id, {})
             continue
         if row.redundant:
             row = routing.numbered(tx, row)  # noqa: PLW2901 - the row as it is from now on
-        starting.append(row._replace(appliance_host=host, appliance_state=ApplianceState.STARTING))
+        if runtime != row.appliance_runtime:
+            routing.run_as(tx, row.id, runtime)
+        starting.append(
+            row._replace(
+                appliance_host=host,
+                appliance_state=ApplianceState.STARTING,
+                appliance_runtime=runtime,
+            )
+        )
         routing.set_appliance(tx, row.id, ApplianceState.STARTING, host, "")
     tell(tx, starting, with_leases=True)
     routing.note_busy(tx, [row.id for row in starting])
@@ -186,15 +196,27 @@ class Routers:
 
     hosts: list[HostSeen]
     load: dict[HostId, int]
+    with_vms: frozenset[HostId] = frozenset()  # those where appliances may be virtual machines
 
     @classmethod
     def of(cls, tx: Tx, zone: ZoneId) -> Self:
         hosts = placing.routers(tx, zone)
-        return cls(hosts, routing.appliances_by_host(tx, [host.id for host in hosts]))
+        load = routing.appliances_by_host(tx, [host.id for host in hosts])
+        return cls(hosts, load, placing.with_vm_routers(tx, zone))
 
-    def take(self, tried: Collection[HostId]) -> HostId | None:
+    def runs(self, host: HostId, runtime: RouterRuntime) -> bool:
+        """Whether appliances of that kind can be there."""
+        return runtime is RouterRuntime.NAMESPACE or host in self.with_vms
+
+    def take(
+        self, tried: Collection[HostId], runtime: RouterRuntime = RouterRuntime.NAMESPACE
+    ) -> HostId | None:
         """The one with the fewest appliances, ties by id; it has one more from now on."""
-        able = [host.id for host in self.hosts if not host.refuses and host.id not in tried]
+        able = [
+            host.id
+            for host in self.hosts
+            if not host.refuses and host.id not in tried and self.runs(host.id, runtime)
+        ]
         if not able:
             return None
         chosen = min(able, key=lambda host: (self.load.get(host, 0), host))
@@ -207,14 +229,19 @@ def failed(row: NetworkRow) -> dict[HostId, str]:
     return msgspec.json.decode(row.appliance_failed, type=dict[HostId, str])
 
 
-def _refusal(row: NetworkRow, routers: Sequence[HostSeen], failed: Mapping[HostId, str]) -> NoRoom:
+def _refusal(
+    row: NetworkRow, routers: Routers, failed: Mapping[HostId, str], runtime: RouterRuntime
+) -> NoRoom:
     """Why none of the zone's routing hosts will do; those that tried are its causes, one of the other."""
-    tried = [host for host in routers if host.id in failed]
-    by_host = {host.name: host.refuses for host in routers if host.refuses}
+    tried = [host for host in routers.hosts if host.id in failed]
+    unable = [host for host in routers.hosts if not routers.runs(host.id, runtime)]
+    by_host = {host.name: "runs no routers as virtual machines" for host in unable}
+    by_host |= {host.name: host.refuses for host in routers.hosts if host.refuses}
     by_host |= {host.name: f"could not start it: {failed[host.id]}" for host in tried}
     why = {"reasons": dict(Counter(by_host.values())), "hosts": by_host}
     if not tried:
-        return NoRoom("no host of the zone that can run routing appliances is up", why=why)
+        as_vms = " as virtual machines" if runtime is RouterRuntime.VM else ""
+        return NoRoom(f"no host of the zone that can run routing appliances{as_vms} is up", why=why)
     cause: Unavailable | None = None
     for host in tried:
         error = Unavailable(f"a host could not start it: {failed[host.id]}")
@@ -352,13 +379,17 @@ def item(
         names=named,
         pair=pair,
         ipv6=_ipv6(row),
+        runtime=row.runtime,
     )
     text = _encode(wish).decode()
-    if wish.ipv6 is None:  # what has none is told nothing of it, as ever
-        text = text.removesuffix(_NO_IPV6) + "}"
+    if wish.runtime is RouterRuntime.NAMESPACE:  # what is as ever is told nothing of it
+        text = text.removesuffix(_USUAL_RUNTIME) + "}"
+        if wish.ipv6 is None:
+            text = text.removesuffix(_NO_IPV6) + "}"
     return manifests.Item(host, ItemKind.APPLIANCE, row.id, text)
 
 
+_USUAL_RUNTIME = ',"runtime":"namespace"}'
 _NO_IPV6 = ',"ipv6":null}'
 
 

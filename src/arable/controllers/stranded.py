@@ -104,7 +104,7 @@ def _moved(tx: Tx, row: NetworkRow, routers: Routers) -> NetworkRow | None:
     """The network with its next host; None when there is none now."""
     old = row.appliance_host
     taken = {row.standby_host} if row.standby_host else set()
-    new = routers.take({*appliances.failed(row), *taken}) if old else None
+    new = routers.take({*appliances.failed(row), *taken}, row.runtime) if old else None
     if new is None or old is None:
         return None
     leases = [(old, nic.id) for nic in routing.nics(tx, [row.id])]

@@ -158,6 +158,8 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
         facts["moves"] = told.moves
     if told.mounts:
         facts["mounts"] = sorted(told.mounts)
+    if told.vm_routers:
+        facts["vm_routers"] = True
     if short:
         facts["short"] = short
     addresses = {"peer_address": told.peer_address, "tunnel_address": told.tunnel_address}

@@ -29,6 +29,7 @@ from arable.domain.image_part import PartRole as PartRole  # noqa: PLC0414
 from arable.domain.pair import Pair
 from arable.domain.pool import ImageEvicted
 from arable.domain.protocols import Protocol as Protocol  # noqa: PLC0414 - found here, too
+from arable.domain.router_runtime import RouterRuntime
 from arable.domain.snapshot import SnapshotSeen, SnapshotWish
 from arable.domain.tunnel import TunnelWish
 from arable.domain.vpn import VpnSeen, VpnWish
@@ -298,6 +299,7 @@ class ApplianceWish:
     names: tuple[NameWish, ...] = ()  # beside those of its machines
     pair: Pair | None = None
     ipv6: Ipv6Net | None = None  # older agents know it not
+    runtime: RouterRuntime = RouterRuntime.NAMESPACE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -547,6 +549,7 @@ class Inventory:
     peer_address: str = ""  # HOST:PORT on the management network, where it answers other hosts
     tunnel_address: str = ""  # where its tunnels (VXLAN) to other hosts end; empty: it has none
     mounts: tuple[PoolId, ...] = ()  # pools of files that it has mounted
+    vm_routers: bool = False  # its routers may be virtual machines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from arable.domain.ids import (
     ZoneId,
 )
 from arable.domain.manifest import Direction, Protocol
+from arable.domain.router_runtime import RouterRuntime
 
 
 class NetworkState(StrEnum):
@@ -62,6 +63,7 @@ class Network:
     appliance_host: HostId | None = None
     appliance_state: ApplianceState = ApplianceState.ABSENT
     appliance_told: str = ""
+    appliance_runtime: RouterRuntime = RouterRuntime.NAMESPACE
     ipv6_range: Ipv6RangeId | None = None  # from which it has its /64, by this number
     ipv6_number: int | None = None
     ipv6_cidr: str | None = None

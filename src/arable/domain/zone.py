@@ -9,6 +9,7 @@ from typing import Any
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.ids import ZoneId
 from arable.domain.layer2 import FIRST_VNI, LAST_VLAN, LAST_VNI, OVERHEAD, is_vni
+from arable.domain.router_runtime import RouterRuntime
 
 FIRST_TAG, LAST_TAG = 2, LAST_VLAN
 """802.1Q: 0 and 4095 are reserved, and 1 is what switches take untagged frames for."""
@@ -27,7 +28,10 @@ class Isolation(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
-    """`guest_cidr` is what networks get that are made on first use, `underlay_mtu` what goes between its hosts."""
+    """`guest_cidr` is what networks get that are made on first use, `underlay_mtu` what goes between its hosts.
+
+    `router_runtime` is what routing appliances are that start from now on.
+    """
 
     id: ZoneId
     name: str
@@ -38,6 +42,7 @@ class Zone:
     guest_cidr: str = "10.1.1.0/24"
     isolation: Isolation = Isolation.VLAN
     underlay_mtu: int = USUAL_MTU
+    router_runtime: RouterRuntime = RouterRuntime.NAMESPACE
     generation: int = 1
     created_at: datetime
 

@@ -29,6 +29,7 @@ from arable.agent.config import (
     Local,
     Namespace,
     Ovs,
+    RouterMachines,
     read,
 )
 from arable.agent.delivery import Deliveries
@@ -42,8 +43,11 @@ from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.ids import PoolId
 from arable.domain.manifest import Inventory
 from arable.domain.pool import FILE, ISCSI
+from arable.domain.router_runtime import RouterRuntime
 from arable.domain.units import MIB
+from arable.drivers.appliance.chosen import ChosenAppliances
 from arable.drivers.appliance.protocol import Appliances, Relays
+from arable.drivers.appliance.vm.driver import VmAppliances
 from arable.drivers.hypervisor.protocol import Hypervisor, Moves
 from arable.drivers.network.protocol import Network
 from arable.drivers.simhost import SimHost
@@ -324,6 +328,8 @@ def inventory(config: AgentConfig, drivers: Drivers) -> Callable[[], Inventory]:
         else "",
         tunnel=config.network.tunnel,
         mounts=drivers.files.reached if drivers.files else tuple,
+        vm_routers=isinstance(config.appliances, Namespace)
+        and config.appliances.machines is not None,
     )
 
 
@@ -347,7 +353,7 @@ def build(config: AgentConfig, hardware: SimHost, clock: Clock, stack: ExitStack
     return Drivers(
         network=network,
         hypervisor=_hypervisor(config, hardware, clock, stack),
-        appliances=_appliances(config, hardware, network, clock),
+        appliances=_appliances(config, hardware, network, clock, stack),
     )
 
 
@@ -395,7 +401,7 @@ def _network(config: AgentConfig, hardware: SimHost, clock: Clock) -> Network:
 
 
 def _appliances(
-    config: AgentConfig, hardware: SimHost, network: Network, clock: Clock
+    config: AgentConfig, hardware: SimHost, network: Network, clock: Clock, stack: ExitStack
 ) -> Appliances | None:
     chosen = config.appliances
     if chosen is None:
@@ -403,16 +409,40 @@ def _appliances(
     if isinstance(chosen, Namespace):
         from arable.drivers.appliance.namespace import NamespaceAppliances
 
-        return NamespaceAppliances(
+        made = NamespaceAppliances(
             config.directory / "appliances",
             network,
             clock,
             netns=chosen.netns,
             prefix=chosen.prefix,
         )
+        if chosen.machines is None:
+            return made
+        machines = _vm_appliances(config, chosen.machines, network, clock, stack)
+        return ChosenAppliances({RouterRuntime.NAMESPACE: made, RouterRuntime.VM: machines})
     from arable.drivers.appliance.sim import SimAppliances
 
     return SimAppliances(hardware, network)
+
+
+def _vm_appliances(
+    config: AgentConfig, chosen: RouterMachines, network: Network, clock: Clock, stack: ExitStack
+) -> VmAppliances:
+    from arable.drivers.appliance.vm.libvirt_machines import LibvirtMachines
+
+    directory = config.directory / "router-machines"
+    machines = LibvirtMachines(
+        chosen.uri,
+        chosen.image,
+        config.directory / "guests",  # where what was found out about this machine's processors is
+        clock,
+        accelerator=chosen.accelerator,
+        memory_mib=chosen.memory_mib,
+    )
+    stack.callback(machines.close)
+    made = VmAppliances(directory, network, machines, clock)
+    stack.callback(made.close)
+    return made
 
 
 def _pools(

@@ -69,6 +69,24 @@ def join(
         _fail(error)
 
 
+@app.command("router-image")
+def build_router_image(
+    folder: Annotated[Path, typer.Argument(help="Where images are kept.", metavar="FOLDER")],
+) -> None:
+    """Build what routers run that are virtual machines (`appliances: {machines: …}`), and say where it is.
+
+    It is made of Debian's kernel, which is fetched with apt, and of the programs and the Python of this machine. One that is
+    there already is not built again; running routers keep theirs.
+    """
+    from arable.lab import router_image
+
+    try:
+        made = router_image.build(folder.absolute(), lambda line: typer.echo(line, err=True))
+    except CloudError as error:
+        _fail(error)
+    typer.echo(made.folder)
+
+
 def _typed() -> str:
     if sys.stdin.isatty():
         answer: str = typer.prompt("Token", hide_input=True, err=True)

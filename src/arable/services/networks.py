@@ -13,6 +13,7 @@ from arable.domain.guest_cidr import check_beside, checked, gateway_of
 from arable.domain.guest_ipv6 import gateway_of as gateway6_of
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
 from arable.domain.network import Address, ApplianceState, Network, NetworkState, RuleKind
+from arable.domain.router_runtime import RouterRuntime
 from arable.domain.subnet import resolvers as resolver_addresses
 from arable.domain.zone import Zone
 from arable.services import belonging
@@ -35,11 +36,14 @@ from arable.store import (
     ipv6_ranges,
     networks,
     nics,
+    placing,
     public_ranges,
     quotas,
+    routing,
     rules,
     vlans,
     vpns,
+    zones,
 )
 from arable.store.nudges import nudge
 from arable.wire.common import Page
@@ -106,6 +110,9 @@ def make(
                 f"overlaps with {public.cidr}, public addresses of the zone", field="cidr"
             )
     ipv6 = told is not None and told.ipv6
+    redundant = told is not None and told.redundant
+    if redundant:
+        check_pairs(zone)
     taken = ipv6_ranges.take(call.tx, zone.id) if ipv6 else None
     id_ = NetworkId(call.around.ids.new("network"))
     vlan = vlans.take(call.tx, zone.id, id_)
@@ -123,7 +130,7 @@ def make(
         number=networks.free_number(call.tx, of),
         isolated=told is not None and told.isolated,
         resolvers=told.resolvers if told else None,
-        redundant=told is not None and told.redundant,
+        redundant=redundant,
         ipv6_range=taken.range if taken else None,
         ipv6_number=taken.number if taken else None,
         ipv6_cidr=taken.cidr if taken else None,
@@ -220,6 +227,8 @@ def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
             but["resolvers"] = resolvers
             tell(call, found.account, "network.changed", network, f"{found.name}: other resolvers")
     if change.redundant is not UNSET and change.redundant != found.redundant:
+        if change.redundant:
+            check_pairs(zones.get(call.tx, found.zone))
         but["redundant"] = change.redundant
         how = "is to have two routing appliances" if change.redundant else "has one again"
         tell(call, found.account, "network.changed", network, f"{found.name}: {how}")
@@ -250,16 +259,36 @@ def with_ipv6(call: Call, found: Network, *, wanted: bool) -> dict[str, Any]:
     return {"ipv6_range": taken.range, "ipv6_number": taken.number, "ipv6_cidr": taken.cidr}
 
 
+def check_pairs(zone: Zone) -> None:
+    """Raises `Conflict` where routers are virtual machines: those are no pairs."""
+    if zone.router_runtime is RouterRuntime.VM:
+        raise Conflict(
+            f"routers of {zone.name} are virtual machines, of which a network has one",
+            field="redundant",
+        )
+
+
 def restart(call: Call, network: NetworkId) -> OperationOut:
     """Its routing appliance is made anew, where it is. Who has which address stays; connections through it end."""
     found = own_network(call, network)
     check_expected(call, found.generation, "network")
     _check_ready(found)
+    _run_as_its_zone_says(call, found)
     operation = network_changed(call, found, "network.restart", restarts=found.restarts + 1)
     tell(
         call, found.account, "network.restarted", network, f"{found.name}: its router is made anew"
     )
     return shown(operation)
+
+
+def _run_as_its_zone_says(call: Call, found: Network) -> None:
+    """A router that is made anew is what its zone says by now, where its host can run such a one."""
+    wanted = zones.get(call.tx, found.zone).router_runtime
+    if found.redundant or wanted is found.appliance_runtime:
+        return
+    able = wanted is RouterRuntime.NAMESPACE
+    if able or found.appliance_host in placing.with_vm_routers(call.tx, found.zone):
+        routing.run_as(call.tx, found.id, wanted)
 
 
 def _resolvers(said: tuple[str, ...] | None, isolated: bool) -> tuple[str, ...] | None:
@@ -345,6 +374,7 @@ def _shape(call: Call, network: Network, public: list[Address]) -> NetworkOut:
         standby=network.standby_state.value,
         appliance_host=network.appliance_host if infra else None,
         standby_host=network.standby_host if infra else None,
+        appliance_runtime=network.appliance_runtime.value if infra else None,
         source_nat=source,
         notice=notice,
         generation=network.generation,

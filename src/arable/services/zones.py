@@ -5,6 +5,7 @@ import msgspec
 from arable.domain.access import Permission
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.ids import ZoneId, kind_of
+from arable.domain.router_runtime import RouterRuntime
 from arable.domain.subnet import network, resolvers
 from arable.domain.zone import Isolation, Tags, Zone, check_tags
 from arable.services.asks import NETWORKS, check_expected
@@ -47,6 +48,7 @@ def create(call: Call, ask: ZoneIn) -> ZoneOut:
         guest_cidr=_guest_cidr(ask.guest_cidr),
         isolation=isolation,
         underlay_mtu=ask.underlay_mtu,
+        router_runtime=RouterRuntime(ask.router_runtime),
         created_at=call.around.clock.now(),
     )
     zones.add(call.tx, zone)
@@ -81,6 +83,8 @@ def update(call: Call, zone: ZoneId, ask: ZoneChange) -> ZoneOut:
         said["resolvers"] = resolvers(said["resolvers"])
     if "guest_cidr" in said:
         _guest_cidr(said["guest_cidr"])
+    if "router_runtime" in said:
+        said["router_runtime"] = RouterRuntime(said["router_runtime"])
     after = before.changed(**said)
     zones.save(call.tx, after)
     if after.underlay_mtu != before.underlay_mtu:
@@ -183,6 +187,7 @@ def _out(call: Call, zone: Zone) -> ZoneOut:
         guest_cidr=zone.guest_cidr,
         isolation=zone.isolation.value,
         underlay_mtu=zone.underlay_mtu,
+        router_runtime=zone.router_runtime.value,
         vlans=vlans,
         vnis=vnis,
         generation=zone.generation,

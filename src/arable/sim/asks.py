@@ -36,6 +36,7 @@ from arable.services import (
     volumes,
     vpn_clients,
     vpns,
+    zones,
 )
 from arable.sim.cloud import Cloud
 from arable.sim.ground import AVAILABLE, DISK, IMAGE, OFFERING, SHARED, SHARED_DISK
@@ -57,6 +58,7 @@ from arable.wire.volumes import (
     VolumeIn,
 )
 from arable.wire.vpns import VpnIn
+from arable.wire.zones import ZoneChange
 
 PEER_KEY = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
 """Of a gateway elsewhere."""
@@ -430,6 +432,13 @@ def _six_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return network
 
 
+def _choose_routers(cloud: Cloud, _caller: Caller, dice: Random) -> str:
+    """The operator does, for the zone: they are machines from now on, or namespaces."""
+    change = ZoneChange(router_runtime="vm" if dice.random() < 0.5 else "namespace")
+    cloud.ask(cloud.ground.operator, lambda call: zones.update(call, cloud.ground.zone, change))
+    return str(change.router_runtime)
+
+
 def _restart_network(cloud: Cloud, caller: Caller, dice: Random) -> str:
     network = _network(cloud, caller, dice)
     if network is None:
@@ -465,6 +474,7 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     ("changes a port", _change_nic),
     ("restarts a network", _restart_network),
     ("wants two routers, or one", _pair_network),
+    ("has routers be machines, or not", _choose_routers),
     ("gives a network IPv6", _six_network),
     ("takes an address", _take_address),
     ("releases an address", _release_address),

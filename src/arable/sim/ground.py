@@ -27,6 +27,7 @@ VLANS = range(100, 108)
 VNIS = range(70_000, 70_008)
 PUBLIC_VLAN = 900
 PEER_PORT = 7444
+WITHOUT_VM_ROUTERS = "172.31.1.10"  # the host whose routers can't be machines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,10 @@ class Ground:
         """Where its tunnels end."""
         return self.peers[host].partition(":")[0]
 
+    def vm_routers(self, host: HostId) -> bool:
+        """Whether its routers may be virtual machines."""
+        return host in self.hosts and self.tunnel_address(host) != WITHOUT_VM_ROUTERS
+
     @property
     def operator(self) -> Caller:
         """Who may do all."""
@@ -100,6 +105,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         for h in range(room.hosts):
             host, pool = HostId(ids.new("host")), PoolId(ids.new("pool"))
             roles = ["compute"] if room.idle and h else ["compute", "routing"]
+            address = f"172.31.{p}.{10 + h}"
             _host(
                 tx,
                 room,
@@ -110,12 +116,13 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
                 name=f"host-{p}-{h}",
                 roles=roles,
                 pool=pool,
-                facts={"moves": "sim"} if room.storage else {},
-                tunnel_address=f"172.31.{p}.{10 + h}",
+                facts=({"moves": "sim"} if room.storage else {})
+                | ({"vm_routers": True} if address != WITHOUT_VM_ROUTERS else {}),
+                tunnel_address=address,
             )
             _pool(tx, at, id=pool, zone=zone, host=host)
             hosts[host] = pool
-            peers[host] = f"172.31.{p}.{10 + h}:{PEER_PORT}"
+            peers[host] = f"{address}:{PEER_PORT}"
         for s in range(room.storage):
             host, pool = HostId(ids.new("host")), PoolId(ids.new("pool"))
             address = f"172.31.{p}.{200 + s}:{PORT}"

@@ -14,7 +14,7 @@ from arable.domain.settings import MACHINE_KBPS
 from arable.domain.units import MIB
 from arable.drivers.network.protocol import PortKind
 from arable.drivers.simhost import SimHost
-from arable.sim import farm_invariants, pairs, six, storage_invariants, usage_invariants
+from arable.sim import farm_invariants, pairs, routers, six, storage_invariants, usage_invariants
 from arable.store import settings
 from arable.store.database import Tx
 
@@ -48,6 +48,7 @@ def always(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
         *usage_invariants.always(partial(_rows, tx)),
         *pairs.always(partial(_rows, tx), hosts),
         *six.always(partial(_rows, tx), hosts),
+        *routers.always(partial(_rows, tx), hosts),
     ]
     if broken:
         raise Broken("; ".join(broken))
@@ -63,6 +64,7 @@ def at_rest(tx: Tx, hosts: Mapping[HostId, SimHost]) -> None:
         *farm_invariants.at_rest(partial(_rows, tx)),
         *pairs.at_rest(partial(_rows, tx), hosts),
         *six.at_rest(partial(_rows, tx), hosts),
+        *routers.at_rest(partial(_rows, tx), hosts),
     ]
     if broken:
         raise Broken("; ".join(broken))

@@ -30,6 +30,7 @@ from arable.services import (
     resizing,
     rules,
     volumes,
+    zones,
 )
 from arable.services.passwords import Password
 from arable.sim.acts import End, lead_away, leads_away, let_in, revoke, stay
@@ -56,6 +57,7 @@ from arable.wire.volumes import (
     ResizeVolumeIn,
     VolumeIn,
 )
+from arable.wire.zones import ZoneChange
 
 
 def _deploys(count: int) -> Act:
@@ -313,6 +315,11 @@ def _routed_by(hosts: int) -> End:
 
 
 _RESTARTED = "network where restarts > 0"
+_MACHINE = "network where appliance_runtime = 'vm'"
+_chosen = Act(
+    lambda cloud: _operate(cloud, zones.update, cloud.ground.zone, ZoneChange(router_runtime="vm")),
+    _some("zone where router_runtime = 'vm'"),
+)
 _attached = Act(_attach, _some("nic where not is_default"))
 _detached = Act(_detach, lambda cloud: not _rows(cloud, _INNER))
 _NOT_DEFAULT = "select id from nic where not is_default"
@@ -460,6 +467,7 @@ STORIES = (
     Story("have two routers", _up, (_pair(True),), _routed_by(2), room=_TWO),
     Story("have one again", (*_up, _pair(True)), (_pair(False),), _routed_by(1), room=_TWO),
     Story("restart a network", _up, (Act(_restart, _some(_RESTARTED)),), _made(2)),
+    Story("have routers be machines", _up, (_chosen, Act(_restart, _some(_MACHINE))), _made(2)),
     Story("lead to another network", (_network, *_up, _attached), (_joined,), _links(1, 1)),
     Story(
         "lead to another network no more",

@@ -13,6 +13,7 @@ from arable.domain.errors import NoRoom, NotFound, Stale
 from arable.domain.guest_cidr import NUMBERS
 from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
 from arable.domain.network import ApplianceState, Network, NetworkState
+from arable.domain.router_runtime import RouterRuntime
 from arable.domain.usage import UsageKind
 from arable.store import schema as t
 from arable.store import usage_records
@@ -32,7 +33,8 @@ _CHANGING = (
     *("idle_since", "ipv6_range", "ipv6_number", "ipv6_cidr", "generation"),
 )
 _COLUMNS = _FIXED + _CHANGING
-_STANDBY = ("standby_host", "standby_state", "standby_told")  # changed by `routing` alone
+# changed by `routing` alone
+_STANDBY = ("standby_host", "standby_state", "standby_told", "appliance_runtime")
 _fixed = attrgetter(*_FIXED[:-2])
 _SELECT = raw(t.network, _COLUMNS + _STANDBY)
 
@@ -192,7 +194,7 @@ def _network(row: Any) -> Network:
     (created_at, next_offset, name, dns_domain, resolvers, restarts, redundant, *rest) = rest
     (state, host, appliance_state, told, attention, idle_since, *rest) = rest
     (ipv6_range, ipv6_number, ipv6_cidr, generation, *rest) = rest
-    (standby_host, standby_state, standby_told) = rest
+    (standby_host, standby_state, standby_told, runtime) = rest
     return Network(
         id=id_,
         account=account,
@@ -212,6 +214,7 @@ def _network(row: Any) -> Network:
         appliance_host=host,
         appliance_state=ApplianceState(appliance_state),
         appliance_told=told,
+        appliance_runtime=RouterRuntime(runtime),
         ipv6_range=ipv6_range,
         ipv6_number=ipv6_number,
         ipv6_cidr=ipv6_cidr,

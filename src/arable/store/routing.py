@@ -26,6 +26,7 @@ from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, NicId, Opera
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState, NetworkState
 from arable.domain.pair import Pair, next_number
+from arable.domain.router_runtime import RouterRuntime
 from arable.store import addresses as addresses_
 from arable.store import balancers, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
@@ -65,12 +66,19 @@ class NetworkRow(NamedTuple):
     standby_state: str
     standby_number: int
     standby_seen: int
+    appliance_runtime: str
     appliance_failed: str
     own_resolvers: str
     resolvers: str
     underlay_mtu: int
     ipv6_cidr: str | None = None
     ipv6_gateway: str | None = None
+    zone_runtime: str = RouterRuntime.NAMESPACE
+
+    @property
+    def runtime(self) -> RouterRuntime:
+        """What its routers are: those of a pair are namespaces, whatever their zone says."""
+        return RouterRuntime.NAMESPACE if self.redundant else RouterRuntime(self.appliance_runtime)
 
     @property
     def routers(self) -> list[tuple[HostId, Pair | None]]:
@@ -89,13 +97,14 @@ class NetworkRow(NamedTuple):
 PRESENT = (ApplianceState.STARTING, ApplianceState.RUNNING)
 
 _NETWORK = select(
-    *(_n[name] for name in NetworkRow._fields[:-6]),
+    *(_n[name] for name in NetworkRow._fields[:-7]),
     type_coerce(_n.appliance_failed, Text),
     type_coerce(_n.resolvers, Text),
     type_coerce(_z.resolvers, Text),
     _z.underlay_mtu,
     _n.ipv6_cidr,
     schema.ipv6_range.c.gateway,
+    _z.router_runtime,
 ).join(schema.zone, _z.id == _n.zone)
 _NETWORK = _NETWORK.outerjoin(schema.ipv6_range, schema.ipv6_range.c.id == _n.ipv6_range)
 
@@ -345,6 +354,11 @@ def set_appliance(
             appliance_state=state, appliance_host=host, appliance_told=told, appliance_seen=seen
         )
     )
+
+
+def run_as(tx: Tx, network: NetworkId, runtime: RouterRuntime) -> None:
+    """What its appliance is from now on, wherever it is."""
+    tx.execute(update(schema.network).where(_n.id == network).values(appliance_runtime=runtime))
 
 
 def set_standby(

@@ -182,6 +182,7 @@ zone = Table(
     _text("guest_cidr", "10.1.1.0/24"),  # of networks made on first use
     _text("isolation", "vlan"),  # Isolation
     _count("underlay_mtu", 1500),
+    _text("router_runtime", "namespace"),  # RouterRuntime, of appliances that start
     _generation(),
     _at("created_at"),
 )
@@ -873,6 +874,7 @@ network = Table(
     _count(
         "appliance_epoch"
     ),  # grows when it is given to another host while the one before may still run it
+    _text("appliance_runtime", "namespace"),  # RouterRuntime, as it was when it started
     _json("appliance_failed"),  # host: why it could not start it, of those that were tried
     # the other one of a pair (decisions/0042): which of the two is which follows who leads
     _flag("redundant"),  # there are to be two

@@ -116,6 +116,12 @@ class NetworkOut(Out, frozen=True, kw_only=True):
     standby_host: Annotated[str | None, Meta(description="The same of the one that stands by.")] = (
         None
     )
+    appliance_runtime: Annotated[
+        Literal["namespace", "vm"] | None,
+        Meta(
+            description="What its routing appliance is, or was when it ran last; only told to those who may see hosts."
+        ),
+    ] = None
     source_nat: Annotated[
         str | None,
         Meta(

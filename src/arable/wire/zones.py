@@ -61,6 +61,18 @@ UnderlayMtu = Annotated[
 ]
 
 
+RouterRuntimeName = Annotated[
+    Literal["namespace", "vm"],
+    Meta(
+        description=(
+            "What the routing appliances of its networks are: network namespaces of their host, which start at once and take "
+            "little, or virtual machines, which have a kernel of their own and take memory and some seconds to start. It "
+            "holds for those that start, or are restarted, from then on."
+        )
+    ),
+]
+
+
 class ZoneIn(In, frozen=True, kw_only=True):
     """A new zone."""
 
@@ -85,6 +97,7 @@ class ZoneIn(In, frozen=True, kw_only=True):
     dns_domain: DnsDomain = "internal"
     resolvers: Resolvers = ()
     guest_cidr: GuestCidr = "10.1.1.0/24"
+    router_runtime: RouterRuntimeName = "namespace"
 
 
 class ZoneChange(In, frozen=True, kw_only=True):
@@ -98,6 +111,7 @@ class ZoneChange(In, frozen=True, kw_only=True):
     resolvers: Resolvers | UnsetType = UNSET
     guest_cidr: GuestCidr | UnsetType = UNSET
     underlay_mtu: UnderlayMtu | UnsetType = UNSET
+    router_runtime: RouterRuntimeName | UnsetType = UNSET
 
 
 class UseOut(Out, frozen=True, kw_only=True):
@@ -121,6 +135,10 @@ class ZoneOut(Out, frozen=True, kw_only=True):
         Literal["vlan", "vxlan"], Meta(description="By what its guest networks are kept apart.")
     ]
     underlay_mtu: int
+    router_runtime: Annotated[
+        Literal["namespace", "vm"],
+        Meta(description="What routing appliances are that start from now on."),
+    ]
     vlans: Annotated[
         tuple[VlanRange, ...] | None,
         Meta(description="Of guest networks; null for callers without `infra:read`."),

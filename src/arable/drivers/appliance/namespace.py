@@ -140,7 +140,7 @@ class NamespaceAppliances:
             jail.end(pid)
         for end in ("e0", "e2", "e3"):
             self._network.remove(nic(network, end))
-        self._links.remove(_device("r1", network))
+        self._links.remove(device("r1", network))
         namespaces.remove(self.namespace(network))
 
     def announce(self) -> None:
@@ -328,8 +328,8 @@ class NamespaceAppliances:
             nic=nic(network, end),
             kind=PortKind.VETH,
             vlan=vlan,
-            device=_device(f"r{end[1]}", network),
-            peer=_device(f"q{end[1]}", network),
+            device=device(f"r{end[1]}", network),
+            peer=device(f"q{end[1]}", network),
         )
         self._network.ensure(port)
         if self._links.find(port.peer):
@@ -356,7 +356,7 @@ class NamespaceAppliances:
     def _join_host(self, made: Router) -> None:
         """eth1. The host asks, the appliance answers; neither leads the other's packets on."""
         network, netns = made.network, self.namespace(made.network)
-        here, there = _device("r1", network), _device("q1", network)
+        here, there = device("r1", network), device("q1", network)
         if not hostguard.stands(self._netns):
             hostguard.raise_up(self._netns)
         if "eth1" not in wiring.interfaces(netns):
@@ -491,8 +491,8 @@ def _public(out: WayOut) -> tuple[IPv4Interface, ...]:
     )
 
 
-def _device(kind: str, network: NetworkId) -> str:
-    """An id's last eleven letters are chance; a device's name has room for fifteen."""
+def device(kind: str, network: NetworkId) -> str:
+    """The name of one of its devices on the host. An id's last eleven letters are chance; a device's name has room for fifteen."""
     return f"{kind}{_key(network)[-11:]}"
 
 

@@ -15,7 +15,7 @@ class Appliances(Protocol):
 
     @property
     def name(self) -> str:
-        """What was chosen, for people: "namespace"."""
+        """What was chosen, for people: "namespace", "vm"."""
 
     def appliances(self) -> Mapping[NetworkId, ApplianceSeen]:
         """Every appliance here. `running` means that all its parts (DHCP, DNS, routing) do."""
@@ -25,6 +25,14 @@ class Appliances(Protocol):
 
     def remove(self, network: NetworkId) -> None:
         """Gone, and all that only it needed; already gone is fine."""
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A runtime whose appliances take their time to start: `ensure` does not wait for that."""
+
+    def settles_seconds(self, network: NetworkId) -> float:
+        """How long one may take from being ensured to running, before that counts as a failure."""
 
 
 @runtime_checkable

@@ -6,10 +6,11 @@ from dataclasses import replace
 from arable.appliance.metadata import answer, by_address, call
 from arable.appliance.router import leases, router
 from arable.domain.balancer import BalancerSeen, MemberSeen, MemberWish
-from arable.domain.errors import Unavailable
+from arable.domain.errors import BadInput, Unavailable
 from arable.domain.ids import NetworkId, NicId
 from arable.domain.inside import GuestAnswer, GuestAsk
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
+from arable.domain.router_runtime import RouterRuntime
 from arable.domain.vpn import VpnPeerSeen, VpnSeen
 from arable.drivers.faults import Faults
 from arable.drivers.network.protocol import Network, Port, PortKind
@@ -35,24 +36,27 @@ class SimAppliances:
 
     def ensure(self, wish: ApplianceWish, leases: Sequence[LeaseWish]) -> None:
         router(wish)  # refused as a real one refuses, before anything is touched
+        if wish.runtime is RouterRuntime.VM and wish.pair:
+            raise BadInput("a router that is one of two can't be a virtual machine", field="pair")
         before = self._hardware.appliances.get(wish.network)
         begun = ApplianceSeen(network=wish.network, generation=0, running=False, told="half made")
         # As with a real one, there is something to see, and to remove, from the first step on.
         self._hardware.appliances.setdefault(wish.network, SimAppliance(wish, {}, begun))
-        self._network.ensure(_port(wish.network, "gw", wish.vlan))
+        kind = PortKind.ROUTER if wish.runtime is RouterRuntime.VM else PortKind.VETH
+        self._network.ensure(_port(wish.network, "gw", wish.vlan, kind))
         if wish.public:
-            self._network.ensure(_port(wish.network, "pub", wish.public.vlan))
+            self._network.ensure(_port(wish.network, "pub", wish.public.vlan, kind))
         else:
             self._network.remove(_nic(wish.network, "pub"))
         if wish.link:
-            self._network.ensure(_port(wish.network, "lnk", wish.link.vlan))
+            self._network.ensure(_port(wish.network, "lnk", wish.link.vlan, kind))
         else:
             self._network.remove(_nic(wish.network, "lnk"))
         held = SimAppliance(
             wish,
             {lease.nic: lease for lease in leases},
             ApplianceSeen(network=wish.network, generation=wish.generation, running=True),
-            before.made + (before.wish.restarts != wish.restarts) if before else 1,
+            before.made + (_life(before.wish) != _life(wish)) if before else 1,
         )
         if self._hardware.appliances.get(wish.network) != held:
             if self._hardware.unroutable:
@@ -141,11 +145,16 @@ def _nic(network: NetworkId, end: str) -> NicId:
     return NicId(f"{end}-{network.partition('-')[2]}")
 
 
-def _port(network: NetworkId, end: str, vlan: int) -> Port:
+def _life(wish: ApplianceWish) -> tuple[int, RouterRuntime]:
+    """Another one is another router, made anew."""
+    return wish.restarts, wish.runtime
+
+
+def _port(network: NetworkId, end: str, vlan: int, kind: PortKind) -> Port:
     tail = network[-11:]
     return Port(
         nic=_nic(network, end),
-        kind=PortKind.VETH,
+        kind=kind,
         vlan=vlan,
         device=f"{end[0]}h{tail}",
         peer=f"{end[0]}p{tail}",

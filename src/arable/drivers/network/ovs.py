@@ -267,12 +267,12 @@ class OvsNetwork:
 
     def _new(self, bridge: Bridge, port: Port, links: Mapping[str, Link]) -> Held:
         there = links.get(port.device)
-        adopted = there is not None and port.kind is PortKind.TAP and there.kind != "tun"
+        adopted = there is not None and port.kind is not PortKind.VETH and there.kind != "tun"
         return Held(port, bridge.free_number(), Origin.ADOPTED if adopted else Origin.MADE)
 
     def _make_device(self, port: Port, *, userspace: bool) -> None:
         if self._links.find(port.device) is None:
-            if port.kind is PortKind.TAP:
+            if port.kind is not PortKind.VETH:
                 self._links.make_tap(port.device)
             else:
                 self._links.make_veth(port.device, port.peer)

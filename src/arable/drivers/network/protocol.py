@@ -1,6 +1,6 @@
 """What every network driver promises.
 
-A port is a tap device (for a guest) or one end of a veth (for an appliance), an access port of one VLAN, or of one VNI:
+A port is a tap device (for a virtual machine) or one end of a veth (for an appliance), an access port of one VLAN, or of one VNI:
 its number says which (`domain/layer2.py`). Bridges, trunks, tunnels and whatever a VLAN or VNI needs here are made with its
 first port and removed after its last; nobody asks for them. Which other hosts have a VNI has to be told (`reach`).
 """
@@ -18,6 +18,7 @@ class PortKind(StrEnum):
 
     TAP = "tap"  # a guest: guarded, its MAC and IP are bound to the port
     VETH = "veth"  # an appliance: trusted, may speak for others
+    ROUTER = "router"  # an appliance that is a virtual machine: a tap, and trusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Routing appliances as virtual machines: `driver.py` on the host, `resident.py` within, and the line between them."""

@@ -1,0 +1,153 @@
+"""What routers of a zone are: which hosts may have them, what those are told, and what is refused."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from make_cloud import Cloud
+from test_landing import routed, with_hosts
+
+from arable.controllers import appliances, stranded
+from arable.domain.access import Caller, Permission
+from arable.domain.errors import Conflict
+from arable.domain.ids import NetworkId, ZoneId
+from arable.domain.manifest import ApplianceWish
+from arable.domain.router_runtime import RouterRuntime
+from arable.services import networks, zones
+from arable.wire.networks import NetworkChange, NetworkIn, NetworkQuery
+from arable.wire.zones import ZoneChange
+
+HERE = ZoneId("zone-here")
+
+
+@pytest.fixture
+def town(lone_cloud) -> tuple[Cloud, Caller]:
+    """Two hosts that route, of which one can have virtual machines for it, and a network with a machine."""
+    with_hosts(lone_cloud, "a", "b")
+    lone_cloud.run("""update host set roles = '["compute", "routing"]'""")
+    lone_cloud.run("""update host set facts = '{"vm_routers": true}' where id = 'host-b'""")
+    me = lone_cloud.account("me")
+    routed(lone_cloud, me)
+    absent(lone_cloud)
+    return lone_cloud, me
+
+
+def absent(cloud: Cloud) -> None:
+    cloud.run("update network set appliance_state = 'absent', appliance_host = null")
+
+
+def choose(cloud: Cloud, runtime: str) -> None:
+    cloud.run("update zone set router_runtime = :runtime", runtime=runtime)
+
+
+def start(cloud: Cloud) -> str:
+    """Where the network's router starts, or why it does not."""
+    ((network,),) = cloud.rows("select id from network")
+    with cloud.database.write() as tx:
+        refused = appliances.want(tx, [NetworkId(network)])
+    for error in refused.values():
+        return f"{error.public} {error.why}"
+    ((host,),) = cloud.rows("select appliance_host from network")
+    return host
+
+
+def told(cloud: Cloud) -> dict[str, ApplianceWish]:
+    rows = cloud.rows(
+        "select host, body from manifest_item where kind = 'appliance' and body is not null"
+    )
+    return {host: msgspec.json.decode(body, type=ApplianceWish) for host, body in rows}
+
+
+def attend(cloud: Cloud) -> None:
+    with cloud.database.write() as tx:
+        appliances.attend(tx, cloud.around.clock.now())
+
+
+def test_routers_are_namespaces_unless_their_zone_says_otherwise(town):
+    cloud, _ = town
+    assert start(cloud) == "host-a"
+    ((body,),) = cloud.rows("select body from manifest_item where kind = 'appliance'")
+    assert "runtime" not in body  # so what hosts are told is as it was
+
+
+def test_routers_that_are_machines_are_where_those_can_be(town):
+    cloud, _ = town
+    choose(cloud, "vm")
+    assert start(cloud) == "host-b"
+    assert told(cloud)["host-b"].runtime is RouterRuntime.VM
+
+
+def test_without_a_host_that_can_the_reason_is_told(town):
+    cloud, _ = town
+    choose(cloud, "vm")
+    cloud.run("update host set maintenance = true where id = 'host-b'")
+    said = start(cloud)
+    assert "as virtual machines is up" in said
+    assert "'a': 'runs no routers as virtual machines'" in said
+    assert "'b': 'is in maintenance'" in said
+
+
+def test_a_router_that_runs_stays_what_it_is_until_it_is_restarted(town):
+    cloud, me = town
+    choose(cloud, "vm")
+    start(cloud)
+    choose(cloud, "namespace")
+    (network,) = cloud.do(me, networks.page, NetworkQuery()).items
+    cloud.do(me, networks.update, network.id, NetworkChange(dns_domain="other.internal"))
+    attend(cloud)
+    assert told(cloud)["host-b"].runtime is RouterRuntime.VM
+    cloud.do(me, networks.restart, network.id)
+    attend(cloud)
+    assert told(cloud)["host-b"].runtime is RouterRuntime.NAMESPACE
+
+
+def test_a_restart_makes_no_machine_where_there_can_be_none(town):
+    cloud, me = town
+    assert start(cloud) == "host-a"
+    choose(cloud, "vm")
+    (network,) = cloud.do(me, networks.page, NetworkQuery()).items
+    cloud.do(me, networks.restart, network.id)
+    attend(cloud)
+    assert told(cloud)["host-a"].runtime is RouterRuntime.NAMESPACE
+
+
+def test_a_router_of_a_lost_host_goes_where_it_can_be(town):
+    cloud, _ = town
+    choose(cloud, "vm")
+    start(cloud)
+    cloud.run("update host set state = 'down' where id = 'host-b'")
+    with cloud.database.write() as tx:
+        assert stranded.watch(tx, cloud.around.clock.now()) == 0
+    cloud.run("""update host set facts = '{"vm_routers": true}' where id = 'host-a'""")
+    with cloud.database.write() as tx:
+        assert stranded.watch(tx, cloud.around.clock.now() + timedelta(seconds=1)) == 1
+    assert (told(cloud)["host-a"].runtime, told(cloud)["host-a"].epoch) == (RouterRuntime.VM, 1)
+
+
+def test_pairs_are_refused_where_routers_are_machines_and_stay_what_they_are(town):
+    cloud, me = town
+    (network,) = cloud.do(me, networks.page, NetworkQuery()).items
+    cloud.do(me, networks.update, network.id, NetworkChange(redundant=True))
+    choose(cloud, "vm")
+    assert start(cloud) == "host-a"
+    assert told(cloud)["host-a"].runtime is RouterRuntime.NAMESPACE
+    cloud.do(me, networks.update, network.id, NetworkChange(redundant=False))
+    with pytest.raises(Conflict, match="virtual machines") as refused:
+        cloud.do(me, networks.update, network.id, NetworkChange(redundant=True))
+    assert refused.value.field == "redundant"
+    ask = NetworkIn(zone="here", name="two", cidr="10.7.0.0/24", redundant=True)
+    with pytest.raises(Conflict, match="virtual machines"):
+        cloud.do(me, networks.create, ask)
+
+
+def test_operators_choose_and_see_and_customers_do_not(town):
+    cloud, me = town
+    operator = cloud.account("boss", role="operator")
+    changed = cloud.do(operator, zones.update, HERE, ZoneChange(router_runtime="vm"))
+    assert changed.router_runtime == "vm"
+    start(cloud)
+    (seen,) = cloud.do(operator, networks.page, NetworkQuery()).items
+    assert seen.appliance_runtime == "vm"
+    (shown,) = cloud.do(me, networks.page, NetworkQuery()).items
+    assert shown.appliance_runtime is None
+    assert Permission.INFRA_READ not in me.permissions
