@@ -60,3 +60,21 @@ def test_lighter_asks_of_the_same_kind_do_not_overtake(writer):
     writer.run_waiting()
     assert batches == [[0]]
     assert not future.done()
+
+
+def test_half_of_a_flood_is_executed_while_the_other_half_waits(writer):
+    batches, waiting = flood(writer, 200, 1)
+    assert writer.run_waiting() == 100
+    assert (
+        writer.run_waiting() == 100
+    )  # whoever was answered will ask again: there are two hundred still
+    assert [len(batch) for batch in batches] == [100, 100]
+    assert [future.result() for future in waiting] == list(range(200))
+
+
+def test_few_asks_are_not_divided(writer):
+    batches, _waiting = flood(writer, 64, 1)
+    assert writer.run_waiting() == 64
+    more, _waiting = flood(writer, 5, 1)
+    assert writer.run_waiting() == 5
+    assert [len(batch) for batch in (*batches, *more)] == [64, 5]

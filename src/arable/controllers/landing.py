@@ -145,7 +145,7 @@ class Landing:
                     wishes.lease(machine.name, nic, there, each.boot.seed) for there in nic.routers
                 ]
         manifests.note_presence(tx, presence)
-        manifests.put(tx, items, generations)
+        manifests.put(tx, items, generations, first=True)
 
     def _look(self, tx: Tx, zone: ZoneId, at: datetime) -> _Look:
         found = self._looks.get(zone)

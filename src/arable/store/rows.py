@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 
 from arable.store.columns import Json, Moment, micros, moment
+from arable.store.copied import COPIED, copy_rows
 from arable.store.database import Tx
 
 encoder = msgspec.json.Encoder()
@@ -69,8 +70,11 @@ def insert_rows(
     tx: Tx, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Add rows given as tuples in the order of `names`."""
-    if rows:
-        _run(tx, _insert, table, names, rows)
+    if len(rows) < COPIED or tx.dialect.name == "sqlite":
+        if rows:
+            _run(tx, _insert, table, names, rows)
+        return
+    copy_rows(tx, table, names, rows)
 
 
 def save_rows(tx: Tx, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:

@@ -22,7 +22,7 @@ from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.lookup import Lookup
 from arable.store.many import among
-from arable.store.rows import json_text, put_rows, raw
+from arable.store.rows import insert_rows, json_text, raw
 from arable.store.scope import visible
 
 _c = t.usage_record.c
@@ -33,19 +33,20 @@ _BEGIN = """
     select o.account, '{kind}', o.id, {name}, {offering}, coalesce(f.id, ''), coalesce(f.name, ''),
         coalesce(t.id, ''), coalesce(t.name, ''), {cpus}, {mib}, {later}(
             :at, coalesce((
-                select max(u.until) from usage_record u where u.thing = o.id and u.kind = '{kind}'
+                select max(u.until) from usage_record u
+                where u.thing = o.id and u.kind = '{kind}' and u.until is not null
             ), 0)
         )
     from {asked} join {table} o on o.id = asked.value {joins}
     where true
     on conflict do nothing
 """
-_ELEMENT = "left join element e on e.machine = m.id left join tier t on t.id = e.tier"
+_ELEMENT = "left join element e on e.machine = {machine}.id left join tier t on t.id = e.tier"
 _NO_TIER = "left join tier t on t.id = ''"
 _FORMS = {
     UsageKind.MACHINE: {
         "table": "machine",
-        "joins": f"join machine m on m.id = o.id left join farm f on f.id = o.farm {_ELEMENT}",
+        "joins": f"left join farm f on f.id = o.farm {_ELEMENT.format(machine='o')}",
         "name": "o.name",
         "offering": "o.offering",
         "cpus": "o.cpus",
@@ -56,7 +57,7 @@ _FORMS = {
         "joins": f"""
             left join machine m on m.id = o.machine
             left join farm_part p on p.id = o.id
-            left join farm f on f.id = coalesce(m.farm, p.farm) {_ELEMENT}
+            left join farm f on f.id = coalesce(m.farm, p.farm) {_ELEMENT.format(machine="m")}
         """,
         "name": "o.name",
         "offering": "case when o.offering = '' and o.position = 0 and o.machine is not null then 'root' else o.offering end",
@@ -162,7 +163,7 @@ def begin_made(tx: Tx, kind: UsageKind, made: Sequence[Made], at: int) -> None:
     rows = [
         (kind.value, each.farm and called.get(each.farm, ""), "", "", at, *each) for each in made
     ]
-    put_rows(tx, t.usage_record, _MADE, rows, "do nothing")
+    insert_rows(tx, t.usage_record, _MADE, rows)
 
 
 _MADE = ("kind", "farm_name", "tier", "tier_name", "since", *Made._fields)

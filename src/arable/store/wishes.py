@@ -12,7 +12,7 @@ from arable.store.database import Tx
 from arable.store.lookup import Lookup
 from arable.store.manifests import Difference
 from arable.store.nudges import collected, nudge_hosts
-from arable.store.rows import put_rows
+from arable.store.rows import insert_rows, put_rows
 
 _ITEM = ("host", "kind", "id", "generation", "body")
 _WRITTEN_OVER = (
@@ -41,10 +41,16 @@ _bump = Lookup(
 )
 
 
-def put(tx: Tx, items: Sequence[Item], begun: Mapping[HostId, int] | None = None) -> None:
+def put(
+    tx: Tx,
+    items: Sequence[Item],
+    begun: Mapping[HostId, int] | None = None,
+    *,
+    first: bool = False,
+) -> None:
     """Write wishes: one new manifest generation for each host that is touched, whatever the number of items.
 
-    `begun` has those that were counted on already in this transaction.
+    `begun` has those that were counted on already in this transaction. `first`: no host was ever told of any of them.
     """
     if not items:
         return
@@ -58,7 +64,10 @@ def put(tx: Tx, items: Sequence[Item], begun: Mapping[HostId, int] | None = None
     # The last word counts: an item can stand only once in a statement.
     last = {(item.host, item.kind.value, item.id): item.body for item in items}
     rows = [(*key, generations[key[0]], body) for key, body in last.items()]
-    put_rows(tx, schema.manifest_item, _ITEM, rows, _WRITTEN_OVER)
+    if first:
+        insert_rows(tx, schema.manifest_item, _ITEM, rows)
+    else:
+        put_rows(tx, schema.manifest_item, _ITEM, rows, _WRITTEN_OVER)
     _tell(tx, rows)
 
 

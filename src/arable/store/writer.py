@@ -36,6 +36,7 @@ Batch = Callable[[Tx, Sequence[Ask]], Sequence[Answer | CloudError]]
 """Executes many asks of a kind at once: one answer or refusal each, in order. A refused one has written nothing."""
 
 _MOST = 2000  # pieces of work in one transaction, each as many as it weighs
+_LEAST = 64  # of those that wait in batches are not divided
 
 
 @dataclass
@@ -91,6 +92,7 @@ class Writer:
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _thread: threading.Thread | None = None
     _closing: bool = False
+    _answered: int = 0  # what the batches of the last transaction weighed
 
     def start(self) -> None:
         """Begin to take work in a thread of its own."""
@@ -158,19 +160,26 @@ class Writer:
 
         Those are what hosts report and what controllers decide: the end of what was accepted. So a flood of asks for
         thousands of machines never has to be accepted before the first of them is known to run.
+
+        Of what waits in batches and what was just answered (whoever was, asks again in a moment) half is taken. So while one
+        half is executed, the other is told and asks anew; else few would be taken, with nearly all that a transaction
+        costs, while all the others come back.
         """
         taken: list[_Piece] = []
         left: deque[_Piece] = deque()
         weight = 0
         with self._wake:
+            there = sum(piece.weight for piece in self._waiting if piece.batch is not None)
+            most = min(max((there + self._answered + 1) // 2, _LEAST), _MOST)
             for piece in self._waiting:
                 if piece.batch is None:
                     fits = len(taken) < _MOST
                 else:
-                    fits = not left and (weight == 0 or weight + piece.weight <= _MOST)
+                    fits = not left and (weight == 0 or weight + piece.weight <= most)
                     weight += piece.weight if fits else 0
                 (taken if fits else left).append(piece)
             self._waiting = left
+            self._answered = weight
         return sorted(taken, key=lambda piece: (not piece.ahead, piece.order))
 
     def _run(self) -> None:

@@ -664,8 +664,8 @@ def upgrade() -> None:
     )
     op.create_index('ix_usage_record_account_number', 'usage_record', ['account', 'number'], unique=False)
     op.create_index('ix_usage_record_account_until', 'usage_record', ['account', 'until'], unique=False)
-    op.create_index('ix_usage_record_thing', 'usage_record', ['thing', 'kind'], unique=False)
-    op.create_index('uq_usage_record_open', 'usage_record', ['kind', 'thing'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
+    op.create_index('ix_usage_record_ended', 'usage_record', ['thing', 'kind'], unique=False, sqlite_where=sa.text('until is not null'), postgresql_where=sa.text('until is not null'))
+    op.create_index('uq_usage_record_open', 'usage_record', ['thing', 'kind'], unique=True, sqlite_where=sa.text('until is null'), postgresql_where=sa.text('until is null'))
     op.create_table('zone',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -1513,7 +1513,6 @@ def upgrade() -> None:
     )
     op.create_index('ix_nic_default', 'nic', ['machine'], unique=True, sqlite_where=sa.text('is_default'), postgresql_where=sa.text('is_default'))
     op.create_index('ix_nic_leaving', 'nic', ['id'], unique=False, sqlite_where=sa.text('leaving'), postgresql_where=sa.text('leaving'))
-    op.create_index(op.f('ix_nic_machine'), 'nic', ['machine'], unique=False)
     op.create_table('rollout',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('tier', sa.String(), nullable=False),
