@@ -88,7 +88,7 @@ def finish(opened: int, size: int, blank: Path) -> None:
     """It is a qcow2 of so many bytes, with the header of `blank`, an empty one over the same image; not yet safe on the disk."""
     tables = -(-size // (CLUSTER * PER_TABLE))
     tail = _FIRST + tables * (PER_TABLE + 1)
-    used = set(range(_FIRST))
+    used = set(range(_TOP_AT + -(-tables * 8 // CLUSTER)))
     top = []
     file_bytes = os.fstat(opened).st_size
     for table in range(tables):
