@@ -21,6 +21,7 @@ from arable.domain.ids import (
     NicId,
     OperationId,
     PoolId,
+    ReplicaId,
     VolumeId,
 )
 from arable.domain.image_part import ImagePart as ImagePart  # noqa: PLC0414 - found here, too
@@ -29,6 +30,7 @@ from arable.domain.image_part import PartRole as PartRole  # noqa: PLC0414
 from arable.domain.pair import Pair
 from arable.domain.pool import ImageEvicted
 from arable.domain.protocols import Protocol as Protocol  # noqa: PLC0414 - found here, too
+from arable.domain.replica import ReplicaSeen, ReplicaWish
 from arable.domain.snapshot import SnapshotSeen, SnapshotWish
 from arable.domain.tunnel import TunnelWish
 from arable.domain.vpn import VpnSeen, VpnWish
@@ -43,6 +45,7 @@ class ItemKind(StrEnum):
     SCRAP = "scrap"  # id: VolumeId, body: ScrapWish
     SNAPSHOT = "snapshot"  # id: OperationId, body: SnapshotWish
     CARRY = "carry"  # id: OperationId, body: CarryWish; on both hosts
+    REPLICA = "replica"  # id: ReplicaId, body: ReplicaWish; on both hosts
     EXPORT = "export"  # id: MachineId, body: ExportWish; on the storage host of the machine's shared disks
     PEER = "peer"  # id: HostId, body: PeerWish
     TUNNEL = "tunnel"  # id: NetworkId, or FarmId of a link, body: TunnelWish
@@ -344,6 +347,10 @@ class ExportWish:
 
     An `heir` gets nothing from the wish: the holder, while it has the lease, may hand it over, in one step and for
     good. `ExportSeen` then tells the heir and its epoch, and this wish is over.
+
+    With `guarded` the disks have replicas: a storage host that was without power gives nothing out before it has heard what
+    is wished now. `uprooted` is the epoch with which the disks came here by a fail-over: whoever had an earlier one by
+    another storage host may run the machine for as long as a lease lasts (docs/decisions/0051).
     """
 
     machine: MachineId
@@ -354,6 +361,8 @@ class ExportWish:
     fenced: HostId | None = None
     heir: Heir | None = None
     storage_zone: str = ""  # of the machine: it reaches no volume of another one
+    guarded: bool = False
+    uprooted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +380,7 @@ Wish = (
     | ScrapWish
     | SnapshotWish
     | CarryWish
+    | ReplicaWish
     | ExportWish
     | PeerWish
     | TunnelWish
@@ -392,6 +402,7 @@ class HostManifest:
     scraps: dict[VolumeId, ScrapWish] = field(default_factory=dict)
     snapshots: dict[OperationId, SnapshotWish] = field(default_factory=dict)
     carries: dict[OperationId, CarryWish] = field(default_factory=dict)
+    replicas: dict[ReplicaId, ReplicaWish] = field(default_factory=dict)
     exports: dict[MachineId, ExportWish] = field(default_factory=dict)
     peers: dict[HostId, PeerWish] = field(default_factory=dict)
     tunnels: dict[NetworkId | FarmId, TunnelWish] = field(default_factory=dict)
@@ -578,6 +589,7 @@ class HostReport:
     scrapped: tuple[VolumeId, ...] = ()
     snapshots: tuple[SnapshotSeen, ...] = ()
     carries: tuple[CarrySeen, ...] = ()
+    replicas: tuple[ReplicaSeen, ...] = ()
     vlans: tuple[int, ...] | None = None
     pools: tuple[PoolSeen, ...] = ()
     evicted: tuple[ImageEvicted, ...] = ()
