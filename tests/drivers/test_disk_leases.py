@@ -56,7 +56,7 @@ class Exports:
         self.standing_in |= {(volume, epoch, heir) for volume in volumes}
 
     def alive(self, volumes) -> bool:
-        return all(volume in self.serving for volume in volumes)
+        return {one[0] for one in self.serving} >= set(volumes)
 
     def stand_down(self, volumes) -> None:
         self.standing_in = {one for one in self.standing_in if one[0] not in set(volumes)}
