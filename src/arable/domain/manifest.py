@@ -346,11 +346,8 @@ class ExportWish:
     force. An epoch of an item never goes back, and a new holder always has a new one. Without an item nobody gets a lease; who has one keeps it.
 
     An `heir` gets nothing from the wish: the holder, while it has the lease, may hand it over, in one step and for
-    good. `ExportSeen` then tells the heir and its epoch, and this wish is over.
-
-    With `guarded` the disks have replicas: a storage host that was without power gives nothing out before it has heard what
-    is wished now. `uprooted` is the epoch with which the disks came here by a fail-over: whoever had an earlier one by
-    another storage host may run the machine for as long as a lease lasts (docs/decisions/0051).
+    good. `ExportSeen` then tells the heir and its epoch, and this wish is over. `guarded` disks have replicas, and
+    `uprooted` is the epoch with which they came here from one (docs/decisions/0051).
     """
 
     machine: MachineId

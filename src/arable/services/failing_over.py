@@ -8,7 +8,7 @@ from arable.domain.access import Permission
 from arable.domain.errors import Conflict
 from arable.domain.host import Host, HostState
 from arable.domain.ids import AccountId, PoolId
-from arable.services.asks import begin, under_way
+from arable.services.asks import begin, check_expected, under_way
 from arable.services.call import Call
 from arable.services.operations import shown
 from arable.store import fail_overs, hosts, pools
@@ -49,6 +49,7 @@ def fail_over(call: Call, pool: PoolId, ask: FailOverIn) -> OperationOut:
     """Done when what can be is where its replicas are."""
     call.caller.needs(Permission.INFRA_WRITE)
     found = pools.get(call.tx, pool, lock=True)
+    check_expected(call, found.generation, "pool")
     if found.fail_over:
         return shown(under_way(call, found.fail_over))
     host = hosts.get(call.tx, found.host) if found.host else None
