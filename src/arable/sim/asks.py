@@ -38,7 +38,7 @@ from arable.services import (
     vpns,
 )
 from arable.sim.cloud import Cloud
-from arable.sim.ground import AVAILABLE, DISK, IMAGE, OFFERING, SHARED, SHARED_DISK
+from arable.sim.ground import AVAILABLE, DISK, IMAGE, OFFERING, REPLICATED, SHARED, SHARED_DISK
 from arable.store import schema
 from arable.wire.addresses import AddressIn, AssociateIn
 from arable.wire.balancers import BalancerIn, MemberIn
@@ -433,6 +433,10 @@ def _deploy_shared(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return _deploy(cloud, caller, dice, SHARED)
 
 
+def _deploy_replicated(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    return _deploy(cloud, caller, dice, REPLICATED)
+
+
 ASKS: tuple[tuple[str, Ask], ...] = (
     ("deploys", _deploy),
     ("deploys", _deploy),
@@ -490,3 +494,8 @@ SHARING: tuple[tuple[str, Ask], ...] = (
     ("deletes a snapshot", _on_snapshot(snapshots.delete)),
 )
 """Where there are shared disks, beside local ones."""
+
+REPLICATED_ASKS: tuple[tuple[str, Ask], ...] = (
+    ("deploys replicated ones", _deploy_replicated),
+) * 6
+"""Where there are several storage hosts."""
