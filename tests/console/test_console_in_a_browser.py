@@ -12,6 +12,7 @@ from arable.client.errors import Unauthenticated
 from arable.wire.billing import PriceIn, PriceListIn
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmQuery
+from arable.wire.machines import DestroyIn
 from arable.wire.orders import PlanIn
 from arable.wire.tiers import TierChange
 from make_hall import Hall, make_hall
@@ -172,6 +173,106 @@ def test_a_customer_provisions_grows_and_deletes_a_farm(scene, window):
         scene.served.client(token).users.whoami()
 
 
+def test_a_customer_deploys_stops_and_destroys_a_machine(scene, window):
+    page = window.page
+    window.sign_in("alice", PASSWORD)
+    page.get_by_role("link", name="Machines").click()
+    page.get_by_role("link", name="Deploy machines").click()
+    go = page.get_by_role("button", name="Deploy", exact=True)
+    name = page.get_by_label("Name", exact=True)
+    name.fill("Not a name")
+    page.get_by_label("Size").select_option("small")
+    page.get_by_role("button", name="Plan").click()
+    page.locator('.field[data-path="name"] > .wrong').get_by_text(re.compile(r"\w")).wait_for()
+    assert go.is_disabled()
+    name.fill("box")
+    page.get_by_label("How many").fill("2")
+    page.get_by_label("User data").fill(f"#!/bin/sh\n# {HOSTILE}\n")
+    page.get_by_role("button", name="Plan").click()
+    page.get_by_text("To be made: box-1, box-2.").wait_for()
+    assert scene.customer.machines.page().items == []
+    page.get_by_text("Equivalent command line and REST").click()
+    assert "arable machine deploy box --offering small --image tiny --count 2" in (
+        page.locator("details.equivalent").inner_text()
+    )
+    go.click()
+    page.get_by_role("link", name="To the machines").wait_for()
+    scene.moves()
+    page.get_by_text("machine.deploy: done").wait_for()
+    page.get_by_role("link", name="To the machines").click()
+    page.get_by_label("Names that begin with").fill("box-2")
+    page.get_by_role("link", name="box-2").click()
+
+    # It says what it is and why, and shows what may be done now.
+    page.get_by_role("heading", name="box-2").wait_for()
+    page.get_by_role("row", name="root").wait_for()
+    assert not page.get_by_role("button", name="Start").is_visible()
+    assert not page.get_by_text("Host", exact=True).is_visible()  # customers see none
+    assert page.get_by_role("link", name="Data centre").count() == 0
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("machine.stop:").first.wait_for()
+    scene.moves()
+    page.get_by_role("button", name="Start").wait_for()
+    page.get_by_text("Destroy the machine", exact=True).first.click()
+    destroy = page.get_by_role("button", name="Destroy the machine")
+    page.get_by_label("Type box-2 to confirm").fill("box-1")
+    assert destroy.is_disabled()
+    page.get_by_label("Erase its disks at once").check()
+    page.get_by_label("Type box-2 to confirm").fill("box-2")
+    destroy.click()
+    page.get_by_text("machine.destroy:").first.wait_for()
+    scene.moves()
+    page.get_by_text("There is no such machine any more.").wait_for()
+    assert [each.name for each in scene.customer.machines.page().items] == ["box-1"]
+    last = scene.customer.machines.page().items[0].id
+    scene.customer.machines.destroy(last, DestroyIn(force=True, expunge=True))
+    scene.moves()
+
+
+def test_an_operator_sees_the_data_centre_and_takes_a_host_out_of_it(scene, window):
+    page = window.page
+    first = scene.served.first
+    window.sign_in(first.name, first.password.reveal())
+    page.get_by_role("link", name="Data centre").click()
+    page.get_by_text("Nothing asks for anybody.").wait_for()
+    page.get_by_role("region", name="Zones").get_by_role("row", name="zone-1 5 of 5").wait_for()
+    page.get_by_role("region", name="Storage pools").get_by_text("Takes disks").wait_for()
+    assert not re.search("NaN|undefined|null", page.get_by_role("main").inner_text())
+    hosts = page.get_by_role("region", name="Hosts")
+    hosts.get_by_label("State").select_option("down")
+    hosts.get_by_text("There is none.").wait_for()
+    hosts.get_by_label("State").select_option("up")
+    hosts.get_by_role("link").first.click()
+    page.get_by_text("No machine is on it.").wait_for()
+    assert not re.search("NaN|undefined|null", page.get_by_role("main").inner_text())
+    page.get_by_role("button", name="Begin maintenance", exact=True).click()
+    page.get_by_text("in maintenance", exact=False).first.wait_for()
+    (found,) = [each for each in scene.served.operator.hosts.page().items if each.maintenance]
+    page.get_by_role("button", name="End the maintenance").click()
+    page.get_by_role("button", name="Begin maintenance", exact=True).wait_for()
+    assert not scene.served.operator.hosts.get(found.id).maintenance
+    assert page.evaluate(UNNAMED) == []
+    page.get_by_role("link", name="Control plane").click()
+    page.get_by_role("heading", name="Control plane").wait_for()
+    page.get_by_text("Management servers").wait_for()
+    assert not re.search("NaN|undefined|null", page.get_by_role("main").inner_text())
+    page.set_viewport_size({"width": 360, "height": 740})
+    for link in ("Data centre", "Control plane"):
+        page.get_by_role("link", name=link).click()
+        page.get_by_role("heading", name=link).wait_for()
+        page.get_by_role("table").first.wait_for()
+        assert not page.evaluate(TOO_WIDE)
+
+
+def test_who_may_only_read_is_offered_nothing_else(scene, window):
+    scene.served.customer("vera", role="read-only")
+    window.sign_in("vera", PASSWORD)
+    window.page.get_by_role("link", name="Machines").click()
+    window.page.get_by_text("There is none.").wait_for()
+    assert window.page.get_by_role("link", name="Deploy machines").count() == 0
+    assert window.page.get_by_role("link", name="Data centre").count() == 0
+
+
 UNNAMED = """() => [...document.querySelectorAll("input, select, textarea")]
   .filter((each) => !each.labels.length && !each.ariaLabel).map((each) => each.outerHTML)"""
 TOO_WIDE = "() => document.documentElement.scrollWidth > window.innerWidth"
@@ -203,7 +304,7 @@ def test_all_of_it_fits_a_phone_and_can_be_typed(scene, window):
     text.fill("name: phone\nname: again\n")
     page.get_by_text("line 2: name is said twice").wait_for()
     assert page.get_by_role("button", name="Apply: make the farm").is_disabled()
-    assert scene.farms() == {}
+    assert "phone" not in scene.farms()
     page.get_by_role("link", name="Machines").click()
     page.get_by_text("There is none.").wait_for()
     assert not page.evaluate(TOO_WIDE)

@@ -185,7 +185,9 @@ def test_a_guest_s_agent_sets_a_password_and_one_without_an_agent_says_so(
     hypervisor.set_password(guest.machine, "root", "$6$salt$hash")
     with shell(hypervisor.console(guest.machine)) as sh:
         assert sh.run("cat /etc/shadow").startswith("root:$6$salt$hash:")
-        sh.run("kill $(cat /run/qemu-ga.pid)")
+        sh.run(
+            "p=$(cat /run/qemu-ga.pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.1; done"
+        )
     with pytest.raises(Unavailable, match="does not answer"):
         hypervisor.set_password(guest.machine, "root", "$6$salt$other")
 

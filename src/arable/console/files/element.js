@@ -58,8 +58,8 @@ export function table(heads, rows, caption) {
 }
 
 export function state(word) {
-  const good = ["ready", "serving", "running", "done"];
-  const bad = ["failed", "error", "lost", "refused"];
+  const good = ["ready", "serving", "running", "done", "up", "attached"];
+  const bad = ["failed", "error", "lost", "refused", "down", "silent"];
   return element("span", { class: `state ${good.includes(word) ? "good" : bad.includes(word) ? "bad" : "between"}` }, word);
 }
 

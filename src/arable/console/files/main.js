@@ -1,10 +1,15 @@
 // The frame: signing in and out, the way from page to page, the tree, the search, and the log of what happens.
 
 import { call, list, onEnd, signedIn, signIn, signOut } from "./api.js";
+import { control } from "./control.js";
+import { dataCentre } from "./data_centre.js";
+import { deploy } from "./deploy.js";
 import { button, element, field, fill, moment, state, status } from "./element.js";
 import { farm } from "./farm.js";
 import { farms } from "./farms.js";
+import { host } from "./host.js";
 import * as live from "./live.js";
+import { machine } from "./machine.js";
 import { machines } from "./machines.js";
 import { forget } from "./names.js";
 import { showProblem } from "./problems.js";
@@ -16,6 +21,11 @@ const PAGES = [
   [/^#\/farms\/(farm-[0-9a-z]+)\/document$/, "Document", provision],
   [/^#\/provision$/, "Provision a farm", provision],
   [/^#\/machines$/, "Machines", machines],
+  [/^#\/machines\/(machine-[0-9a-z]+)$/, "Machine", machine],
+  [/^#\/deploy$/, "Deploy machines", deploy],
+  [/^#\/data-centre$/, "Data centre", dataCentre],
+  [/^#\/hosts\/(host-[0-9a-z]+)$/, "Host", host],
+  [/^#\/control$/, "Control plane", control],
 ];
 const TASKS = 20;
 const EVENTS = 30;
@@ -67,7 +77,9 @@ async function enter() {
     button("To the content", () => frame.main.querySelector("h1")?.focus(), { class: "skip" }),
     element("header", {}, element("a", { class: "brand", href: "#/farms" }, "Arable"),
       element("nav", { "aria-label": "Pages" }, element("a", { href: "#/farms" }, "Farms"), element("a", { href: "#/provision" }, "Provision"),
-        element("a", { href: "#/machines" }, "Machines"), element("a", { href: "/docs" }, "API")),
+        element("a", { href: "#/machines" }, "Machines"),
+        ...(who.permissions.includes("infra:read") ? [element("a", { href: "#/data-centre" }, "Data centre"), element("a", { href: "#/control" }, "Control plane")] : []),
+        element("a", { href: "/docs" }, "API")),
       element("span", { class: "who" }, `${who.name} of ${who.account_name}`),
       button("Sign out", () => signOut().catch(() => {}))),
     element("div", { class: "body" },
