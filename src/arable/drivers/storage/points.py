@@ -117,7 +117,11 @@ def changed(opened: int, since: Kept | None, now: Kept) -> Iterator[Run]:
             continue
         first = index * PER_TABLE
         most = min(PER_TABLE, clusters - first)
-        differing = (at for at in range(most) if (here[at] ^ there[at]) & ~COPIED and _plain(here[at]) != _plain(there[at]))
+        differing = (
+            at
+            for at in range(most)
+            if (here[at] ^ there[at]) & ~COPIED and _plain(here[at]) != _plain(there[at])
+        )
         yield from _runs(first, here, differing)
 
 
