@@ -161,7 +161,8 @@ class Replicas:
         for path in self._all(volume):
             if path.suffix == ".data" and path.name != kept.file:
                 destroy(path)
-        destroy(waiting)
+        # Out of the way in one step: cut to nothing under its name, it would pass for a damaged one.
+        destroy(waiting.replace(self._staging / f"{volume}.applied"))
         return kept
 
     def _applied(self, waiting: Path, head: Head, kept: _Kept | None) -> _Kept:
