@@ -14,6 +14,9 @@ def _lose_storage(region: Region, dice: Random) -> str:
     """One loses its power; or an operator, who has looked, says that one has none, and wants its volumes back."""
     host = dice.choice(sorted(region.ground.storage))
     node, (pool, _address) = region.nodes[host], region.ground.storage[host]
+    others = [region.nodes[id_] for id_ in sorted(region.ground.storage) if id_ != host]
+    if off := [other for other in others if not other.powered]:
+        return region.power_on(off[0])  # of two copies one is to be had
     if node.powered:
         region.power_off(node)
         return f"the storage host {host} loses power"
@@ -28,4 +31,4 @@ def _lose_storage(region: Region, dice: Random) -> str:
     return f"what is on {host} is to be brought back elsewhere"
 
 
-REPLICA_HAPPENINGS = (Happening("replicas", 20, _lose_storage),)
+REPLICA_HAPPENINGS = (Happening("replicas", 4, _lose_storage),)
