@@ -191,7 +191,15 @@ class Following:
         """When the next point is to be taken, in monotonic time; infinite for never."""
         if self._attempt.under_way:
             return inf
-        times = (at for key, at in self._due.items() if key not in self._promoted)
+        wished, shelves = self._kept(), self._ground.seen.shelves
+        times = (
+            at
+            for key, at in self._due.items()
+            if key in wished
+            and key not in self._promoted
+            and wished[key].pool in shelves
+            and self._ground.patience.may(key)
+        )
         return min(times, default=inf)
 
     def tell(self) -> dict[ReplicaId, ReplicaSeen]:
@@ -211,8 +219,13 @@ class Following:
         return found
 
     def _kept(self) -> dict[ReplicaId, ReplicaWish]:
-        replicas = self._ground.wishes.manifest.replicas
-        return {key: wish for key, wish in replicas.items() if wish.target == self._host}
+        """What is to be erased is not worked at: it would never come to an end where that fails."""
+        manifest = self._ground.wishes.manifest
+        return {
+            key: wish
+            for key, wish in manifest.replicas.items()
+            if wish.target == self._host and wish.volume not in manifest.scraps
+        }
 
     def _look(self) -> None:
         """What an agent before this one has left."""
