@@ -12,7 +12,8 @@ from arable.client.errors import Unauthenticated
 from arable.wire.billing import PriceIn, PriceListIn
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmQuery
-from arable.wire.machines import DestroyIn
+from arable.wire.machines import DeployIn, DestroyIn, NicIn
+from arable.wire.offerings import DiskOfferingIn
 from arable.wire.orders import PlanIn
 from arable.wire.tiers import TierChange
 from make_hall import Hall, make_hall
@@ -227,6 +228,84 @@ def test_a_customer_deploys_stops_and_destroys_a_machine(scene, window):
     last = scene.customer.machines.page().items[0].id
     scene.customer.machines.destroy(last, DestroyIn(force=True, expunge=True))
     scene.moves()
+
+
+def test_a_customer_leads_a_port_to_machines_and_gives_one_a_disk(scene, window):
+    page = window.page
+    served = scene.served
+    bob = served.customer("bob")
+    served.operator.disk_offerings.create(DiskOfferingIn(name="extra", mib=16))
+    window.sign_in("bob", PASSWORD)
+    page.get_by_role("link", name="Networks").click()
+    page.get_by_text("There is none: the first machine makes one.").wait_for()
+    page.get_by_text("Make a network", exact=True).first.click()
+    page.get_by_label("Name", exact=True).fill("front")
+    page.get_by_label("Subnet").fill("10.3.0.0/33")
+    page.get_by_role("button", name="Make a network").click()
+    page.locator('.field[data-path="cidr"] > .wrong').get_by_text(re.compile(r"\w")).wait_for()
+    page.get_by_label("Subnet").fill("10.3.0.0/24")
+    page.get_by_role("button", name="Make a network").click()
+    page.get_by_role("link", name="front").wait_for()
+    deployed = bob.machines.deploy(
+        DeployIn(
+            name="box", count=2, offering="small", image="tiny", networks=(NicIn(network="front"),)
+        )
+    )
+    scene.hall.until(lambda: bob.operations.get(deployed.operation).state != "running")
+    page.get_by_role("link", name="front").click()
+    page.get_by_role("region", name="Machines").get_by_role("link", name="box-1").wait_for()
+
+    # What is let in is said by a form, and in other words by its equivalents.
+    page.get_by_role("region", name="Public addresses").get_by_text("the way out").wait_for()
+    page.get_by_text("Forward a port to a machine", exact=True).first.click()
+    form = page.get_by_role("form", name="Forward a port to a machine")
+    form.get_by_label("Port", exact=True).fill("8080")
+    form.get_by_label("Its port").fill("80")
+    form.get_by_text("Equivalent command line and REST").click()
+    assert re.search(
+        r"arable rule forward --address \S+ --protocol tcp --port 8080 --machine box-\d --to-port 80",
+        form.inner_text(),
+    )
+    form.get_by_role("button", name="Forward a port to a machine").click()
+    rules = page.get_by_role("region", name="Rules")
+    rules.get_by_role("row", name="port forward").wait_for()
+    (rule,) = bob.rules.page().items
+    assert (rule.first_port, rule.to_port, rule.open) == (8080, 80, True)
+    page.get_by_text("Spread a port over machines", exact=True).first.click()
+    form = page.get_by_role("form", name="Spread a port over machines")
+    form.get_by_label("Name of the balancer").fill("shop")
+    form.get_by_label("box-1").check()
+    form.get_by_label("box-2").check()
+    form.get_by_role("button", name="Spread a port over machines").click()
+    page.get_by_role("region", name="Balancers").get_by_role("row", name="shop").wait_for()
+    assert len(bob.balancers.page().items[0].members) == 2
+    assert page.evaluate(UNNAMED) == []
+    rules.get_by_role("button", name=re.compile("Delete the rule")).click()
+    rules.get_by_text("Nothing comes in: there is no rule.").wait_for()
+    page.get_by_text("Delete the network", exact=True).first.click()
+    page.get_by_label("Type front to confirm").fill("front")
+    page.get_by_role("button", name="Delete the network").click()
+    page.get_by_role("alert").get_by_text("machine").wait_for()
+    assert not re.search("NaN|undefined|null", page.get_by_role("main").inner_text())
+
+    # A volume is made, goes to a machine and comes back.
+    page.get_by_role("link", name="Volumes").click()
+    page.get_by_text("Make a volume", exact=True).first.click()
+    page.get_by_label("Name", exact=True).fill("papers")
+    page.get_by_role("button", name="Make a volume").click()
+    page.get_by_role("row", name="papers").wait_for()
+    page.locator("summary", has_text="Attach a volume").click()
+    page.get_by_role("button", name="Attach a volume to a machine").click()
+    page.get_by_text("volume.attach:").first.wait_for()
+    scene.hall.until(lambda: all(each.state != "running" for each in bob.operations.page().items))
+    page.get_by_role("button", name="Detach papers").click()
+    page.get_by_text("volume.detach:").first.wait_for()
+    page.set_viewport_size({"width": 360, "height": 740})
+    for name in ("Volumes", "Networks", "Bills"):
+        page.get_by_role("link", name=name).click()
+        page.get_by_role("heading", name=name).wait_for()
+        assert not page.evaluate(TOO_WIDE)
+    page.get_by_text("EUR, from").wait_for()
 
 
 def test_an_operator_sees_the_data_centre_and_takes_a_host_out_of_it(scene, window):

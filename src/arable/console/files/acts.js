@@ -1,7 +1,7 @@
 // What one may do with a thing that is there: one button each, what it answers, and the same as a command.
 
 import { call, newKey } from "./api.js";
-import { button, element, fill } from "./element.js";
+import { button, element, field, fill } from "./element.js";
 import { equivalent } from "./equivalent.js";
 import { clearProblems, showProblem } from "./problems.js";
 
@@ -28,28 +28,45 @@ export function acting(acts, done) {
   return fill(node, element("p", { class: "acts" }, ...made), summary, acts.length ? same.node : null);
 }
 
-/** Something that can't be taken back: its name is typed first. `ask()` says what is sent then. */
-export function confirmed(name, text, about, ask, done, more = []) {
+/** A form in a fold. `ask()`: { method, path, body, cli } of what is sent; `ready()`: whether it may be; `done` gets the answer. */
+function folded(text, children, { ask, done, ready = () => true, danger = false }) {
   const summary = element("div", {});
   const same = equivalent();
-  const typed = element("input", { autocomplete: "off", spellcheck: "false", "aria-label": `Type ${name} to confirm`, oninput: () => { go.disabled = typed.value !== name; } });
-  const go = element("button", { type: "submit", class: "danger", disabled: true }, text);
-  const say = () => same.show({ method: "POST", ...ask() });
-  const form = element("form", { "aria-label": text, onchange: say, async onsubmit(event) {
+  const go = element("button", { type: "submit", class: danger ? "danger" : "do" }, text);
+  const form = element("form", { "aria-label": text, oninput: changed, onchange: changed, async onsubmit(event) {
     event.preventDefault();
-    if (typed.value !== name) return;
+    if (!ready()) return;
     go.disabled = true;
     try {
       const { method = "POST", path, body } = ask();
       const answer = await call(method, path, { body, key: newKey() });
       clearProblems(form, summary);
-      typed.value = "";
+      form.reset();
       done(answer);
     } catch (error) {
       showProblem(form, summary, error);
-      go.disabled = false;
+    } finally {
+      changed();
     }
-  } }, summary, element("p", {}, about), ...more, element("p", {}, `Type ${name} to confirm`), typed, element("p", { class: "acts" }, go), same.node);
-  say();
+  } }, summary, ...children, element("p", { class: "acts" }, go), same.node);
+
+  function changed() {
+    go.disabled = !ready();
+    same.show({ method: "POST", ...ask() });
+  }
+
+  changed();
   return element("details", {}, element("summary", {}, text), form);
+}
+
+/** What is asked for by a few fields: [label, input, what the API calls it, hint]. */
+export function asked(text, fields, ask, done) {
+  const rows = fields.map(([label, input, path, hint = ""]) => field(label, input, { path, hint }));
+  return folded(text, [element("div", { class: "row" }, ...rows)], { ask, done });
+}
+
+/** Something that can't be taken back: its name is typed first. */
+export function confirmed(name, text, about, ask, done, more = []) {
+  const typed = element("input", { autocomplete: "off", spellcheck: "false" });
+  return folded(text, [element("p", {}, about), ...more, field(`Type ${name} to confirm`, typed)], { ask, done, ready: () => typed.value === name, danger: true });
 }

@@ -1,6 +1,7 @@
 // The frame: signing in and out, the way from page to page, the tree, the search, and the log of what happens.
 
 import { call, list, onEnd, signedIn, signIn, signOut } from "./api.js";
+import { bills } from "./bills.js";
 import { control } from "./control.js";
 import { dataCentre } from "./data_centre.js";
 import { deploy } from "./deploy.js";
@@ -12,8 +13,11 @@ import * as live from "./live.js";
 import { machine } from "./machine.js";
 import { machines } from "./machines.js";
 import { forget } from "./names.js";
+import { network } from "./network.js";
+import { networks } from "./networks.js";
 import { showProblem } from "./problems.js";
 import { provision } from "./provision.js";
+import { volumes } from "./volumes.js";
 
 const PAGES = [
   [/^#\/farms$/, "Farms", farms],
@@ -22,6 +26,10 @@ const PAGES = [
   [/^#\/provision$/, "Provision a farm", provision],
   [/^#\/machines$/, "Machines", machines],
   [/^#\/machines\/(machine-[0-9a-z]+)$/, "Machine", machine],
+  [/^#\/networks$/, "Networks", networks],
+  [/^#\/networks\/(network-[0-9a-z]+)$/, "Network", network],
+  [/^#\/volumes$/, "Volumes", volumes],
+  [/^#\/bills$/, "Bills", bills],
   [/^#\/deploy$/, "Deploy machines", deploy],
   [/^#\/data-centre$/, "Data centre", dataCentre],
   [/^#\/hosts\/(host-[0-9a-z]+)$/, "Host", host],
@@ -77,7 +85,8 @@ async function enter() {
     button("To the content", () => frame.main.querySelector("h1")?.focus(), { class: "skip" }),
     element("header", {}, element("a", { class: "brand", href: "#/farms" }, "Arable"),
       element("nav", { "aria-label": "Pages" }, element("a", { href: "#/farms" }, "Farms"), element("a", { href: "#/provision" }, "Provision"),
-        element("a", { href: "#/machines" }, "Machines"),
+        element("a", { href: "#/machines" }, "Machines"), element("a", { href: "#/networks" }, "Networks"), element("a", { href: "#/volumes" }, "Volumes"),
+        element("a", { href: "#/bills" }, "Bills"),
         ...(who.permissions.includes("infra:read") ? [element("a", { href: "#/data-centre" }, "Data centre"), element("a", { href: "#/control" }, "Control plane")] : []),
         element("a", { href: "/docs" }, "API")),
       element("span", { class: "who" }, `${who.name} of ${who.account_name}`),
