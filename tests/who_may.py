@@ -260,6 +260,8 @@ FROM: dict[str, tuple[str, ...]] = {
         "pools.page",
         "pools.get",
         "pools.plan",
+        "pools.fail_over_plan",
+        "pools.fail_over",
         "alerts.page",
         "alerts.get",
         "alerts.acknowledge",

@@ -185,6 +185,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "volumes.delete": (409, "detach it first"),
     "volumes.migrate": (409, "is on no storage pool yet"),
     "volumes.cancel_migration": (409, "is not on its way to another pool"),
+    "pools.fail_over": (409, "whose pool it is, is"),
     "snapshots.create": (409, "is on no storage pool yet"),
     "snapshots.restore": (409, "is on no storage pool yet"),
     "volumes.limit customer": (403, "this needs the permission catalogue:write"),

@@ -55,6 +55,9 @@ class Exports:
     def stand_in(self, epoch, heir, volumes) -> None:
         self.standing_in |= {(volume, epoch, heir) for volume in volumes}
 
+    def alive(self, volumes) -> bool:
+        return {one[0] for one in self.serving} >= set(volumes)
+
     def stand_down(self, volumes) -> None:
         self.standing_in = {one for one in self.standing_in if one[0] not in set(volumes)}
 

@@ -23,6 +23,7 @@ from arable.runtime.secret import Secret
 from drivers import iscsi_clients as iscsi
 from drivers import make_drivers as make
 from drivers.contract_carries import SharedCarryContract
+from drivers.contract_replicas import SharedReplicaContract
 from drivers.contract_shared import A, B, SharedContract, SharedRig
 from drivers.contract_snapshots import SharedSnapshotContract
 from drivers.contract_storage import StorageContract
@@ -88,7 +89,13 @@ def site(tmp_path) -> Iterator[Site]:
     made.end()
 
 
-class TestIscsi(SharedContract, SharedCarryContract, SharedSnapshotContract, StorageContract):
+class TestIscsi(
+    SharedContract,
+    SharedReplicaContract,
+    SharedCarryContract,
+    SharedSnapshotContract,
+    StorageContract,
+):
     @pytest.fixture
     def other(self, tmp_path) -> LocalStorage:
         return LocalStorage(tmp_path / "other", make.pool(), RealClock())

@@ -27,6 +27,7 @@ from arable.drivers.storage.local import LocalStorage
 from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers.contract_carries import CarryContract
+from drivers.contract_replicas import ReplicaContract
 from drivers.contract_snapshots import operation, snapshot
 from drivers.contract_storage import StorageContract
 
@@ -47,7 +48,7 @@ def storage(folder: Path) -> LocalStorage:
     return opened(folder)
 
 
-class TestLocal(CarryContract, StorageContract):
+class TestLocal(ReplicaContract, CarryContract, StorageContract):
     """Same promises, real files."""
 
     @pytest.fixture

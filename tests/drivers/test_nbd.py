@@ -27,6 +27,7 @@ from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers import nbd_clients as nbd
 from drivers.contract_carries import SharedCarryContract
+from drivers.contract_replicas import SharedReplicaContract
 from drivers.contract_shared import A, B, SharedContract, SharedRig
 from drivers.contract_snapshots import SharedSnapshotContract, operation, snapshot
 from drivers.contract_storage import StorageContract
@@ -122,7 +123,13 @@ def site(tmp_path) -> Iterator[Site]:
         os.kill(pid, signal.SIGKILL)
 
 
-class TestNbd(SharedContract, SharedCarryContract, SharedSnapshotContract, StorageContract):
+class TestNbd(
+    SharedContract,
+    SharedReplicaContract,
+    SharedCarryContract,
+    SharedSnapshotContract,
+    StorageContract,
+):
     @pytest.fixture
     def other(self, tmp_path) -> LocalStorage:
         return LocalStorage(tmp_path / "other", make.pool(), RealClock())

@@ -11,12 +11,19 @@ from arable.runtime.boottime import ClockBootTime
 from arable.runtime.clock import VirtualClock
 from drivers import make_drivers as make
 from drivers.contract_carries import SharedCarryContract
+from drivers.contract_replicas import SharedReplicaContract
 from drivers.contract_shared import SharedContract
 from drivers.contract_snapshots import SharedSnapshotContract
 from drivers.contract_storage import StorageContract
 
 
-class TestSimShared(SharedContract, SharedCarryContract, SharedSnapshotContract, StorageContract):
+class TestSimShared(
+    SharedContract,
+    SharedReplicaContract,
+    SharedCarryContract,
+    SharedSnapshotContract,
+    StorageContract,
+):
     keeps_files = False
 
     @pytest.fixture

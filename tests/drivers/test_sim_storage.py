@@ -8,10 +8,11 @@ from arable.drivers.simhost import SimHost, SimPool
 from arable.drivers.storage.sim import SimStorage
 from drivers import make_drivers as make
 from drivers.contract_carries import CarryContract
+from drivers.contract_replicas import ReplicaContract
 from drivers.contract_storage import StorageContract
 
 
-class TestSimStorage(CarryContract, StorageContract):
+class TestSimStorage(ReplicaContract, CarryContract, StorageContract):
     keeps_files = False
 
     @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from arable.sim.breaks import Act, Story, Unending, play
 from arable.sim.carry_stories import CARRIES
 from arable.sim.farm_stories import FARMS
+from arable.sim.replica_stories import REPLICAS
 from arable.sim.rollout_stories import ROLLOUTS
 from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
@@ -34,6 +35,14 @@ def test_a_volume_on_its_way_survives_it_too(number: int) -> None:
     story = CARRIES[number]
     places = len(play(story))
     for at in range(29 * number % 128, places, 128):
+        play(story, at)
+
+
+@pytest.mark.parametrize("number", range(len(REPLICAS)), ids=[story.name for story in REPLICAS])
+def test_a_replica_survives_it_too(number: int) -> None:
+    story = REPLICAS[number]
+    places = len(play(story))
+    for at in range(31 * (number + 1) % 64, places, 128):
         play(story, at)
 
 

@@ -25,6 +25,8 @@ from arable.agent.network import Ports, Unplugs
 from arable.agent.passwords import Passwords
 from arable.agent.patience import Patience
 from arable.agent.prefixes import prefixes
+from arable.agent.replicating import AskPoint, Following, Marking
+from arable.agent.replicating import from_nobody as no_points
 from arable.agent.report import Findings, Reporter
 from arable.agent.sight import Drivers, Ground, Sight, look, look_at_appliances, look_at_guests
 from arable.agent.snapshots import Snapshots
@@ -73,6 +75,8 @@ class Agent:
         deliver: Deliver = nobody,
         carrying: Aside = at_once,
         borrow: Borrow = from_nobody,
+        following: Aside = at_once,
+        ask_point: AskPoint = no_points,
     ) -> None:
         self.host = host
         self.drivers = drivers
@@ -102,7 +106,16 @@ class Agent:
         self._carrying = Carrying(ground, host, fetch, carrying, borrow)
         self.lending = Lending(ground, host, self._exports.held)
         """What other hosts may read here; any thread may ask it."""
-        ground.busy = lambda: self._copies.busy() | self._snapshots.busy() | self._carrying.busy()
+        self._following = Following(ground, host, clock, fetch, following, ask_point)
+        self.marking = Marking(ground, host)
+        """Of what other hosts may keep replicas; any thread may ask it."""
+        self._heard = False  # a management server, since this agent began
+        ground.busy = lambda: (
+            self._copies.busy()
+            | self._snapshots.busy()
+            | self._carrying.busy()
+            | self._following.busy()
+        )
         self._passwords = Passwords(ground, aside)
         self._telling = Telling(ground, self._guests, self._passwords)
         self._reporter = Reporter(host, drivers, ground.patience)
@@ -150,6 +163,7 @@ class Agent:
                         raise
                     log.warning("change refused, asking for all: %s", error.public)
                     return self.hello(anew=True)
+                self._heard = True
                 if message.base is None:
                     self._reporter.reset()  # what was never told here can't be told gone but by a full report
                 self._hurry(message, before)
@@ -184,6 +198,7 @@ class Agent:
             scrapped=self._scraps.scrapped,
             snapshots=self._snapshots.tell() | self._copies.tell(),
             carries=self._carrying.tell(),
+            replicas=self._following.tell(),
             evicted=self._cache.tell(),
             departed=self._ground.wishes.departed,
             withdrawn=self._ground.wishes.withdrawn,
@@ -213,7 +228,7 @@ class Agent:
 
     def due(self) -> float:
         """When the next step is worth while, in monotonic time, if nothing happens before."""
-        moments = [self._report_at]
+        moments = [self._report_at, self._following.due()]
         if self._appliances.paired():
             moments.append(self._announce_at)
         if self._witness.in_doubt():
@@ -227,11 +242,15 @@ class Agent:
 
     def _act(self) -> None:
         self._once(self._exports)
+        if self._heard:
+            self._exports.hear()
         self._once(self._disks)
         self._once(self._snapshots)
         self._once(self._copies)
         self._once(self._carrying)
         self.lending.look()
+        self._once(self._following)
+        self.marking.look()
         self._once(self._tunnels)
         self._once(self._ports)
         turns = [self._act_on_appliances, self._act_on_guests]

@@ -1,6 +1,7 @@
 """A volume from one host to another: what is asked at the other one's peer port, and how it is answered.
 
-Within mutual TLS of two hosts: `V`, the operation's id and a line's end. The answer is a line of JSON: that it is refused,
+Within mutual TLS of two hosts: `V`, the operation's id and a line's end; or `R`, a replica's id, a space, the last point
+that is had of it, and a line's end, for what changed since. The answer is a line of JSON: that it is refused,
 whether for now or for good, or how much comes; then so many bytes, and their SHA-256 in hex.
 """
 
@@ -13,12 +14,14 @@ import msgspec
 
 from arable.agent.carrying import Lending
 from arable.agent.patience import Waiting
+from arable.agent.replicating import Marking
 from arable.domain.carry import CarryWish
-from arable.domain.errors import CloudError, NotFound, Unavailable
-from arable.domain.ids import HostId, OperationId
+from arable.domain.errors import CloudError, Conflict, NotFound, Unavailable
+from arable.domain.ids import HostId, OperationId, ReplicaId
+from arable.domain.replica import ReplicaWish
 from arable.drivers.storage.protocol import InUse, Passing
 
-ASKED = b"V"
+ASKED, ASKED_POINT = b"V", b"R"
 LONGEST = 4096  # of a line
 DIGEST = 64  # hex digits
 _PIECE = 1 << 20
@@ -45,8 +48,18 @@ def lent(lending: Lending, asker: HostId, operation: OperationId) -> Iterator[Pa
         raise Waiting(error.public) from error
 
 
+@contextmanager
+def point(marking: Marking, asker: HostId, replica: ReplicaId, since: int) -> Iterator[Passing]:
+    """What changed, for that host. Raises `Waiting` for what may be read later."""
+    try:
+        with marking.lend(asker, replica, since) as passing:
+            yield passing
+    except (Conflict, Unavailable) as error:
+        raise Waiting(error.public) from error
+
+
 class Borrowing:
-    """`borrow` is what the agent is given: it blocks, in a thread of its own. `context` gives this host's identity."""
+    """`borrow` and `ask_point` are what the agent is given: it blocks, in a thread of its own. `context` gives this host's identity."""
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         self._context = context
@@ -54,8 +67,21 @@ class Borrowing:
     @contextmanager
     def borrow(self, wish: CarryWish) -> Iterator[Passing]:
         """See `Borrow`."""
+        asked = ASKED + wish.operation.encode() + b"\n"
+        with self._told(wish, asked) as passing:
+            yield passing
+
+    @contextmanager
+    def ask_point(self, wish: ReplicaWish, since: int) -> Iterator[Passing]:
+        """See `AskPoint`."""
+        asked = ASKED_POINT + f"{wish.replica} {since}\n".encode()
+        with self._told(wish, asked) as passing:
+            yield passing
+
+    @contextmanager
+    def _told(self, wish: CarryWish | ReplicaWish, asked: bytes) -> Iterator[Passing]:
         host, _, port = wish.address.rpartition(":")
-        if not host:
+        if not host or wish.source is None:
             raise Waiting(f"it is not known where {wish.source} can be reached")
         with ExitStack() as open_ones:
             with _answering(wish):
@@ -65,12 +91,12 @@ class Borrowing:
                 line = self._context().wrap_socket(plain, server_hostname=wish.source)
                 open_ones.enter_context(line)
                 line.settimeout(_STALL)
-                passing = _asked(line, wish)
+                passing = _asked(line, wish, asked)
             yield passing
 
 
 @contextmanager
-def _answering(wish: CarryWish) -> Iterator[None]:
+def _answering(wish: CarryWish | ReplicaWish) -> Iterator[None]:
     """What the network says of the other host is waited for to change."""
     try:
         yield
@@ -80,8 +106,8 @@ def _answering(wish: CarryWish) -> Iterator[None]:
         raise Waiting(f"{wish.source} at {wish.address}: {error}") from error
 
 
-def _asked(line: ssl.SSLSocket, wish: CarryWish) -> Passing:
-    line.sendall(ASKED + wish.operation.encode() + b"\n")
+def _asked(line: ssl.SSLSocket, wish: CarryWish | ReplicaWish, asked: bytes) -> Passing:
+    line.sendall(asked)
     said = b""
     while not said.endswith(b"\n"):
         byte = line.recv(1)
@@ -96,7 +122,9 @@ def _asked(line: ssl.SSLSocket, wish: CarryWish) -> Passing:
     return passing
 
 
-def _pieces(line: ssl.SSLSocket, passing: Passing, wish: CarryWish) -> Iterator[bytes]:
+def _pieces(
+    line: ssl.SSLSocket, passing: Passing, wish: CarryWish | ReplicaWish
+) -> Iterator[bytes]:
     left = passing.length
     while left:
         with _answering(wish):

@@ -130,6 +130,11 @@ class HostExports:
                     found.update(record.volumes)
         return found
 
+    def hear(self) -> None:
+        """What is allowed now is what is wished now, as far as a management server knows."""
+        for pool in self._pools:
+            pool.leases.hear()
+
     def _allow(self, wish: ExportWish) -> None:
         pool = self._pool(wish)
         for disk in wish.disks:
@@ -143,6 +148,8 @@ class HostExports:
                 volumes=tuple(disk.volume for disk in wish.disks if disk.volume not in refused),
                 fenced=wish.fenced,
                 heir=wish.heir,
+                guarded=wish.guarded,
+                uprooted=wish.uprooted,
             )
         )
         # Last, since it asks whoever serves the disk: who is to be cut off need not answer for that.
@@ -174,6 +181,8 @@ class HostExports:
             if shelf is None:
                 continue
             there = shelf.volumes.get(disk.volume)
+            if there is None and disk.volume in self._ground.busy():
+                continue  # its replica is about to be the volume
             if there is None and disk.source and disk.source.sha256 not in shelf.images:
                 yield Admit(disk.pool, disk.source)
             if there is None:

@@ -1,7 +1,7 @@
 """Where a host answers other hosts that want to know whether it is there: mutual TLS, one byte for one byte.
 
 Whoever gets an answer knows that this machine runs, that its agent does, and that it is the host it should be. A volume that
-goes to another host's pool is read here, too, by that host alone (`carry_line.py`). Nothing else can be asked. All that
+goes to another host's pool, or has a replica there, is read here, too, by that host alone (`carry_line.py`). Nothing else can be asked. All that
 comes in is bounded, as it is at the lease service.
 """
 
@@ -11,13 +11,14 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
-from arable.agent.carry_line import ASKED, Answer, line_of, refusal
+from arable.agent.carry_line import ASKED, ASKED_POINT, Answer, line_of, refusal
 from arable.domain import ids
 from arable.domain.errors import BadInput, CloudError, Forbidden
-from arable.domain.ids import HostId, OperationId
+from arable.domain.ids import HostId, OperationId, ReplicaId
 from arable.drivers.storage.protocol import Passing
 from arable.runtime.ca import IdentityKind, peer, server_context
 
@@ -36,7 +37,11 @@ Lend = Callable[[HostId, OperationId], AbstractContextManager[Passing]]
 """Lets a host read the volume that waits to be read by it."""
 
 
-def _unbounded(_operation: OperationId) -> int:
+LendPoint = Callable[[HostId, ReplicaId, int], AbstractContextManager[Passing]]
+"""Lets a host read what changed since a point on a volume of which it keeps a replica."""
+
+
+def _unbounded(_what: OperationId | ReplicaId) -> int:
     return 0
 
 
@@ -49,9 +54,13 @@ class PeerPort:
         credentials: Path,
         lend: Lend | None = None,
         speed: Callable[[OperationId], int] = _unbounded,
+        lend_point: LendPoint | None = None,
+        point_speed: Callable[[ReplicaId], int] = _unbounded,
     ) -> None:
         self._lend = lend
         self._speed = speed
+        self._lend_point = lend_point
+        self._point_speed = point_speed
         self._files = credentials / "server-cert.pem", credentials / "server-key.pem"
         self._context = server_context(*self._files, authority)
         self._talking: dict[asyncio.Task[None], str] = {}
@@ -111,43 +120,58 @@ class PeerPort:
             async with asyncio.timeout(_IDLE_SECONDS):
                 asked = await reader.read(1)
             if asked == ASKED and self._lend:
-                await self._pass_on(asker, reader, writer)
+                operation = OperationId(ids.check("operation", await _line(reader)))
+                await _pass_on(
+                    self._lend(asker, operation), partial(self._speed, operation), writer
+                )
+                return
+            if asked == ASKED_POINT and self._lend_point:
+                said, _, since = (await _line(reader)).partition(" ")
+                replica = ReplicaId(ids.check("replica", said))
+                if not since.isdecimal():
+                    raise BadInput("a point is a number")
+                point = self._lend_point(asker, replica, int(since))
+                await _pass_on(point, partial(self._point_speed, replica), writer)
                 return
             if asked != QUESTION:
                 return
             writer.write(ANSWER)
             await writer.drain()
 
-    async def _pass_on(
-        self, asker: HostId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """A volume's file. What takes long is the disk's, in threads; who does not read is waited for, and no longer."""
-        assert self._lend, "looked at before"
-        async with asyncio.timeout(_IDLE_SECONDS):
-            line = await reader.readuntil(b"\n")
-        operation = OperationId(ids.check("operation", line.decode("ascii", "replace").strip()))
-        passing = self._lend(asker, operation)
-        try:
-            found = await asyncio.to_thread(passing.__enter__)
-        except CloudError as error:
-            writer.write(refusal(error))
-            await writer.drain()
-            return
-        try:
-            writer.write(line_of(Answer(length=found.length, room=found.room)))
-            began, sent = asyncio.get_running_loop().time(), 0
-            while piece := await asyncio.to_thread(next, found.pieces, b""):
-                writer.write(piece)
-                async with asyncio.timeout(_IDLE_SECONDS):
-                    await writer.drain()
-                sent += len(piece)
-                if speed := self._speed(operation):
-                    late = began + sent / speed - asyncio.get_running_loop().time()
-                    await asyncio.sleep(max(0.0, late))
-            writer.write(found.sha256.encode())
-            await writer.drain()
-        finally:
-            await asyncio.to_thread(passing.__exit__, None, None, None)
+
+async def _line(reader: asyncio.StreamReader) -> str:
+    async with asyncio.timeout(_IDLE_SECONDS):
+        line = await reader.readuntil(b"\n")
+    return line.decode("ascii", "replace").strip()
+
+
+async def _pass_on(
+    passing: AbstractContextManager[Passing],
+    speed: Callable[[], int],
+    writer: asyncio.StreamWriter,
+) -> None:
+    """What is lent. What takes long is the disk's, in threads; who does not read is waited for, and no longer."""
+    try:
+        found = await asyncio.to_thread(passing.__enter__)
+    except CloudError as error:
+        writer.write(refusal(error))
+        await writer.drain()
+        return
+    try:
+        writer.write(line_of(Answer(length=found.length, room=found.room)))
+        began, sent = asyncio.get_running_loop().time(), 0
+        while piece := await asyncio.to_thread(next, found.pieces, b""):
+            writer.write(piece)
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await writer.drain()
+            sent += len(piece)
+            if bound := speed():
+                late = began + sent / bound - asyncio.get_running_loop().time()
+                await asyncio.sleep(max(0.0, late))
+        writer.write(found.sha256.encode())
+        await writer.drain()
+    finally:
+        await asyncio.to_thread(passing.__exit__, None, None, None)
 
 
 def _asker(writer: asyncio.StreamWriter) -> str:

@@ -12,7 +12,16 @@ from arable.agent.patience import Patience
 from arable.agent.sight import APPLIANCES, HYPERVISOR, NETWORK, Drivers, Sight, ask
 from arable.domain.balancer import Calm
 from arable.domain.carry import CarrySeen
-from arable.domain.ids import BalancerId, HostId, MachineId, NetworkId, OperationId, VolumeId, VpnId
+from arable.domain.ids import (
+    BalancerId,
+    HostId,
+    MachineId,
+    NetworkId,
+    OperationId,
+    ReplicaId,
+    VolumeId,
+    VpnId,
+)
 from arable.domain.manifest import (
     ApplianceSeen,
     ExportSeen,
@@ -24,6 +33,7 @@ from arable.domain.manifest import (
     PoolSeen,
 )
 from arable.domain.pool import ImageEvicted
+from arable.domain.replica import ReplicaSeen
 from arable.domain.snapshot import SnapshotSeen
 from arable.domain.vpn import VpnSeen
 from arable.drivers.appliance.protocol import Tunnels
@@ -41,6 +51,7 @@ class Findings:
     scrapped: frozenset[VolumeId]
     snapshots: dict[OperationId, SnapshotSeen]
     carries: dict[OperationId, CarrySeen]
+    replicas: dict[ReplicaId, ReplicaSeen]
     evicted: list[ImageEvicted]  # told once
     departed: set[MachineId]  # no longer wished for; told gone once they are
     withdrawn: set[NetworkId]  # the same for appliances
@@ -73,6 +84,7 @@ class Reporter:
         self._scrapped: frozenset[VolumeId] = frozenset()
         self._snapshots: dict[OperationId, SnapshotSeen] = {}
         self._carries: dict[OperationId, CarrySeen] = {}
+        self._replicas: dict[ReplicaId, ReplicaSeen] = {}
         self._vlans: tuple[int, ...] | None = None
         self._lost: frozenset[HostId] = frozenset()
         self._renewing: tuple[HostId, ...] = ()
@@ -105,6 +117,8 @@ class Reporter:
         snapshots = [one for key, one in now.snapshots.items() if said.get(key) != one]
         told = {} if full else self._carries
         carries = [one for key, one in now.carries.items() if told.get(key) != one]
+        kept = {} if full else self._replicas
+        replicas = [one for key, one in now.replicas.items() if kept.get(key) != one]
         vlans = None
         if full or heartbeat or seen.replugged:
             vlans = self._new_vlans(always=full or heartbeat)
@@ -114,7 +128,7 @@ class Reporter:
         news = guests or gone or appliances or withdrawn or scrapped or snapshots or exports
         new = full or heartbeat or alive or vlans is not None or now.generation != self._generation
         if (
-            not (new or news or carries or unexported or now.evicted or inventory)
+            not (new or news or carries or replicas or unexported or now.evicted or inventory)
             and lost is None
             and renewing is None
         ):
@@ -130,6 +144,7 @@ class Reporter:
             scrapped=tuple(sorted(scrapped)),
             snapshots=tuple(snapshots),
             carries=tuple(carries),
+            replicas=tuple(replicas),
             vlans=vlans,
             prefixes=now.prefixes() if full else (),
             evicted=tuple(now.evicted),
@@ -217,6 +232,7 @@ class Reporter:
         self._scrapped = now.scrapped
         self._snapshots = now.snapshots
         self._carries = now.carries
+        self._replicas = now.replicas
         now.evicted.clear()
         if now.guests is not None:
             self._guests = now.guests

@@ -9,7 +9,7 @@ is off holds nothing, so whatever was under way is over.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from arable.controllers import carries, copies, endings, snapshots
+from arable.controllers import carries, copies, endings, snapshots, volume_replicas
 from arable.domain.errors import Unavailable
 from arable.domain.event import Event
 from arable.domain.ids import HostId, MachineId, PoolId, VolumeId
@@ -128,6 +128,7 @@ def lost(tx: Tx, host: HostId, pool: PoolId | None, at: datetime) -> None:
     if pool:
         copies.lost(tx, pool, at)
         carries.lost(tx, pool, at)
+        volume_replicas.lost(tx, pool)
     found = attachments.lost(tx, pool) if pool else []
     snapshots.lost(tx, [each.id for each in found], at)
     reservations.give(tx, [(host, Size(disk_mib=each.mib), 0) for each in found])

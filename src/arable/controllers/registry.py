@@ -38,11 +38,13 @@ from arable.controllers import (
     stranded,
     tiers,
     tunnels,
+    volume_replicas,
 )
 from arable.domain.ids import FarmId, SegmentId
 from arable.store import balancers, holdings, moves
 from arable.store import tunnels as tunnel_rows
 from arable.store.database import Tx
+from arable.store.fail_overs import TOPIC as REPLICAS
 from arable.store.farm_documents import DONE as DOCUMENTS
 from arable.store.grid_members import TOPIC as GRID
 from arable.store.tiers import TOPIC as TIERS
@@ -141,6 +143,9 @@ CONTROLLERS = (
     ),
     Controller("volumes", attachments.watch, attachments.SECONDS),
     Controller("carried volumes", carries.attend, carries.SECONDS),
+    Controller(
+        "replicas", volume_replicas.attend, volume_replicas.SECONDS, REPLICAS, volume_replicas.MOST
+    ),
     Controller("failing elements", tiers.sweep, tiers.SWEEP_SECONDS, liveness.TOPIC),
     Controller("idle pool", idle_pool.attend, idle_pool.SECONDS, most=idle_pool.MOST),
     Controller("alerts", alerts.watch, alerts.SECONDS, "alerts"),

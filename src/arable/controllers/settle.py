@@ -23,6 +23,7 @@ from arable.controllers import (
     rights,
     snapshots,
     standbys,
+    volume_replicas,
     vpns,
     wishes,
 )
@@ -147,6 +148,7 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
         nudge(tx, moves.TOPIC)
     snapshots.settle(tx, reports, at)
     carries.settle(tx, reports, at)
+    volume_replicas.settle(tx, reports, at)
     passwords.settle(tx, reports, at)
     rights.keep(tx, reports, at)
     _appliances(tx, reports, at)
@@ -449,6 +451,7 @@ def _scrapped(tx: Tx, reported: Mapping[tuple[HostId, VolumeId], int], at: datet
     read = told.read_scraps(tx, reported)
     manifests.take_back(tx, ItemKind.SCRAP, gone | read)
     carries.erased(tx, read, at)
+    volume_replicas.erased(tx, read)
     reservations.give(tx, [(v.host, Size(disk_mib=v.mib), 0) for v in found if v.host])
     snapshots.lost(tx, [v.id for v in found], at)
     attachments.erased(tx, [v.id for v in found if v.machine is None], at)

@@ -17,7 +17,7 @@ from arable.domain.snapshot import (
     SnapshotWish,
 )
 from arable.domain.units import Size
-from arable.store import events, operations, quotas, reservations, snapshots
+from arable.store import events, operations, quotas, replica_wishes, reservations, snapshots
 from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.rows import json_text
@@ -69,8 +69,10 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     )
 
 
-def lost(tx: Tx, volumes: Collection[VolumeId], at: datetime) -> None:
-    """What these volumes had on them is gone, and their snapshots are with it."""
+def lost(tx: Tx, volumes: Collection[VolumeId], at: datetime, *, replicas: bool = True) -> None:
+    """What these volumes had on them is gone, and their snapshots are with it; and their `replicas`, but in a fail-over."""
+    if replicas:
+        replica_wishes.end_of(tx, volumes)
     gone = Unavailable("it was lost, or erased, before it was in the other pool")
     carries.let_be(tx, volumes, at, gone)
     rows = snapshots.of_volumes(tx, volumes)

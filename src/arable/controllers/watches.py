@@ -18,8 +18,9 @@ from arable.domain.settings import (
     ALERT_POOL_CRITICAL_PERCENT,
     ALERT_POOL_PERCENT,
     POOL_FULL_PERCENT,
+    REPLICATE_SECONDS,
 )
-from arable.store import alerts, grid_members, pools, rollouts, settings, troubles
+from arable.store import alerts, grid_members, pools, rollouts, settings, troubles, volume_replicas
 from arable.store.database import Tx
 
 Watch = Callable[[Tx, datetime], Iterable[Finding]]
@@ -73,6 +74,22 @@ def filling_pools(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
         if reached is Fill.FULL:
             told += "; it gets no further disks, and guests that need more room there stand still"
         yield Finding(AlertKind.POOL_FILLING, pool, name, severity, told)
+
+
+def late_replicas(tx: Tx, at: datetime) -> Iterator[Finding]:
+    """What would be lost with a storage host is more than was promised."""
+    late = at - 3 * timedelta(seconds=settings.get(tx, REPLICATE_SECONDS))
+    for replica, name, point_at, why in volume_replicas.behind(tx, late, _MOST):
+        since = f"since {point_at.isoformat(timespec='seconds')}" if point_at else "yet"
+        told = f"the replica of {name} has had no whole point {since}"
+        told += f": {why}" if why else ""
+        yield Finding(AlertKind.REPLICA_BEHIND, replica, name, Severity.WARNING, told)
+    if count := volume_replicas.without(tx, late):
+        told = (
+            f"{count} volumes should have replicas and have none: there is no room in a pool (NBD or iSCSI) of another storage host"
+            " of their pod, or they are in a pool of files"
+        )
+        yield Finding(AlertKind.REPLICA_LACKING, "replicas", "replicas", Severity.WARNING, told)
 
 
 def failing_farms(tx: Tx, at: datetime) -> Iterator[Finding]:  # noqa: ARG001
@@ -151,6 +168,7 @@ WATCHES: tuple[Watch, ...] = (
     silent_hosts,
     full_zones,
     filling_pools,
+    late_replicas,
     failing_farms,
     stuck_farms,
     failed_rollouts,

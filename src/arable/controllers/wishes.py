@@ -153,6 +153,10 @@ def export(
     }
     if volumes[0].storage_zone:  # its first disk, which was made with it, in its farm's
         wish["storage_zone"] = volumes[0].storage_zone
+    if any(volume.replicated for volume in shared):
+        wish["guarded"] = True
+    if machine.uprooted:
+        wish["uprooted"] = machine.uprooted
     if move is not None:
         wish["heir"] = {"host": move.target, "epoch": move.epoch}
     return [Item(shared[0].host, ItemKind.EXPORT, machine.id, _encode(wish).decode())]

@@ -35,6 +35,8 @@ class AlertKind(StrEnum):
     MOVE_FAILING = "move-failing"
     ZONE_CAPACITY = "zone-capacity"
     POOL_FILLING = "pool-filling"
+    REPLICA_BEHIND = "replica-behind"
+    REPLICA_LACKING = "replica-lacking"
     FARM_FAILING = "farm-failing"
     FARM_STUCK = "farm-stuck"
     ROLLOUT_FAILED = "rollout-failed"
@@ -68,6 +70,8 @@ DAMPING: dict[AlertKind, Damping] = {
     AlertKind.MOVE_FAILING: Damping(_NOW, _SOON),  # it was tried more than once
     AlertKind.ZONE_CAPACITY: Damping(_SOON, _WHILE),
     AlertKind.POOL_FILLING: Damping(_SOON, _WHILE),
+    AlertKind.REPLICA_BEHIND: Damping(_SOON, _SOON),
+    AlertKind.REPLICA_LACKING: Damping(_WHILE, _SOON),  # as long as one takes to be begun anew
     AlertKind.FARM_FAILING: Damping(_NOW, _SOON),
     AlertKind.FARM_STUCK: Damping(_NOW, _SOON),  # it was tried more than once
     AlertKind.ROLLOUT_FAILED: Damping(_NOW, _SOON),

@@ -29,6 +29,7 @@ MachineId = NewType("MachineId", str)
 VolumeId = NewType("VolumeId", str)
 StorageZoneId = NewType("StorageZoneId", str)  # a farm's own is called by the farm's id
 SnapshotId = NewType("SnapshotId", str)
+ReplicaId = NewType("ReplicaId", str)  # of a volume, in another pool
 NetworkId = NewType("NetworkId", str)
 NicId = NewType("NicId", str)
 AddressId = NewType("AddressId", str)  # a public IP
@@ -77,6 +78,7 @@ KINDS = frozenset(
         "volume",
         "storagezone",
         "snapshot",
+        "replica",
         "network",
         "nic",
         "address",

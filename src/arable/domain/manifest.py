@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from arable.domain.balancer import BalancerSeen, BalancerWish, NameWish
 from arable.domain.carry import CarrySeen, CarryWish
+from arable.domain.export_seen import ExportSeen as ExportSeen  # noqa: PLC0414 - found here, too
+from arable.domain.export_seen import ExportState as ExportState  # noqa: PLC0414
 from arable.domain.farm_secret import SealedWord
 from arable.domain.ids import (
     FarmId,
@@ -21,6 +23,7 @@ from arable.domain.ids import (
     NicId,
     OperationId,
     PoolId,
+    ReplicaId,
     VolumeId,
 )
 from arable.domain.image_part import ImagePart as ImagePart  # noqa: PLC0414 - found here, too
@@ -29,6 +32,7 @@ from arable.domain.image_part import PartRole as PartRole  # noqa: PLC0414
 from arable.domain.pair import Pair
 from arable.domain.pool import ImageEvicted
 from arable.domain.protocols import Protocol as Protocol  # noqa: PLC0414 - found here, too
+from arable.domain.replica import ReplicaSeen, ReplicaWish
 from arable.domain.router_runtime import RouterRuntime
 from arable.domain.snapshot import SnapshotSeen, SnapshotWish
 from arable.domain.tunnel import TunnelWish
@@ -44,6 +48,7 @@ class ItemKind(StrEnum):
     SCRAP = "scrap"  # id: VolumeId, body: ScrapWish
     SNAPSHOT = "snapshot"  # id: OperationId, body: SnapshotWish
     CARRY = "carry"  # id: OperationId, body: CarryWish; on both hosts
+    REPLICA = "replica"  # id: ReplicaId, body: ReplicaWish; on both hosts
     EXPORT = "export"  # id: MachineId, body: ExportWish; on the storage host of the machine's shared disks
     PEER = "peer"  # id: HostId, body: PeerWish
     TUNNEL = "tunnel"  # id: NetworkId, or FarmId of a link, body: TunnelWish
@@ -345,7 +350,8 @@ class ExportWish:
     force. An epoch of an item never goes back, and a new holder always has a new one. Without an item nobody gets a lease; who has one keeps it.
 
     An `heir` gets nothing from the wish: the holder, while it has the lease, may hand it over, in one step and for
-    good. `ExportSeen` then tells the heir and its epoch, and this wish is over.
+    good. `ExportSeen` then tells the heir and its epoch, and this wish is over. `guarded` disks have replicas, and
+    `uprooted` is the epoch with which they came here from one (docs/decisions/0051).
     """
 
     machine: MachineId
@@ -356,6 +362,8 @@ class ExportWish:
     fenced: HostId | None = None
     heir: Heir | None = None
     storage_zone: str = ""  # of the machine: it reaches no volume of another one
+    guarded: bool = False
+    uprooted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,6 +381,7 @@ Wish = (
     | ScrapWish
     | SnapshotWish
     | CarryWish
+    | ReplicaWish
     | ExportWish
     | PeerWish
     | TunnelWish
@@ -394,6 +403,7 @@ class HostManifest:
     scraps: dict[VolumeId, ScrapWish] = field(default_factory=dict)
     snapshots: dict[OperationId, SnapshotWish] = field(default_factory=dict)
     carries: dict[OperationId, CarryWish] = field(default_factory=dict)
+    replicas: dict[ReplicaId, ReplicaWish] = field(default_factory=dict)
     exports: dict[MachineId, ExportWish] = field(default_factory=dict)
     peers: dict[HostId, PeerWish] = field(default_factory=dict)
     tunnels: dict[NetworkId | FarmId, TunnelWish] = field(default_factory=dict)
@@ -482,34 +492,6 @@ class GuestStats:
     written_ops: int = 0
 
 
-class ExportState(StrEnum):
-    """How the lease of a machine stands on its storage host."""
-
-    FREE = "free"  # nobody has it: let go, or its time is over and it was cut off
-    HELD = "held"  # by `holder`, which renews it
-    ENDING = "ending"  # cut off from its disks, and may run on elsewhere until its time is over
-    FAILED = "failed"  # what is wished can't be done; `told` is the reason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportSeen:
-    """A machine's lease as its storage host knows it. `generation` is that of the wish in force here.
-
-    `epoch` and `holder` are of the lease given last, 0 and None for none; `highest` is the highest epoch that was
-    ever wished for or given here: a wish for a lower one is refused. One that is held has `lapsed` when its holder did
-    not renew it in its time: its watchdog has stopped the machine, and it may have it again if it asks before another.
-    """
-
-    machine: MachineId
-    generation: int
-    state: ExportState
-    epoch: int = 0
-    holder: HostId | None = None
-    told: str = ""
-    highest: int = 0
-    lapsed: bool = False
-
-
 GIVE_UP = 3
 """Failures of one host in a row after which it is told to stop trying."""
 
@@ -582,6 +564,7 @@ class HostReport:
     scrapped: tuple[VolumeId, ...] = ()
     snapshots: tuple[SnapshotSeen, ...] = ()
     carries: tuple[CarrySeen, ...] = ()
+    replicas: tuple[ReplicaSeen, ...] = ()
     vlans: tuple[int, ...] | None = None
     prefixes: tuple[str, ...] = ()
     pools: tuple[PoolSeen, ...] = ()

@@ -34,6 +34,7 @@ class Offering:
     tags: tuple[str, ...] = ()
     storage: StorageKind = StorageKind.LOCAL
     highly_available: bool = False
+    replicated: bool = False  # its disks have a second copy on another storage host
     price_class: str = ""
     enabled: bool = True
     generation: int = 1
@@ -55,6 +56,7 @@ class DiskOffering:
     bytes_per_second: int = 0
     tags: tuple[str, ...] = ()
     storage: StorageKind = StorageKind.LOCAL
+    replicated: bool = False
     enabled: bool = True
     generation: int = 1
     created_at: datetime

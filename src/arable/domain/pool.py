@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from arable.domain.ids import HostId, PoolId, ZoneId
+from arable.domain.ids import HostId, OperationId, PoolId, ZoneId
 
 LOCAL = "local"
 NBD = "nbd"
@@ -48,6 +48,7 @@ class Pool:
     used_mib: int = 0
     images: int = 0
     image_mib: int = 0
+    fail_over: OperationId | None = None  # an operator wants its volumes brought back elsewhere
     generation: int = 1
     created_at: datetime
 

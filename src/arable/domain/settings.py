@@ -218,8 +218,19 @@ MOVES_PER_HOST = Setting(
 )
 MOVES_PER_POD = Setting("moves_per_pod", 8, "The same, within one pod", 1, 1000)
 MOVES_PER_ZONE = Setting("moves_per_zone", 32, "The same, within one zone", 1, 10_000)
+REPLICATE_SECONDS = Setting(
+    "replicate_seconds",
+    300,
+    "How often a replicated volume's changes are brought to its replica; that much may be lost with a storage host",
+    10,
+    _DAY,
+)
 MOVE_MIB_PER_SECOND = Setting(
-    "move_mib_per_second", 0, "What one move may take of the network; 0: no limit", 0, 100_000
+    "move_mib_per_second",
+    0,
+    "What one move, carried volume or replica may take of the network; 0: no limit",
+    0,
+    100_000,
 )
 MOVE_DOWNTIME_MS = Setting(
     "move_downtime_ms",
@@ -436,6 +447,7 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         MOVES_PER_HOST,
         MOVES_PER_POD,
         MOVES_PER_ZONE,
+        REPLICATE_SECONDS,
         MOVE_MIB_PER_SECOND,
         MOVE_DOWNTIME_MS,
         MOVE_SECONDS,

@@ -10,6 +10,7 @@ from arable.domain.ids import (
     MachineId,
     OperationId,
     PoolId,
+    ReplicaId,
     SnapshotId,
     StorageZoneId,
     VolumeId,
@@ -104,6 +105,8 @@ class Volume:
     view_of: "VolumeId | None" = (
         None  # a machine's view of one that is read-only: a disk, and no data of its own
     )
+    replicated: bool = False  # a second pool is to have a copy
+    replica: ReplicaId | None = None  # which one it has
     zoned: int = 0  # when that was said last (µs since 1970): hosts heed the later of two words
     generation: int = 1
     created_at: datetime

@@ -23,6 +23,7 @@ from arable.domain.ids import (
     NicId,
     OperationId,
     PoolId,
+    ReplicaId,
     SnapshotId,
     VolumeId,
 )
@@ -37,7 +38,7 @@ from arable.drivers.hypervisor.protocol import (
     Passage,
 )
 from arable.drivers.network.protocol import Port, Reach
-from arable.drivers.storage.protocol import VolumeFound
+from arable.drivers.storage.protocol import ReplicaFound, VolumeFound
 from arable.runtime.clock import Clock, VirtualClock
 
 
@@ -78,6 +79,15 @@ class SimAppliance:
     made: int = 1  # how often
 
 
+@dataclass(frozen=True, slots=True)
+class SimReplica:
+    """A replica of another pool's volume: its last whole point, what is on that, and the image below."""
+
+    found: ReplicaFound
+    content: object
+    base: str
+
+
 @dataclass(slots=True)
 class SimPool:
     """Disks: which image parts were verified, which volumes and seeds exist."""
@@ -100,7 +110,9 @@ class SimPool:
     contents: dict[VolumeId, object] = field(default_factory=dict)  # whatever a guest or test wrote
     kept: dict[VolumeId, dict[SnapshotId, object]] = field(default_factory=dict)  # by its snapshots
     restored: dict[VolumeId, OperationId] = field(default_factory=dict)
-    carried: dict[VolumeId, OperationId] = field(default_factory=dict)
+    carried: dict[VolumeId, OperationId | ReplicaId] = field(default_factory=dict)
+    points: dict[VolumeId, dict[str, object]] = field(default_factory=dict)  # for its replicas
+    replicas: dict[VolumeId, SimReplica] = field(default_factory=dict)
     masks: dict[VolumeId, tuple[str, int]] = field(
         default_factory=dict
     )  # storage zones, since when

@@ -138,6 +138,7 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
 
             threading.Thread(target=go, name="copying", daemon=True).start()
 
+        borrowing = Borrowing(passport.context)
         agent = Agent(
             passport.identity.host,
             FileLedger(config.directory / "ledger.json"),
@@ -150,9 +151,11 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             copying=copying,
             deliver=deliveries.deliver,
             carrying=copying,
-            borrow=Borrowing(passport.context).borrow,
+            borrow=borrowing.borrow,
+            following=copying,
+            ask_point=borrowing.ask_point,
         )
-        peering.lending = agent.lending
+        peering.lending, peering.marking = agent.lending, agent.marking
         worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="agent"))
         channel = Channel(agent, config.servers, passport.context, clock, entropy, worker=worker)
         nudge.call = channel.nudge

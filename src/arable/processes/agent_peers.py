@@ -8,12 +8,13 @@ from functools import partial
 from ipaddress import ip_address
 
 from arable.agent import disk_identity
-from arable.agent.carry_line import lent
+from arable.agent.carry_line import lent, point
 from arable.agent.carrying import Lending
 from arable.agent.config import AgentConfig, Leased
 from arable.agent.join import Identity
 from arable.agent.peer_calls import PeerCalls
 from arable.agent.peer_port import PeerPort, own_address
+from arable.agent.replicating import Marking
 from arable.agent.witness import Witness
 from arable.domain.manifest import Inventory
 from arable.runtime.clock import Clock
@@ -33,6 +34,7 @@ class Peering:
     witness: Witness
     address: str = ""
     lending: Lending | None = None  # what other hosts may read here
+    marking: Marking | None = None  # of what they may keep replicas
 
     @classmethod
     def of(cls, config: AgentConfig, clock: Clock) -> "Peering":
@@ -80,7 +82,7 @@ class Peering:
                     await port.close()
                     port, self.address = None, ""
                 if newest and address and port is None:
-                    port = await _opened(identity().authority, self.config, address, self.lending)
+                    port = await self._opened(identity().authority, address)
                     at = address
                 elif port and newest != shown:
                     port.certified_anew()
@@ -91,6 +93,30 @@ class Peering:
             if port:
                 await port.close()
 
+    async def _opened(self, authority: str, address: str) -> PeerPort | None:
+        """None while that can't be: another process may be at the port still."""
+        assert self.config.peer_port is not None, "asked before"
+        credentials = disk_identity.directory(self.config.directory)
+        if self.lending and self.marking:
+            port = PeerPort(
+                authority,
+                credentials,
+                partial(lent, self.lending),
+                self.lending.speed,
+                partial(point, self.marking),
+                self.marking.speed,
+            )
+        else:
+            port = PeerPort(authority, credentials)
+        try:
+            await port.open(address, self.config.peer_port)
+        except OSError as error:
+            log.warning("other hosts can't ask at %s:%d: %s", address, self.config.peer_port, error)
+            await port.close()
+            return None
+        log.info("other hosts may ask at %s", port.address)
+        return port
+
 
 def _here(server: str) -> bool:
     host = server.rpartition(":")[0].strip("[]")
@@ -98,23 +124,3 @@ def _here(server: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-async def _opened(
-    authority: str, config: AgentConfig, address: str, lending: Lending | None
-) -> PeerPort | None:
-    """None while that can't be: another process may be at the port still."""
-    assert config.peer_port is not None, "asked before"
-    credentials = disk_identity.directory(config.directory)
-    if lending:
-        port = PeerPort(authority, credentials, partial(lent, lending), lending.speed)
-    else:
-        port = PeerPort(authority, credentials)
-    try:
-        await port.open(address, config.peer_port)
-    except OSError as error:
-        log.warning("other hosts can't ask at %s:%d: %s", address, config.peer_port, error)
-        await port.close()
-        return None
-    log.info("other hosts may ask at %s", port.address)
-    return port

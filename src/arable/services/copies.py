@@ -76,6 +76,7 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
         operation=operation.id,
         copied_from=snapshot.id,
         offering=offering.id,
+        replicated=offering.replicated,
         storage_zone=of.storage_zone,
         zoned=micros(call.around.clock.now()),
         created_at=call.around.clock.now(),

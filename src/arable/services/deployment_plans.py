@@ -48,6 +48,7 @@ class DiskPlan:
     source: str | None = None  # an ImagePart, as JSON
     shared: bool = False
     offering: str = ""  # the disk offering, but for root disks
+    replicated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ def _root(offering: Offering, version: ImageVersion) -> DiskPlan | None:
         offering.disk_bytes_per_second,
         source=source,
         shared=offering.storage is StorageKind.SHARED,
+        replicated=offering.replicated,
     )
 
 
@@ -249,6 +251,7 @@ def _disk(found: References, size: Offering, ask: DiskIn, at: int) -> DiskPlan:
         offering.tags,
         shared=shared,
         offering=offering.id,
+        replicated=offering.replicated,
     )
 
 

@@ -77,6 +77,11 @@ def _check_fits(volume: Volume, offering: DiskOffering) -> None:
         raise BadInput(
             f"{volume.name} is {kind}, disks of {offering.name} are not", field="offering"
         )
+    if volume.replicated != offering.replicated:
+        its, theirs = ("is", "are not") if volume.replicated else ("is not", "are")
+        raise BadInput(
+            f"{volume.name} {its} replicated, disks of {offering.name} {theirs}", field="offering"
+        )
     if offering.mib not in (0, volume.mib):
         raise BadInput(
             f"disks of {offering.name} have {offering.mib} MiB, {volume.name} has {volume.mib}",

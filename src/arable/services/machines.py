@@ -170,7 +170,13 @@ def resize(call: Call, machine: MachineId, ask: ResizeIn) -> MachineOut:
     told = machines.seed(call.tx, machine)
     machines.save_seed(call.tx, machine, resized(told, offering.name))
     nics.set_rate(call.tx, machine, offering.network_kbps)
-    volumes.set_root_limits(call.tx, machine, offering.disk_iops, offering.disk_bytes_per_second)
+    volumes.set_root_limits(
+        call.tx,
+        machine,
+        offering.disk_iops,
+        offering.disk_bytes_per_second,
+        replicated=offering.replicated,
+    )
     tell(call, found.account, "machine.resized", machine, f"{found.name}: now {offering.name}")
     return shape(call, changed)
 

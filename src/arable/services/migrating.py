@@ -13,6 +13,7 @@ from arable.domain.ids import HostId, VolumeId, ZoneId
 from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.operation import Operation
 from arable.domain.pool import SHARED, Pool
+from arable.domain.replica import ReplicaState
 from arable.domain.snapshot import SnapshotState
 from arable.domain.units import Size
 from arable.domain.volume import Change, Volume, VolumeState
@@ -31,6 +32,7 @@ from arable.store import (
     pools,
     reservations,
     snapshots,
+    volume_replicas,
     volumes,
     wishes,
 )
@@ -65,6 +67,7 @@ def migrate(call: Call, volume: VolumeId, ask: MigrateVolumeIn) -> OperationOut:
     _check_rest(call, found, machine)
     mib = found.mib + _with_snapshots(call, found)
     host = _fits(call, found, machine, target)
+    _check_replicas(call, found, host)
     if reservations.take(call.tx, {host.id: (Size(disk_mib=mib), 0)}):
         full = hosts.get(call.tx, host.id).disk_full
         why = "it is full" if full else f"there is no room for {mib} MiB"
@@ -176,6 +179,18 @@ def _with_snapshots(call: Call, volume: Volume) -> int:
                 f"the image {image} is being made of {snapshot.name}; wait until that is over"
             )
     return sum(snapshot.mib for snapshot in there)
+
+
+def _check_replicas(call: Call, volume: Volume, host: Host) -> None:
+    """Raises `Conflict` where its replica is, or what is left of one: there is one file of a volume in a pool."""
+    for row in volume_replicas.of_volumes(call.tx, [volume.id]):
+        if row.state == ReplicaState.PROMOTED:
+            raise Conflict(
+                f"{volume.name or volume.id} is just being brought back from its replica"
+            )
+        if row.held_by == host.id:
+            what = "its replica" if row.state == ReplicaState.FOLLOWING else "what is left of it"
+            raise Conflict(f"{what} is in {host.name}'s pool; choose another one", field="pool")
 
 
 def _fits(call: Call, volume: Volume, machine: Machine | None, target: Pool) -> Host:

@@ -156,6 +156,7 @@ class Deployment:
                         offering=offerings[volume.id],
                         storage_zone=volume.storage_zone,
                         zoned=volume.zoned,
+                        replicated=volume.replicated,
                     )
                 )
             rows.events.append(
@@ -259,6 +260,7 @@ class Deployment:
                 position=position,
                 storage_zone=self.storage_zone,
                 zoned=zoned,
+                replicated=disk.replicated,
             )
             for position, (id_, disk) in enumerate(
                 zip(ids, plan.every_disk, strict=True), 1 if plan.root is None else 0

@@ -33,6 +33,7 @@ def create(call: Call, ask: OfferingIn) -> OfferingOut:
             "a machine with local disks can't leave its host: highly available takes `storage: shared`",
             field="highly_available",
         )
+    _check_replicated(ask)
     said = msgspec.structs.asdict(ask) | _own_types(ask)
     offering = Offering(
         id=OfferingId(call.around.ids.new("offering")),
@@ -81,6 +82,7 @@ def delete(call: Call, offering: OfferingId) -> None:
 def create_disk(call: Call, ask: DiskOfferingIn) -> DiskOfferingOut:
     """A new kind of further disks."""
     call.caller.needs(Permission.CATALOGUE_WRITE)
+    _check_replicated(ask)
     said = msgspec.structs.asdict(ask) | _own_types(ask)
     offering = DiskOffering(
         id=DiskOfferingId(call.around.ids.new("diskoffering")),
@@ -128,6 +130,14 @@ def delete_disk(call: Call, offering: DiskOfferingId) -> None:
     offerings.remove_disk(call.tx, found)
 
 
+def _check_replicated(ask: OfferingIn | DiskOfferingIn) -> None:
+    if ask.replicated and ask.storage != "shared":
+        raise BadInput(
+            "a local disk is on its machine's host alone: replicated takes `storage: shared`",
+            field="replicated",
+        )
+
+
 def _own_types(ask: OfferingIn | DiskOfferingIn) -> dict[str, Any]:
     return {"tags": tuple(sorted(set(ask.tags))), "storage": StorageKind(ask.storage)}
 
@@ -157,6 +167,7 @@ def _out(offering: Offering) -> OfferingOut:
         tags=offering.tags,
         storage=offering.storage.value,
         highly_available=offering.highly_available,
+        replicated=offering.replicated,
         price_class=offering.price_class,
         enabled=offering.enabled,
         generation=offering.generation,
@@ -173,6 +184,7 @@ def _disk_out(offering: DiskOffering) -> DiskOfferingOut:
         bytes_per_second=offering.bytes_per_second,
         tags=offering.tags,
         storage=offering.storage.value,
+        replicated=offering.replicated,
         enabled=offering.enabled,
         generation=offering.generation,
         created_at=offering.created_at,

@@ -1,5 +1,7 @@
 """What one may ask of volumes: make one by itself, name it, erase it, look at it. Whose it is: `attachments.py`."""
 
+from collections.abc import Sequence
+
 from msgspec import UNSET
 
 from arable.domain.access import Permission
@@ -23,11 +25,13 @@ from arable.store import (
     operations,
     quotas,
     snapshots,
+    volume_replicas,
     volumes,
     wishes,
 )
 from arable.store.columns import micros
 from arable.store.rows import json_text
+from arable.store.volume_replicas import Replica
 from arable.wire.common import Page
 from arable.wire.operations import OperationOut
 from arable.wire.volumes import VolumeChange, VolumeIn, VolumeOut, VolumeQuery
@@ -47,13 +51,15 @@ def page(call: Call, query: VolumeQuery) -> Page[VolumeOut]:
     found = volumes.page(
         call.tx, call.caller.scope, where, after=query.after, limit=query.limit + 1
     )
-    return paged(found, query, lambda volume: shape(call, volume))
+    kept = _replicas(call, found)
+    return paged(found, query, lambda volume: shape(call, volume, kept.get(volume.id)))
 
 
 def get(call: Call, volume: VolumeId) -> VolumeOut:
     """One."""
     call.caller.needs(Permission.VOLUME_READ)
-    return shape(call, volumes.get(call.tx, call.caller.scope, volume))
+    found = volumes.get(call.tx, call.caller.scope, volume)
+    return shape(call, found, _replicas(call, [found]).get(volume))
 
 
 def create(call: Call, ask: VolumeIn) -> VolumeOut:
@@ -93,6 +99,7 @@ def create(call: Call, ask: VolumeIn) -> VolumeOut:
         tags=offering.tags,
         offering=offering.id,
         storage_zone=within,
+        replicated=offering.replicated,
         zoned=micros(call.around.clock.now()),
         created_at=call.around.clock.now(),
     )
@@ -262,7 +269,14 @@ def _mib(ask: VolumeIn, offering: DiskOffering, version: ImageVersion | None) ->
     return mib
 
 
-def shape(call: Call, volume: Volume) -> VolumeOut:
+def _replicas(call: Call, found: Sequence[Volume]) -> dict[VolumeId, Replica]:
+    """Of these volumes those that are their own."""
+    with_one = [volume.id for volume in found if volume.replica]
+    rows = volume_replicas.of_volumes(call.tx, with_one) if with_one else []
+    return {row.volume: row for row in rows if row.id == row.there}
+
+
+def shape(call: Call, volume: Volume, replica: Replica | None = None) -> VolumeOut:
     """As it looks outside."""
     infra = Permission.INFRA_READ in call.caller.permissions
     return VolumeOut(
@@ -278,6 +292,10 @@ def shape(call: Call, volume: Volume) -> VolumeOut:
         bytes_per_second=volume.bytes_per_second,
         shared=volume.shared,
         stays=volume.stays,
+        replicated=volume.replicated,
+        replicated_at=replica.point_at if replica else None,
+        replica_pool=replica.target if replica and infra else None,
+        replica_told=_why_not(volume, replica) if infra else "",
         placed=volume.pool is not None,
         pool=volume.pool if infra else None,
         operation=volume.operation,
@@ -290,3 +308,12 @@ def shape(call: Call, volume: Volume) -> VolumeOut:
         generation=volume.generation,
         created_at=volume.created_at,
     )
+
+
+def _why_not(volume: Volume, replica: Replica | None) -> str:
+    """Why its replica is not as it should be, for operators."""
+    if not volume.replicated or volume.pool is None:
+        return ""
+    if replica is None:
+        return "it waits for room in a pool of another storage host of its pod"
+    return replica.told

@@ -39,7 +39,7 @@ from arable.services import (
     zones,
 )
 from arable.sim.cloud import Cloud
-from arable.sim.ground import AVAILABLE, DISK, IMAGE, OFFERING, SHARED, SHARED_DISK
+from arable.sim.ground import AVAILABLE, DISK, IMAGE, OFFERING, REPLICATED, SHARED, SHARED_DISK
 from arable.store import schema
 from arable.wire.addresses import AddressIn, AssociateIn
 from arable.wire.balancers import BalancerIn, MemberIn, RemoveMemberQuery
@@ -455,6 +455,10 @@ def _deploy_shared(cloud: Cloud, caller: Caller, dice: Random) -> str:
     return _deploy(cloud, caller, dice, SHARED)
 
 
+def _deploy_replicated(cloud: Cloud, caller: Caller, dice: Random) -> str:
+    return _deploy(cloud, caller, dice, REPLICATED)
+
+
 ASKS: tuple[tuple[str, Ask], ...] = (
     ("deploys", _deploy),
     ("deploys", _deploy),
@@ -514,3 +518,8 @@ SHARING: tuple[tuple[str, Ask], ...] = (
     ("deletes a snapshot", _on_snapshot(snapshots.delete)),
 )
 """Where there are shared disks, beside local ones."""
+
+REPLICATED_ASKS: tuple[tuple[str, Ask], ...] = (
+    ("deploys replicated ones", _deploy_replicated),
+) * 6
+"""Where there are several storage hosts."""

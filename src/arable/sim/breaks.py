@@ -19,7 +19,12 @@ from typing import Any
 
 from arable.agent.ledger import Held, MemoryLedger
 from arable.domain.errors import CloudError
-from arable.domain.settings import APPLIANCE_IDLE_SECONDS, EXPUNGE_SECONDS, FARM_HEAL_SECONDS
+from arable.domain.settings import (
+    APPLIANCE_IDLE_SECONDS,
+    EXPUNGE_SECONDS,
+    FARM_HEAL_SECONDS,
+    REPLICATE_SECONDS,
+)
 from arable.sim import invariants
 from arable.sim.cloud import Cloud, SimNode
 from arable.sim.ground import Room
@@ -142,7 +147,7 @@ def _cloud(story: Story, folder: Path, places: Places) -> Cloud:
     cloud = Cloud.build(story.name, folder, story.room)
     with cloud.database.write() as tx:
         soon = {EXPUNGE_SECONDS.name: story.recoverable, APPLIANCE_IDLE_SECONDS.name: 10}
-        settings.put(tx, soon | {FARM_HEAL_SECONDS.name: 5})
+        settings.put(tx, soon | {FARM_HEAL_SECONDS.name: 5, REPLICATE_SECONDS.name: 10})
     cloud.writer.fails = places.die
     for node in cloud.nodes.values():
         node.faults.when = places.die

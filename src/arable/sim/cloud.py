@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from arable.agent.agent import Agent
-from arable.agent.carry_line import lent
+from arable.agent.carry_line import lent, point
 from arable.agent.ledger import MemoryLedger
 from arable.agent.patience import Waiting
 from arable.agent.sight import Drivers
@@ -32,6 +32,7 @@ from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, NicId, OperationId, PoolId, SegmentId
 from arable.domain.manifest import HostReport, Inventory
+from arable.domain.replica import ReplicaWish
 from arable.domain.segment import Segment, SegmentState
 from arable.drivers.appliance.sim import SimAppliances
 from arable.drivers.faults import Faults
@@ -416,6 +417,7 @@ class Cloud:
             witness=node.witness,
             deliver=partial(self._deliver, node),
             borrow=partial(self._borrow, node),
+            ask_point=partial(self._ask_point, node),
         )
         return node.agent
 
@@ -426,6 +428,16 @@ class Cloud:
             raise Waiting(f"{wish.source} does not answer")
         assert source.agent, "it works"
         return lent(source.agent.lending, node.id, wish.operation)
+
+    def _ask_point(
+        self, node: SimNode, wish: ReplicaWish, since: int
+    ) -> AbstractContextManager[Passing]:
+        """What changed on a volume, of the host that has it."""
+        source = self.nodes.get(wish.source) if wish.source else None
+        if source is None or not source.works or source.wire.cut or node.wire.cut:
+            raise Waiting(f"{wish.source} does not answer")
+        assert source.agent, "it works"
+        return point(source.agent.marking, node.id, wish.replica, since)
 
     def _inventory(self, node: SimNode) -> Inventory:
         hardware = node.hardware

@@ -22,6 +22,7 @@ KERNEL = b"\x7fELF simulated kernel"
 IMAGE = "tiny"
 OFFERING = "small"
 AVAILABLE, SHARED = "steady", "movable"  # offerings with shared disks, where there are any
+REPLICATED = "kept-twice"  # and one whose disks have a second copy on another storage host
 DISK, SHARED_DISK = "disk", "shared-disk"  # disk offerings
 VLANS = range(100, 108)
 VNIS = range(70_000, 70_008)
@@ -203,6 +204,21 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
         bytes=part.bytes,
         created_at=at,
     )
+    if storage:
+        _add(
+            tx,
+            schema.offering,
+            id=ids.new("offering"),
+            name=REPLICATED,
+            cpus=1,
+            cpu_mhz=1000,
+            memory_mib=room.machine_memory_mib,
+            root_mib=1024,
+            storage="shared",
+            highly_available=True,
+            replicated=True,
+            created_at=at,
+        )
     return Ground(zone, hosts, storage, callers, {part.sha256: KERNEL}, peers)
 
 

@@ -144,7 +144,9 @@ def _reservations(tx: Tx) -> Iterator[str]:
             + (select coalesce(sum(s.mib), 0) from snapshot s join volume v on v.id = s.volume
              join pool p on p.id = v.pool where p.host = h.id)
             + (select coalesce(sum(c.mib), 0) from carry c
-             join pool p on p.id = coalesce(c.left_in, c.target) where p.host = h.id),
+             join pool p on p.id = coalesce(c.left_in, c.target) where p.host = h.id)
+            + (select coalesce(sum(r.mib), 0) from replica r
+             join pool p on p.id = r.held_in where p.host = h.id),
             h.memory_mib * h.memory_percent / 100
         from host h
     """

@@ -23,6 +23,7 @@ from arable.domain.ids import HostId
 from arable.domain.manifest import Inventory
 from arable.domain.platform import Place
 from arable.domain.power import Bmc, PowerSwitch
+from arable.domain.replica import ReplicaWish
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.power.sim import SimPower
 from arable.drivers.storage.protocol import Passing
@@ -319,6 +320,11 @@ class Region(Cloud):
     @contextmanager
     def _borrow(self, node: SimNode, wish: CarryWish) -> Iterator[Passing]:
         with super()._borrow(node, wish) as passing, self.pauses.whole():
+            yield passing
+
+    @contextmanager
+    def _ask_point(self, node: SimNode, wish: ReplicaWish, since: int) -> Iterator[Passing]:
+        with super()._ask_point(node, wish, since) as passing, self.pauses.whole():
             yield passing
 
     def power_off(self, node: SimNode) -> None:

@@ -11,11 +11,14 @@ from arable.sim.breaks import play
 from arable.sim.carry_stories import CARRIES
 from arable.sim.farm_stories import FARMS
 from arable.sim.invariants import Broken
+from arable.sim.replica_stories import REPLICAS
 from arable.sim.rollout_stories import ROLLOUTS
 from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
-_NAMED = {story.name: story for story in (*STORIES, *SNAPSHOTS, *CARRIES, *FARMS, *ROLLOUTS)}
+_NAMED = {
+    story.name: story for story in (*STORIES, *SNAPSHOTS, *CARRIES, *REPLICAS, *FARMS, *ROLLOUTS)
+}
 
 
 def broken(name: str, at: int) -> str:

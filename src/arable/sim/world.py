@@ -23,16 +23,18 @@ from arable.domain.settings import (
     BALANCE_REST_SECONDS,
     EXPUNGE_SECONDS,
     IDLE_HOST_SECONDS,
+    REPLICATE_SECONDS,
 )
 from arable.runtime.entropy import Entropy, Random
 from arable.sim import invariants
-from arable.sim.asks import ASKS, SHARING, Ask
+from arable.sim.asks import ASKS, REPLICATED_ASKS, SHARING, Ask
 from arable.sim.farm_asks import FARMS, give_up
 from arable.sim.ground import Room
 from arable.sim.happenings import HAPPENINGS, Happening
 from arable.sim.in_memory import in_memory
 from arable.sim.memories import Memories
 from arable.sim.region import Region
+from arable.sim.replica_happenings import REPLICA_HAPPENINGS
 from arable.store import settings
 from arable.store.database import Database
 
@@ -71,6 +73,7 @@ _SOON = {
     BALANCE_PERCENT: 10,
     BALANCE_REST_SECONDS: 60,
     IDLE_HOST_SECONDS: 60,
+    REPLICATE_SECONDS: 10,
 }
 
 _FREE: list[Database] = []
@@ -99,14 +102,25 @@ class Shape:
         kinds = sorted({each.kind for each in HAPPENINGS})
         chosen = set(kinds) if dice.random() < 0.2 else {k for k in kinds if dice.random() < 0.5}
         chosen |= {"carries"} if dice.random() < 0.8 else set()
-        return cls(
-            room,
-            tuple(each for each in HAPPENINGS if each.kind in chosen and each.fits(room)),
-            (*ASKS, *SHARING, *SHARING, *SHARING) if shared else ASKS,
-            lazy=dice.choice((0.0, 0.0, 0.2, 0.6)),
-            away=dice.random() < 0.15,
-            restarts=dice.random() < 0.5,
-        ).drawn_with_farms(dice)
+        return (
+            cls(
+                room,
+                tuple(each for each in HAPPENINGS if each.kind in chosen and each.fits(room)),
+                (*ASKS, *SHARING, *SHARING, *SHARING) if shared else ASKS,
+                lazy=dice.choice((0.0, 0.0, 0.2, 0.6)),
+                away=dice.random() < 0.15,
+                restarts=dice.random() < 0.5,
+            )
+            .drawn_with_farms(dice)
+            .with_replicas()
+        )
+
+    def with_replicas(self) -> "Shape":
+        """Where there are two pools for a volume."""
+        if self.room.storage < 2:
+            return self
+        happenings = (*self.happenings, *REPLICA_HAPPENINGS)
+        return replace(self, happenings=happenings, asks=(*self.asks, *REPLICATED_ASKS))
 
     def drawn_with_farms(self, dice: Random) -> "Shape":
         """Every fifth story is about farms; drawn last, so that the others stay what their seeds tell."""

@@ -72,6 +72,7 @@ class MachineRow(NamedTuple):
     fenced: HostId | None
     highly_available: bool
     recovery: OperationId | None
+    uprooted: int = 0
 
 
 class BootRow(NamedTuple):
@@ -136,6 +137,7 @@ class VolumeRow(NamedTuple):
     zoned: int = 0
     view_of: VolumeId | None = None
     made: int = 0
+    replicated: bool = False
 
 
 class Fresh(NamedTuple):
@@ -255,6 +257,7 @@ def select_volumes() -> Select[Any]:
         volume.zoned,
         volume.view_of,
         volume.made,
+        volume.replicated,
     ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
 
 

@@ -24,8 +24,11 @@ _COLUMNS = (
     "told",
     "lapsed",
 )
-_WRITTEN_OVER = "(machine) do update set " + ", ".join(
-    f'"{name}" = excluded."{name}"' for name in _COLUMNS[1:]
+# A storage host that has seen only earlier epochs says nothing of now: the disks are elsewhere.
+_WRITTEN_OVER = (
+    "(machine) do update set "
+    + ", ".join(f'"{name}" = excluded."{name}"' for name in _COLUMNS[1:])
+    + " where excluded.host = export.host or excluded.highest >= export.highest"
 )
 
 

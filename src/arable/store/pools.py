@@ -147,5 +147,6 @@ def has_volumes(tx: Tx, pool: PoolId) -> bool:
     """Whether any volume is there, is on its way there, or is still being erased."""
     c = t.carry.c
     coming = or_(c.left_in == pool, and_(c.left_in.is_(None), c.target == pool))
-    there = or_(exists().where(t.volume.c.pool == pool), exists().where(coming))
+    kept_there = exists().where(or_(t.replica.c.held_in == pool, t.replica.c.target == pool))
+    there = or_(exists().where(t.volume.c.pool == pool), exists().where(coming), kept_there)
     return bool(tx.execute(select(there)).scalar())

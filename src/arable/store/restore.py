@@ -20,9 +20,11 @@ from arable.store import (
     incarnations,
     moves,
     operations,
+    replica_wishes,
     reservations,
     resting,
     snapshots,
+    volume_replicas,
 )
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -73,6 +75,8 @@ def _end_moves(tx: Tx, at: datetime) -> None:
 
 def _forget_left(tx: Tx) -> None:
     """What was to be erased of volumes that had gone to another pool may be the volume again by now: it is left alone."""
+    for ended in volume_replicas.all_ended(tx):
+        replica_wishes.let_go(tx, ended)
     rows = carries.all_left(tx)
     carries.forget(tx, rows)
     sizes = [(row.left_host, Size(disk_mib=row.mib), 0) for row in rows]

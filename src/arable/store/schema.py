@@ -334,8 +334,15 @@ pool = Table(
     _count("used_mib"),
     _count("images"),  # parts that are cached there
     _count("image_mib"),
+    Column("fail_over", String, nullable=True),  # the operation by which an operator asked for it
     _generation(),
     _at("created_at"),
+    Index(
+        "ix_pool_fail_over",
+        "fail_over",
+        sqlite_where=text("fail_over is not null"),
+        postgresql_where=text("fail_over is not null"),
+    ),
 )
 
 public_range = Table(
@@ -414,11 +421,13 @@ offering = Table(
     _json("tags", "[]"),
     _text("storage", "local"),  # "local" | "shared"
     _flag("highly_available"),
+    _flag("replicated"),
     _text("price_class", ""),
     _flag("enabled", default=True),
     _generation(),
     _at("created_at"),
     CheckConstraint("storage = 'shared' or not highly_available", name="available"),
+    CheckConstraint("storage = 'shared' or not replicated", name="replicated"),
 )
 
 disk_offering = Table(
@@ -431,9 +440,11 @@ disk_offering = Table(
     _count("bytes_per_second"),
     _json("tags", "[]"),
     _text("storage", "local"),
+    _flag("replicated"),
     _flag("enabled", default=True),
     _generation(),
     _at("created_at"),
+    CheckConstraint("storage = 'shared' or not replicated", name="replicated"),
 )
 
 image = Table(
@@ -966,6 +977,7 @@ machine = Table(
     # Of the right to run one with shared disks (docs/decisions/0007); 0: never had any.
     _count("epoch"),
     Column("fenced", String, nullable=True),  # who had it before this epoch, and was without power
+    _count("uprooted"),  # the epoch with which its disks came to another pool by a fail-over
     _flag("highly_available"),
     Column("recovery", String, nullable=True),  # the operation that brings it back from a lost host
     Column("operation", String, nullable=True),
@@ -1130,6 +1142,8 @@ volume = Table(
     _count("made"),  # of those that stay: domain.volume.is_made
     _flag("read_only"),  # many machines may have it, by views
     Column("view_of", String, nullable=True, index=True),  # a machine's view of that one
+    _flag("replicated"),  # a second pool is to have a copy
+    Column("replica", String, nullable=True, index=True),  # which one is its own
     _generation(),
     _at("created_at"),
     # Volumes that stand by themselves are known by their names; those made with machines are called after them.
@@ -1141,6 +1155,12 @@ volume = Table(
         unique=True,
         sqlite_where=text("stays and not erasing"),
         postgresql_where=text("stays and not erasing"),
+    ),
+    Index(
+        "ix_volume_unreplicated",
+        "id",
+        sqlite_where=text("replicated and replica is null"),
+        postgresql_where=text("replicated and replica is null"),
     ),
     Index(
         "ix_volume_change",
@@ -1165,6 +1185,26 @@ carry = Table(
     _count("copied_mib"),
     _text("told", ""),
     _at("begun_at"),
+)
+
+# A volume's second copy in another pool, and what is left of such copies (docs/decisions/0051).
+replica = Table(
+    "replica",
+    metadata,
+    _id(),
+    Column("volume", String, nullable=False, index=True),  # which may be gone before the row is
+    _text("account"),
+    _text("name"),
+    Column("source", String, nullable=True, index=True),  # pools
+    Column("target", String, nullable=False, index=True),
+    _text("state"),  # domain.replica.ReplicaState
+    Column("held_in", String, nullable=False, index=True),  # the pool where it holds room
+    _count("mib"),
+    _count("point"),  # the last whole one; 0: none yet
+    _at("point_at", null=True),
+    _text("told", ""),
+    _at("begun_at"),
+    Index("ix_replica_state", "state", "point_at"),
 )
 
 # What is under way is in the state; its operation is the id of the wish that the host of the volume's pool has.

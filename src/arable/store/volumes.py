@@ -41,6 +41,8 @@ _COLUMNS = (
         "zoned",
         "read_only",
         "view_of",
+        "replicated",
+        "replica",
         "generation",
         "created_at",
     ),
@@ -157,13 +159,20 @@ def remove(tx: Tx, ids: Sequence[VolumeId], at: datetime) -> None:
     tx.execute(delete(t.volume).where(among(tx, t.volume.c.id, ids)))
 
 
-def set_root_limits(tx: Tx, machine: MachineId, iops: int, bytes_per_second: int) -> None:
-    """How fast a machine's root disk is."""
+def set_root_limits(
+    tx: Tx, machine: MachineId, iops: int, bytes_per_second: int, *, replicated: bool
+) -> None:
+    """How fast a machine's root disk is, and whether it is to have a replica."""
     c = t.volume.c
     tx.execute(
         update(t.volume)
         .where(c.machine == machine, c.position == 0)
-        .values(iops=iops, bytes_per_second=bytes_per_second, generation=c.generation + 1)
+        .values(
+            iops=iops,
+            bytes_per_second=bytes_per_second,
+            replicated=replicated,
+            generation=c.generation + 1,
+        )
     )
 
 
@@ -187,6 +196,7 @@ class NewVolume(NamedTuple):
     offering: str = ""
     storage_zone: StorageZoneId | None = None
     zoned: int = 0
+    replicated: bool = False
 
 
 def add_many(tx: Tx, volumes: Sequence[NewVolume], farm_of: Mapping[MachineId, FarmId]) -> None:

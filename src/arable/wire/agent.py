@@ -32,6 +32,7 @@ from arable.domain.manifest import (
     PeerWish,
     ScrapWish,
 )
+from arable.domain.replica import ReplicaWish
 from arable.domain.snapshot import SnapshotWish
 from arable.domain.tunnel import TunnelWish
 from arable.wire.images import Sha256
@@ -162,6 +163,7 @@ _BODIES: dict[ItemKind, Any] = {
     ItemKind.SCRAP: msgspec.json.Decoder(ScrapWish),
     ItemKind.SNAPSHOT: msgspec.json.Decoder(SnapshotWish),
     ItemKind.CARRY: msgspec.json.Decoder(CarryWish),
+    ItemKind.REPLICA: msgspec.json.Decoder(ReplicaWish),
     ItemKind.EXPORT: msgspec.json.Decoder(ExportWish),
     ItemKind.PEER: msgspec.json.Decoder(PeerWish),
     ItemKind.TUNNEL: msgspec.json.Decoder(TunnelWish),
@@ -173,6 +175,7 @@ _FIELDS = {
     ItemKind.SCRAP: "scraps",
     ItemKind.SNAPSHOT: "snapshots",
     ItemKind.CARRY: "carries",
+    ItemKind.REPLICA: "replicas",
     ItemKind.EXPORT: "exports",
     ItemKind.PEER: "peers",
     ItemKind.TUNNEL: "tunnels",

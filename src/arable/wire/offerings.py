@@ -31,6 +31,13 @@ HighlyAvailable = Annotated[
     bool,
     Meta(description="Started on another host when its own is lost; needs `shared` storage."),
 ]
+Replicated = Annotated[
+    bool,
+    Meta(
+        description="Has a second copy in a pool on another storage host, some minutes behind, from which it is brought back"
+        " when the first one is lost; needs `shared` storage."
+    ),
+]
 Enabled = Annotated[bool, Meta(description="False: nothing new is made of it.")]
 
 
@@ -50,6 +57,7 @@ class OfferingIn(In, frozen=True, kw_only=True):
     tags: Tags = ()
     storage: Storage = "local"
     highly_available: HighlyAvailable = False
+    replicated: Replicated = False
     price_class: PriceClass = ""
 
 
@@ -68,6 +76,7 @@ class OfferingOut(Out, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     storage: StorageName
     highly_available: bool
+    replicated: bool
     price_class: str
     enabled: bool
     generation: int
@@ -93,6 +102,7 @@ class DiskOfferingIn(In, frozen=True, kw_only=True):
     bytes_per_second: BytesPerSecond = 0
     tags: Tags = ()
     storage: Storage = "local"
+    replicated: Replicated = False
 
 
 class DiskOfferingOut(Out, frozen=True, kw_only=True):
@@ -105,6 +115,7 @@ class DiskOfferingOut(Out, frozen=True, kw_only=True):
     bytes_per_second: int
     tags: tuple[str, ...]
     storage: StorageName
+    replicated: bool
     enabled: bool
     generation: int
     created_at: datetime

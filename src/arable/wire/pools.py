@@ -87,3 +87,44 @@ class PoolQuery(PageQuery, frozen=True, kw_only=True):
 
     zone: Id | None = None
     host: Id | None = None
+
+
+class FailOverIn(In, frozen=True, kw_only=True):
+    """Bring back what has a replica elsewhere."""
+
+    without_power: Annotated[
+        bool,
+        Meta(
+            description=(
+                "You have made sure that the pool's host has no power, and nobody will give it any before this is done."
+                " Needed where that can't be seen; untrue, two machines may write to two copies of a volume."
+            )
+        ),
+    ] = False
+
+
+class FailOverStaysOut(Out, frozen=True, kw_only=True):
+    """What can't be brought back."""
+
+    machine: str | None
+    volumes: tuple[str, ...]
+    why: str
+
+
+class FailOverPlanOut(Out, frozen=True, kw_only=True):
+    """What would become of a pool's replicated volumes if its host were lost now."""
+
+    pool: str
+    waits: Annotated[
+        str, Meta(description="Why it does not happen by itself now; empty: it does, or has.")
+    ]
+    machines: Annotated[int, Meta(description="Whose disks would be brought back.")]
+    volumes: Annotated[int, Meta(description="These disks, and volumes that no machine has.")]
+    oldest_at: Annotated[
+        datetime | None,
+        Meta(
+            description="Of the last whole points of these the oldest: what was written since would be lost."
+        ),
+    ]
+    left: Annotated[int, Meta(description="Machines and single volumes that would not be.")]
+    stays: Annotated[tuple[FailOverStaysOut, ...], Meta(description="The first hundred of these.")]

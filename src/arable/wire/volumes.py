@@ -162,6 +162,25 @@ class VolumeOut(Out, frozen=True, kw_only=True):
     pool: Annotated[
         str | None, Meta(description="Which one; only told to those who may see hosts.")
     ] = None
+    replicated: Annotated[
+        bool, Meta(description="Whether it has a second copy, from which it can be brought back.")
+    ] = False
+    replicated_at: Annotated[
+        datetime | None,
+        Meta(
+            description="What was written until then is in the second copy, whole. Its snapshots are not in it."
+        ),
+    ] = None
+    replica_pool: Annotated[
+        str | None,
+        Meta(description="Where the second copy is; only told to those who may see hosts."),
+    ] = None
+    replica_told: Annotated[
+        str,
+        Meta(
+            description="Why it is behind, or there is none; only told to those who may see hosts."
+        ),
+    ] = ""
     share: Annotated[
         ShareName,
         Meta(description="`read-only`: many machines may have it, each by a view of its own."),

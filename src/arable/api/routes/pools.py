@@ -2,9 +2,9 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import pool_plans, pools
+from arable.services import failing_over, pool_plans, pools
 from arable.wire.pool_plans import PoolPlanQuery
-from arable.wire.pools import PoolChange, PoolQuery
+from arable.wire.pools import FailOverIn, PoolChange, PoolQuery
 
 OPERATIONS = (
     Op(
@@ -33,6 +33,30 @@ OPERATIONS = (
         takes=PoolChange,
         summary="Change how much of a storage pool may be promised",
         example={"percent": 150},
+    ),
+    Op(
+        method="GET",
+        path="/v1/pools/{pool}/fail-over",
+        does=failing_over.plan,
+        permission=Permission.INFRA_READ,
+        writes=False,
+        summary="Show what of a storage pool could be brought back from replicas",
+        about="Volumes of offerings that are `replicated`, as of the last whole point of each. Nothing is done.",
+        name="pools.fail_over_plan",
+    ),
+    Op(
+        method="POST",
+        path="/v1/pools/{pool}/fail-over",
+        does=failing_over.fail_over,
+        permission=Permission.INFRA_WRITE,
+        writes=True,
+        takes=FailOverIn,
+        status=202,
+        summary="Bring a lost storage pool's volumes back from their replicas",
+        about="It happens by itself when the pool's host is down and its power was seen to be off. What was written since each "
+        "volume's last whole point is lost. Machines start again with what is there, all disks of one together.",
+        example={"without_power": True},
+        name="pools.fail_over",
     ),
     Op(
         method="GET",

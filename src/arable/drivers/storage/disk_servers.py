@@ -174,6 +174,15 @@ class DiskServers(ABC):
                 self._end([self._pidfile(volume)])
                 self._start(volume, epoch, holder)
 
+    def alive(self, volumes: Iterable[VolumeId]) -> bool:
+        wanted = {str(self._pidfile(volume)).encode() for volume in volumes}
+        seen: set[bytes] = set()
+        for one in processes.holding(
+            lambda words: self._is_ours(words) and _named(words, wanted, seen)
+        ):
+            one.close()
+        return seen >= wanted
+
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         each = tuple(volumes)
         self._end([*map(self._pidfile, each), *map(self._next_pidfile, each)])
@@ -405,3 +414,10 @@ def _can_be_direct(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _named(words: Words, wanted: set[bytes], seen: set[bytes]) -> bool:
+    """Whether these words have one of those that are wanted, which is noted."""
+    found = wanted.intersection(words)
+    seen |= found
+    return bool(found)

@@ -21,6 +21,11 @@ The second line is a live migration (docs/decisions/0008). A holder whose guest 
 complete on another host, hands its lease over to the heir that is wished for, or decides to keep it. The record says
 which of the two came first; the other one is refused from then on.
 
+What a machine has replicas of (docs/decisions/0051) may have been given to another storage host while this one was without power.
+So its lease is `guarded`: when nothing here serves its disks any more as this store is opened, it is neither given nor
+renewed before this host has heard what is wished now (`hear`). And where such disks come to, the machine's next epoch
+waits for as long as the earlier storage host may have let it run (`uprooted`).
+
 An epoch that was seen is kept for good, also of machines that have no disks here any more: a few bytes for each.
 """
 
@@ -66,13 +71,15 @@ class Record:
     held: Held = Held.FREE
     passed: bool = False
     kept: int = 0
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Right:
     """Who may have the lease of a machine, as its operator wishes it (`ExportWish`).
 
-    `fenced` is known to be without power: if it had the lease before, its time is not waited for.
+    `fenced` is known to be without power: if it had the lease before, its time is not waited for. With `uprooted`, an epoch,
+    another storage host may have let it run by an earlier one.
     """
 
     machine: MachineId
@@ -81,6 +88,8 @@ class Right:
     volumes: tuple[VolumeId, ...]
     fenced: HostId | None = None
     heir: Heir | None = None
+    guarded: bool = False
+    uprooted: int = 0
 
 
 class Records(Protocol):
@@ -104,6 +113,9 @@ class Exports(Protocol):
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         """Nobody can write to these when this returns, whoever could before. Raises `Unavailable`: then somebody may."""
+
+    def alive(self, volumes: Iterable[VolumeId]) -> bool:
+        """Whether each of these is being served by something that was not ended since."""
 
     def stand_in(self, epoch: int, heir: HostId, volumes: Iterable[VolumeId]) -> None:
         """Where that epoch will be served, its holder finds disks of the same size, with nothing in them, already.
@@ -156,6 +168,35 @@ class Leases:
             for record in self._records.values()
             if record.held is not Held.FREE
         }
+        self._heard = False
+        self._living = {
+            record.machine
+            for record in self._records.values()
+            if record.guarded and record.held is Held.TAKEN and exports.alive(record.volumes)
+        }
+
+    def hear(self) -> None:
+        """What is allowed now is what is wished now. Guarded leases that nobody is to have any more are over."""
+        if self._heard:
+            return
+        for machine, record in self.records().items():
+            if record.guarded and machine not in self._living and machine not in self._rights:
+                with self._turn_of(machine):
+                    known = self.record(machine)
+                    if known.held is Held.TAKEN:
+                        self._end(known, fenced=False)
+        self._heard = True
+        self.changed()
+
+    def _withheld(self, machine: MachineId) -> bool:
+        if self._heard or machine in self._living:
+            return False
+        right = self._rights.get(machine)
+        return self.record(machine).guarded or (right is not None and right.guarded)
+
+    def _check_heard(self, machine: MachineId) -> None:
+        if self._withheld(machine):
+            raise Unavailable(f"whether {machine} has its disks here is not known yet")
 
     def record(self, machine: MachineId) -> Record:
         """What is known of a machine's lease."""
@@ -194,14 +235,24 @@ class Leases:
             if holder and holder != right.holder:
                 raise Stale(f"epoch {right.epoch} of {right.machine} belongs to {holder}")
             if right.epoch > known.epoch:
-                held = Held.ENDING if known.held is Held.TAKEN else known.held
-                known = self._keep(replace(known, epoch=right.epoch, held=held))
+                known = self._seen(known, right)
             self._rights[right.machine] = right
             known = self._without(known, right)
+            if known.held is Held.TAKEN and known.guarded != right.guarded:
+                known = self._keep(replace(known, guarded=right.guarded))
             if known.held is Held.ENDING:
-                self._end(known, fenced=known.holder == right.fenced)
+                self._end(known, fenced=bool(known.holder) and known.holder == right.fenced)
             if right.heir is None or (before and before.heir != right.heir):
                 self._exports.stand_down(right.volumes)
+
+    def _seen(self, known: Record, right: Right) -> Record:
+        """A later epoch was seen. Of disks that came from another storage host it is not known who runs the machine."""
+        held = Held.ENDING if known.held is Held.TAKEN else known.held
+        after = replace(known, epoch=right.epoch, held=held)
+        if right.uprooted > known.epoch and right.fenced is None and held is Held.FREE:
+            after = replace(after, held=Held.ENDING, holder=None, length=self.length, volumes=())
+            self._until[right.machine] = self._time.now() + self.length
+        return self._keep(after)
 
     def forget(self, machine: MachineId) -> None:
         """Nobody may have the lease any more who has not got it."""
@@ -215,13 +266,15 @@ class Leases:
         may run the machine, `Coming` for an heir, `Unavailable` when the disks can't be served now.
         """
         with self._turn_of(machine):
+            self._check_heard(machine)
             return self._have(self.record(machine), holder, epoch)
 
     def renew(self, machine: MachineId, holder: HostId, epoch: int) -> float:
         """The lease is this host's for so many seconds more. Whether its disks can be reached is another matter.
 
-        Raises `Lapsed` when it was taken back, and `Stale` when it is not this host's any more.
+        Raises `Lapsed` when it was taken back, `Stale` when it is not this host's any more, `Unavailable` for not yet.
         """
+        self._check_heard(machine)
         with self._guard:  # who has it has it longer, whatever is being done with its disks
             known = self.record(machine)
             his = (known.holder, known.served, known.epoch) == (holder, epoch, epoch)
@@ -243,6 +296,7 @@ class Leases:
         more) or the lease was taken back, `Stale` when it is not this host's, `Unavailable` when one should ask again.
         """
         with self._turn_of(machine):
+            self._check_heard(machine)
             known = self.record(machine)
             if known.passed and known.served == to:
                 return
@@ -276,6 +330,7 @@ class Leases:
         Its guest may go on then. Raises `Stale` when it is not this host's (any more), and what `acquire` does.
         """
         with self._turn_of(machine):
+            self._check_heard(machine)
             known = self._last_of(machine, holder, epoch)
             if to > known.kept:
                 known = self._keep(replace(known, kept=to))
@@ -302,7 +357,8 @@ class Leases:
             try:
                 work()
             finally:
-                if known.held is Held.TAKEN and known.holder and volume in known.volumes:
+                his = known.held is Held.TAKEN and known.holder and volume in known.volumes
+                if his and known.holder and not self._withheld(machine):
                     self._exports.open(known.served, known.holder, [volume])
 
     def tend(self) -> None:
@@ -323,7 +379,7 @@ class Leases:
                     forsaken = machine not in self._rights and not self.waits(machine)
                     if known.held is Held.ENDING or (known.held is Held.TAKEN and forsaken):
                         self._end(known, fenced=False)
-                    elif known.held is Held.TAKEN and known.holder:
+                    elif known.held is Held.TAKEN and known.holder and not self._withheld(machine):
                         self._exports.open(known.served, known.holder, known.volumes)
             except CloudError as error:
                 failure = error
@@ -375,10 +431,12 @@ class Leases:
             raise Forbidden(f"{holder} was not given epoch {epoch} of {known.machine}")
         if known.held is not Held.FREE:
             # A host can't run a machine twice: to itself it need not give time.
-            known = self._end(known, fenced=known.holder in {right.fenced, holder})
+            mine = known.holder is not None and known.holder in {right.fenced, holder}
+            known = self._end(known, fenced=mine)
         if known.held is not Held.FREE:
             left = self.waits(known.machine)
-            told = f"{known.holder} may run {known.machine} for {left:.1f} s more"
+            who = known.holder or "another host"
+            told = f"{who} may run {known.machine} for {left:.1f} s more"
             raise TooEarly(told, left)
         with self._guard:
             self._nobody_has(right)
@@ -394,6 +452,7 @@ class Leases:
             length=self.length,
             held=Held.TAKEN,
             passed=False,
+            guarded=right.guarded,
         )
         with self._guard:
             self._nobody_has(right)

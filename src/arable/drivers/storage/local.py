@@ -4,7 +4,8 @@
     volumes/<id>.qcow2   volumes                            seeds/<id>.iso    NoCloud disks
     staging/             what is not finished               erasing/          what was ordered to be erased
     restored/<id>        the operation by which a volume was last set back to one of its snapshots (in its own file)
-    carried/<id>         the operation by which a volume came here from another pool
+    carried/<id>         the operation by which a volume came here from another pool, or the replica that it was
+    replicas/            of volumes of other pools (`replicas.py`)
 
 Every change becomes visible by one rename or link of something complete, so a process may be killed between any
 two steps: what was not finished lies in `staging` and is dropped at the next start, what was being erased lies in
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from arable.domain import ids
 from arable.domain.errors import BadInput, Conflict, Corrupt, NoRoom, NotFound, Unavailable
-from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
+from arable.domain.ids import OperationId, PoolId, ReplicaId, SnapshotId, VolumeId
 from arable.domain.image_header import Overlay
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.domain.units import MIB
@@ -43,8 +44,17 @@ from arable.drivers.storage.protocol import (
     Flat,
     Passing,
     Promised,
+    ReplicaFound,
     Stranger,
     VolumeFound,
+)
+from arable.drivers.storage.replicas import (
+    PREFIX,
+    Head,
+    Replicas,
+    increment,
+    number_of,
+    point_name,
 )
 from arable.drivers.storage.room import SECTOR, Room
 from arable.drivers.storage.seeds import Seeds
@@ -56,6 +66,7 @@ log = logging.getLogger(__name__)
 
 _GROW_SECONDS = 15  # who has the volume by its lease may be waiting for it
 _SECONDS = Bounds().seconds
+_CHECK_SECONDS = 3600
 _FRESH = 1 * MIB  # what a new overlay takes at most before anything is written to it
 _PIECE = 1 * MIB
 
@@ -64,6 +75,7 @@ class LocalStorage:
     """`Storage` over a directory that is ours alone. One process at a time; any number of its threads."""
 
     name = "local (qcow2)"
+    by_mount = False
 
     def __init__(
         self,
@@ -91,6 +103,7 @@ class LocalStorage:
         self._images = VerifiedImages(self._images_folder, records, self._staging, self._room)
         self._restored = _folder(root, "restored", 0o700)
         self._carried = _folder(root, "carried", 0o700)
+        self._replicas = Replicas(_folder(root, "replicas", 0o700), self._staging, self._room)
         self._snapshots = snapshots.SnapshotTool(self._jail)
         self._seeds = Seeds(_folder(root, "seeds", 0o711), self._staging)
         self._lock = threading.RLock()
@@ -146,6 +159,8 @@ class LocalStorage:
         with self._lock:
             if path.exists():
                 return self._grown(volume, path, size, _GROW_SECONDS)
+            if self._replicas.has(volume):
+                raise Conflict(f"a replica of {volume} is here, which is not the volume yet")
             backing = None
             if source:
                 if source.format is PartFormat.BLOB:
@@ -191,10 +206,12 @@ class LocalStorage:
             destroy(doomed)
             destroy(self._restored / volume)
             destroy(self._carried / volume)
+            self._replicas.erase(volume)
 
     def snapshots(self, volume: VolumeId) -> frozenset[SnapshotId]:
         with _answering(volume):
-            return snapshots.names(self._existing(volume))
+            found = snapshots.names(self._existing(volume))
+            return frozenset(name for name in found if not name.startswith(PREFIX))
 
     def take(self, volume: VolumeId, snapshot: SnapshotId) -> None:
         with self._turns.of(volume), _answering(volume), self._room.claimed(_FRESH):
@@ -369,6 +386,92 @@ class LocalStorage:
                 destroy(made)
             return _found(volume, path)
 
+    @contextmanager
+    def increment(self, volume: VolumeId, replica: ReplicaId, since: int) -> Iterator[Passing]:
+        path = self._existing(volume)
+        with self._turns.of(volume), _answering(volume):
+            there = {name for name in snapshots.names(path) if name.startswith(PREFIX)}
+            base = SnapshotId(point_name(replica, since))
+            point = 1 + max(since, *(number_of(name, replica) for name in there), 0)
+            for name in sorted(there - {base}):
+                self._unmark(volume, name)
+            below = self._below(volume, path)
+            head = Head(
+                volume=volume,
+                replica=replica,
+                point=point,
+                since=since if base in there else 0,
+                bytes=0,
+                at=self._clock.now(),
+                image=below[0].name if below else "",
+            )
+            self._mark(volume, SnapshotId(point_name(replica, point)))
+        with _answering(volume), increment(path, head) as passing:
+            yield passing
+
+    def _mark(self, volume: VolumeId, point: SnapshotId) -> None:
+        """Whoever has it open is asked, where there is one who can be."""
+        path = self._existing(volume)
+        with self._room.claimed(_FRESH):
+            self._snapshots.take(path, point, self._below(volume, path))
+
+    def _unmark(self, volume: VolumeId, point: SnapshotId) -> None:
+        path = self._existing(volume)
+        self._snapshots.drop(path, point, self._below(volume, path))
+
+    def replicas(self) -> Mapping[VolumeId, ReplicaFound]:
+        return self._replicas.found()
+
+    def follow(
+        self,
+        volume: VolumeId,
+        replica: ReplicaId,
+        size: int,
+        image: ImagePart | None,
+        increment: Callable[[int], AbstractContextManager[Passing]],
+    ) -> ReplicaFound:
+        path = self._path(volume)
+        with self._turns.of(volume), _answering(volume):
+            if path.exists():
+                raise Stranger(f"{volume} itself is in {self._pool}")
+            self._may_promise(size)
+            sha256 = image.sha256 if image else ""
+            if image:
+                self._images.path(image)
+            return self._replicas.follow(volume, replica, size, sha256, increment)
+
+    def promote(self, volume: VolumeId, replica: ReplicaId, image: ImagePart | None) -> VolumeFound:
+        path, mark = self._path(volume), self._carried / volume
+        with self._turns.of(volume), _answering(volume):
+            if path.exists():
+                if not mark.exists() or mark.read_text() != replica:
+                    raise Stranger(f"another copy of {volume} is in {self._pool}")
+            else:
+                self._become(volume, replica, image)
+            self._replicas.erase(volume)
+            return _found(volume, path)
+
+    def _become(self, volume: VolumeId, replica: ReplicaId, image: ImagePart | None) -> None:
+        size = self._replicas.size_of(volume)
+        if not size:
+            raise NotFound(f"there is no such replica of {volume} here")
+        blank = self._staging / f"{volume}.blank"
+        try:
+            with self._room.claimed(_FRESH + size // 4096):  # counts of references
+                backing = Backing(self._images.path(image), image.format) if image else None
+                self._blanks.make(blank, size, backing)
+                made = self._replicas.finish(volume, replica, blank)
+            words = ["check", "-q", "-f", "qcow2", "--", str(made)]
+            read = [backing.path] if backing else []
+            done = self._jail.run(
+                "qemu-img", words, read=read, write=[made], bounds=Bounds(seconds=_CHECK_SECONDS)
+            )
+            must_be_fine(done, volume)
+            write_whole(self._carried / volume, replica.encode(), self._staging)
+            put_in_place(made, self._path(volume))
+        finally:
+            destroy(blank)
+
     def _set_over(
         self, volume: VolumeId, made: Path, overlay: Overlay, image: ImagePart | None
     ) -> None:
@@ -388,7 +491,8 @@ class LocalStorage:
         folders = (self._volumes_folder, self._staging)
         files = (path for folder in folders for path in folder.glob(f"*{views.SUFFIX}"))
         overlays = (overlay for path in files if (overlay := views.overlay(path)))
-        return {Path(overlay.backing).name for overlay in overlays if overlay.backing}
+        below = {Path(overlay.backing).name for overlay in overlays if overlay.backing}
+        return below | self._replicas.images()
 
     def _below(self, volume: VolumeId, path: Path) -> list[Path]:
         """The image that a volume stands over, if any. Raises `Corrupt` when that is none of ours."""

@@ -48,6 +48,16 @@ def _read(opened: int, passing: Passing) -> Iterator[bytes]:
 
 
 def receive(passing: Passing, made: Path) -> Overlay:
+    """A volume is in the file, as of `receive_all`, and its header is one of ours. Raises `Corrupt`, `Unavailable`."""
+    receive_all(passing, made)
+    try:
+        with made.open("rb") as file:
+            return read_carried(file.read(HEAD_BYTES))
+    except BadInput as error:
+        raise Corrupt(f"{made.stem} is no volume of ours: {error.public}") from error
+
+
+def receive_all(passing: Passing, made: Path) -> None:
     """All of it is in the file, on the disk, and was read there once more. Raises `Corrupt`, `Unavailable`."""
     opened = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     at = 0
@@ -67,11 +77,6 @@ def receive(passing: Passing, made: Path) -> Overlay:
         raise Unavailable(f"{at} bytes came of {passing.length}")
     if not passing.sha256 or digest_of(made) != passing.sha256:
         raise Corrupt(f"{made.stem} is not on the disk as it was sent")
-    try:
-        with made.open("rb") as file:
-            return read_carried(file.read(HEAD_BYTES))
-    except BadInput as error:
-        raise Corrupt(f"{made.stem} is no volume of ours: {error.public}") from error
 
 
 def _write_sparsely(opened: int, piece: bytes, at: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from arable.domain.errors import Conflict, NoRoom
-from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
+from arable.domain.ids import OperationId, PoolId, ReplicaId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.drivers.storage.leases import Leases
 from arable.runtime.secret import Secret
@@ -133,7 +133,7 @@ class Storage(Protocol):
     def ensure(self, volume: VolumeId, size: int, source: ImagePart | None) -> VolumeFound:
         """The volume, made on first use: thin over the (admitted) `source`, or blank. Grown to `size` if smaller.
 
-        Never shrunk, never made anew. Raises `NoRoom` before touching anything.
+        Never shrunk, never made anew. Raises `NoRoom` before touching anything, and `Conflict` where its replica is.
         """
 
     def view(self, volume: VolumeId, of: VolumeId) -> VolumeFound:
@@ -231,6 +231,65 @@ class Carries(Protocol):
         Compared on the disk before it is anything's. Once for each operation: already there by this one is fine, and
         nothing is read then. Raises `Stranger` when another one is there, `Corrupt` for what is not as it was sent or is
         no volume of ours, `NoRoom`.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFound:
+    """A replica that is here: its last whole point, when that was taken, and how large the volume was then."""
+
+    replica: ReplicaId
+    volume: VolumeId
+    point: int
+    at: datetime
+    bytes: int
+
+
+@runtime_checkable
+class Replicates(Protocol):
+    """A pool whose volumes may have replicas in others, and that keeps replicas of others' volumes (docs/decisions/0051).
+
+    A replica takes whole points, one after the other. It is no volume, and nobody can use it, until it is promoted.
+    """
+
+    @property
+    def pool(self) -> PoolId: ...
+
+    by_mount: bool
+
+    def admit(self, part: ImagePart, fetch: Fetch) -> Path:
+        """As of `Storage`."""
+
+    def increment(
+        self, volume: VolumeId, replica: ReplicaId, since: int
+    ) -> AbstractContextManager[Passing]:
+        """A new point of the volume, which may be in use, as what changed since that one; 0, or one that is lost: all of it.
+
+        Earlier points, but the one that is counted from, are dropped: whoever asks has that one. Raises `NotFound`,
+        `NoRoom`, `Conflict` when somebody has the volume who can't be asked, `Unavailable`.
+        """
+
+    def replicas(self) -> Mapping[VolumeId, ReplicaFound]:
+        """Every replica here that has a whole point."""
+
+    def follow(
+        self,
+        volume: VolumeId,
+        replica: ReplicaId,
+        size: int,
+        image: ImagePart | None,
+        increment: Callable[[int], AbstractContextManager[Passing]],
+    ) -> ReplicaFound:
+        """The replica has one more whole point, of what `increment` lends since the last one; another replica is given up.
+
+        Whatever fails, the last whole point is had as before. Raises `Stranger` when the volume itself is here, `Corrupt`
+        for what is not as it was sent, `NoRoom`, also when the volume has more than `size` bytes.
+        """
+
+    def promote(self, volume: VolumeId, replica: ReplicaId, image: ImagePart | None) -> VolumeFound:
+        """The replica is the volume from now on, as of its last whole point. Once: already so is fine.
+
+        Raises `NotFound` when there is no such replica with a point, `Stranger` when another copy is there.
         """
 
 

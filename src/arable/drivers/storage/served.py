@@ -93,6 +93,14 @@ class ServedStorage(LocalStorage):
         if not self.exports.snapshot(volume, snapshot, drop=True):
             super().drop(volume, snapshot)
 
+    def _mark(self, volume: VolumeId, point: SnapshotId) -> None:
+        if not self.exports.snapshot(volume, point):
+            super()._mark(volume, point)
+
+    def _unmark(self, volume: VolumeId, point: SnapshotId) -> None:
+        if not self.exports.snapshot(volume, point, drop=True):
+            super()._unmark(volume, point)
+
     def restore(
         self, volume: VolumeId, snapshot: SnapshotId, size: int, by: OperationId
     ) -> VolumeFound:

@@ -6,13 +6,14 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from arable.domain.errors import Conflict, Corrupt, NoRoom, NotFound
-from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
+from arable.domain.ids import OperationId, PoolId, ReplicaId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.drivers.faults import Faults
-from arable.drivers.simhost import SimHost, SimPool
+from arable.drivers.simhost import SimHost, SimPool, SimReplica
 from arable.drivers.storage.protocol import (
     CachedImage,
     Fetch,
@@ -20,6 +21,7 @@ from arable.drivers.storage.protocol import (
     InUse,
     Passing,
     Promised,
+    ReplicaFound,
     Stranger,
     VolumeFound,
 )
@@ -35,6 +37,7 @@ class SimStorage:
     """`Storage` over a `SimHost`; the pool is made with the host's first driver for it."""
 
     name = "sim"
+    by_mount = False
 
     def __init__(self, hardware: SimHost, pool: PoolId, faults: Faults | None = None) -> None:
         self._hardware = hardware
@@ -63,7 +66,7 @@ class SimStorage:
         return path
 
     def cached(self) -> Sequence[CachedImage]:
-        below = set(self._disks.bases.values())
+        below = self._below()
         for sha256 in below:
             self._used(sha256)
         return [
@@ -77,12 +80,16 @@ class SimStorage:
         ]
 
     def evict(self, sha256: str) -> None:
-        if sha256 in self._disks.bases.values():
+        if sha256 in self._below():
             raise Conflict(f"something in {self.pool} stands on image part {sha256[:12]}")
         if sha256 in self._disks.images:
             with self._faults.around(f"evict {sha256[:12]}"):
                 self._disks.used_bytes -= self._disks.images.pop(sha256)
                 self._hardware.files.discard(self._folder / sha256)
+
+    def _below(self) -> set[str]:
+        replicas = self._disks.replicas.values()
+        return {*self._disks.bases.values(), *(one.base for one in replicas if one.base)}
 
     def _used(self, sha256: str) -> None:
         self._disks.used_at[sha256] = self._hardware.clock.now()
@@ -94,6 +101,8 @@ class SimStorage:
         held = self._disks.volumes.get(volume)
         if held and held.bytes >= size:
             return held
+        if volume in self._disks.replicas:
+            raise Conflict(f"a replica of {volume} is here, which is not the volume yet")
         if size > self._disks.total_bytes:
             raise Promised(f"{volume}: {size} bytes are more than the pool has")
         if held is None:
@@ -142,6 +151,7 @@ class SimStorage:
         return path
 
     def erase(self, volume: VolumeId) -> None:
+        self._disks.replicas.pop(volume, None)
         if volume not in self._disks.volumes and volume not in self._disks.seeds:
             return
         if any(found.view_of == volume for found in self._disks.volumes.values()):
@@ -155,7 +165,8 @@ class SimStorage:
             if self._disks.seeds.pop(volume, None):
                 self._hardware.erase(self._folder / f"{volume}.seed")
             disks = self._disks
-            for of_it in (disks.contents, disks.kept, disks.restored, disks.bases, disks.carried):
+            of_all = (disks.contents, disks.kept, disks.restored, disks.bases, disks.carried)
+            for of_it in (*of_all, disks.points):
                 of_it.pop(volume, None)
 
     def snapshots(self, volume: VolumeId) -> frozenset[SnapshotId]:
@@ -278,6 +289,99 @@ class SimStorage:
             self._disks.erased.discard(volume)  # it may have been here before
             self._disks.used_bytes += made.used_bytes
             self._hardware.files.add(path)
+        return made
+
+    @contextmanager
+    def increment(self, volume: VolumeId, replica: ReplicaId, since: int) -> Iterator[Passing]:
+        held, there = self._there(volume), self._disks.points.setdefault(volume, {})
+        base = f"{replica}.{since}"
+        numbers = [int(name.rpartition(".")[2]) for name in there if name.startswith(replica)]
+        point = 1 + max(since, *numbers, 0)
+        with self._faults.around(f"mark {point} of {volume}"):
+            content = self._disks.contents.get(volume)
+            kept = {name: of for name, of in there.items() if name == base}
+            self._disks.points[volume] = {**kept, f"{replica}.{point}": content}
+        told = {
+            "replica": replica,
+            "point": point,
+            "since": since if base in there else 0,
+            "bytes": held.bytes,
+            "at": self._hardware.clock.now().isoformat(),
+            "content": content,
+            "base": self._disks.bases.get(volume, ""),
+        }
+        file = json.dumps(told).encode()
+        yield Passing(len(file), _THIN, iter([file]), hashlib.sha256(file).hexdigest())
+
+    def replicas(self) -> Mapping[VolumeId, ReplicaFound]:
+        return {volume: one.found for volume, one in self._disks.replicas.items()}
+
+    def follow(
+        self,
+        volume: VolumeId,
+        replica: ReplicaId,
+        size: int,
+        image: ImagePart | None,
+        increment: Callable[[int], AbstractContextManager[Passing]],
+    ) -> ReplicaFound:
+        if volume in self._disks.volumes:
+            raise Stranger(f"{volume} itself is in {self.pool}")
+        if image and image.sha256 not in self._disks.images:
+            raise NotFound(f"{volume}: its image was not admitted here")
+        held = self._disks.replicas.get(volume)
+        if held and held.found.replica != replica:
+            held = None
+            del self._disks.replicas[volume]
+        have = held.found.point if held else 0
+        with increment(have) as sent:
+            self._need(sent.room)
+            file = b"".join(sent.pieces)
+            if hashlib.sha256(file).hexdigest() != sent.sha256:
+                raise Corrupt(f"what came of {volume} is not as it was sent")
+        told = json.loads(file)
+        if told["base"] != (image.sha256 if image else "") or told["since"] not in (0, have):
+            raise Corrupt(f"what came is no increment of {volume} since point {have}")
+        if told["bytes"] > size:
+            raise NoRoom(f"{volume} has grown, and its replica may not have so much room yet")
+        found = ReplicaFound(
+            replica=replica,
+            volume=volume,
+            point=told["point"],
+            at=datetime.fromisoformat(told["at"]),
+            bytes=told["bytes"],
+        )
+        with self._faults.around(f"follow {volume}"):
+            self._disks.replicas[volume] = SimReplica(found, told["content"], told["base"])
+        return found
+
+    def promote(self, volume: VolumeId, replica: ReplicaId, image: ImagePart | None) -> VolumeFound:
+        held, kept = self._disks.volumes.get(volume), self._disks.replicas.get(volume)
+        if held:
+            if self._disks.carried.get(volume) == replica:
+                return held
+            raise Stranger(f"another copy of {volume} is in {self.pool}")
+        if kept is None or kept.found.replica != replica:
+            raise NotFound(f"there is no such replica of {volume} here")
+        if kept.base != (image.sha256 if image else ""):
+            raise Corrupt(f"{volume} stands over another image than was said")
+        with self._faults.around(f"promote {volume}"):
+            path = self._folder / volume
+            made = VolumeFound(
+                volume=volume,
+                path=path,
+                format=PartFormat.QCOW2,
+                bytes=kept.found.bytes,
+                used_bytes=_THIN,
+            )
+            self._disks.contents[volume] = kept.content
+            if kept.base:
+                self._disks.bases[volume] = kept.base
+            self._disks.carried[volume] = replica
+            self._disks.volumes[volume] = made
+            self._disks.erased.discard(volume)
+            self._disks.used_bytes += made.used_bytes
+            self._hardware.files.add(path)
+            del self._disks.replicas[volume]
         return made
 
     def _there(self, volume: VolumeId) -> VolumeFound:

@@ -51,6 +51,9 @@ class SimExports:
                     if self.standing_in.get(volume) == (epoch, holder):
                         del self.standing_in[volume]
 
+    def alive(self, volumes: Iterable[VolumeId]) -> bool:
+        return all(volume in self.serving for volume in volumes)
+
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         for volume in volumes:
             self.standing_in.pop(volume, None)
@@ -203,6 +206,9 @@ class _Present:
         if there[volume].view_of in served:
             return True
         return any(other in there and there[other].view_of == volume for other in served)
+
+    def alive(self, volumes: Iterable[VolumeId]) -> bool:
+        return self.exports.alive(volumes)
 
     def cut(self, volumes: Iterable[VolumeId]) -> None:
         self.exports.cut(volumes)

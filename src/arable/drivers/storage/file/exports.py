@@ -126,6 +126,9 @@ class FileExports:
             # The file itself: a QEMU that waits for a guest's memory neither reads nor locks it until the guest runs.
             self._name(volume, epoch)
 
+    def alive(self, volumes: Iterable[VolumeId]) -> bool:  # noqa: ARG002 - nothing is served here
+        return False
+
     def stand_down(self, volumes: Iterable[VolumeId]) -> None:
         for volume in volumes:
             epoch = self._kept.get(volume, _Kept()).next_epoch

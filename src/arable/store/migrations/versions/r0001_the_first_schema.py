@@ -108,9 +108,11 @@ def upgrade() -> None:
     sa.Column('bytes_per_second', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('tags', sa.Text(), server_default='[]', nullable=False),
     sa.Column('storage', sa.String(), server_default='local', nullable=False),
+    sa.Column('replicated', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('enabled', sa.Boolean(), server_default=sa.text('true'), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.CheckConstraint("storage = 'shared' or not replicated", name=op.f('ck_disk_offering_replicated')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_disk_offering')),
     sa.UniqueConstraint('name', name=op.f('uq_disk_offering_name'))
     )
@@ -488,11 +490,13 @@ def upgrade() -> None:
     sa.Column('tags', sa.Text(), server_default='[]', nullable=False),
     sa.Column('storage', sa.String(), server_default='local', nullable=False),
     sa.Column('highly_available', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('replicated', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('price_class', sa.String(), server_default='', nullable=False),
     sa.Column('enabled', sa.Boolean(), server_default=sa.text('true'), nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.CheckConstraint("storage = 'shared' or not highly_available", name=op.f('ck_offering_available')),
+    sa.CheckConstraint("storage = 'shared' or not replicated", name=op.f('ck_offering_replicated')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_offering')),
     sa.UniqueConstraint('name', name=op.f('uq_offering_name'))
     )
@@ -573,6 +577,27 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_promise_account'), 'promise', ['account'], unique=False)
     op.create_index(op.f('ix_promise_zone'), 'promise', ['zone'], unique=False)
+    op.create_table('replica',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('volume', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('source', sa.String(), nullable=True),
+    sa.Column('target', sa.String(), nullable=False),
+    sa.Column('state', sa.String(), nullable=False),
+    sa.Column('held_in', sa.String(), nullable=False),
+    sa.Column('mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('point', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('point_at', sa.BigInteger(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('begun_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_replica'))
+    )
+    op.create_index(op.f('ix_replica_held_in'), 'replica', ['held_in'], unique=False)
+    op.create_index(op.f('ix_replica_source'), 'replica', ['source'], unique=False)
+    op.create_index('ix_replica_state', 'replica', ['state', 'point_at'], unique=False)
+    op.create_index(op.f('ix_replica_target'), 'replica', ['target'], unique=False)
+    op.create_index(op.f('ix_replica_volume'), 'replica', ['volume'], unique=False)
     op.create_table('role',
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('rank', sa.BigInteger(), server_default='0', nullable=False),
@@ -1147,12 +1172,14 @@ def upgrade() -> None:
     sa.Column('used_mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('images', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('image_mib', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('fail_over', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['host'], ['host.id'], name=op.f('fk_pool_host')),
     sa.ForeignKeyConstraint(['zone'], ['zone.id'], name=op.f('fk_pool_zone')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_pool'))
     )
+    op.create_index('ix_pool_fail_over', 'pool', ['fail_over'], unique=False, sqlite_where=sa.text('fail_over is not null'), postgresql_where=sa.text('fail_over is not null'))
     op.create_index(op.f('ix_pool_zone'), 'pool', ['zone'], unique=False)
     op.create_table('session',
     sa.Column('id', sa.String(), nullable=False),
@@ -1301,6 +1328,7 @@ def upgrade() -> None:
     sa.Column('giving_up', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('epoch', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('fenced', sa.String(), nullable=True),
+    sa.Column('uprooted', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('highly_available', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('recovery', sa.String(), nullable=True),
     sa.Column('operation', sa.String(), nullable=True),
@@ -1578,6 +1606,8 @@ def upgrade() -> None:
     sa.Column('made', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('read_only', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('view_of', sa.String(), nullable=True),
+    sa.Column('replicated', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('replica', sa.String(), nullable=True),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_volume_account')),
@@ -1589,7 +1619,9 @@ def upgrade() -> None:
     op.create_index('ix_volume_change', 'volume', ['machine'], unique=False, sqlite_where=sa.text("change <> ''"), postgresql_where=sa.text("change <> ''"))
     op.create_index(op.f('ix_volume_machine'), 'volume', ['machine'], unique=False)
     op.create_index(op.f('ix_volume_pool'), 'volume', ['pool'], unique=False)
+    op.create_index(op.f('ix_volume_replica'), 'volume', ['replica'], unique=False)
     op.create_index(op.f('ix_volume_storage_zone'), 'volume', ['storage_zone'], unique=False)
+    op.create_index('ix_volume_unreplicated', 'volume', ['id'], unique=False, sqlite_where=sa.text('replicated and replica is null'), postgresql_where=sa.text('replicated and replica is null'))
     op.create_index(op.f('ix_volume_view_of'), 'volume', ['view_of'], unique=False)
     op.create_index('uq_volume_name', 'volume', ['account', 'zone', 'name'], unique=True, sqlite_where=sa.text('stays and not erasing'), postgresql_where=sa.text('stays and not erasing'))
     op.create_table('vpn',
