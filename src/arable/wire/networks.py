@@ -27,7 +27,7 @@ _REDUNDANT = (
 
 _IPV6 = (
     "IPv6, too: a /64 of the zone's IPv6 range, and for each machine the one address that it makes of it and its MAC "
-    "(EUI-64). Kept until the network is deleted. Not with two routing appliances."
+    "(EUI-64). Kept until the network is deleted."
 )
 
 OwnDomain = Annotated[
