@@ -36,8 +36,14 @@ def hardware() -> SimHost:
 
 
 @pytest.fixture
-def routers(machines, hardware, tmp_path) -> Iterator[VmAppliances]:
-    made = driver(machines, hardware, tmp_path)
+def folder(tmp_path_factory) -> Path:
+    """Whatever a test is called, paths of sockets below it are short."""
+    return tmp_path_factory.mktemp("vm")
+
+
+@pytest.fixture
+def routers(machines, hardware, folder) -> Iterator[VmAppliances]:
+    made = driver(machines, hardware, folder)
     yield made
     made.close()
 
@@ -56,8 +62,8 @@ class TestVmAppliances(ApplianceContract):
         return SimNetwork(hardware)
 
     @pytest.fixture
-    def appliances(self, routers, machines, hardware, tmp_path) -> Iterator[VmAppliances]:
-        self.machines, self.hardware, self.folder = machines, hardware, tmp_path
+    def appliances(self, routers, machines, hardware, folder) -> Iterator[VmAppliances]:
+        self.machines, self.hardware, self.folder = machines, hardware, folder
         self.anew: list[VmAppliances] = []
         yield routers
         for each in self.anew:
@@ -78,6 +84,11 @@ class TestVmAppliances(ApplianceContract):
     def silence(self, appliances, member):
         for each in self.machines.inside.values():
             each.hardware.answers = lambda nic: nic != member
+
+
+def test_a_folder_too_deep_for_sockets_is_refused_at_once(machines, hardware, tmp_path) -> None:
+    with pytest.raises(BadInput, match="too long a path"):
+        driver(machines, hardware, tmp_path / ("d" * 60))
 
 
 def test_a_start_is_not_waited_for_and_a_change_is(routers, machines) -> None:

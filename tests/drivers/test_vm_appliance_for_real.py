@@ -77,10 +77,11 @@ class VmTown(Town):
 
 
 @pytest.fixture
-def town(hosts, world, libvirtd, image, tmp_path) -> Iterator[VmTown]:
-    routers = runtime(libvirtd, image, hosts[1], tmp_path)
+def town(hosts, world, libvirtd, image, tmp_path_factory) -> Iterator[VmTown]:
+    folder = tmp_path_factory.mktemp("vm")  # sockets' paths are short
+    routers = runtime(libvirtd, image, hosts[1], folder)
     with ExitStack() as stack:
-        made = VmTown(hosts[0], routers, tmp_path, stack)
+        made = VmTown(hosts[0], routers, folder, stack)
         stack.callback(routers.remove, made.wish.network)
         yield made
     routers.close()

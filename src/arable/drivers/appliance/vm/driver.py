@@ -8,6 +8,7 @@ A file per network remembers how often it was made anew and whose figures it may
 """
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -36,6 +37,7 @@ SILENT_SECONDS = 45.0
 _OBEYS_SECONDS = 30.0
 _FIRST_NEWS_SECONDS = 5.0
 _MOST_TOLD = 500
+_LONGEST_SOCKET = 107  # bytes of its path (unix(7))
 _ENDS = {"e0": ("eth0", 1), "e2": ("eth2", 2), "e3": ("eth3", 3)}  # interface, and the card's place
 _RECORD, _LINE, _LOG = "record.json", "line", "console.log"
 
@@ -53,6 +55,12 @@ class VmAppliances:
 
     def __init__(self, directory: Path, network: Network, machines: Machines, clock: Clock) -> None:
         self._directory = directory.absolute()
+        if (
+            len(os.fsencode(self._folder(NetworkId("network-" + 20 * "0")) / _LINE))
+            > _LONGEST_SOCKET
+        ):
+            told = f"{self._directory} is too long a path: sockets below it may have {_LONGEST_SOCKET} bytes in all"
+            raise BadInput(told, field="directory")
         self._network = network
         self._machines = machines
         self._clock = clock
