@@ -1,9 +1,10 @@
 """Management servers on one PostgreSQL: who acts, and what becomes of it when the one who does is killed, frozen, cut off."""
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -185,13 +186,26 @@ def test_without_its_database_nobody_acts_and_all_goes_on_when_it_is_back(url, t
 def test_a_lost_server_is_restarted_through_its_platform(url, tmp_path):
     root = tmp_path / "servers"
     root.mkdir()
-    with living(url, root, 2, "--platform", f"subprocess:{root}") as two:
-        master, _epoch = two.elected()
-        (other,) = two.others(master)
-        name = other.name
-        try:
+    try:
+        with living(url, root, 2, "--platform", f"subprocess:{root}") as two:
+            master, _epoch = two.elected()
+            (other,) = two.others(master)
+            name = other.name
             other.kill()
             until(lambda: two.states()[name] == "gone")
             until(lambda: two.states()[name] == "ready", "it was not restarted")
-        finally:
             SubprocessPlatform(root, lambda _data: []).stop(Place(SegmentId(name)))
+    finally:
+        # Only when nobody is left who starts others; one that is just starting has no name yet.
+        until(lambda: not ended_below(root), "what the platform started ends")
+
+
+def ended_below(root: Path) -> list[int]:
+    """Processes that work in that folder. They are killed."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if os.fsencode(root) in path.read_bytes():
+                found.append(int(path.parent.name))
+                os.kill(found[-1], signal.SIGKILL)
+    return found
