@@ -16,6 +16,7 @@ from pathlib import Path
 
 from arable.domain.errors import Unavailable
 from arable.lab import cpio, debian_kernel, elf
+from arable.lab.cache import publish
 from arable.lab.cpio import Archive
 
 COMMAND_LINE = (
@@ -100,7 +101,7 @@ def build(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Guest
     try:
         (partial / "vmlinux").write_bytes(kernel.program)
         (partial / "initrd").write_bytes(_compressed(_archive(kernel, files).pack()))
-        _publish(partial, cache / key)
+        publish(partial, cache / key)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return image
@@ -199,12 +200,3 @@ def _key(package: Path, files: dict[str, _File]) -> str:
         digest.update(f"{path} {file.permissions:o} {len(file.data)}\n".encode())
         digest.update(file.data)
     return digest.hexdigest()[:16]
-
-
-def _publish(made: Path, place: Path) -> None:
-    """Whole or not at all. Somebody who was faster made the very same."""
-    try:
-        made.rename(place)
-    except OSError:
-        if not place.exists():
-            raise

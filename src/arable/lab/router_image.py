@@ -23,6 +23,7 @@ from py_compile import PycInvalidationMode
 import arable
 from arable.domain.errors import Unavailable
 from arable.lab import cpio, debian_kernel, elf
+from arable.lab.cache import publish
 from arable.lab.cpio import Archive
 
 KERNEL, INITRD, ROOT = "vmlinux", "initrd", "root.img"
@@ -139,7 +140,7 @@ def build(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Route
         say("packing them")
         _pack(partial / "root", partial / ROOT)
         shutil.rmtree(partial / "root")
-        _publish(partial, image.folder)
+        publish(partial, image.folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return image
@@ -302,12 +303,3 @@ def _key(package: Path, programs: Iterable[Path]) -> str:
     for path in [*sorted(ours), *sorted(_SCRIPTS.iterdir()), *programs]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-def _publish(made: Path, place: Path) -> None:
-    """Whole or not at all. Somebody who was faster made the very same."""
-    try:
-        made.rename(place)
-    except OSError:
-        if not place.exists():
-            raise

@@ -4,6 +4,7 @@ import { call, newKey } from "./api.js";
 import { button, element, field, fill } from "./element.js";
 import { equivalent } from "./equivalent.js";
 import { clearProblems, showProblem } from "./problems.js";
+import { progress } from "./progress.js";
 
 /** `acts`: { text, path, method, body, expects, cli, danger }. `done(answer)` is called with what the API answered. */
 export function acting(acts, done) {
@@ -69,4 +70,32 @@ export function asked(text, fields, ask, done) {
 export function confirmed(name, text, about, ask, done, more = []) {
   const typed = element("input", { autocomplete: "off", spellcheck: "false" });
   return folded(text, [element("p", {}, about), ...more, field(`Type ${name} to confirm`, typed)], { ask, done, ready: () => typed.value === name, danger: true });
+}
+
+/** For a page of many small acts: `follow(answer)` shows the operation that began, `small` is a button beside one thing of a list. */
+export function following(page, look) {
+  const under = element("div", {});
+  const summary = element("div", {});
+  let stop = () => {};
+
+  function follow(answer) {
+    const operation = answer?.operation ?? answer?.id;
+    if (operation?.startsWith("operation-")) {
+      stop();
+      stop = progress(under, operation);
+    }
+    look();
+  }
+
+  const small = (text, label, method, path, body) => button(text, async () => {
+    try {
+      const answer = await call(method, path, { body, key: newKey() });
+      fill(summary);
+      follow(answer);
+    } catch (error) {
+      showProblem(page, summary, error);
+    }
+  }, { class: "small", "aria-label": label });
+
+  return { node: element("div", {}, summary, under), follow, small, close: () => stop() };
 }

@@ -1,11 +1,9 @@
 // One network: its machines, public addresses, what may come in and where it leads, and its balancers.
 
-import { asked, confirmed } from "./acts.js";
-import { call, list, newKey } from "./api.js";
-import { button, element, fill, select, state, status, table } from "./element.js";
+import { asked, confirmed, following } from "./acts.js";
+import { call, list } from "./api.js";
+import { element, fill, select, state, status, table } from "./element.js";
 import { learn, nameOf } from "./names.js";
-import { showProblem } from "./problems.js";
-import { progress } from "./progress.js";
 
 const KINDS = { forward: "port forward", firewall: "firewall", "static-nat": "static NAT", between: "between networks" };
 
@@ -16,44 +14,26 @@ const number = (attributes) => element("input", { type: "number", min: "1", max:
 export async function network(page, who, look, id) {
   const title = element("h1", { tabindex: "-1" }, "Network");
   const facts = element("div", {}, status("Loading…"));
-  const under = element("div", {});
-  const summary = element("div", {});
+  const acts = following(page, look);
   const addresses = element("section", { "aria-label": "Public addresses" });
   const rules = element("section", { "aria-label": "Rules" });
   const balancers = element("section", { "aria-label": "Balancers" });
   const machines = element("section", { "aria-label": "Machines" });
   const forms = element("div", {});
-  fill(page, title, facts, under, summary, addresses, rules, balancers, machines, forms);
+  fill(page, title, facts, acts.node, addresses, rules, balancers, machines, forms);
   const may = who.permissions.includes("network:write");
   let offered = "";
-  let stop = () => {};
-
-  function follow(answer) {
-    const operation = answer?.operation ?? answer?.id;
-    if (operation?.startsWith("operation-")) {
-      stop();
-      stop = progress(under, operation);
-    }
-    look();
-  }
-
-  const remove = (text, path, label) => (may ? button(text, async () => {
-    try {
-      follow(await call("DELETE", path, { key: newKey() }));
-    } catch (error) {
-      showProblem(page, summary, error);
-    }
-  }, { class: "small", "aria-label": label }) : null);
+  const remove = (text, path, label) => (may ? acts.small(text, label, "DELETE", path) : null);
 
   return {
-    close: () => stop(),
+    close: acts.close,
     async look() {
       let found;
       try {
         found = await call("GET", `/v1/networks/${id}`);
       } catch (error) {
         if (error.status !== 404) throw error;
-        stop();
+        acts.close();
         return void fill(page, element("h1", { tabindex: "-1" }, "Network"), status("There is no such network any more."),
           element("p", {}, element("a", { href: "#/networks" }, "All networks")));
       }
@@ -83,7 +63,7 @@ export async function network(page, who, look, id) {
       const key = JSON.stringify([found.name, taken.map((each) => each.id), free.map((each) => each.id), here.map((each) => each.id)]);
       if (may && offered !== key && !forms.contains(document.activeElement)) {
         offered = key;
-        fill(forms, ...formsOf(found, taken, free, here, follow));
+        fill(forms, ...formsOf(found, taken, free, here, acts.follow));
       }
     },
   };

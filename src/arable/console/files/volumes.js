@@ -1,53 +1,32 @@
 // The account's volumes: disks that are there by themselves, or with a machine.
 
-import { asked } from "./acts.js";
-import { call, list, newKey } from "./api.js";
-import { button, element, fill, select, state, status, table } from "./element.js";
+import { asked, following } from "./acts.js";
+import { list } from "./api.js";
+import { element, fill, select, state, status, table } from "./element.js";
 import { learn, nameOf } from "./names.js";
-import { showProblem } from "./problems.js";
-import { progress } from "./progress.js";
 
 export async function volumes(page, who, look) {
   const place = element("div", {}, status("Loading…"));
-  const summary = element("div", {});
-  const under = element("div", {});
+  const acts = following(page, look);
   const forms = element("div", {});
-  fill(page, element("h1", { tabindex: "-1" }, "Volumes"), summary, place, under, forms);
+  fill(page, element("h1", { tabindex: "-1" }, "Volumes"), acts.node, place, forms);
   const may = who.permissions.includes("volume:write");
   let offered = "";
-  let stop = () => {};
-
-  function follow(answer) {
-    const operation = answer?.operation ?? answer?.id;
-    if (operation?.startsWith("operation-")) {
-      stop();
-      stop = progress(under, operation);
-    }
-    look();
-  }
-
-  const act = (text, each, method, path, body) => button(text, async () => {
-    try {
-      follow(await call(method, path, { body, key: newKey() }));
-    } catch (error) {
-      showProblem(page, summary, error);
-    }
-  }, { class: "small", "aria-label": `${text} ${each.name}` });
 
   return {
-    close: () => stop(),
+    close: acts.close,
     async look() {
       const [found, machines] = await Promise.all([list("/v1/volumes", { account: who.account }), list("/v1/machines", { account: who.account })]);
       await learn(found.map((each) => each.machine).filter(Boolean), [["/v1/machines", { account: who.account }]]);
       fill(place, found.length ? table(["Name", "MiB", "State", "Machine", "When that goes", ""], found.map((each) => [each.name, each.mib, state(each.state),
         each.machine ? element("a", { href: `#/machines/${each.machine}` }, nameOf(each.machine)) : "", each.stays ? "stays" : "goes, too",
-        may && each.stays && each.machine && each.position ? act("Detach", each, "POST", `/v1/volumes/${each.id}/detach`, { force: false }) : null]), "Volumes of the account")
+        may && each.stays && each.machine && each.position ? acts.small("Detach", `Detach ${each.name}`, "POST", `/v1/volumes/${each.id}/detach`, { force: false }) : null]), "Volumes of the account")
         : element("p", {}, "There is none."));
       const lying = found.filter((each) => each.stays && !each.machine);
       const key = JSON.stringify([lying.map((each) => each.id), machines.map((each) => each.id)]);
       if (may && offered !== key && !forms.contains(document.activeElement)) {
         offered = key;
-        fill(forms, ...(await formsOf(lying, machines, follow)));
+        fill(forms, ...(await formsOf(lying, machines, acts.follow)));
       }
     },
   };
