@@ -153,7 +153,7 @@ def test_a_customer_provisions_grows_and_deletes_a_farm(scene, window):
 
     # By its name it is deleted, and by nothing else.
     page.get_by_role("navigation", name="Farms and tiers").get_by_role("link", name="shop").click()
-    page.get_by_text("Delete", exact=True).click()
+    page.locator("summary", has_text="Delete the farm").click()
     go = page.get_by_role("button", name="Delete the farm")
     page.get_by_label("Type shop to confirm").fill("sho")
     assert go.is_disabled()
@@ -328,7 +328,7 @@ def test_an_operator_sees_the_data_centre_and_takes_a_host_out_of_it(scene, wind
     page.get_by_text("No machine is on it.").wait_for()
     assert not re.search("NaN|undefined|null", page.get_by_role("main").inner_text())
     page.get_by_role("button", name="Begin maintenance", exact=True).click()
-    page.get_by_text("in maintenance", exact=False).first.wait_for()
+    page.get_by_role("button", name="End the maintenance").wait_for()
     (found,) = [each for each in scene.served.operator.hosts.page().items if each.maintenance]
     page.get_by_role("button", name="End the maintenance").click()
     page.get_by_role("button", name="Begin maintenance", exact=True).wait_for()

@@ -1,8 +1,10 @@
 // What one may do with a thing that is there: one button each, what it answers, and the same as a command.
+// What a role may not do is left out here, for all pages alike.
 
 import { call, newKey } from "./api.js";
 import { button, element, field, fill } from "./element.js";
 import { equivalent } from "./equivalent.js";
+import { may } from "./may.js";
 import { clearProblems, showProblem } from "./problems.js";
 import { progress } from "./progress.js";
 
@@ -12,7 +14,8 @@ export function acting(acts, done) {
   const same = equivalent();
   const node = element("div", {});
   const say = (act) => same.show({ method: act.method || "POST", path: act.path, body: act.body, expects: act.expects, cli: [act.cli] });
-  const made = acts.map((act) => button(act.text, async (event) => {
+  const mine = acts.filter((act) => may(act.path));
+  const made = mine.map((act) => button(act.text, async (event) => {
     const here = event.currentTarget;
     here.disabled = true;
     try {
@@ -25,12 +28,15 @@ export function acting(acts, done) {
       here.disabled = false;
     }
   }, { class: act.danger ? "danger" : "", onfocus: () => say(act), onpointerenter: () => say(act) }));
-  if (acts.length) say(acts[0]);
-  return fill(node, element("p", { class: "acts" }, ...made), summary, acts.length ? same.node : null);
+  if (!mine.length) return null;
+  say(mine[0]);
+  return fill(node, element("p", { class: "acts" }, ...made), summary, same.node);
 }
 
-/** A form in a fold. `ask()`: { method, path, body, cli } of what is sent; `ready()`: whether it may be; `done` gets the answer. */
-function folded(text, children, { ask, done, ready = () => true, danger = false }) {
+/** A form in a fold, or nothing for whom may not send it. `ask()`: { method, path, body, expects, cli, shown } of what is sent, where
+ * `shown` stands for a body with secrets; `ready()`: whether it may be sent; `done` gets the answer. */
+export function folded(text, children, { ask, done, ready = () => true, danger = false }) {
+  if (!may(ask().path)) return null;
   const summary = element("div", {});
   const same = equivalent();
   const go = element("button", { type: "submit", class: danger ? "danger" : "do" }, text);
@@ -39,8 +45,8 @@ function folded(text, children, { ask, done, ready = () => true, danger = false 
     if (!ready()) return;
     go.disabled = true;
     try {
-      const { method = "POST", path, body } = ask();
-      const answer = await call(method, path, { body, key: newKey() });
+      const { method = "POST", path, body, expects } = ask();
+      const answer = await call(method, path, { body, expects, key: newKey() });
       clearProblems(form, summary);
       form.reset();
       done(answer);
@@ -53,17 +59,12 @@ function folded(text, children, { ask, done, ready = () => true, danger = false 
 
   function changed() {
     go.disabled = !ready();
-    same.show({ method: "POST", ...ask() });
+    const said = ask();
+    same.show({ method: "POST", ...said, body: said.shown ?? said.body });
   }
 
   changed();
   return element("details", {}, element("summary", {}, text), form);
-}
-
-/** What is asked for by a few fields: [label, input, what the API calls it, hint]. */
-export function asked(text, fields, ask, done) {
-  const rows = fields.map(([label, input, path, hint = ""]) => field(label, input, { path, hint }));
-  return folded(text, [element("div", { class: "row" }, ...rows)], { ask, done });
 }
 
 /** Something that can't be taken back: its name is typed first. */
@@ -72,7 +73,8 @@ export function confirmed(name, text, about, ask, done, more = []) {
   return folded(text, [element("p", {}, about), ...more, field(`Type ${name} to confirm`, typed)], { ask, done, ready: () => typed.value === name, danger: true });
 }
 
-/** For a page of many small acts: `follow(answer)` shows the operation that began, `small` is a button beside one thing of a list. */
+/** For a page of many small acts: `follow(answer)` shows the operation that began, `small` is a button beside one thing of a list.
+ * `sure` is one that can't be taken back, and is pressed twice. */
 export function following(page, look) {
   const under = element("div", {});
   const summary = element("div", {});
@@ -87,15 +89,36 @@ export function following(page, look) {
     look();
   }
 
-  const small = (text, label, method, path, body) => button(text, async () => {
+  async function send(method, path, { body, expects, query, done = follow } = {}) {
     try {
-      const answer = await call(method, path, { body, key: newKey() });
+      const answer = await call(method, path, { body, expects, query, key: newKey() });
       fill(summary);
-      follow(answer);
+      done(answer);
     } catch (error) {
       showProblem(page, summary, error);
     }
-  }, { class: "small", "aria-label": label });
+  }
 
-  return { node: element("div", {}, summary, under), follow, small, close: () => stop() };
+  const small = (text, label, method, path, body, more = {}) => (may(path)
+    ? button(text, () => send(method, path, { body, ...more }), { class: "small", "aria-label": label }) : null);
+
+  const sure = (text, label, method, path, body, more = {}) => {
+    if (!may(path)) return null;
+    let asked = false;
+    const made = button(text, () => {
+      if (asked) return void send(method, path, { body, ...more });
+      asked = true;
+      fill(made, `${text}: sure?`);
+      made.setAttribute("aria-label", `Really: ${label}`);
+      made.classList.add("danger");
+    }, { class: "small", "aria-label": label, onblur() {
+      asked = false;
+      fill(made, text);
+      made.setAttribute("aria-label", label);
+      made.classList.remove("danger");
+    } });
+    return made;
+  };
+
+  return { node: element("div", {}, summary, under), follow, send, small, sure, close: () => stop() };
 }

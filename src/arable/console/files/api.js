@@ -54,17 +54,52 @@ export async function call(method, path, { query, body, expects, key, signal } =
     if (error.name === "AbortError") throw error;
     throw new Error("the server can't be reached");
   }
-  const text = await answer.text();
-  let told = null;
-  try {
-    told = text ? JSON.parse(text) : null;
-  } catch {
-    throw new Error(`what answered (${answer.status}) is not Arable`);
-  }
-  if (answer.ok) return told;
+  const found = told(await answer.text(), answer.status);
+  if (answer.ok) return found;
   if (answer.status === 401 && signedIn() && path !== "/v1/sessions") over("Your session has ended. Please sign in again.");
-  throw new Refused(answer.status, told || {});
+  throw new Refused(answer.status, found || {});
 }
+
+function told(text, status) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    throw new Error(`what answered (${status}) is not Arable`);
+  }
+}
+
+/** A file as it is; `tell(bytes)` hears how far it is, which `fetch` does not say. */
+export function upload(path, query, file, tell, signal) {
+  return new Promise((done, failed) => {
+    const asks = new XMLHttpRequest();
+    asks.open("POST", target(path, query));
+    for (const [name, value] of Object.entries(headers({ "Content-Type": "application/octet-stream" }))) asks.setRequestHeader(name, value);
+    asks.upload.onprogress = (event) => tell(event.loaded);
+    asks.onerror = () => failed(new Error("the upload broke off: the server can't be reached, or will not have any more of it"));
+    asks.onabort = () => failed(new Error("the upload was given up"));
+    asks.onload = () => {
+      try {
+        const answer = told(asks.responseText, asks.status);
+        if (asks.status < 300) return done(answer);
+        if (asks.status === 401) over("Your session has ended. Please sign in again.");
+        throw new Refused(asks.status, answer || {});
+      } catch (error) {
+        return failed(error);
+      }
+    };
+    signal.addEventListener("abort", () => asks.abort());
+    asks.send(file);
+  });
+}
+
+/** A machine's serial console, by the ticket for it: bytes both ways. */
+export function consoleOf(ticket) {
+  const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/console/${ticket}`);
+  socket.binaryType = "arraybuffer";
+  return socket;
+}
+
+export const isOpen = (socket) => socket?.readyState === WebSocket.OPEN;
 
 /** A list's pages one after the other, at most so many things. */
 export async function list(path, query = {}, most = 1000) {

@@ -1,9 +1,10 @@
 // For operators: what asks for somebody, and how full the zones, their hosts and pools are.
 
-import { call, list, newKey } from "./api.js";
-import { button, element, field, fill, moment, select, state, status, table } from "./element.js";
+import { following } from "./acts.js";
+import { alertTable } from "./alerts.js";
+import { call, list } from "./api.js";
+import { element, field, fill, select, state, status, table } from "./element.js";
 import { learn, nameOf } from "./names.js";
-import { showProblem } from "./problems.js";
 
 const MOST = 200;
 const STATES = [["", "all"], ["up", "up"], ["silent", "silent"], ["down", "down"], ["asleep", "asleep"], ["joined", "joined"]];
@@ -21,28 +22,18 @@ export async function dataCentre(page, who, look) {
   const hosts = element("div", {});
   const pools = element("section", { "aria-label": "Storage pools" });
   const only = select(STATES, "", () => look());
-  fill(page, element("h1", { tabindex: "-1" }, "Data centre"), alerts, zones,
+  const acts = following(page, look);
+  fill(page, element("h1", { tabindex: "-1" }, "Data centre"), acts.node, alerts, zones,
     element("section", { "aria-label": "Hosts" }, element("h2", {}, "Hosts"), field("State", only), hosts), pools);
-  const summary = element("div", {});
-  const may = who.permissions.includes("infra:write");
-  const looksAfter = (each) => (may && !each.acknowledged_at ? button("I look after it", async () => {
-    try {
-      await call("POST", `/v1/alerts/${each.id}/acknowledge`, { key: newKey() });
-      look();
-    } catch (error) {
-      showProblem(alerts, summary, error);
-    }
-  }, { "aria-label": `I look after ${each.kind} of ${each.name}` }) : each.acknowledged_by);
   return {
+    close: acts.close,
     async look() {
       const [open, places, some, stores] = await Promise.all([list("/v1/alerts", { state: "open" }, MOST), list("/v1/zones"),
         call("GET", "/v1/hosts", { query: { limit: MOST, state: only.value } }), call("GET", "/v1/pools", { query: { limit: MOST } })]);
       some.items.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
       const full = await Promise.all(places.map((zone) => call("GET", `/v1/zones/${zone.id}/capacity`)));
       await learn([...some.items.map((host) => host.pod), ...stores.items.map((pool) => pool.host).filter(Boolean)], [["/v1/pods", {}], ["/v1/hosts", {}]]);
-      fill(alerts, element("h2", {}, "Alerts"), summary, open.length ? table(["Severity", "What", "Since", "Said", ""], open.map((each) => [
-        element("span", { class: each.severity === "critical" ? "bad" : "between" }, each.severity), `${each.kind}: ${each.name}`, moment(each.since), each.text, looksAfter(each)]),
-      "Open alerts") : element("p", {}, "Nothing asks for anybody."));
+      fill(alerts, element("h2", {}, "Alerts"), alertTable(open, acts, "Open alerts", "Nothing asks for anybody."));
       fill(zones, element("h2", {}, "Zones"), table(["Zone", "Hosts up", "Machines", "CPU", "Memory", "Disk", "Guest networks", "Public addresses"],
         places.map((zone, at) => [zone.name, `${full[at].hosts.up} of ${full[at].hosts.total}`, full[at].machines,
           share(full[at].cpu_mhz.reserved, full[at].cpu_mhz.total, "MHz"), share(full[at].memory_mib.reserved, full[at].memory_mib.total, "MiB"),

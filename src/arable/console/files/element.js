@@ -1,6 +1,6 @@
 // What is shown is made here alone: elements, their attributes, and text nodes. Nothing is ever read as HTML.
 
-const ATTRIBUTES = new Set(["autocomplete", "checked", "class", "colspan", "data-path", "data-words", "disabled", "for", "hidden",
+const ATTRIBUTES = new Set(["accept", "autocomplete", "checked", "class", "colspan", "data-path", "data-words", "disabled", "for", "hidden",
   "href", "id", "inputmode", "max", "maxlength", "min", "name", "open", "placeholder", "required", "role", "rows", "scope", "selected",
   "spellcheck", "tabindex", "title", "type", "value"]);
 

@@ -7,11 +7,12 @@ export function quoted(text) {
   return /^[A-Za-z0-9_./:=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-function rest({ method, path, body, expects }) {
+function rest({ method, path, body, expects, file }) {
   const lines = [`curl -X ${method} -H "Authorization: Bearer $ARABLE_TOKEN"`];
   if (expects !== undefined) lines.push(`-H 'If-Match: "${expects}"'`);
   if (body !== undefined) lines.push("-H 'Content-Type: application/json'");
   lines.push(`"$ARABLE_URL${path}"`);
+  if (file !== undefined) lines.push(`--data-binary ${quoted(`@${file}`)}`);
   if (body !== undefined) lines.push(`-d ${quoted(JSON.stringify(body, null, 1).replace(/\n */g, " "))}`);
   return lines.join(" \\\n  ");
 }

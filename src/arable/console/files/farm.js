@@ -1,22 +1,27 @@
 // One farm: its tiers with their elements, and what one may do with it.
 
+import { confirmed, following } from "./acts.js";
 import { call, list, newKey } from "./api.js";
 import { button, element, field, fill, moment, state, status, table } from "./element.js";
 import { equivalent } from "./equivalent.js";
 import { priceOf, prices } from "./farms.js";
+import { facts, link } from "./lists.js";
+import { may } from "./may.js";
 import { learn, nameOf } from "./names.js";
 import { clearProblems, showProblem } from "./problems.js";
 import { progress } from "./progress.js";
+import { rolling, underWay } from "./rollouts.js";
 
 export async function farm(page, who, look, id) {
   const title = element("h1", { tabindex: "-1" }, "Farm");
-  const facts = element("div", {}, status("Loading…"));
+  const about = element("div", {}, status("Loading…"));
   const under = element("div", {});
   const tiers = element("div", {});
   const rollouts = element("div", {});
+  const acts = following(page, look);
   const regions = element("div", {});
   const foot = element("div", {});
-  fill(page, title, facts, under, rollouts, tiers, regions, foot);
+  fill(page, title, about, under, acts.node, rollouts, tiers, regions, foot);
   const shown = new Map();
   let followed = null;
   let priced = ""; // after which change of it
@@ -50,7 +55,10 @@ export async function farm(page, who, look, id) {
   }
 
   return {
-    close: () => stop(),
+    close() {
+      stop();
+      acts.close();
+    },
     async look() {
       let found;
       try {
@@ -70,34 +78,16 @@ export async function farm(page, who, look, id) {
       if (found.by_hand) rows.push(["Machines by hand", found.by_hand]);
       if (found.told) rows.push(["Waits for", found.told]);
       if (found.home) rows.push(["Part of", `${found.home.farm} in ${found.home.region}`]);
-      fill(facts, element("dl", {}, ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
+      fill(about, facts(rows));
       fill(regions, found.regions?.length ? table(["Region", "State", "Tiers", "Told"], found.regions.map((each) => [
         each.region, state(each.state), each.tiers.map((tier) => `${tier.name} ${tier.serving}/${tier.count}`).join(", "), each.told]),
       "Parts in other regions") : null);
       await tierList(found);
-      await rolling(rollouts, id, look, follow);
+      fill(rollouts, rolling(await underWay({ farm: id }), acts.small));
       if (found.operation && followed === null) follow(found.operation);
       if (!foot.hasChildNodes() && found.spec) fill(foot, ...feet(found, id, follow));
     },
   };
-}
-
-async function rolling(place, id, look, follow) {
-  const found = (await list("/v1/rollouts", { farm: id }, 50)).filter((each) => ["rolling", "paused", "back"].includes(each.state));
-  const summary = element("div", {});
-  const ask = (each, verb) => button(verb === "back" ? "Turn back" : verb === "pause" ? "Pause" : "Resume", async () => {
-    try {
-      const made = await call("POST", `/v1/rollouts/${each.id}/${verb}`, { expects: each.generation });
-      if (made.operation && verb === "back") follow(made.operation);
-      look();
-    } catch (error) {
-      showProblem(place, summary, error);
-    }
-  }, { "aria-label": `${verb} the rollout of ${each.name}` });
-  fill(place, found.length ? table(["Rollout", "State", "Renewed", "Told", ""], found.map((each) => [
-    each.name, state(each.state), `${each.renewed} of ${each.count}`, each.told,
-    element("span", {}, each.state === "paused" ? ask(each, "resume") : each.state === "rolling" ? ask(each, "pause") : null,
-      each.state === "back" ? null : ask(each, "back"))]), "Rollouts under way") : null, summary);
 }
 
 const COUNTS = [["least", "At least"], ["count", "Now"], ["most", "At most"]];
@@ -168,7 +158,7 @@ function tierView(first, farmName, follow) {
   }
 
   told();
-  const details = element("details", {}, element("summary", {}, "Grow or shrink"), form);
+  const details = may(`/v1/tiers/${tier.id}`) ? element("details", {}, element("summary", {}, "Grow or shrink"), form) : null;
   const heading = element("h2", {}, first.name);
   return {
     node: element("section", { class: "card", "aria-label": `Tier ${first.name}` }, heading, facts, details),
@@ -189,25 +179,9 @@ function tierView(first, farmName, follow) {
 }
 
 function feet(found, id, follow) {
-  const summary = element("div", {});
-  const name = element("input", { autocomplete: "off", spellcheck: "false", oninput: () => { go.disabled = name.value !== found.name; } });
-  const go = element("button", { type: "submit", class: "danger", disabled: true }, "Delete the farm");
-  const same = equivalent();
-  same.show({ method: "DELETE", path: `/v1/farms/${id}`, cli: [["arable", "farm", "delete", found.name]] });
-  const form = element("form", { "aria-label": "Delete the farm", async onsubmit(event) {
-    event.preventDefault();
-    if (name.value !== found.name) return;
-    go.disabled = true;
-    try {
-      const operation = await call("DELETE", `/v1/farms/${id}`, { key: newKey() });
-      clearProblems(form, summary);
-      follow(operation.id);
-    } catch (error) {
-      showProblem(form, summary, error);
-    }
-  } }, summary, element("p", {}, "Its machines and networks are let go, and what is on their disks is gone; volumes that its blueprints keep are left."),
-  field(`Type ${found.name} to confirm`, name), element("p", { class: "acts" }, go), same.node);
+  const change = may(`/v1/farms/${id}`) && !found.home;
   return [
-    found.home ? null : element("p", { class: "acts" }, element("a", { class: "button", href: `#/farms/${id}/document` }, "Change its document")),
-    element("details", {}, element("summary", {}, "Delete"), form)];
+    change ? element("p", { class: "acts" }, link(`#/farms/${id}/document`, "Change its document", "button")) : null,
+    confirmed(found.name, "Delete the farm", "Its machines and networks are let go, and what is on their disks is gone; volumes that its blueprints keep are left.",
+      () => ({ method: "DELETE", path: `/v1/farms/${id}`, cli: [["arable", "farm", "delete", found.name]] }), (operation) => follow(operation.id))];
 }

@@ -2,6 +2,8 @@
 
 import { list } from "./api.js";
 import { element, fill, state, status, table } from "./element.js";
+import { link } from "./lists.js";
+import { may } from "./may.js";
 
 /** By farm, what the newest order of it that was carried out said of its price. */
 export async function prices(query) {
@@ -21,7 +23,7 @@ export function priceOf(order) {
 export async function farms(page, who) {
   const place = element("div", {}, status("Loading…"));
   fill(page, element("h1", { tabindex: "-1" }, "Farms"),
-    element("p", { class: "acts" }, element("a", { class: "button", href: "#/provision" }, "Provision a farm")), place);
+    may("/v1/farms") ? element("p", { class: "acts" }, link("#/provision", "Provision a farm", "button")) : null, place);
   let known = null; // whose prices these are
   let ordered = new Map();
   return {
@@ -30,9 +32,9 @@ export async function farms(page, who) {
       const here = found.map((farm) => farm.id).join();
       if (here !== known) ordered = await prices({ account: who.account }).catch(() => new Map());
       known = here;
-      if (!found.length) return void fill(place, element("p", {}, "There is no farm yet."));
+      if (!found.length) return void fill(place, element("p", {}, "There is no farm yet. ", may("/v1/farms") ? "Provision one: its tiers, networks and edge are laid out by a form." : ""));
       fill(place, table(["Name", "State", "Tiers: serving of wanted", "Price of an hour"], found.map((farm) => [
-        element("a", { href: `#/farms/${farm.id}` }, farm.name),
+        link(`#/farms/${farm.id}`, farm.name),
         state(farm.state),
         farm.tiers.length ? farm.tiers.map((tier) => `${tier.name} ${tier.serving}/${tier.count}`).join(", ")
           : `${farm.by_hand} machines by hand`,

@@ -4,19 +4,19 @@ import { acting } from "./acts.js";
 import { call } from "./api.js";
 import { share } from "./data_centre.js";
 import { element, fill, moment, state, status, table } from "./element.js";
+import { facts } from "./lists.js";
 import { learn, nameOf } from "./names.js";
 
 const MOST = 100;
 
 export async function host(page, who, look, id) {
   const title = element("h1", { tabindex: "-1" }, "Host");
-  const facts = element("div", {}, status("Loading…"));
+  const about = element("div", {}, status("Loading…"));
   const does = element("div", {});
   const staying = element("div", {});
   const seen = element("div", {});
   const guests = element("div", {});
-  fill(page, title, facts, does, staying, seen, guests);
-  const may = who.permissions.includes("infra:write");
+  fill(page, title, about, does, staying, seen, guests);
   let offered = "";
   return {
     async look() {
@@ -32,9 +32,9 @@ export async function host(page, who, look, id) {
         ["Served by", found.server || "no management server"]];
       if (found.told) rows.push(["Why", found.told]);
       if (found.bmc) rows.push(["Power", `${found.bmc.seen || "not seen yet"}${found.bmc.told ? `; ${found.bmc.told}` : ""}`]);
-      fill(facts, element("dl", {}, ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
+      fill(about, facts(rows));
       const key = `${found.generation} ${found.maintenance}`;
-      if (may && offered !== key) {
+      if (offered !== key) {
         offered = key;
         fill(does, acting(changes(found), () => look()));
       }

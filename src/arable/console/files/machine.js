@@ -3,6 +3,8 @@
 import { acting, confirmed } from "./acts.js";
 import { call, list } from "./api.js";
 import { element, field, fill, moment, state, status, table } from "./element.js";
+import { facts, link } from "./lists.js";
+import { may } from "./may.js";
 import { learn, nameOf } from "./names.js";
 import { progress } from "./progress.js";
 
@@ -10,13 +12,12 @@ const NO_LONGER = ["destroyed", "expunging"];
 
 export async function machine(page, who, look, id) {
   const title = element("h1", { tabindex: "-1" }, "Machine");
-  const facts = element("div", {}, status("Loading…"));
+  const about = element("div", {}, status("Loading…"));
   const under = element("div", {});
   const does = element("div", {});
   const ports = element("div", {});
   const disks = element("div", {});
   fill(page, title, facts, does, under, ports, disks);
-  const may = who.permissions.includes("machine:write");
   let followed = null;
   let offered = ""; // for which state the buttons are
   let stop = () => {};
@@ -52,14 +53,14 @@ export async function machine(page, who, look, id) {
         ["Made", moment(found.created_at)]];
       if (found.host) {
         const at = await call("GET", `/v1/hosts/${found.host}`);
-        rows.push(["Host", element("a", { href: `#/hosts/${at.id}` }, at.name)]);
+        rows.push(["Host", link(`#/hosts/${at.id}`, at.name)]);
       }
       if (found.network_kbps) rows.push(["Bandwidth", `${found.network_kbps} kbit/s each way, by its ${found.network_kbps_by}`]);
-      fill(facts, element("dl", {}, ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
+      fill(about, facts(rows));
       fill(ports, table(["Network", "Address", "MAC"], found.nics.map((nic) => [nameOf(nic.network), nic.address, nic.mac]), "Ports"));
       fill(disks, volumes.length ? table(["Disk", "Name", "MiB", "State", "When the machine goes"], volumes.map((disk) => [
         disk.position ? `disk ${disk.position}` : "root", disk.name, disk.mib, state(disk.state), disk.stays ? "stays" : "goes, too"]), "Disks") : null);
-      if (may && offered !== `${found.state} ${found.name}`) {
+      if (offered !== `${found.state} ${found.name}`) {
         offered = `${found.state} ${found.name}`;
         fill(does, ...buttons(found, (operation) => follow(operation.id)));
       }
@@ -83,5 +84,7 @@ function buttons(found, done) {
     () => ({ path: `/v1/machines/${found.id}/destroy`, body: { expunge: erase.checked },
       cli: [["arable", "machine", "destroy", ...(erase.checked ? ["--expunge"] : []), name]] }),
     done, [field("Erase its disks at once", erase, { path: "expunge" })]);
-  return [acting(acts, done), going];
+  const screen = found.state === "running" && may(`/v1/machines/${found.id}/console`)
+    ? element("p", { class: "acts" }, link(`#/machines/${found.id}/console`, "Open its console", "button")) : null;
+  return [screen, acting(acts, done), going];
 }

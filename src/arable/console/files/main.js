@@ -1,7 +1,12 @@
 // The frame: signing in and out, the way from page to page, the tree, the search, and the log of what happens.
 
+import { account } from "./account.js";
+import { accounts } from "./accounts.js";
+import { alerts } from "./alerts.js";
 import { call, list, onEnd, signedIn, signIn, signOut } from "./api.js";
 import { bills } from "./bills.js";
+import { blueprint } from "./blueprint.js";
+import { blueprints } from "./blueprints.js";
 import { control } from "./control.js";
 import { dataCentre } from "./data_centre.js";
 import { deploy } from "./deploy.js";
@@ -9,32 +14,61 @@ import { button, element, field, fill, moment, state, status } from "./element.j
 import { farm } from "./farm.js";
 import { farms } from "./farms.js";
 import { host } from "./host.js";
+import { image } from "./image.js";
+import { images } from "./images.js";
 import * as live from "./live.js";
 import { machine } from "./machine.js";
 import { machines } from "./machines.js";
+import { know, may } from "./may.js";
 import { forget } from "./names.js";
 import { network } from "./network.js";
 import { networks } from "./networks.js";
+import { offerings } from "./offerings.js";
+import { own } from "./own.js";
+import { prices } from "./prices.js";
 import { showProblem } from "./problems.js";
 import { provision } from "./provision.js";
+import { serial } from "./serial.js";
+import { settings } from "./settings.js";
+import { snapshots } from "./snapshots.js";
 import { volumes } from "./volumes.js";
+import { vpns } from "./vpns.js";
 
 const PAGES = [
   [/^#\/farms$/, "Farms", farms],
   [/^#\/farms\/(farm-[0-9a-z]+)$/, "Farm", farm],
-  [/^#\/farms\/(farm-[0-9a-z]+)\/document$/, "Document", provision],
-  [/^#\/provision$/, "Provision a farm", provision],
+  [/^#\/farms\/(farm-[0-9a-z]+)\/document$/, "Document", provision, "farm:write"],
+  [/^#\/provision$/, "Provision a farm", provision, "farm:write"],
+  [/^#\/blueprints$/, "Blueprints", blueprints],
+  [/^#\/blueprints\/(blueprint-[0-9a-z]+)$/, "Blueprint", blueprint],
   [/^#\/machines$/, "Machines", machines],
   [/^#\/machines\/(machine-[0-9a-z]+)$/, "Machine", machine],
+  [/^#\/machines\/(machine-[0-9a-z]+)\/console$/, "Console", serial],
+  [/^#\/images$/, "Images", images],
+  [/^#\/images\/(image-[0-9a-z]+)$/, "Image", image],
   [/^#\/networks$/, "Networks", networks],
   [/^#\/networks\/(network-[0-9a-z]+)$/, "Network", network],
   [/^#\/volumes$/, "Volumes", volumes],
+  [/^#\/snapshots$/, "Snapshots", snapshots],
+  [/^#\/vpns$/, "VPNs", vpns],
   [/^#\/bills$/, "Bills", bills],
-  [/^#\/deploy$/, "Deploy machines", deploy],
+  [/^#\/keys$/, "Keys and password", own],
+  [/^#\/deploy$/, "Deploy machines", deploy, "machine:write"],
   [/^#\/data-centre$/, "Data centre", dataCentre],
   [/^#\/hosts\/(host-[0-9a-z]+)$/, "Host", host],
   [/^#\/control$/, "Control plane", control],
+  [/^#\/alerts$/, "Alerts", alerts],
+  [/^#\/accounts$/, "Accounts", accounts],
+  [/^#\/accounts\/(account-[0-9a-z]+)$/, "Account", account],
+  [/^#\/offerings$/, "Offerings", offerings],
+  [/^#\/prices$/, "Prices", prices],
+  [/^#\/settings$/, "Settings", settings],
 ];
+// What stands above all pages: for everybody, and for whom it concerns, as permissions say.
+const USUAL = [["farms", "Farms"], ["provision", "Provision", "farm:write"], ["blueprints", "Blueprints"], ["machines", "Machines"], ["images", "Images"], ["networks", "Networks"], ["vpns", "VPNs"], ["volumes", "Volumes"],
+  ["snapshots", "Snapshots"], ["bills", "Bills"], ["keys", "Keys and password"]];
+const OPERATING = [["data-centre", "Data centre", "infra:read"], ["control", "Control plane", "infra:read"], ["alerts", "Alerts", "infra:read"], ["accounts", "Accounts", "account:write"],
+  ["offerings", "Offerings", "catalogue:write"], ["prices", "Prices", "billing:write"], ["settings", "Settings", "infra:read"]];
 const TASKS = 20;
 const EVENTS = 30;
 
@@ -74,23 +108,24 @@ onEnd((why) => {
   forget();
   turn += 1;
   who = frame = null;
+  know(null);
   signInPage(why);
 });
 
 async function enter() {
   who = await call("GET", "/v1/whoami");
+  know(who);
+  const ways = (pages) => pages.filter(([, , needed]) => !needed || may(needed)).map(([at, text]) => element("a", { href: `#/${at}` }, text));
+  const operating = ways(OPERATING);
   const find = element("input", { type: "search", "aria-label": "Find in the tree", placeholder: "Find", autocomplete: "off", oninput: filtered });
   frame = { main: element("main", { id: "main" }), tree: element("div", {}), log: element("ol", { class: "log" }), tasks: element("ul", { class: "log" }), find };
   fill(document.body,
     button("To the content", () => frame.main.querySelector("h1")?.focus(), { class: "skip" }),
     element("header", {}, element("a", { class: "brand", href: "#/farms" }, "Arable"),
-      element("nav", { "aria-label": "Pages" }, element("a", { href: "#/farms" }, "Farms"), element("a", { href: "#/provision" }, "Provision"),
-        element("a", { href: "#/machines" }, "Machines"), element("a", { href: "#/networks" }, "Networks"), element("a", { href: "#/volumes" }, "Volumes"),
-        element("a", { href: "#/bills" }, "Bills"),
-        ...(who.permissions.includes("infra:read") ? [element("a", { href: "#/data-centre" }, "Data centre"), element("a", { href: "#/control" }, "Control plane")] : []),
-        element("a", { href: "/docs" }, "API")),
+      element("nav", { "aria-label": "Pages" }, ...ways(USUAL), element("a", { href: "/docs" }, "API")),
       element("span", { class: "who" }, `${who.name} of ${who.account_name}`),
-      button("Sign out", () => signOut().catch(() => {}))),
+      button("Sign out", () => signOut().catch(() => {})),
+      operating.length ? element("nav", { class: "operating", "aria-label": "For operators" }, ...operating) : null),
     element("div", { class: "body" },
       element("nav", { class: "tree", "aria-label": "Farms and tiers" }, find, frame.tree),
       frame.main),
@@ -105,12 +140,17 @@ async function go() {
   if (!who) return;
   leave();
   const now = (turn += 1);
-  const found = PAGES.map(([pattern, title, show]) => [pattern.exec(location.hash), title, show]).find(([match]) => match);
+  const found = PAGES.map(([pattern, ...rest]) => [pattern.exec(location.hash), ...rest]).find(([match]) => match);
   if (!found) return void location.replace("#/farms");
-  const [match, title, show] = found;
+  const [match, title, show, needed] = found;
   document.title = `${title} - Arable`;
+  for (const each of document.querySelectorAll("header nav a")) {
+    if (location.hash.startsWith(each.getAttribute("href"))) each.setAttribute("aria-current", "page");
+    else each.removeAttribute("aria-current");
+  }
   const page = element("div", {});
   fill(frame.main, page);
+  if (needed && !may(needed)) return void fill(page, element("h1", { tabindex: "-1" }, title), element("p", {}, `Your role, ${who.role}, may not do this: it takes the permission ${needed}.`));
   fill(page, status("Loading…"));
   let shown = null;
   const look = () => live.look();

@@ -20,7 +20,15 @@ function at(form, path) {
   return null;
 }
 
-/** `prefix`: what the API's fields begin with, where a form is a part of what was sent. */
+/** Where a field stands in a document that is written as text. */
+function lineOf(field, path) {
+  const lines = field.querySelector("textarea").value.split("\n");
+  const line = lines.findIndex((each) => each.startsWith(`${path.split(".")[0]}:`));
+  return line < 0 ? "" : `line ${line + 1}, `;
+}
+
+/** `prefix`: what the API's fields begin with, where a form is a part of what was sent. What has no field of its own is shown at `text`, where the form
+ * has a document as text. */
 export function showProblem(form, summary, error, prefix = "") {
   clearProblems(form, summary);
   if (!(error instanceof Refused)) {
@@ -32,8 +40,9 @@ export function showProblem(form, summary, error, prefix = "") {
   let first = null;
   for (const [path, reason] of error.fields) {
     const name = path.startsWith(prefix) ? path.slice(prefix.length) : path;
-    const field = at(form, name);
-    if (field) mark(field, field.dataset.path === name ? reason : `${name}: ${reason}`);
+    const written = prefix ? null : at(form, "text");
+    const field = at(form, name) ?? written;
+    if (field) mark(field, field.dataset.path === name ? reason : `${field === written ? lineOf(field, name) : ""}${name}: ${reason}`);
     else rest.push(`${name}: ${reason}`);
     first ??= field;
   }
