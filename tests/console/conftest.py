@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from arable.api.console import ConsoleWebSocket
 from arable.console.pages import routes
 from databases import fresh_sqlite
 from serving import Served, serving
+from shouting import Shouting
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -19,11 +21,11 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     """With a new profile, that goes with it.
 
-    No longer than a module: while it is there, this thread has a running loop, and others' tests want one of their own.
+    No longer than these tests: while it is there, this thread has a running loop, and others' tests want one of their own.
     """
     from playwright.sync_api import sync_playwright
 
@@ -79,11 +81,22 @@ def window(chromium: Any, console: Served) -> Iterator[Window]:
     made.check()
 
 
-@pytest.fixture(scope="module")
-def console(tmp_path_factory) -> Iterator[Served]:
+@pytest.fixture(scope="package")
+def shouting() -> Shouting:
+    """What machines' consoles say."""
+    return Shouting()
+
+
+@pytest.fixture(scope="package")
+def console(tmp_path_factory, shouting) -> Iterator[Served]:
     directory = tmp_path_factory.mktemp("console")
     with (
         fresh_sqlite(directory) as database,
-        serving(database, directory, routes=lambda _around: routes()) as served,
+        serving(
+            database,
+            directory,
+            routes=lambda around: [*routes(), *shouting.routes(around)],
+            ws=ConsoleWebSocket,
+        ) as served,
     ):
         yield served

@@ -6,6 +6,7 @@ import { element, moment, state } from "./element.js";
 import { choice, count, form, named, secret, words } from "./forms.js";
 import { facts, listed, living, part } from "./lists.js";
 import { may } from "./may.js";
+import { learn, nameOf } from "./names.js";
 
 const LIMITS = [["machines", "Machines"], ["cpus", "CPUs"], ["memory_mib", "Memory, MiB"], ["volumes", "Volumes"], ["storage_mib", "Storage, MiB"], ["snapshots", "Snapshots"],
   ["snapshot_mib", "Snapshots, MiB"], ["networks", "Networks"], ["addresses", "Public addresses"]];
@@ -20,6 +21,7 @@ export async function account(page, who, look, id) {
       const found = await call("GET", `/v1/accounts/${id}`);
       const [limits, users, credit, entries, roles, domain] = await Promise.all([call("GET", `/v1/accounts/${id}/limits`), list("/v1/users", { account: id }), call("GET", `/v1/accounts/${id}/credit`),
         call("GET", "/v1/credit", { query: { account: id, limit: MOST } }), call("GET", "/v1/roles"), call("GET", `/v1/domains/${found.domain}`).catch(() => ({ path: found.domain === who.domain ? who.path : "" }))]);
+      await learn(entries.items.map((each) => each.user), [["/v1/users", {}]]);
       return { ...found, limits, users, credit, entries: entries.items, roles: roles.items, path: domain.path };
     },
     show: (found, acts) => [
@@ -31,7 +33,7 @@ export async function account(page, who, look, id) {
           acts.small(each.enabled ? "Disable" : "Enable", `${each.enabled ? "Disable" : "Enable"} ${each.name}`, "PATCH", `/v1/users/${each.id}`, { enabled: !each.enabled }, { expects: each.generation }),
           acts.sure("Delete", `Delete the user ${each.name}`, "DELETE", `/v1/users/${each.id}`, undefined, { expects: each.generation }))]), "Users of the account", "It has none, so nobody can sign in for it.")),
       part("Credit", facts([["Available", `${found.credit.available} ${found.credit.currency}`], ["Paid ahead", found.credit.paid], ["Used since what was booked last", found.credit.unbooked], ["May owe", found.credit.limit]]),
-        found.entries.length ? listed(["When", "What", "Amount", "Key", "Called elsewhere", "By"], found.entries.map((each) => [moment(each.at), each.kind, each.amount, each.key, each.reference, each.user]), `Entries, ${found.entries.length === MOST ? `the first ${MOST}` : "all"}`, "") : null)],
+        found.entries.length ? listed(["When", "What", "Amount", "Key", "Called elsewhere", "By"], found.entries.map((each) => [moment(each.at), each.kind, each.amount, each.key, each.reference, nameOf(each.user)]), `Entries, ${found.entries.length === MOST ? `the first ${MOST}` : "all"}`, "") : null)],
     offers: (found) => [found.name, found.generation, found.limits, found.users.map((each) => [each.id, each.role, each.generation]), found.credit.limit],
     forms: (found, acts) => formsOf(found, who, acts.follow),
   });
@@ -43,14 +45,14 @@ function formsOf(found, who, done) {
   const roles = found.roles.filter((each) => each.permissions.every((one) => who.permissions.includes(one))).map((each) => [each.name, each.name]);
   const others = found.users.filter((each) => each.id !== who.user).map((each) => [each.id, each.name, each.name]);
   const whom = () => choice("User", "user", others, { sent: false, argument: true });
-  const limit = ([name, label], now) => words(label, name, { value: now === null ? "none" : String(now), most: 13, flag: `--${name.replaceAll("_", "-")}` });
+  const limit = ([name, label], now) => words(label, name, { value: now === null ? "none" : String(now), most: 13, none: "none", flag: `--${name.replaceAll("_", "-")}` });
   const amount = (value) => (value === "none" ? null : /^[0-9]+$/.test(value) ? Number(value) : value);
   const suspend = { text: found.enabled ? "Suspend it" : "Let its users in again", method: "PATCH", path, body: { enabled: !found.enabled }, expects: found.generation,
     cli: cli("account", "update", found.name, found.enabled ? "--no-enabled" : "--enabled"), danger: found.enabled };
   return [
     acting([suspend], done),
     may(path) && found.enabled ? element("p", { class: "hint" }, "Suspended, its users are not let in; what it runs, runs on.") : null,
-    form("Change its limits", { method: "PATCH", path: `${path}/limits`, cli: cli("limit", "update", found.name), about: "none: no limit.", done,
+    form("Change its limits", { method: "PATCH", path: `${path}/limits`, cli: cli("limit", "update", found.name), about: "none: no limit.", done, changes: true,
       fields: [...LIMITS.map((each) => limit(each, found.limits[each[0]].limit)), limit(KBPS, found.limits.network_kbps)],
       shape: (body) => Object.fromEntries(Object.entries(body).map(([name, value]) => [name, amount(value)])) }),
     form("Make a user", { path: "/v1/users", cli: cli("user", "create", "--account", found.name), done, fixed: { account: found.id },
@@ -60,7 +62,7 @@ function formsOf(found, who, done) {
     form("Book a payment", { path: `${path}/credit`, cli: cli("credit", "add", found.name), done, fields: [words("Amount", "amount", { required: true, most: 20, placeholder: "12.50", hint: "Less than nothing takes some away." }),
       choice("What it is", "kind", [["payment", "payment"], ["correction", "correction"]]), words("Key", "key", { required: true, most: 80, hint: "Said again it is the same entry: the payment's own number." }), words("Called elsewhere", "reference", { most: 120 })] }),
     form("Say how much it may owe", { method: "PUT", path: `${path}/credit`, cli: cli("credit", "limit", found.name), done, fields: [words("Amount", "amount", { required: true, most: 16, value: found.credit.limit })] }),
-    form("Rename it", { method: "PATCH", path, expects: found.generation, cli: cli("account", "update", found.name), done, fields: [named("Another name", { argument: false })] }),
+    form("Rename it", { method: "PATCH", path, expects: found.generation, cli: cli("account", "update", found.name), done, fields: [named("Name", { argument: false, value: found.name })], changes: true }),
     confirmed(found.name, "Close the account", "For good, with its users. It may own nothing any more: machines, networks, volumes and the rest go first.",
       () => ({ method: "DELETE", path, expects: found.generation, cli: [cli("account", "delete", found.name)] }), done)];
 }

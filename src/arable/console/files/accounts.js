@@ -19,7 +19,7 @@ export async function accounts(page, who, look) {
       const wanted = found.filter((each) => each.name.includes(said));
       const below = (parent) => domains.filter((each) => each.parent === parent);
       const full = (each) => wanted.some((one) => one.domain === each.id) || below(each.id).some(full) || each.path.toLowerCase().includes(said);
-      const branch = (each) => element("li", {}, element("strong", {}, each.name), " ", element("span", { class: "hint" }, each.path), " ",
+      const branch = (each) => element("li", {}, element("strong", {}, each.name), " ", each.path === each.name ? null : element("span", { class: "hint" }, each.path), " ",
         each.parent && !below(each.id).length && !found.some((one) => one.domain === each.id) ? acts.sure("Delete", `Delete the domain ${each.path}`, "DELETE", `/v1/domains/${each.id}`) : null,
         element("ul", {}, ...wanted.filter((one) => one.domain === each.id).map((one) => element("li", {}, link(`#/accounts/${one.id}`, one.name), one.enabled ? null : element("span", {}, " ", state("suspended")), " ",
           element("span", { class: "hint" }, `since ${moment(one.created_at)}`))), ...below(each.id).filter(full).map(branch)));

@@ -25,6 +25,7 @@ export function documentForm(label, document, ask, done, name = null) {
       const { method = "POST", path, expects } = ask(name?.value);
       const made = await call(method, path, { body: body(), expects, key: newKey() });
       clearProblems(form, summary);
+      form.reset();
       done(made);
     } catch (error) {
       showProblem(form, summary, error);

@@ -5,10 +5,11 @@ import { element, field, select } from "./element.js";
 
 const flagOf = (name) => `--${name.replaceAll(/[._]/g, "-")}`;
 
-/** What all inputs are: `path` is what the API calls it, `read()` what was said (undefined: nothing), `words(value)` the same for the command line. */
-function input(label, path, node, read, { hint = "", flag = flagOf(path), argument = false, sent = true, words, veil, at } = {}) {
-  const spoken = words ?? ((value) => (argument ? [String(value)] : flag ? [flag, String(value)] : []));
-  return { path, read, words: spoken, argument, sent, veil, node: field(label, node, { path: at ?? path, hint }) };
+/** What all inputs are: `path` is what the API calls it, `read()` what was said (undefined: nothing), `words(value)` the same for the command line.
+ * `first` is what was said before anybody typed, `none` what a change says where nothing is said any more. */
+function input(label, path, node, read, { hint = "", flag = flagOf(path), argument = false, sent = true, words, veil, at, none = "" } = {}) {
+  const spoken = words ?? ((value) => (argument ? [String(value)] : flag ? [flag, value === null ? "none" : String(value)] : []));
+  return { path, read, words: spoken, argument, sent, veil, none, first: read(), node: field(label, node, { path: at ?? path, hint }) };
 }
 
 /** A line of text. `argument`: the command line takes it without an option. */
@@ -29,7 +30,7 @@ export function secret(label, path, { required = false, autocomplete = "new-pass
 /** A whole number. */
 export function count(label, path, { required = false, value = "", min = "0", max, placeholder = "", ...but } = {}) {
   const node = element("input", { type: "number", inputmode: "numeric", required, value: value ?? "", min, max, placeholder });
-  return input(label, path, node, () => (node.value === "" ? undefined : Number(node.value)), but);
+  return input(label, path, node, () => (node.value === "" ? undefined : Number(node.value)), { none: 0, ...but });
 }
 
 /** One of `options`: [value, label, word for the command line]. An empty value says nothing. */
@@ -86,9 +87,9 @@ function put(into, path, value) {
 }
 
 /** A form of such inputs. `path` and `cli` (its first words) may be functions of what was said, by name; `fixed` is sent besides what is typed;
- * `shape(body, said)` is for what differs from what is typed, `tail` ends
+ * With `changes`, only what is another than at first is sent. `shape(body, said)` is for what differs from what is typed, `tail` ends
  * the command. Null for whom may not send it. */
-export function form(label, { method = "POST", path, cli, fields = [], about = "", fixed = {}, expects, shape = (body) => body, done, danger = false, tail = [] }) {
+export function form(label, { method = "POST", path, cli, fields = [], about = "", fixed = {}, expects, shape = (body) => body, done, danger = false, tail = [], changes = false }) {
   const of = (what, said) => (typeof what === "function" ? what(said) : what);
 
   function ask() {
@@ -98,7 +99,9 @@ export function form(label, { method = "POST", path, cli, fields = [], about = "
     const argued = [];
     const rest = [];
     for (const each of fields) {
-      const value = each.read();
+      let value = each.read();
+      if (changes && each.sent && JSON.stringify(value) === JSON.stringify(each.first)) continue;
+      if (changes) value ??= each.none;
       if (value === undefined) continue;
       said[each.path] = value;
       if (each.sent) {
@@ -113,7 +116,8 @@ export function form(label, { method = "POST", path, cli, fields = [], about = "
   }
 
   const rows = fields.length ? element("div", { class: "row" }, ...fields.map((each) => each.node)) : null;
-  return folded(label, [about ? element("p", {}, about) : null, rows], { ask, done, danger });
+  const ready = () => !changes || Object.keys(ask().body).length > 0;
+  return folded(label, [about ? element("p", {}, about) : null, rows], { ask, done, danger, ready });
 }
 
 /** The zones, of which one need not be chosen where there is only one. */

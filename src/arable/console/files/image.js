@@ -35,8 +35,8 @@ export async function image(page, who, look, id) {
     },
     offers: (found) => [found.generation, found.versions.length],
     forms: (found, acts) => (found.account === who.account || may("infra:write") ? [
-      form("Change it", { method: "PATCH", path: `/v1/images/${id}`, expects: found.generation, cli: ["arable", "image", "update", found.name], done: acts.follow,
-        fields: [named("Another name", { required: false, argument: false }), ...bootFields(found)] }),
+      form("Change it", { method: "PATCH", path: `/v1/images/${id}`, expects: found.generation, cli: ["arable", "image", "update", found.name], done: acts.follow, changes: true,
+        fields: [named("Name", { argument: false, value: found.name }), ...bootFields(found)] }),
       confirmed(found.name, "Delete the image", found.versions.length ? "Its versions have to be deleted before." : "It is gone for good.",
         () => ({ method: "DELETE", path: `/v1/images/${id}`, expects: found.generation, cli: [["arable", "image", "delete", found.name]] }), acts.follow)] : []),
   });

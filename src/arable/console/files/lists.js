@@ -26,8 +26,16 @@ export function once(title, about, text) {
   return node;
 }
 
+/** Whether somebody has typed something into it that is not sent yet, or is about to. */
+function touched(node) {
+  const usual = (each) => Math.max(0, [...each.options].findIndex((one) => one.defaultSelected));
+  const differs = (each) => (each.matches("select") ? each.selectedIndex !== usual(each)
+    : each.type === "checkbox" ? each.checked !== each.defaultChecked : each.value !== each.defaultValue);
+  return [...node.querySelectorAll("input, select, textarea")].some((each) => each === document.activeElement || differs(each));
+}
+
 /** A page. `read()` gets what it shows, `show(found, acts)` gives its parts; they are made anew when what was read is another. `forms(found, acts)` gives
- * its forms, which are made anew when `offers(found)` is another and nobody is in them. `gone`: [what it was, where others are], for a page of one
+ * its forms, which are made anew when `offers(found)` is another and nobody has begun one. `gone`: [what it was, where others are], for a page of one
  * thing, whose name is its title then. */
 export function living(page, look, { title, lead = [], read, show, forms = () => [], offers = () => 0, gone = null }) {
   const heading = element("h1", { tabindex: "-1" }, title);
@@ -61,11 +69,13 @@ export function living(page, look, { title, lead = [], read, show, forms = () =>
       if (before !== now) fill(place, ...(await show(found, acts)));
       before = now;
       const key = JSON.stringify(offers(found));
-      if (offered === key || under.contains(document.activeElement)) return;
+      if (offered === key || touched(under)) return;
       offered = key;
+      const focused = under.contains(document.activeElement) ? document.activeElement.textContent : null;
       const open = new Set([...under.querySelectorAll("details[open] > form")].map((each) => each.getAttribute("aria-label")));
       fill(under, ...(await forms(found, acts)));
       for (const each of under.querySelectorAll("details > form")) if (open.has(each.getAttribute("aria-label"))) each.parentElement.open = true;
+      if (focused !== null) [...under.querySelectorAll("summary, button")].find((each) => each.textContent === focused)?.focus();
     },
   };
 }

@@ -4,6 +4,7 @@ import { folded } from "./acts.js";
 import { list } from "./api.js";
 import { button, element, field, fill, moment, select } from "./element.js";
 import { listed, living, part } from "./lists.js";
+import { learn, nameOf } from "./names.js";
 
 const KINDS = [["running", "a machine while it runs"], ["machine", "a machine while it is there"], ["volume", "a volume, per GiB and month"], ["address", "a public address"], ["network", "a network"]];
 const FOR = Object.fromEntries(KINDS);
@@ -14,11 +15,12 @@ export async function prices(page, _who, look) {
     title: "Prices",
     async read() {
       const found = await list("/v1/prices");
+      await learn(found.map((each) => each.user), [["/v1/users", {}]]);
       return found.sort((one, other) => other.number - one.number);
     },
     show: (found) => (found.length ? found.map((each) => part(`List ${each.number}${each.in_force ? ", in force" : new Date(each.valid_from) > new Date() ? ", to come" : ""}`,
-      element("p", {}, `From ${moment(each.valid_from)}, made by ${each.user}.`),
-      listed(["For", "Of", `${each.currency} an hour`], each.prices.map((one) => [FOR[one.kind], one.name || "all others", one.amount]), `Prices of list ${each.number}`, "It names no price: nothing costs anything.")))
+      element("p", {}, `From ${moment(each.valid_from)}, made by ${nameOf(each.user)}.`),
+      listed(["For", "Of", `${each.currency}, for an hour or as said`], each.prices.map((one) => [FOR[one.kind], one.name || "all others", one.amount]), `Prices of list ${each.number}`, "It names no price: nothing costs anything.")))
       : [element("p", {}, "There is no price list: nothing costs anything. Set prices, and what is used from then on is charged.")]),
     offers: (found) => found.map((each) => each.number),
     async forms(found, acts) {

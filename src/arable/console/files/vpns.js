@@ -52,8 +52,8 @@ export async function vpns(page, who, look) {
 function formsOf({ sites, accesses, addresses }, acts) {
   if (!addresses.length) return [element("p", { class: "hint" }, "A VPN begins at a public address of a network, and no network has one. ", link("#/networks", "Take one for a network"), " first.")];
   const at = () => choice("Public address", "address", addresses.map((each) => [each.id, `${each.address} of ${nameOf(each.network)}`, each.address]));
-  const peer = (found = null) => [words("Public key of the peer", "peer_key", { most: 44, value: found?.peer_key ?? "", hint: "As `wg pubkey` writes it. Without one nobody is there yet." }),
-    words("Where the peer is called", "peer_endpoint", { most: 21, value: found?.peer_endpoint ?? "", placeholder: "198.51.100.7:51820", hint: "Left empty: it calls." }),
+  const peer = (found = null) => [words("Public key of the peer", "peer_key", { most: 44, value: found?.peer_key ?? "", none: null, hint: "As `wg pubkey` writes it. Without one nobody is there yet." }),
+    words("Where the peer is called", "peer_endpoint", { most: 21, value: found?.peer_endpoint ?? "", none: null, placeholder: "198.51.100.7:51820", hint: "Left empty: it calls." }),
     secret("Preshared key", "preshared_key", { hint: "That both ends have besides, if they do." })];
   const made = [form("Join a network to a site", { path: "/v1/vpns", done: acts.follow, cli: (said) => ["arable", "vpn", "create", ...flagsOf(said)],
     fields: [named(), at(), count("UDP port", "port", { ...PORT, placeholder: "51820" }), several("Subnets behind the peer", "peer_cidrs", { required: true, placeholder: "192.168.7.0/24", hint: "With commas between them." }), ...peer(), ...allow(true)],
@@ -70,8 +70,8 @@ function formsOf({ sites, accesses, addresses }, acts) {
       } }));
   }
   for (const each of sites) {
-    made.push(form(`Change the peer of ${each.name}`, { method: "PATCH", path: `/v1/vpns/${each.id}`, expects: each.generation, done: acts.follow, cli: ["arable", "vpn", "update", each.name],
-      fields: [...peer(each), several("Subnets behind the peer", "peer_cidrs", { value: each.peer_cidrs.join(", ") })] }));
+    made.push(form(`Change the peer of ${each.name}`, { method: "PATCH", path: `/v1/vpns/${each.id}`, expects: each.generation, done: acts.follow, changes: true, cli: ["arable", "vpn", "update", each.name],
+      fields: [...peer(each), several("Subnets behind the peer", "peer_cidrs", { required: true, value: each.peer_cidrs.join(", ") })] }));
   }
   return made;
 }
