@@ -3,7 +3,6 @@
 The API, its websocket and the meeting of both sides are the real ones; the host's side is a machine that shouts back.
 """
 
-import asyncio
 import os
 import pty
 import select

@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from arable.api.console import ConsoleWebSocket
 from arable.console.pages import routes
+from console_scene import Desk, Scene, Window, make_scene
 from databases import fresh_sqlite
 from serving import Served, serving
 from shouting import Shouting
@@ -38,39 +39,14 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@dataclass
-class Window:
-    """A page of the console, and what went wrong in it."""
-
-    page: Any
-    url: str
-    wrong: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    def watch(self) -> None:
-        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        self.page.on("console", self._heard)
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("dialog", lambda dialog: self.wrong.append(f"dialog: {dialog.message}"))
-
-    def _heard(self, message: Any) -> None:
-        # That a call was refused is said by the browser as an error, too; there it is none of the page.
-        if message.type in ("error", "warning") and "the server responded with a status of 4" not in message.text:  # fmt: skip
-            self.wrong.append(f"{message.type}: {message.text}")
-
-    def sign_in(self, name: str, password: str) -> None:
-        self.page.get_by_label("Name", exact=True).fill(name)
-        self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Sign in").click()
-
-    def check(self) -> None:
-        """Nothing went wrong, and nobody else was asked for anything."""
-        assert self.wrong == []
-        assert [url for url in self.asked if not url.startswith(f"{self.url}/")] == []
-
-
 @pytest.fixture
 def window(chromium: Any, console: Served) -> Iterator[Window]:
+    with opened(chromium, console) as made:
+        yield made
+
+
+@contextmanager
+def opened(chromium: Any, console: Served) -> Iterator[Window]:
     context = chromium.new_context(viewport={"width": 1100, "height": 900})
     context.set_default_timeout(20_000)
     made = Window(context.new_page(), console.url)
@@ -79,6 +55,30 @@ def window(chromium: Any, console: Served) -> Iterator[Window]:
     yield made
     context.close()
     made.check()
+
+
+@pytest.fixture(scope="package")
+def scene(console) -> Scene:
+    return make_scene(console)
+
+
+@pytest.fixture(scope="package")
+def carols(chromium, scene) -> Iterator[Desk]:
+    """A customer's desk, for tests of one page each."""
+    carol = scene.served.customer("carol")
+    with opened(chromium, scene.served) as window:
+        window.sign_in("carol")
+        window.page.get_by_text("There is no farm yet.").wait_for()
+        yield Desk(window, carol)
+
+
+@pytest.fixture(scope="package")
+def operators(chromium, scene) -> Iterator[Desk]:
+    first = scene.served.first
+    with opened(chromium, scene.served) as window:
+        window.sign_in(first.name, first.password.reveal())
+        window.page.get_by_role("link", name="Data centre").wait_for()
+        yield Desk(window, scene.served.operator)
 
 
 @pytest.fixture(scope="package")

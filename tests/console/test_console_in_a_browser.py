@@ -1,66 +1,18 @@
 """The console in a real browser, before a cloud whose hosts are simulated: what a customer does with it, from first to last."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pytest
 
 from arable.client.errors import Unauthenticated
-from arable.wire.billing import PriceIn, PriceListIn
-from arable.wire.blueprints import BlueprintIn
-from arable.wire.farms import FarmQuery
 from arable.wire.machines import DeployIn, DestroyIn, NicIn
 from arable.wire.offerings import DiskOfferingIn
-from arable.wire.orders import PlanIn
 from arable.wire.tiers import TierChange
-from make_hall import Hall, make_hall
-from serving import PASSWORD, Served
+from console_scene import HOSTILE, TOO_WIDE, UNNAMED
+from serving import PASSWORD
 
 pytestmark = pytest.mark.real
-
-HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-PRICES = (PriceIn(kind="running", amount="0.5"), PriceIn(kind="address", amount="0.01"))
-
-
-@dataclass
-class Scene:
-    """Who it is all about. The cloud stands still until it is told to move."""
-
-    served: Served
-    hall: Hall
-    customer: Any
-
-    def moves(self) -> None:
-        """The cloud does what is under way."""
-
-        def at_rest() -> bool:
-            return all(each.state != "running" for each in self.customer.operations.page().items)
-
-        self.hall.until(at_rest)
-
-    def farms(self) -> dict[str, Any]:
-        return {farm.name: farm for farm in self.customer.farms.all(FarmQuery())}
-
-
-@pytest.fixture(scope="module")
-def scene(console) -> Iterator[Scene]:
-    hall = make_hall(console)
-    customer = console.customer("alice")
-    for name in ("web", "app", "db"):
-        blueprint = {
-            "name": name,
-            "image": "tiny",
-            "offering": "small",
-            "ports": [{"port": 80, "protocol": "http"}],
-            "user_data": f"#!/bin/sh\n# {HOSTILE}\n",
-        }
-        customer.blueprints.create(msgspec.convert(blueprint, BlueprintIn))
-    console.operator.plans.create(PlanIn(name="basic", scaling="fixed", about=HOSTILE))
-    console.operator.prices.set(PriceListIn(prices=PRICES, currency="EUR"))
-    return Scene(console, hall, customer)
 
 
 def test_a_customer_provisions_grows_and_deletes_a_farm(scene, window):
@@ -353,11 +305,6 @@ def test_who_may_only_read_is_offered_nothing_else(scene, window):
     window.page.get_by_text("There is none.").wait_for()
     assert window.page.get_by_role("link", name="Deploy machines").count() == 0
     assert window.page.get_by_role("link", name="Data centre").count() == 0
-
-
-UNNAMED = """() => [...document.querySelectorAll("input, select, textarea")]
-  .filter((each) => !each.labels.length && !each.ariaLabel).map((each) => each.outerHTML)"""
-TOO_WIDE = "() => document.documentElement.scrollWidth > window.innerWidth"
 
 
 def test_all_of_it_fits_a_phone_and_can_be_typed(scene, window):

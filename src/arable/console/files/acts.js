@@ -49,6 +49,7 @@ export function folded(text, children, { ask, done, ready = () => true, danger =
       const answer = await call(method, path, { body, expects, key: newKey() });
       clearProblems(form, summary);
       form.reset();
+      if (form.contains(document.activeElement)) fold.firstElementChild.focus(); // nobody types any more, so it may be made anew
       done(answer);
     } catch (error) {
       showProblem(form, summary, error);
@@ -64,7 +65,8 @@ export function folded(text, children, { ask, done, ready = () => true, danger =
   }
 
   changed();
-  return element("details", {}, element("summary", {}, text), form);
+  const fold = element("details", {}, element("summary", {}, text), form);
+  return fold;
 }
 
 /** Something that can't be taken back: its name is typed first. */
