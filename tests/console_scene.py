@@ -1,5 +1,6 @@
 """What the console's tests share: a cloud with customers, windows of a browser before it, and what no page may have."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ class Scene:
 
 def make_scene(console: Served) -> Scene:
     """A customer with blueprints, a plan and prices."""
-    hall = make_hall(console, vlans=16, addresses=16)
+    hall = make_hall(console, hosts=8, vlans=16, addresses=16)
     customer = console.customer("alice")
     for name in ("web", "app", "db"):
         blueprint = {
@@ -109,7 +110,8 @@ class Desk:
         """A form of the page, unfolded."""
         form = self.page.get_by_role("form", name=text, exact=True)
         if not form.is_visible():
-            self.page.locator("summary", has_text=text).click()
+            named = re.compile(f"^{re.escape(text)}$")
+            self.page.locator("summary", has_text=named).click()
         return form
 
     def send(self, text: str, **typed: str) -> Any:
@@ -126,10 +128,12 @@ class Desk:
         wrong.wait_for()
         return wrong
 
-    def sure(self, label: str) -> None:
-        """A button that is pressed twice."""
+    def sure(self, label: str, begins: str = "") -> None:
+        """A button that is pressed twice; `begins` is the operation that it starts."""
         self.page.get_by_role("button", name=label, exact=True).click()
         self.page.get_by_role("button", name=f"Really: {label}").click()
+        if begins:
+            self.page.get_by_text(f"{begins}:").first.wait_for()
 
     def fits(self, pages: dict[str, str]) -> None:
         """Each page on a phone: no wider than it, all inputs have names, nothing is said as a program would."""

@@ -52,7 +52,7 @@ def test_an_image_is_made_uploaded_and_deleted(carols):
     form = page.get_by_role("form", name="Upload a version")
     put = form.locator('.field[data-path="disk"] input')
     put.set_input_files({"name": "x.raw", "mimeType": "", "buffer": content})
-    assert form.get_by_label("Format of the disk").input_value() == "raw"
+    form.locator("pre", has_text="--format raw").wait_for(state="attached")
     form.get_by_label("Format of the disk").select_option("qcow2")
     form.get_by_role("button", name="Upload a version").click()
     form.get_by_role("alert").wait_for()  # it is none
@@ -118,7 +118,7 @@ def test_a_snapshot_is_taken_and_deleted(scene, carols, box):
     form.get_by_label("Name").fill("golden")
     assert "arable image create golden --snapshot before" in form.inner_text()
     form.get_by_label("Name").fill("")
-    carols.sure("Delete before")
+    carols.sure("Delete before", "snapshot.delete")
     scene.moves(carols.client)
     page.get_by_text("There is none. One is taken").wait_for()
     assert carols.client.volumes.page(VolumeQuery(machine=box.id)).items
@@ -137,10 +137,8 @@ def test_the_firewall_lets_in_and_out(scene, carols, box):
     rules = {each.direction: each for each in carols.client.rules.page().items}
     assert (rules["out"].network, rules["out"].first_port) == (network.id, 443)
     assert (rules["in"].open, rules["in"].first_port) == (True, 22)
-    scene.moves(carols.client)
     page.get_by_role("button", name=re.compile("Delete the rule firewall.* 22")).click()
     page.get_by_role("row", name="firewall, in").wait_for(state="detached")
-    scene.moves(carols.client)
 
 
 def test_a_vpn_is_made_and_a_computer_is_given_access(scene, carols, box):
@@ -162,8 +160,8 @@ def test_a_vpn_is_made_and_a_computer_is_given_access(scene, carols, box):
     shown.get_by_role("button", name="I have it; close").click()
     assert "PrivateKey" not in page.get_by_role("main").inner_text()
     scene.moves(carols.client)
-    carols.sure("Cut off laptop")
-    carols.sure("Delete the VPN office")
+    carols.sure("Cut off laptop", "vpnclient.delete")
+    carols.sure("Delete the VPN office", "vpn.delete")
     scene.moves(carols.client)
     page.get_by_role("region", name="To sites").get_by_text("There is none.").wait_for()
 
@@ -199,6 +197,7 @@ def test_a_blueprint_is_made_changed_and_rolled_out(scene, carols):
     page.get_by_role("button", name="Resume the rollout of shop-web").wait_for()
     assert [each.state for each in carols.client.rollouts.page().items] == ["paused"]
     page.get_by_role("button", name="Turn back the rollout of shop-web").click()
+    page.get_by_role("row", name="shop-web back").wait_for()
     scene.moves(carols.client)
     page.get_by_role("button", name="Roll out the newest to shop/web").wait_for()
     (made,) = carols.client.blueprints.page(BlueprintQuery(name="shop")).items

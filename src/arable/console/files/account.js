@@ -64,5 +64,5 @@ function formsOf(found, who, done) {
     form("Say how much it may owe", { method: "PUT", path: `${path}/credit`, cli: cli("credit", "limit", found.name), done, fields: [words("Amount", "amount", { required: true, most: 16, value: found.credit.limit })] }),
     form("Rename it", { method: "PATCH", path, expects: found.generation, cli: cli("account", "update", found.name), done, fields: [named("Name", { argument: false, value: found.name })], changes: true }),
     confirmed(found.name, "Close the account", "For good, with its users. It may own nothing any more: machines, networks, volumes and the rest go first.",
-      () => ({ method: "DELETE", path, expects: found.generation, cli: [cli("account", "delete", found.name)] }), done)];
+      () => ({ method: "DELETE", path, cli: [cli("account", "delete", found.name)] }), done)];
 }

@@ -34,7 +34,7 @@ export async function alerts(page, _who, look) {
       form("Tell by mail", { path: "/v1/alert-routes", cli: ["arable", "alert-route", "create"], done: acts.follow, fields: [named(), least(), words("Mail server", "mail.server", { required: true }),
         count("Port", "mail.port", { min: "1", max: "65535", placeholder: "by its security" }), choice("Security", "mail.security", ["starttls", "tls", "none"].map((each) => [each, each])), words("User there", "mail.user"),
         secret("Password there", "mail.password", { autocomplete: "off", hint: "On the command line: --ask-password." }), words("Sender", "mail.sender", { required: true }), several("Recipients", "mail.recipients", { required: true })] }),
-      form("Tell a web address", { path: "/v1/alert-routes", cli: ["arable", "alert-route", "create"], fields: [named(), least(), words("Address", "webhook.url", { required: true, most: 2000, placeholder: "https://pager.example.org/arable" })],
+      form("Tell a web address", { path: "/v1/alert-routes", cli: ["arable", "alert-route", "create"], fields: [named(), least(), words("Address", "webhook.url", { required: true, most: 2000, hint: "By TLS, but on the same machine." })],
         done(answer) {
           acts.follow(null);
           if (answer.secret) acts.tell(once(`Secret of ${answer.name}`, "Its notices are signed with this. It is shown this once.", answer.secret));

@@ -57,7 +57,7 @@ export async function blueprint(page, who, look, id) {
       return [documentForm(`Make version ${next}`, found.versions.length ? written(found.versions[0]) : {},
         () => ({ path: `/v1/blueprints/${id}/versions`, expects: found.generation, cli: [["arable", "farm", "apply", "-f", `${found.name}.yaml`]] }), acts.follow),
       confirmed(found.name, "Delete the blueprint", "No tier may be made of it any more.",
-        () => ({ method: "DELETE", path: `/v1/blueprints/${id}`, expects: found.generation, cli: [["arable", "blueprint", "delete", found.name]] }), acts.follow)];
+        () => ({ method: "DELETE", path: `/v1/blueprints/${id}`, cli: [["arable", "blueprint", "delete", found.name]] }), acts.follow)];
     },
   });
 }

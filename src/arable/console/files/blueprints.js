@@ -33,13 +33,16 @@ export function documentForm(label, document, ask, done, name = null) {
       go.disabled = false;
     }
   } }, summary, name ? field("Name", name, { path: "name" }) : null,
-  field("Document, as YAML", text, { path: "text", hint: "image, offering, ports, check, disks, reads, keeps, update, control, ready_seconds, drain_seconds." }),
+  field("Document, as YAML", text, { path: "text", hint: "image, offering, ports, check, disks, reads, keeps, update, control, ready_seconds, drain_seconds. The command line's file says kind: blueprint, "
+    + "the name and the user_data besides." }),
   field("User data", data, { path: "user_data", hint: "Run or read at first boot. Words in double braces, such as {{tier.name}}, are filled in for each element." }),
   element("p", { class: "acts" }, go), same.node);
 
   function body() {
-    const said = read(text.value);
-    if (said === null || typeof said !== "object" || Array.isArray(said)) throw new Unreadable("a document has fields: image, offering, ports", 1);
+    const whole = read(text.value);
+    if (whole === null || typeof whole !== "object" || Array.isArray(whole)) throw new Unreadable("a document has fields: image, offering, ports", 1);
+    const { kind = "blueprint", ...said } = whole;
+    if (kind !== "blueprint") throw new Unreadable(`this is a ${String(kind)}; here is a place for a blueprint`, 1);
     return { ...said, ...(name ? { name: name.value } : {}), ...(data.value ? { user_data: data.value } : {}) };
   }
 

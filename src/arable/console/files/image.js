@@ -38,7 +38,7 @@ export async function image(page, who, look, id) {
       form("Change it", { method: "PATCH", path: `/v1/images/${id}`, expects: found.generation, cli: ["arable", "image", "update", found.name], done: acts.follow, changes: true,
         fields: [named("Name", { argument: false, value: found.name }), ...bootFields(found)] }),
       confirmed(found.name, "Delete the image", found.versions.length ? "Its versions have to be deleted before." : "It is gone for good.",
-        () => ({ method: "DELETE", path: `/v1/images/${id}`, expects: found.generation, cli: [["arable", "image", "delete", found.name]] }), acts.follow)] : []),
+        () => ({ method: "DELETE", path: `/v1/images/${id}`, cli: [["arable", "image", "delete", found.name]] }), acts.follow)] : []),
   });
   return { look: shown.look, close() {
     shown.close();
