@@ -5,16 +5,22 @@ import { element, moment, state } from "./element.js";
 import { byName, choice, form, named, secret, words } from "./forms.js";
 import { link, living } from "./lists.js";
 
+const MOST = 1000;
+const NAME = /^[a-z0-9][a-z0-9-]*$/;
+
 export async function accounts(page, who, look) {
   const find = element("input", { type: "search", autocomplete: "off", spellcheck: "false", "aria-label": "Find in accounts", placeholder: "Find", oninput: () => look() });
   return living(page, look, {
     title: "Accounts",
     lead: [element("p", {}, find)],
     async read() {
-      const [domains, found] = await Promise.all([list("/v1/domains"), list("/v1/accounts")]);
-      return { domains, accounts: found, words: find.value.toLowerCase() };
+      const said = find.value.toLowerCase();
+      const [domains, found] = await Promise.all([list("/v1/domains"), list("/v1/accounts", {}, MOST)]);
+      const more = found.length >= MOST;
+      const exact = more && NAME.test(said) ? await list("/v1/accounts", { name: said }) : [];
+      return { domains, accounts: [...found, ...exact.filter((each) => !found.some((one) => one.id === each.id))], words: said, more };
     },
-    show: ({ domains, accounts: found, words: said }, acts) => {
+    show: ({ domains, accounts: found, words: said, more }, acts) => {
       const ids = new Set(domains.map((each) => each.id));
       const wanted = found.filter((each) => each.name.includes(said));
       const below = (parent) => domains.filter((each) => each.parent === parent);
@@ -24,7 +30,8 @@ export async function accounts(page, who, look) {
         element("ul", {}, ...wanted.filter((one) => one.domain === each.id).map((one) => element("li", {}, link(`#/accounts/${one.id}`, one.name), one.enabled ? null : element("span", {}, " ", state("suspended")), " ",
           element("span", { class: "hint" }, `since ${moment(one.created_at)}`))), ...below(each.id).filter(full).map(branch)));
       const tops = domains.filter((each) => !ids.has(each.parent)).filter(full);
-      return [tops.length ? element("ul", { class: "domains" }, ...tops.map(branch)) : element("p", {}, "There is none of that name.")];
+      return [tops.length ? element("ul", { class: "domains" }, ...tops.map(branch)) : element("p", {}, "There is none of that name."),
+        more ? element("p", { class: "hint" }, `These are of the first ${MOST}; another one is found by its whole name.`) : null];
     },
     offers: ({ domains }) => domains.map((each) => each.id),
     forms({ domains }, acts) {
