@@ -9,6 +9,8 @@ import pytest
 
 from arable.api.console import ConsoleWebSocket
 from arable.console.pages import routes
+from arable.wire.machines import DeployIn, NicIn
+from arable.wire.networks import NetworkIn
 from console_scene import Desk, Scene, Window, make_scene
 from databases import fresh_sqlite
 from serving import Served, serving
@@ -100,3 +102,15 @@ def console(tmp_path_factory, shouting) -> Iterator[Served]:
         ) as served,
     ):
         yield served
+
+
+@pytest.fixture(scope="package")
+def box(scene, carols) -> Any:
+    """Carol's machine, on a network with a public address."""
+    carols.client.networks.create(NetworkIn(name="front", cidr="10.7.0.0/24"))
+    nics = (NicIn(network="front"),)
+    ask = DeployIn(name="box", offering="small", image="tiny", networks=nics)
+    carols.client.machines.deploy(ask)
+    scene.moves(carols.client)
+    (found,) = carols.client.machines.page().items
+    return found

@@ -11,8 +11,7 @@ from arable.api.routes import OPERATIONS
 from arable.wire.blueprints import BlueprintIn, BlueprintQuery
 from arable.wire.farms import FarmIn
 from arable.wire.images import ImageQuery
-from arable.wire.machines import DeployIn, NicIn
-from arable.wire.networks import NetworkIn, NetworkQuery
+from arable.wire.networks import NetworkQuery
 from arable.wire.users import UserIn
 from arable.wire.volumes import VolumeQuery
 from console_scene import HOSTILE
@@ -29,18 +28,6 @@ PAGES = {
     "networks": "Networks",
     "volumes": "Volumes",
 }
-
-
-@pytest.fixture(scope="module")
-def box(scene, carols):
-    """Carol's machine, on a network with a public address."""
-    carols.client.networks.create(NetworkIn(name="front", cidr="10.7.0.0/24"))
-    nics = (NicIn(network="front"),)
-    ask = DeployIn(name="box", offering="small", image="tiny", networks=nics)
-    carols.client.machines.deploy(ask)
-    scene.moves(carols.client)
-    (found,) = carols.client.machines.page().items
-    return found
 
 
 def test_an_image_is_made_uploaded_and_deleted(carols):
@@ -262,6 +249,7 @@ SAID = {
     "abcdef\r\x1b[2Cx\x1b[P": "abx|e|f",
     "old\r\n\x1b[2J\x1b[Hnew\x1b[?25h": "new| ",
     "a\x00\x07\x1b(B\x1b7b\x9bc": "abc| ",
+    "\x1b[" + "1" * 5000: "[" + "1" * 998 + "|1",
     "a\tb": "a       b| ",
     "\x1b[99999999999C\x1b[1000000@x": None,  # nothing but that it comes to an end
 }

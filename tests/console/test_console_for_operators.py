@@ -5,6 +5,7 @@ import pytest
 from arable.client.errors import Unauthenticated
 from arable.wire.accounts import AccountQuery
 from arable.wire.offerings import OfferingQuery
+from console_scene import HOSTILE
 from serving import PASSWORD
 
 pytestmark = pytest.mark.real
@@ -29,7 +30,8 @@ def test_an_account_is_made_limited_suspended_and_closed(scene, operators):
     page.get_by_role("row", name="Machines 0 3").wait_for()
     limits = operators.client.limits.get(made.id)
     assert (limits.machines.limit, limits.cpus.limit) == (3, None)
-    operators.send("Book a payment", amount="12.50", key="invoice-7")
+    operators.send("Book a payment", amount="12.50", key="invoice-7", reference=HOSTILE)
+    page.get_by_role("cell", name=HOSTILE).wait_for()
     page.get_by_role("row", name="payment 12.50 invoice-7").wait_for()
     operators.send("Make a user", name="eve", password=PASSWORD)
     page.get_by_role("button", name="Disable eve").click()

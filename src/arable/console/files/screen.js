@@ -2,10 +2,11 @@
 
 const KEPT = 2000; // lines
 const WIDEST = 1000; // characters of a line
+const LONGEST = 4096; // characters of a sequence
 const BLANK = " ";
 // What begins with an escape: a sequence with parameters, a title until its end, or a single word.
 const ESCAPE = /^\x1b(?:\[([0-?]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-OQ-WYZ`-~\\])/;
-const BEGINS = /^\x1b(?:$|\[[0-?]*[ -/]*$|[ -/]+$|[\]PX^_][^\x07\x1b]{0,4096}(?:\x1b)?$)/;
+const BEGINS = /^\x1b(?:$|\[[0-?]*[ -/]*$|[ -/]+$|[\]PX^_][^\x07\x1b]*\x1b?$)/;
 
 export class Screen {
   #lines = [[]];
@@ -27,7 +28,7 @@ export class Screen {
       if (found) {
         this.#act(found[2], found[1] ?? "");
         said = said.slice(found[0].length);
-      } else if (BEGINS.test(said)) {
+      } else if (said.length <= LONGEST && BEGINS.test(said)) {
         this.#rest = said;
         return;
       } else said = said.slice(1);
