@@ -85,6 +85,12 @@ class Window:
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Sign in").click()
 
+    def open(self, path: str, heading: str) -> None:
+        """A page by its address, with all that is on it."""
+        self.page.evaluate("path => { location.hash = path; }", f"#/{path}")
+        self.page.get_by_role("heading", name=heading, exact=True, level=1).wait_for()
+        self.page.locator("main > [aria-busy]").wait_for(state="detached")
+
     def check(self) -> None:
         """Nothing went wrong, and nobody else was asked for anything."""
         assert self.wrong == []
@@ -103,8 +109,7 @@ class Desk:
         return self.window.page
 
     def open(self, path: str, heading: str) -> None:
-        self.page.evaluate("path => { location.hash = path; }", f"#/{path}")
-        self.page.get_by_role("heading", name=heading, exact=True, level=1).wait_for()
+        self.window.open(path, heading)
 
     def form(self, text: str) -> Any:
         """A form of the page, unfolded."""
@@ -140,7 +145,6 @@ class Desk:
         self.page.set_viewport_size({"width": 400, "height": 800})
         for path, heading in pages.items():
             self.open(path, heading)
-            self.page.get_by_text("Loading…").wait_for(state="detached")
             assert self.page.evaluate(UNNAMED) == []
             assert not self.page.evaluate(TOO_WIDE), path
             said = self.page.get_by_role("main").inner_text()

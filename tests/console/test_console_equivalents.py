@@ -39,8 +39,6 @@ def told(desk: Desk, pages: dict[str, str]) -> dict[str, str]:
     found = {}
     for path, heading in pages.items():
         desk.open(path, heading)
-        desk.page.get_by_text("Loading…").wait_for(state="detached")
-        desk.page.locator("main details.equivalent").first.wait_for(state="attached")
         for commands, call in desk.page.evaluate(FILLED):
             found |= dict.fromkeys(commands.split("\n"), call)
     desk.open("bills", "Bills")  # what was typed is forgotten

@@ -152,6 +152,7 @@ async function go() {
   fill(frame.main, page);
   if (needed && !may(needed)) return void fill(page, element("h1", { tabindex: "-1" }, title), element("p", {}, `Your role, ${who.role}, may not do this: it takes the permission ${needed}.`));
   fill(page, status("Loading…"));
+  page.setAttribute("aria-busy", "true");
   let shown = null;
   const look = () => live.look();
   const unwatch = live.watch(async () => {
@@ -172,6 +173,8 @@ async function go() {
     await shown.look();
   } catch (error) {
     if (now === turn) fill(page, element("h1", { tabindex: "-1" }, title), status(error.message, "wrong"));
+  } finally {
+    page.removeAttribute("aria-busy");
   }
 }
 
