@@ -20,7 +20,9 @@ export function element(name, attributes = {}, ...children) {
 
 /** Have these children and no others; null is none. */
 export function fill(node, ...children) {
-  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined)
+  const shown = children.flat().filter((child) => child !== null && child !== undefined);
+  if (shown.some((child) => typeof child === "function")) throw new Error("a function is nothing to look at");
+  node.replaceChildren(...shown
     .map((child) => (child instanceof Node ? child : document.createTextNode(String(child)))));
   return node;
 }
@@ -58,7 +60,7 @@ export function table(heads, rows, caption) {
 }
 
 export function state(word) {
-  const good = ["ready", "serving", "running", "done", "up", "attached"];
+  const good = ["ready", "serving", "running", "done", "up", "attached", "available"];
   const bad = ["failed", "error", "lost", "refused", "down", "silent"];
   return element("span", { class: `state ${good.includes(word) ? "good" : bad.includes(word) ? "bad" : "between"}` }, word);
 }

@@ -17,7 +17,7 @@ export async function machine(page, who, look, id) {
   const does = element("div", {});
   const ports = element("div", {});
   const disks = element("div", {});
-  fill(page, title, facts, does, under, ports, disks);
+  fill(page, title, about, does, under, ports, disks);
   let followed = null;
   let offered = ""; // for which state the buttons are
   let stop = () => {};

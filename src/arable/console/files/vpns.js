@@ -11,6 +11,9 @@ const seen = (status) => (status === null ? "nothing seen yet" : element("span",
 const allowed = (rules) => rules.map((each) => `${each.protocol}${each.first_port ? ` ${each.first_port}${each.last_port && each.last_port !== each.first_port ? `-${each.last_port}` : ""}` : ""}`
   + `${each.cidr === "0.0.0.0/0" ? "" : ` from ${each.cidr}`}`).join(", ") || "nothing";
 
+/** A network, and where it is called. */
+const at = (each) => element("span", {}, `${each.public}:${each.port} of `, link(`#/networks/${each.network}`, nameOf(each.network)));
+
 const PORT = { min: "1024", max: "65535" };
 const CALLS = [["", "nothing"], ["all", "everything"], ["tcp", "TCP"], ["udp", "UDP"], ["icmp", "ICMP"]];
 
@@ -35,12 +38,11 @@ export async function vpns(page, who, look) {
       return { sites, accesses, clients, addresses: addresses.filter((each) => each.network).map(({ id, address, network }) => ({ id, address, network })) };
     },
     show: ({ sites, accesses, clients }, acts) => [
-      part("To sites", listed(["Name", "Network", "Called at", "Public key of this end", "Subnets there", "May begin from there", "Seen", ""], sites.map((each) => [each.name, link(`#/networks/${each.network}`, nameOf(each.network)),
-        `${each.public}:${each.port}`, element("code", {}, each.public_key), each.peer_cidrs.join(", "), allowed(each.allow), each.peer_key ? seen(each.status) : "has no peer's key yet",
+      part("To sites", listed(["Name", "Called at", "Public key of this end", "Peer", ""], sites.map((each) => [each.name, at(each), element("code", {}, each.public_key),
+        element("span", {}, each.peer_cidrs.join(", "), "; ", each.peer_key ? seen(each.status) : "nobody yet: it has no key", `; may begin ${allowed(each.allow)}`),
         element("span", { class: "acts" }, acts.sure("New key", `Make another key for ${each.name}`, "POST", `/v1/vpns/${each.id}/rotate`, undefined, { expects: each.generation }),
           acts.sure("Delete", `Delete the VPN ${each.name}`, "DELETE", `/v1/vpns/${each.id}`, undefined, { expects: each.generation }))]), "VPNs to sites", "There is none.")),
-      part("For people's computers", listed(["Name", "Network", "Called at", "Their subnet", "May reach", "Connected", ""], accesses.map((each) => [each.name, link(`#/networks/${each.network}`, nameOf(each.network)),
-        `${each.public}:${each.port}`, each.cidr, allowed(each.allow), `${each.up} of ${each.clients}`,
+      part("For people's computers", listed(["Name", "Called at", "Their subnet", "May reach", "Connected", ""], accesses.map((each) => [each.name, at(each), each.cidr, allowed(each.allow), `${each.up} of ${each.clients}`,
         acts.sure("Delete", `Delete the remote access ${each.name}`, "DELETE", `/v1/remote-accesses/${each.id}`, undefined, { expects: each.generation })]), "Remote accesses", "There is none."),
       clients.length ? listed(["Computer", "Access", "Address", "Seen", ""], clients.map((each) => [each.name, each.access_name, each.address, seen(each.status),
         acts.sure("Cut off", `Cut off ${each.name}`, "DELETE", `/v1/vpn-clients/${each.id}`)]), "Computers that have access", "") : null)],
@@ -51,15 +53,15 @@ export async function vpns(page, who, look) {
 
 function formsOf({ sites, accesses, addresses }, acts) {
   if (!addresses.length) return [element("p", { class: "hint" }, "A VPN begins at a public address of a network, and no network has one. ", link("#/networks", "Take one for a network"), " first.")];
-  const at = () => choice("Public address", "address", addresses.map((each) => [each.id, `${each.address} of ${nameOf(each.network)}`, each.address]));
+  const called = () => choice("Public address", "address", addresses.map((each) => [each.id, `${each.address} of ${nameOf(each.network)}`, each.address]));
   const peer = (found = null) => [words("Public key of the peer", "peer_key", { most: 44, value: found?.peer_key ?? "", none: null, hint: "As `wg pubkey` writes it. Without one nobody is there yet." }),
     words("Where the peer is called", "peer_endpoint", { most: 21, value: found?.peer_endpoint ?? "", none: null, placeholder: "198.51.100.7:51820", hint: "Left empty: it calls." }),
     secret("Preshared key", "preshared_key", { hint: "That both ends have besides, if they do." })];
   const made = [form("Join a network to a site", { path: "/v1/vpns", done: acts.follow, cli: (said) => ["arable", "vpn", "create", ...flagsOf(said)],
-    fields: [named(), at(), count("UDP port", "port", { ...PORT, placeholder: "51820" }), several("Subnets behind the peer", "peer_cidrs", { required: true, placeholder: "192.168.7.0/24", hint: "With commas between them." }), ...peer(), ...allow(true)],
+    fields: [named(), called(), count("UDP port", "port", { ...PORT, placeholder: "51820" }), several("Subnets behind the peer", "peer_cidrs", { required: true, placeholder: "192.168.7.0/24", hint: "With commas between them." }), ...peer(), ...allow(true)],
     shape: (body, said) => ({ ...body, peer_cidrs: said.peer_cidrs ?? [], allow: rulesOf(said) }) }),
   form("Open a network to people's computers", { path: "/v1/remote-accesses", done: acts.follow, cli: (said) => ["arable", "remote-access", "create", ...flagsOf(said)],
-    fields: [named(), at(), count("UDP port", "port", { ...PORT, placeholder: "51821" }), words("Subnet of the computers", "cidr", { required: true, placeholder: "10.99.0.0/24", hint: "That is nowhere else, from /16 to /29." }), ...allow(false)],
+    fields: [named(), called(), count("UDP port", "port", { ...PORT, placeholder: "51821" }), words("Subnet of the computers", "cidr", { required: true, placeholder: "10.99.0.0/24", hint: "That is nowhere else, from /16 to /29." }), ...allow(false)],
     shape: (body, said) => ({ ...body, allow: rulesOf(said) }) })];
   if (accesses.length) {
     made.push(form("Give a computer access", { path: "/v1/vpn-clients", cli: ["arable", "vpn-client", "create"],
