@@ -252,6 +252,17 @@ def test_a_customer_leads_a_port_to_machines_and_gives_one_a_disk(scene, window)
     scene.hall.until(lambda: all(each.state != "running" for each in bob.operations.page().items))
     page.get_by_role("button", name="Detach papers").click()
     page.get_by_text("volume.detach:").first.wait_for()
+    scene.hall.until(lambda: all(each.state != "running" for each in bob.operations.page().items))
+
+    # What is on a volume is gone only for whom types its name.
+    page.locator("summary", has_text="Delete a volume").click()
+    form = page.get_by_role("form", name="Delete a volume")
+    form.get_by_label("Volume").select_option("papers")
+    go = form.get_by_role("button", name="Delete a volume")
+    assert go.is_disabled()
+    form.get_by_label("Type its name to confirm").fill("papers")
+    go.click()
+    page.get_by_text("volume.delete:").first.wait_for()
     page.set_viewport_size({"width": 360, "height": 740})
     for name in ("Volumes", "Networks", "Bills"):
         page.get_by_role("link", name=name).click()

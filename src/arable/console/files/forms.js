@@ -87,9 +87,9 @@ function put(into, path, value) {
 }
 
 /** A form of such inputs. `path` and `cli` (its first words) may be functions of what was said, by name; `fixed` is sent besides what is typed;
- * With `changes`, only what is another than at first is sent. `shape(body, said)` is for what differs from what is typed, `tail` ends
+ * `when(said)`: whether it may be sent. With `changes`, only what is another than at first is sent. `shape(body, said)` is for what differs from what is typed, `tail` ends
  * the command. Null for whom may not send it. */
-export function form(label, { method = "POST", path, cli, fields = [], about = "", fixed = {}, expects, shape = (body) => body, done, danger = false, tail = [], changes = false }) {
+export function form(label, { method = "POST", path, cli, fields = [], about = "", fixed = {}, expects, shape = (body) => body, done, danger = false, tail = [], changes = false, when = () => true }) {
   const of = (what, said) => (typeof what === "function" ? what(said) : what);
 
   function ask() {
@@ -111,12 +111,15 @@ export function form(label, { method = "POST", path, cli, fields = [], about = "
       (each.argument ? argued : rest).push(...each.words(value, said));
     }
     const none = method === "DELETE";
-    return { method, path: of(path, said), expects, body: none ? undefined : shape(body, said), shown: none ? undefined : shape(shown, said),
+    return { said, method, path: of(path, said), expects, body: none ? undefined : shape(body, said), shown: none ? undefined : shape(shown, said),
       cli: [[...of(cli, said), ...argued, ...rest, ...tail]] };
   }
 
   const rows = fields.length ? element("div", { class: "row" }, ...fields.map((each) => each.node)) : null;
-  const ready = () => !changes || Object.keys(ask().body).length > 0;
+  const ready = () => {
+    const { said, body } = ask();
+    return when(said) && (!changes || Object.keys(body).length > 0);
+  };
   return folded(label, [about ? element("p", {}, about) : null, rows], { ask, done, danger, ready });
 }
 

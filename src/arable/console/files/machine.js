@@ -59,7 +59,7 @@ export async function machine(page, who, look, id) {
       fill(about, facts(rows));
       fill(ports, table(["Network", "Address", "MAC"], found.nics.map((nic) => [nameOf(nic.network), nic.address, nic.mac]), "Ports"));
       fill(disks, volumes.length ? table(["Disk", "Name", "MiB", "State", "When the machine goes"], volumes.map((disk) => [
-        disk.position ? `disk ${disk.position}` : "root", disk.name, disk.mib, state(disk.state), disk.stays ? "stays" : "goes, too"]), "Disks") : null);
+        disk.position ? `disk ${disk.position}` : "root", disk.name, disk.mib, state(disk.state), disk.stays ? "stays" : "goes, too"]), "Disks") : null, volumes.length ? element("p", {}, link("#/snapshots", "Snapshots of disks")) : null);
       if (offered !== `${found.state} ${found.name}`) {
         offered = `${found.state} ${found.name}`;
         fill(does, ...buttons(found, (operation) => follow(operation.id)));

@@ -48,7 +48,7 @@ function held({ id, taken, rules, balancers, machines }, acts) {
   const other = (each) => (each.kind === "firewall" && each.direction === "out" ? `to ${each.cidr}` : each.cidr || "whom the firewall lets in");
   return [
     part("Public addresses", listed(["Public address", "Name", "For", ""], taken.map((each) => [each.address, each.name || "",
-      each.source_nat ? "the way out" : "", each.source_nat ? null : remove("Release", `/v1/addresses/${each.id}`, `Release ${each.address}`)]), "Public addresses", "It has no public address.")),
+      each.source_nat ? "the way out" : "", each.source_nat ? null : acts.sure("Release", `Release ${each.address}`, "DELETE", `/v1/addresses/${each.id}`)]), "Public addresses", "It has no public address.")),
     part("Rules", listed(["Rule", "Public", "Protocol and ports", "Leads to", "For", ""], rules.map((each) => [
       each.kind === "firewall" ? `firewall, ${each.direction}` : KINDS[each.kind], each.public || "", each.protocol === "all" ? "all" : `${each.protocol} ${ports(each.first_port, each.last_port)}`,
       each.machine_name ? `${each.machine_name}${each.to_port ? ` port ${each.to_port}` : ""}` : each.source_name ? `from ${each.source_name}` : "",

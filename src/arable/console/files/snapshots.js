@@ -4,6 +4,7 @@ import { list } from "./api.js";
 import { element, moment, state } from "./element.js";
 import { byName, choice, form, named } from "./forms.js";
 import { link, listed, living } from "./lists.js";
+import { may } from "./may.js";
 import { learn, nameOf } from "./names.js";
 
 export async function snapshots(page, who, look) {
@@ -27,6 +28,7 @@ export async function snapshots(page, who, look) {
 }
 
 async function formsOf({ volumes, machines }, ready, done) {
+  if (!may("/v1/snapshots")) return [];
   const made = [];
   const of = (each) => machines.find((one) => one.id === each.machine)?.name;
   const label = (each) => (each.machine ? `${each.name} (${each.position ? `disk ${each.position}` : "root"} of ${of(each) ?? "a machine"})` : each.name);

@@ -2,8 +2,9 @@
 
 import { list } from "./api.js";
 import { element, state } from "./element.js";
-import { byName, choice, count, form, named, zoneChoice } from "./forms.js";
+import { byName, choice, count, form, named, words, zoneChoice } from "./forms.js";
 import { link, listed, living } from "./lists.js";
+import { may } from "./may.js";
 import { learn, nameOf } from "./names.js";
 
 export async function volumes(page, who, look) {
@@ -25,6 +26,7 @@ export async function volumes(page, who, look) {
 }
 
 async function formsOf(lying, machines, done) {
+  if (!may("/v1/volumes")) return [];
   const [offerings, zones] = await Promise.all([list("/v1/disk-offerings"), list("/v1/zones")]);
   const made = [];
   const open = offerings.filter((each) => each.enabled);
@@ -36,8 +38,10 @@ async function formsOf(lying, machines, done) {
       fields: [choice("Volume", "volume", byName(lying), { sent: false, argument: true }), choice("Machine", "machine", byName(machines))] }));
   }
   if (lying.length) {
-    made.push(form("Delete a volume", { method: "DELETE", path: (said) => `/v1/volumes/${said.volume}`, cli: ["arable", "volume", "delete"], done, danger: true,
-      fields: [choice("Volume", "volume", [["", "choose"], ...byName(lying)], { required: true, sent: false, argument: true, hint: "What is on it is gone." })] }));
+    made.push(form("Delete a volume", { method: "DELETE", path: (said) => `/v1/volumes/${said.volume}`, cli: ["arable", "volume", "delete"], done, danger: true, about: "What is on it is gone.",
+      when: (said) => lying.some((each) => each.id === said.volume && each.name === said.again),
+      fields: [choice("Volume", "volume", [["", "choose"], ...byName(lying)], { required: true, sent: false, argument: true }),
+        words("Type its name to confirm", "again", { sent: false, words: () => [] })] }));
   }
   return made;
 }

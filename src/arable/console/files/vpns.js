@@ -4,6 +4,7 @@ import { list } from "./api.js";
 import { element, moment, state } from "./element.js";
 import { byName, choice, count, form, named, secret, several, words } from "./forms.js";
 import { link, listed, living, once, part } from "./lists.js";
+import { may } from "./may.js";
 import { learn, nameOf } from "./names.js";
 
 const seen = (status) => (status === null ? "nothing seen yet" : element("span", {}, state(status.up ? "up" : "down"), ` since ${moment(status.since)}`));
@@ -52,6 +53,7 @@ export async function vpns(page, who, look) {
 }
 
 function formsOf({ sites, accesses, addresses }, acts) {
+  if (!may("/v1/vpns")) return [];
   if (!addresses.length) return [element("p", { class: "hint" }, "A VPN begins at a public address of a network, and no network has one. ", link("#/networks", "Take one for a network"), " first.")];
   const called = () => choice("Public address", "address", addresses.map((each) => [each.id, `${each.address} of ${nameOf(each.network)}`, each.address]));
   const peer = (found = null) => [words("Public key of the peer", "peer_key", { most: 44, value: found?.peer_key ?? "", none: null, hint: "As `wg pubkey` writes it. Without one nobody is there yet." }),
