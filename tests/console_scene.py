@@ -10,6 +10,7 @@ from arable.client.arable import Arable
 from arable.wire.billing import PriceIn, PriceListIn
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.farms import FarmQuery
+from arable.wire.hosts import HostChange
 from arable.wire.orders import PlanIn
 from make_hall import Hall, make_hall
 from serving import PASSWORD, Served
@@ -43,8 +44,10 @@ class Scene:
 
 
 def make_scene(console: Served) -> Scene:
-    """A customer with blueprints, a plan and prices."""
-    hall = make_hall(console, hosts=8, vlans=16, addresses=16)
+    """A customer with blueprints, a plan and prices; one host is in maintenance."""
+    hall = make_hall(console, vlans=16, addresses=16)
+    idle = console.operator.hosts.page().items[0]
+    console.operator.hosts.update(idle.id, HostChange(maintenance=True))  # so one stays empty
     customer = console.customer("alice")
     for name in ("web", "app", "db"):
         blueprint = {
