@@ -16,6 +16,7 @@ from typer.main import get_command
 from arable.cli.nouns import NOUNS, Noun
 from arable.cli.output import Format
 from arable.cli.speaking import Defaults
+from arable.runtime.loading import spared
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 USE, YOU, NOUN, RUN = "From files", "You", "Nouns", "Processes"
@@ -80,7 +81,8 @@ def group(where: str) -> Callable[[], Any]:
 
 def _at(where: str) -> Any:
     module, _, name = where.partition(":")
-    return getattr(import_module(module), name)
+    with spared():
+        return getattr(import_module(module), name)
 
 
 def _typer(about: str) -> typer.Typer:

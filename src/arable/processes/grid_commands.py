@@ -10,6 +10,7 @@ from arable.cli.nouns import NOUNS
 from arable.processes.data_option import default_data
 from arable.processes.foreseen import told
 from arable.processes.log_option import Log, Verbose
+from arable.runtime.loading import spared
 from arable.runtime.log import Form, configure
 
 
@@ -54,7 +55,8 @@ def up(
     verbose: Verbose = False,
 ) -> None:
     """Run the grid manager until Ctrl-C: regions tell it what they have, and hear what others have."""
-    from arable.processes.grid import GridConfig, run
+    with spared():
+        from arable.processes.grid import GridConfig, run
 
     configure(log, "grid", verbose=verbose)
     config = GridConfig(
