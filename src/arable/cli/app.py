@@ -13,10 +13,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from arable.cli.loading import spared
 from arable.cli.nouns import NOUNS, Noun
 from arable.cli.output import Format
 from arable.cli.speaking import Defaults
-from arable.runtime.loading import spared
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 USE, YOU, NOUN, RUN = "From files", "You", "Nouns", "Processes"

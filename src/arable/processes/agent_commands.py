@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from arable.cli.loading import spared
 from arable.domain.errors import CloudError
 from arable.processes.log_option import Log, Verbose
-from arable.runtime.loading import spared
 from arable.runtime.log import Form, configure
 from arable.runtime.secret import Secret
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from arable.cli.app import SETTINGS, noun_group
+from arable.cli.loading import spared
 from arable.cli.nouns import NOUNS
 from arable.processes.data_option import default_data
 from arable.processes.foreseen import told
 from arable.processes.log_option import Log, Verbose
-from arable.runtime.loading import spared
 from arable.runtime.log import Form, configure
 
 

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from arable.runtime.loading import spared
+from arable.cli.loading import spared
 
 
 def test_what_is_loaded_is_not_looked_at_then_nor_later():
