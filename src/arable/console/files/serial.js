@@ -31,6 +31,7 @@ export async function serial(page, _who, _look, id) {
   const encoder = new TextEncoder();
   let socket = null;
   let due = false;
+  let left = false;
 
   function draw() {
     due = false;
@@ -55,6 +56,7 @@ export async function serial(page, _who, _look, id) {
       again.hidden = false;
       return void fill(told, status(error.message, "wrong"));
     }
+    if (left) return;
     const decoder = new TextDecoder();
     const mine = socket = consoleOf(given.ticket);
     mine.onopen = () => {
@@ -94,6 +96,7 @@ export async function serial(page, _who, _look, id) {
   open();
   return { look() {}, close() {
     const mine = socket;
+    left = true;
     socket = null;
     mine?.close();
   } };
