@@ -312,20 +312,22 @@ def _router(state: str, host: str | None) -> RouterNow:
 
 # --- which farms have work
 
+# "Cross" says to SQLite that work comes before farms: by itself it goes through all farms.
 _HELD = """
-    join farm on farm.id = tier.farm and farm.holder = :holder and farm.confirmed = farm.epoch
-    where not exists (select 1 from farm_trouble where farm_trouble.farm = farm.id)
+    cross join farm
+    where farm.id = tier.farm and farm.holder = :holder and farm.confirmed = farm.epoch
+      and not exists (select 1 from farm_trouble where farm_trouble.farm = farm.id)
 """
 # What rests until `again_at` is no work, unless there is other work in its tier.
 _WANTING = text(f"""
     select tier.farm from tier {_HELD} and tier.attention
       and (tier.again_at is null or tier.again_at <= :at)
     union
-    select tier.farm from tier_note join tier on tier.id = tier_note.tier {_HELD}
+    select tier.farm from tier_note cross join tier {_HELD} and tier.id = tier_note.tier
     union
     select tier.farm from tier {_HELD} and tier.due_at <= :at
     union
-    select tier.farm from rollout join tier on tier.id = rollout.tier {_HELD}
+    select tier.farm from rollout cross join tier {_HELD} and tier.id = rollout.tier
       and rollout.ended_at is null and rollout.due_at <= :at
     limit :limit
 """)  # noqa: S608 - our own words
