@@ -125,14 +125,13 @@ class _Phase:
     over: int = 0  # phases before
     serving: int = 0  # elements by then
 
-    def next(self, served: Served, serving: int, machines: int) -> "_Phase":
-        """With so many elements that serve it is over. Says how it went."""
+    def next(self, served: Served, serving: int) -> "_Phase":
+        """With so many elements that serve it is over. Says how it went: what is asked for and what comes to serve overlap."""
         now, cpu = time.monotonic(), cpu_seconds(served.pid)
-        farms = (serving - self.serving) / machines
-        each = 1000 * (cpu - self.cpu) / farms
+        took = now - self.began
         print(
-            f"  {serving} elements serve: {farms / (now - self.began):.2f} farms/s, {each:.0f} ms of CPU for a farm, "
-            f"{memory(served.pid).rss:.0f} MB",
+            f"  {serving} elements serve: {took:.1f} s, {(serving - self.serving) / took:.0f} a second, "
+            f"{100 * (cpu - self.cpu) / took:.0f} % of a core, {memory(served.pid).rss:.0f} MB",
             flush=True,
         )
         return _Phase(now, cpu, self.over + 1, serving)
@@ -264,7 +263,7 @@ def _apply(
         if time.monotonic() > end:
             raise SystemExit(f"of {wanted} elements, {serving} serve")
         if serving * _PHASES >= wanted * (phase.over + 1):
-            phase = phase.next(served, serving, options.machines)
+            phase = phase.next(served, serving)
         if options.within and time.monotonic() - began > options.within:
             if not serving:
                 raise SystemExit("none serves yet")
