@@ -25,6 +25,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--hosts", type=int, default=100)
     parser.add_argument("--in-flight", type=int, default=8, help="calls at once")
     parser.add_argument("--quiet", type=float, default=20.0, help="seconds at rest")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=0.0,
+        help="seconds at most for farms to come; 0: until all do",
+    )
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--profile", action="store_true", help="say where the server's time goes")
     parser.add_argument(

@@ -39,6 +39,7 @@ SOURCE = "127.0.0.9"
 _SERVING = text("select count(*) from element where state = 'serving'")
 _STUCK = 120.0  # seconds without an element more that serves
 _LOOK = 0.25
+_PHASES = 10
 _CONTROLLER = "arable_controller_"
 _OWN = ("tiers", "scaling", "farms' documents", "failing elements")
 
@@ -96,6 +97,7 @@ def measured(options: argparse.Namespace) -> Found:
         joined = cloud.join(served, place, options.hosts, max(2, options.hosts // 20))
         store = Database(served.database)
         stack.callback(store.close)
+        print(f"  {options.hosts} hosts are described", flush=True)
         stack.enter_context(_swarm(served, joined))
         print(f"  {options.hosts} hosts are there", flush=True)
         await_quiet(options.wait)
@@ -112,6 +114,27 @@ def measured(options: argparse.Namespace) -> Found:
             found.own = (_own(rounds(served)) - own) / options.quiet
         found.memory_mb = memory(served.pid).rss
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """A part of the farms, while they come: it is told how fast, so that a long run can be followed and compared with itself."""
+
+    began: float
+    cpu: float
+    over: int = 0  # phases before
+    serving: int = 0  # elements by then
+
+    def next(self, served: Served, serving: int) -> "_Phase":
+        """With so many elements that serve it is over. Says how it went: what is asked for and what comes to serve overlap."""
+        now, cpu = time.monotonic(), cpu_seconds(served.pid)
+        took = now - self.began
+        print(
+            f"  {serving} elements serve: {took:.1f} s, {(serving - self.serving) / took:.0f} a second, "
+            f"{100 * (cpu - self.cpu) / took:.0f} % of a core, {memory(served.pid).rss:.0f} MB",
+            flush=True,
+        )
+        return _Phase(now, cpu, self.over + 1, serving)
 
 
 @contextmanager
@@ -227,6 +250,7 @@ def _apply(
     for each in threads:
         each.start()
     wanted, most, end = len(keys) * options.machines, 0, time.monotonic() + _STUCK
+    phase = _Phase(began, cpu)
     while True:
         with store.read() as tx:
             serving = int(tx.execute(_SERVING).scalar_one())
@@ -238,6 +262,16 @@ def _apply(
             most, end = serving, time.monotonic() + _STUCK
         if time.monotonic() > end:
             raise SystemExit(f"of {wanted} elements, {serving} serve")
+        if serving * _PHASES >= wanted * (phase.over + 1):
+            phase = phase.next(served, serving)
+        if options.within and time.monotonic() - began > options.within:
+            if not serving:
+                raise SystemExit("none serves yet")
+            # Who has not asked yet does not; what was asked for counts as far as it serves.
+            print(f"  the time is over: of {wanted} elements, {serving} serve", flush=True)
+            waiting.clear()
+            found.farms = max(serving // options.machines, 1)
+            break
         time.sleep(_LOOK)
     found.took, found.cpu = time.monotonic() - began, cpu_seconds(served.pid) - cpu
     for each in threads:

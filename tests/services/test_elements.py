@@ -235,4 +235,4 @@ def test_an_account_sees_whose_asks_they_were(shop):
     asked = "select distinct \"user\" from operation where kind = 'machine.deploy'"
     assert shop.cloud.rows(asked) == [(shop.farm,)]
     with shop.cloud.database.read() as tx:
-        assert elements.names(tx, shop.farm) == ("shop", "here")
+        assert elements.names(tx, [shop.farm]) == {shop.farm: ("shop", "here")}

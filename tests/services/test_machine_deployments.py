@@ -428,6 +428,30 @@ def test_a_refused_ask_in_a_batch_spoils_nobody_and_writes_nothing(cloud):
     assert cloud.rows("select count(*) from operation") == [(3,)]
 
 
+def test_asks_that_differ_in_name_and_user_data_alone_are_each_as_they_say(lone_cloud):
+    me = lone_cloud.account("me")
+    other = lone_cloud.account("other")
+    asks = [
+        lone_cloud.asked(me, name="a", user_data="of a"),
+        lone_cloud.asked(me, name="b", user_data="of b"),
+        lone_cloud.asked(me, name="b", user_data="of b again"),
+        lone_cloud.asked(me, name="c", user_data="x" * 40_000),
+        lone_cloud.asked(me, name="d", count=2),
+        lone_cloud.asked(me, name="e", offering="no-such"),
+        lone_cloud.asked(other, name="a", user_data="of another"),
+        lone_cloud.asked(me, name="f", user_data="of f"),
+    ]
+    a, b, twice, large, several, unknown, strange, f = lone_cloud.batch(*asks)
+    assert isinstance(twice, Conflict)
+    assert isinstance(large, BadInput)
+    assert isinstance(unknown, NotFound)
+    assert [each.name for each in several.machines] == ["d-1", "d-2"]
+    for made, name in ((a, "of a"), (b, "of b"), (strange, "of another"), (f, "of f")):
+        assert seed_of(lone_cloud, made.machines[0].id).user_data == name
+    assert lone_cloud.used(me)["machines"] == 5
+    assert lone_cloud.used(other)["machines"] == 1
+
+
 def test_a_batch_of_first_deployments_makes_one_default_network(cloud):
     me = cloud.account("me")
     answers = cloud.batch(*(cloud.asked(me, name=f"m{n}") for n in range(30)))

@@ -75,6 +75,22 @@ def test_another_host_runs_the_appliance_that_the_first_ones_can_not_start(cloud
     at_rest(cloud)
 
 
+def test_routers_of_several_networks_that_a_host_speaks_of_at_once_are_all_in_effect(
+    tmp_path,
+) -> None:
+    cloud = Cloud.build("one host", tmp_path, Room(pods=1, hosts=1))
+    cloud.settle_down(2)
+    for caller in cloud.ground.callers[:2]:
+        ask = DeployIn(name="web", offering=OFFERING, image=IMAGE)
+        cloud.ask_batch(caller, deployments.deploy_batch, ask, None)
+    cloud.settle_down(5)
+    assert rows(cloud, "select count(*) from network where appliance_state = 'running'") == [(2,)]
+    assert rows(cloud, "select count(*) from network where appliance_seen <> generation") == [(0,)]
+    assert rows(cloud, "select count(*) from operation where state <> 'done'") == [(0,)]
+    assert rows(cloud, "select count(*) from machine where state = 'running'") == [(2,)]
+    cloud.database.close()
+
+
 def test_when_no_host_can_the_deployment_fails_with_its_causes_and_leaves_nothing(cloud) -> None:
     unable(*cloud.nodes.values())
     made = deploy(cloud)

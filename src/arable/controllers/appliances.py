@@ -178,7 +178,7 @@ def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
         appliance_epoch=routing.next_epoch(tx, row.id),  # the copy may be behind what it has
     )
     tell(tx, [here], with_leases=True)
-    attention.wake_machines(tx, row.id)  # the copy may know of some that wait for it to start
+    attention.wake_machines(tx, [row.id])  # the copy may know of some that wait for it to start
     nudge(tx, "machines")
 
 
@@ -186,7 +186,7 @@ def gone(tx: Tx, row: NetworkRow) -> None:
     """Nothing of it is left on its host: it may start on any, and who waits for it is woken."""
     routing.set_appliance(tx, row.id, ApplianceState.ABSENT, None, "")
     addresses.let_go(tx, [row.id])
-    attention.wake_machines(tx, row.id)
+    attention.wake_machines(tx, [row.id])
     nudge(tx, "machines")
 
 

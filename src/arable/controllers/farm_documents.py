@@ -5,16 +5,19 @@ deleted goes with the last of what it made. That is asked of `Hands` in a round 
 before the account's limits: whoever asks for something of several kinds takes them in that order.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from arable.domain.element import Element
 from arable.domain.errors import CloudError, Conflict
 from arable.domain.event import Event
 from arable.domain.farm import Farm, FarmDocument, FarmState
 from arable.domain.farm_part import FarmPart, PartState
-from arable.domain.ids import FarmId, OperationId, SegmentId
+from arable.domain.ids import FarmId, OperationId, SegmentId, TierId
+from arable.domain.rollout import Rollout
+from arable.domain.tier import Tier
 from arable.domain.tier_acts import complete, enough
 from arable.store import (
     events,
@@ -48,8 +51,9 @@ def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
     """One round for these farms; how many are as their documents say from now on."""
     done = 0
     wanted = list(wanted)
-    new = _new(tx, wanted)
-    for farm in farms.by_account(tx, [each for each in wanted if each not in new]):
+    lacking, alone = _first(tx, wanted)
+    others = [each for each in wanted if each not in lacking and each not in alone]
+    for farm in farms.by_account(tx, others):
         told = ""
         cleared = False
         try:
@@ -68,37 +72,68 @@ def attend(hands: Hands, tx: Tx, at: datetime, wanted: Iterable[FarmId]) -> int:
             cleared
             and all(part.settled for part in elsewhere)
             and document.state is FarmState.READY
-            and _complete(tx, farm.id, document.operation)
+            and _complete(_Tiers.of(tx, [farm.id]), farm.id, document.operation)
         ):
             _end(tx, farm, document, at)
             done += 1
         elif told != document.told:
             farm_documents.note(tx, replace(document, told=told))
-    return done
+    # After those for which limits are held: whoever holds an account's limits may wait for one of these documents.
+    return done + _end_first(tx, alone, at)
 
 
-def _new(tx: Tx, wanted: Sequence[FarmId]) -> set[FarmId]:
-    """Those that still lack elements of their first document: nothing is to be let go, nor is anything done.
+@dataclass(frozen=True, slots=True)
+class _Tiers:
+    """Tiers of some farms, with their elements and what is rolled out."""
 
-    Asked of all together. Each of the others is held with all that it has, which is too much for every look at a farm
-    that is just being made.
+    of_farm: Mapping[FarmId, Sequence[Tier]]
+    elements: Mapping[TierId, Sequence[Element]]
+    rolling: Mapping[TierId, Rollout]
+
+    @classmethod
+    def of(cls, tx: Tx, ids: Sequence[FarmId]) -> "_Tiers":
+        found = tiers.of_farms(tx, ids)
+        every = [tier.id for of in found.values() for tier in of]
+        return cls(found, tiers.elements(tx, every), rollouts.under_way(tx, every))
+
+
+def _first(tx: Tx, wanted: Sequence[FarmId]) -> tuple[set[FarmId], list[FarmId]]:
+    """Of those with their first document: which still lack elements, and which don't, and are nowhere else.
+
+    Of neither is anything to be let go. Asked of all together; each of the others is held with all that it has, which is
+    too much for every look at a farm that is just being made.
     """
-    first = {
-        id_
-        for id_, document in farm_documents.of(tx, wanted).items()
-        if document.generation == 1 and document.state is FarmState.READY and not document.told
-    }
+    first = [id_ for id_, each in farm_documents.of(tx, wanted).items() if _is_first(each)]
     found = tiers.of_farms(tx, first)
     serving = tiers.serving(tx, [tier.id for of in found.values() for tier in of])
-    return {farm for farm, of in found.items() if any(serving.get(t.id, 0) < t.count for t in of)}
+    lacking = {
+        farm for farm, of in found.items() if any(serving.get(t.id, 0) < t.count for t in of)
+    }
+    there = [id_ for id_ in first if id_ not in lacking]
+    elsewhere = farm_regions.of(tx, there)
+    return lacking, [id_ for id_ in there if id_ not in elsewhere]
 
 
-def _complete(tx: Tx, farm: FarmId, operation: OperationId | None) -> bool:
-    of_farm = tiers.of_farms(tx, [farm]).get(farm, [])
-    ids = [tier.id for tier in of_farm]
-    elements, rolling = tiers.elements(tx, ids), rollouts.under_way(tx, ids)
-    for tier in of_farm:
-        mine, rollout = elements.get(tier.id, []), rolling.get(tier.id)
+def _is_first(document: FarmDocument) -> bool:
+    return document.generation == 1 and document.state is FarmState.READY and not document.told
+
+
+def _end_first(tx: Tx, alone: Sequence[FarmId], at: datetime) -> int:
+    """Those of these that have all that their first document says; how many."""
+    if not alone:
+        return 0
+    held = farm_documents.held_of(tx, alone)
+    held = {id_: each for id_, each in held.items() if _is_first(each)}  # changed just now: later
+    known = _Tiers.of(tx, list(held))
+    done = [each for each in held if _complete(known, each, held[each].operation)]
+    for farm in farms.by_account(tx, done):
+        _end(tx, farm, held[farm.id], at)
+    return len(done)
+
+
+def _complete(known: _Tiers, farm: FarmId, operation: OperationId | None) -> bool:
+    for tier in known.of_farm.get(farm, ()):
+        mine, rollout = known.elements.get(tier.id, ()), known.rolling.get(tier.id)
         if rollout is None:
             if not complete(tier, mine):
                 return False

@@ -21,5 +21,5 @@ class Owner:
     @classmethod
     def of(cls, tx: Tx, tier: Tier) -> "Owner":
         """A tier's."""
-        farm, zone = elements.names(tx, tier.farm)
+        farm, zone = elements.names(tx, [tier.farm])[tier.farm]
         return cls(tier.account, tier.farm, farm, tier.zone, zone)

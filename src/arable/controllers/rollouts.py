@@ -190,7 +190,7 @@ class Rolled:
             operations.advance(self.tx, rollout.operation, f"{tier.name}: {text}", self.at)
 
     def _tell(self, tier: Tier, rollout: Rollout, kind: str, text: str) -> None:
-        farm, _ = elements.names(self.tx, tier.farm)
+        farm, _ = elements.names(self.tx, [tier.farm])[tier.farm]
         event = Event(
             at=self.at,
             account=tier.account,

@@ -12,50 +12,42 @@ from datetime import datetime
 import msgspec
 
 from arable.controllers import (
-    appliances,
     attachments,
     carries,
     endings,
     image_caches,
-    pairs,
     passwords,
     restored,
     rights,
+    routers_seen,
     snapshots,
-    standbys,
     volume_replicas,
     vpns,
     wishes,
 )
 from arable.controllers import nics as ports
 from arable.domain.errors import CloudError, Unavailable
-from arable.domain.ids import HostId, MachineId, NetworkId, OperationId, VolumeId
+from arable.domain.ids import HostId, MachineId, OperationId, VolumeId
 from arable.domain.machine import MACHINE, MachineEvent, MachineState, MachineWish
 from arable.domain.manifest import (
     GIVE_UP,
-    ApplianceSeen,
     GuestSeen,
     GuestState,
     HostReport,
     ItemKind,
 )
-from arable.domain.network import ApplianceState
 from arable.domain.settings import POOL_FULL_PERCENT, START_TRIES
 from arable.domain.units import Size
 from arable.store import (
-    addresses,
     attention,
     balancers,
     idle_pool,
     moves,
     operations,
     reservations,
-    router_pairs,
-    routing,
     settings,
     sightings,
     sights,
-    tier_notes,
     told,
     usage,
 )
@@ -64,7 +56,6 @@ from arable.store.attachments import seen_made
 from arable.store.attention import MachineRow
 from arable.store.database import Tx
 from arable.store.nudges import nudge
-from arable.store.routing import NetworkRow
 
 _STALLED = "stalled"  # in `why`: a guest that runs stands still, and because of what
 _WAITS = "waits"  # and why what was asked of it while it runs is not done yet
@@ -151,7 +142,7 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     volume_replicas.settle(tx, reports, at)
     passwords.settle(tx, reports, at)
     rights.keep(tx, reports, at)
-    _appliances(tx, reports, at)
+    routers_seen.settle(tx, reports, at)
     sightings.note(tx, reports, at)
     present = {
         report.host: (report.generation, report.vlans)
@@ -465,92 +456,6 @@ def _scrapped(tx: Tx, reported: Mapping[tuple[HostId, VolumeId], int], at: datet
         if row.state == _S.EXPUNGING and not any(v.pool for v in held.get(row.id, ()))
     ]
     endings.gone(tx, done, at)
-
-
-def _appliances(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
-    """Appliances that came up wake the machines that wait for them; those that are gone may start elsewhere."""
-    # Two hosts may speak of one: it was started elsewhere, and what is left of the old one is leaving.
-    seen = {(a.network, r.host): a for r in reports for a in r.appliances}
-    gone = {(network, r.host) for r in reports for network in r.appliances_gone}
-    full = [report for report in reports if report.full]
-    left = routing.left_by_appliances(tx, [report.host for report in full]) if full else ()
-    for report in full:
-        if report.host in left:  # what it said before may be lost, so what it does not name is gone
-            named = {appliance.network for appliance in report.appliances}
-            leaving = routing.leaving_appliances(tx, report.host, report.generation)
-            gone |= {(network, report.host) for network in set(leaving) - named}
-    if not seen and not gone:
-        return
-    for row in routing.networks_by_id(tx, sorted({network for network, _host in (*seen, *gone)})):
-        if row.standby_host is not None:
-            other = (row.id, row.standby_host)
-            if other in gone and row.standby_state == ApplianceState.LEAVING:
-                standbys.gone(tx, row)
-            elif other in seen:
-                _in_turn(tx, row, seen, at)
-                continue
-        if row.appliance_host is None:
-            continue
-        here = (row.id, row.appliance_host)
-        if here in seen:
-            _appliance_seen(tx, row, seen[here], at)
-        if here in gone and row.appliance_state == ApplianceState.LEAVING:
-            appliances.gone(tx, row)
-
-
-def _in_turn(
-    tx: Tx, row: NetworkRow, seen: Mapping[tuple[NetworkId, HostId], ApplianceSeen], at: datetime
-) -> None:
-    """What both hosts of a pair say, or one of them: whoever leads by that is looked at as the network's."""
-    assert row.standby_host is not None
-    after = pairs.seen(tx, row, seen[row.id, row.standby_host])
-    told = seen.get((after.id, after.appliance_host)) if after.appliance_host else None
-    if told is not None:
-        _appliance_seen(tx, after, told, at)
-    else:
-        _in_effect(tx, after, at)
-
-
-def _appliance_seen(tx: Tx, row: NetworkRow, seen: ApplianceSeen, at: datetime) -> None:
-    if row.appliance_state not in (ApplianceState.STARTING, ApplianceState.RUNNING):
-        return
-    if not seen.running:
-        if row.appliance_state == ApplianceState.STARTING and seen.tries >= GIVE_UP:
-            if row.standby_state == ApplianceState.RUNNING:
-                pairs.give_up(tx, router_pairs.turn(tx, row), seen.told)
-            else:
-                appliances.give_up(tx, row, seen.told, at)
-        elif seen.told:
-            routing.set_appliance(
-                tx, row.id, ApplianceState(row.appliance_state), row.appliance_host, seen.told
-            )
-        return
-    if row.appliance_state == ApplianceState.STARTING:
-        routing.set_appliance(tx, row.id, ApplianceState.RUNNING, row.appliance_host, "")
-        if row.appliance_failed != "{}":
-            routing.note_failed(tx, row.id, {})
-        attention.wake_machines(tx, row.id)
-        nudge(tx, "machines")
-        tier_notes.of_networks(tx, [row.id])
-        row = row._replace(appliance_state=ApplianceState.RUNNING)
-    row = row._replace(appliance_seen=seen.generation)
-    if seen.standby and row.standby_state == ApplianceState.RUNNING:
-        row = router_pairs.turn(tx, row)  # what the other one said of itself is not said again
-    _in_effect(tx, row, at)
-
-
-def _in_effect(tx: Tx, row: NetworkRow, at: datetime) -> None:
-    """What was asked for is so where the network's appliance runs; where there are two, in both."""
-    routing.note_seen(tx, row)
-    behind = row.standby_state == ApplianceState.RUNNING and row.standby_seen < row.generation
-    # Also while somebody still wants to look at it: what was asked for is of this generation, and whoever looks may find
-    # nothing to tell, so the host would not speak of it again.
-    if row.appliance_seen >= row.generation and not behind:
-        running = routing.operations_on(tx, [row.id])
-        endings.settle(tx, [(operation, None) for operation in running], at)
-        if running:  # one of them may have released an address
-            addresses.let_go(tx, [row.id])
-            tier_notes.of_networks(tx, [row.id])
 
 
 def _known(row: MachineRow) -> dict[str, object]:

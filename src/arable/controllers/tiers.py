@@ -18,19 +18,13 @@ from typing import Protocol
 
 from arable.controllers import replacing, rollouts
 from arable.controllers.owner import Owner
+from arable.controllers.paces import Paces
 from arable.domain import template
 from arable.domain.blueprint import Body, Keeps
 from arable.domain.element import Element, ElementEvent, ElementState
 from arable.domain.errors import CloudError, NotFound
 from arable.domain.event import Event
 from arable.domain.ids import ElementId, FarmId, MachineId, SegmentId
-from arable.domain.settings import (
-    FARM_DRAIN_SECONDS,
-    FARM_HEAL_SECONDS,
-    FARM_READY_SECONDS,
-    FARM_RETRY_SECONDS,
-    FARM_STOP_SECONDS,
-)
 from arable.domain.tier import Door, Tier
 from arable.domain.tier_acts import (
     Act,
@@ -59,7 +53,6 @@ from arable.store import (
     incarnations,
     nics,
     operations,
-    settings,
     tier_notes,
     tiers,
     vpns,
@@ -74,7 +67,7 @@ MOST = 200
 _TOGETHER = 10  # farms
 SECONDS = 1
 SWEEP_SECONDS = 60  # and when a host is lost
-RESTS = 1.0
+RESTS = 3.0
 """So many times as long as a round took is waited before what happened meanwhile makes another one."""
 _SOON, _SELDOM = timedelta(seconds=1), timedelta(seconds=5)  # in case a note was lost
 _MOST_FARMS = 200
@@ -136,7 +129,7 @@ def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
         return 0
     # Whoever asks for several accounts takes their limits in order of account (services/deployments.py).
     ordered = elements.by_account(tx, farms)
-    paces, done = _Paces.of(tx), 0
+    paces, done = Paces.of(tx), 0
     while ordered and done < MOST:
         some, ordered = ordered[:_TOGETHER], ordered[_TOGETHER:]
         done += _attend(hands, tx, at, some, paces)
@@ -145,7 +138,7 @@ def attend(hands: Hands, tx: Tx, at: datetime, farms: Iterable[FarmId]) -> int:
     return done
 
 
-def _attend(hands: Hands, tx: Tx, at: datetime, farms: Sequence[FarmId], paces: "_Paces") -> int:
+def _attend(hands: Hands, tx: Tx, at: datetime, farms: Sequence[FarmId], paces: Paces) -> int:
     """Some of them; how much was done."""
     found = tiers.of_farms(tx, farms, lock=True)
     tier_notes.take(tx, farms)  # before the look: what is noted from now on is for the next one
@@ -157,20 +150,23 @@ def _attend(hands: Hands, tx: Tx, at: datetime, farms: Sequence[FarmId], paces: 
     rolled = rollouts.look(hands, tx, at, every, seen)
     if changed := [tier for tier in rolled.tiers if tier not in every]:
         bodies |= blueprints.bodies(tx, [tier.id for tier in changed])
-    done = 0
+    done, later = 0, _Later(farms)
     progress, serving = set[FarmId](), Counter[FarmId]()
     for tier in sorted(rolled.tiers, key=lambda tier: (tier.account, tier.farm, tier.id)):
         body = bodies[tier.id]
         acts = next_acts(tier, seen[tier.id], rolled.wants.get(tier.id), at, paces.pace(body))
         known = {one.element.id: one.element for one in seen[tier.id]}
-        work = _Work(hands, tx, at, tier, body, known)
+        work = _Work(hands, tx, at, tier, body, known, later)
         work.do(acts)
-        work.end(acted=bool(acts), want=wanted(tier, rolled.wants.get(tier.id)), paces=paces)
+        # Of those that are made nothing is next before their hosts have told something.
+        acted = any(not isinstance(act, Make) for act in acts)
+        work.end(acted=acted, want=wanted(tier, rolled.wants.get(tier.id)), paces=paces)
         rolled.count_failures(tier, seen[tier.id], acts, work.elements)
         done += sum(len(act.numbers) if isinstance(act, Make) else 1 for act in acts)
         if work.well:
             progress.add(tier.farm)
         serving[tier.farm] += sum(e.state is _S.SERVING for e in work.elements.values())
+    later.write(tx)
     _tell_progress(tx, at, found, serving, progress)
     return done
 
@@ -199,6 +195,33 @@ def _tell_progress(
 
 
 @dataclass(slots=True)
+class _Later:
+    """What is read and written for all tiers of a round at once: it has hundreds of elements one step further."""
+
+    farms: Sequence[FarmId]
+    added: list[Element] = field(default_factory=list)
+    saved: list[tuple[Element, int]] = field(
+        default_factory=list
+    )  # and the generation that is kept
+    told: list[Event] = field(default_factory=list)
+    looked: list[elements.Looked] = field(default_factory=list)
+    _names: dict[FarmId, tuple[str, str]] = field(default_factory=dict)
+
+    def owner(self, tx: Tx, tier: Tier) -> Owner:
+        """In whose name is asked for a tier, and told."""
+        if not self._names:
+            self._names = elements.names(tx, self.farms)
+        farm, zone = self._names[tier.farm]
+        return Owner(tier.account, tier.farm, farm, tier.zone, zone)
+
+    def write(self, tx: Tx) -> None:
+        elements.add_many(tx, self.added)
+        elements.save_many(tx, self.saved)
+        elements.looked(tx, self.looked)
+        events.add_many(tx, self.told)
+
+
+@dataclass(slots=True)
 class _Work:
     """One tier's round."""
 
@@ -208,12 +231,14 @@ class _Work:
     tier: Tier
     body: Body
     elements: dict[ElementId, Element]
+    later: _Later
     refused: str = ""
     made: int = 0
     well: int = 0
     told: list[Event] = field(default_factory=list)
     _owner: Owner | None = None
     _kept: dict[ElementId, int] = field(default_factory=dict)  # generations of rows that are behind
+    _added: set[ElementId] = field(default_factory=set)  # those without a row
 
     def do(self, acts: Sequence[Act]) -> None:
         for act in acts:
@@ -227,7 +252,6 @@ class _Work:
                 case Make(numbers):
                     there = {each.number: each for each in self.elements.values()}
                     new = [self._new(number) for number in numbers if number not in there]
-                    elements.add_many(self.tx, new)
                     wanted = [*(there[number] for number in numbers if number in there), *new]
                     singly = bool(self.body.keeps.volumes or self.body.reads)
                     if not singly:
@@ -236,10 +260,10 @@ class _Work:
                         self._refusable(partial(self._make_with_disks, element))
                 case _:
                     self._refusable(partial(self._ask, act))
-        # A round has hundreds of elements one step further: their rows are written at once.
-        changed = [(self.elements[id_], before) for id_, before in self._kept.items()]
-        elements.save_many(self.tx, changed)
-        events.add_many(self.tx, self.told)
+        self.later.added += [self.elements[id_] for id_ in sorted(self._added)]
+        changed = (each for each in self._kept.items() if each[0] not in self._added)
+        self.later.saved += [(self.elements[id_], before) for id_, before in changed]
+        self.later.told += self.told
 
     def _refusable(self, work: Callable[[], None]) -> None:
         """All of it, or nothing and why not."""
@@ -251,7 +275,7 @@ class _Work:
             self.elements, self._kept, self.refused = elements_, kept, error.public
             del self.told[told:]
 
-    def end(self, *, acted: bool, want: int, paces: "_Paces") -> None:
+    def end(self, *, acted: bool, want: int, paces: Paces) -> None:
         """What keeps the tier waiting, told once each time that it is something else; and when to look again."""
         tier, told = self.tier, self.refused
         tries, again = tier.tries, tier.again_at
@@ -276,15 +300,7 @@ class _Work:
         due = None if rests else self._due(again, paces.pace(self.body))
         now = (attention, again, due, tries, told)
         if now != (tier.attention, tier.again_at, tier.due_at, tier.tries, tier.told):
-            elements.looked(
-                self.tx,
-                tier.id,
-                attention=attention,
-                again_at=again,
-                due_at=due,
-                tries=tries,
-                told=told,
-            )
+            self.later.looked.append((tier.id, *now))
 
     def _due(self, again: datetime | None, pace: Pace) -> datetime:
         """When it is to be looked at although nobody noted that anything happened.
@@ -385,6 +401,7 @@ class _Work:
             since=self.at,
         )
         self.elements[made.id] = made
+        self._added.add(made.id)
         return made
 
     def _wish(self, element: Element) -> DeployIn:
@@ -533,7 +550,7 @@ class _Work:
         tier = self.tier
         text = f"{self.owner.farm_name}-{tier.name}: {text}"
         event = Event(at=self.at, account=tier.account, kind=kind, subject=tier.id, text=text)
-        events.add_many(self.tx, [event])
+        self.later.told.append(event)
 
     def _name(self, element: Element) -> str:
         return f"{self.owner.farm_name}-{self.tier.name}-{element.number}"
@@ -551,39 +568,5 @@ class _Work:
     def owner(self) -> Owner:
         """Read when somebody is asked in its name, or told."""
         if self._owner is None:
-            self._owner = Owner.of(self.tx, self.tier)
+            self._owner = self.later.owner(self.tx, self.tier)
         return self._owner
-
-
-@dataclass(frozen=True, slots=True)
-class _Paces:
-    """What holds where a blueprint says nothing."""
-
-    usual: Pace
-
-    @classmethod
-    def of(cls, tx: Tx) -> "_Paces":
-        return cls(
-            Pace(
-                ready=settings.get(tx, FARM_READY_SECONDS),
-                heal=settings.get(tx, FARM_HEAL_SECONDS),
-                drain=settings.get(tx, FARM_DRAIN_SECONDS),
-                stop=settings.get(tx, FARM_STOP_SECONDS),
-                longest=settings.get(tx, FARM_RETRY_SECONDS),
-            )
-        )
-
-    @property
-    def longest(self) -> float:
-        return self.usual.longest
-
-    def pace(self, body: Body) -> Pace:
-        """A tier's."""
-        usual = self.usual
-        return Pace(
-            ready=usual.ready if body.ready_seconds is None else body.ready_seconds,
-            heal=usual.heal,
-            drain=usual.drain if body.drain_seconds is None else body.drain_seconds,
-            stop=usual.stop,
-            longest=usual.longest,
-        )

@@ -22,6 +22,7 @@ from arable.domain.errors import BadInput, Conflict, NotFound, Stale
 from arable.domain.ids import AccountId, AddressId, BalancerId, MachineId, NetworkId, NicId
 from arable.domain.machine import LIVING, Machine
 from arable.domain.network import Network, NetworkState
+from arable.domain.operation import Operation
 from arable.runtime.sealed import seal
 from arable.runtime.secret import Secret
 from arable.services import belonging, certificates, leaving_members
@@ -60,6 +61,18 @@ _USUALLY = RemoveMemberQuery()
 
 def create(call: Call, ask: BalancerIn) -> BalancerMadeOut:
     """A port of an address is spread over machines; or machines are checked."""
+    network, made, told = _made(call, ask)
+    return _told(call, network, made, "create", told)
+
+
+def make(call: Call, ask: BalancerIn) -> BalancerId:
+    """The same, for whoever does not look at the answer."""
+    network, made, told = _made(call, ask)
+    _begun(call, network, made, "create", told)
+    return made.id
+
+
+def _made(call: Call, ask: BalancerIn) -> tuple[Network, Balancer, str]:
     kind, network, address, at = _place(call, ask)
     port = ask.port or 0
     if len(balancers.page(call.tx, call.caller.scope, balancers.BalancerFilter(network=network.id), limit=MOST)) >= MOST:  # fmt: skip
@@ -89,7 +102,7 @@ def create(call: Call, ask: BalancerIn) -> BalancerMadeOut:
     for index, member in enumerate(ask.members):
         _join(call, network, made, member, f"members.{index}")
     told = f"{at}:{port} is balanced" if port else f"{ask.name} checks its members"
-    return _told(call, network, made, "create", told)
+    return network, made, told
 
 
 def update(call: Call, balancer: BalancerId, change: BalancerChange) -> BalancerMadeOut:
@@ -478,10 +491,14 @@ def _next(call: Call, network: Network, found: Balancer, told: str) -> BalancerM
     return _told(call, network, changed, "update", told)
 
 
-def _told(call: Call, network: Network, made: Balancer, verb: str, text: str) -> BalancerMadeOut:
+def _begun(call: Call, network: Network, made: Balancer, verb: str, text: str) -> Operation:
     kind = "balancer.created" if verb == "create" else "balancer.changed"
     tell(call, made.account, kind, made.id, f"{network.name}: {text}")
-    operation = network_changed(call, network, f"balancer.{verb}", result={"balancer": made.id})
+    return network_changed(call, network, f"balancer.{verb}", result={"balancer": made.id})
+
+
+def _told(call: Call, network: Network, made: Balancer, verb: str, text: str) -> BalancerMadeOut:
+    operation = _begun(call, network, made, verb, text)
     return BalancerMadeOut(operation=operation.id, balancer=_shapes(call, [made])[0])
 
 

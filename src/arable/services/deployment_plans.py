@@ -5,7 +5,7 @@ is left to `deployments`, which looks again when it holds the account's limit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from msgspec import structs
@@ -149,6 +149,25 @@ def plan(found: References, asked: Asked) -> Plan:
         passwords=passwords,
         secrets=_secrets(found, asked, farm),
     )
+
+
+def plan_like(found: References, asked: Asked, before: Plan) -> Plan | None:
+    """The same for an ask that differs from one that was planned in its name and user-data alone; None for any other.
+
+    A tier asks for all of its elements' machines in this way. Raises what is wrong with the ask.
+    """
+    ask, same = asked.args[0], before.asked
+    if (
+        asked.caller is not same.caller
+        or asked.args[1] is not same.args[1]
+        or structs.replace(ask, name=same.args[0].name, user_data=same.args[0].user_data)
+        != same.args[0]
+    ):
+        return None
+    ask = structs.replace(ask, user_data=unpacked(ask.user_data))
+    _check_user_data(ask)
+    secrets = _secrets(found, asked, before.farm)
+    return replace(before, asked=asked, ask=ask, names=_names(ask), secrets=secrets)
 
 
 def _secrets(found: References, asked: Asked, farm: FarmId | None) -> Mapping[str, Secret]:

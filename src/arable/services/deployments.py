@@ -26,7 +26,7 @@ from arable.services import catalogue
 from arable.services import networks as networks_
 from arable.services.asks import MACHINES
 from arable.services.call import Asked, Call
-from arable.services.deployment_plans import Plan, plan
+from arable.services.deployment_plans import Plan, plan, plan_like
 from arable.services.guest_addresses import GuestAddresses, look_ahead
 from arable.services.new_machines import Deployment, Rows
 from arable.services.passwords import Password
@@ -59,9 +59,11 @@ def deploy_batch(tx: Tx, asks: Sequence[Asked]) -> list[DeployOut | CloudError]:
     found = References(tx)
     if len(asks) > 1:
         found.prepare((each.caller.account, each.args[0].zone, each.args[0].image) for each in asks)
+    last: Plan | None = None
     for at, asked in enumerate(asks):
         try:
-            batch.plans[at] = plan(found, asked)
+            alike = plan_like(found, asked, last) if last else None
+            last = batch.plans[at] = alike or plan(found, asked)
         except CloudError as error:
             batch.refused[at] = error
     batch.take_limits()

@@ -89,11 +89,16 @@ class Layout:
     zone: Zone
     spec: FarmPartSpec
     avoid: Sequence[IPv4Network] = ()  # subnets of the farm's networks in other regions
+    is_new: bool = (
+        False  # made in this transaction, which holds the limits: there is nothing of it yet
+    )
     steps: list[FarmStepOut] = field(default_factory=list)
     _parts: dict[tuple[PartKind, str], str] = field(default_factory=dict)
     _tiers: dict[str, Tier] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.is_new:
+            return
         tx = self.call.tx
         quotas.hold(tx, self.farm.account)  # limits are held before networks, as deploying does
         self._parts = farm_documents.parts(tx, self.farm.id)
@@ -111,7 +116,8 @@ class Layout:
         """All that the document says. Raises what it refuses, naming the field."""
         farm_tiers.check(self.farm.name, self.spec)
         self._let_tiers_go()
-        self.steps += farm_secrets.lay_out(self.call, self.farm, self.spec.secrets)
+        if self.spec.secrets or not self.is_new:
+            self.steps += farm_secrets.lay_out(self.call, self.farm, self.spec.secrets)
         made_of = self._blueprints()
         self._check_strangers()
         self._drop(PartKind.BALANCER, PartKind.PASSAGE, PartKind.VPN)
@@ -357,7 +363,7 @@ class Layout:
         else:
             ask = structs.replace(ask, network=network)
             where = balancers.gateways(tx, [network])[network]
-        id_ = BalancerId(balancers_.create(self.call, ask).balancer.id)
+        id_ = balancers_.make(self.call, ask)
         self._keep(PartKind.BALANCER, way.name, id_)
         self._say("+", what(way.name), way.name, way.told(version, where), id_)
         return id_

@@ -50,19 +50,25 @@ from arable.wire.grid import FarmPartOut
 _NONE = timedelta(0)
 
 
-def lay_out(call: Call, farm: Farm, zone: Zone, spec: FarmSpec) -> list[FarmStepOut]:
-    """The farm as its document says: here at once, elsewhere as a wish. `call` is the farm's own. Says each step."""
+def lay_out(
+    call: Call, farm: Farm, zone: Zone, spec: FarmSpec, *, is_new: bool = False
+) -> list[FarmStepOut]:
+    """The farm as its document says: here at once, elsewhere as a wish. `call` is the farm's own. Says each step.
+
+    `is_new`: it was made in this transaction.
+    """
     if isinstance(spec, FarmPartSpec):
-        layout = Layout(call, farm, zone, spec)
+        layout = Layout(call, farm, zone, spec, is_new=is_new)
         layout.run()
         return layout.steps
     farm_tiers.check(farm.name, spec)
-    made, rows = spread(spec, _own(call.tx)), farm_regions.held(call.tx, farm.id)
+    made = spread(spec, _own(call.tx))
+    rows = {} if is_new else farm_regions.held(call.tx, farm.id)
     _check_regions(call, made)
     cidrs = _allotted(call, farm, made, rows)
     keys = _keys(call, rows)
     part = joined(farm.name, made, HOME, cidrs, _ends(rows), keys)
-    layout = Layout(call, farm, zone, part, _elsewhere(made, cidrs))
+    layout = Layout(call, farm, zone, part, _elsewhere(made, cidrs), is_new=is_new)
     layout.run()
     made = farm_blueprints.sent(call, farm, made, rows)
     return layout.steps + _wish(call, farm, made, cidrs, rows, keys)
@@ -234,6 +240,8 @@ def _elsewhere(made: Spread, cidrs: Mapping[str, str]) -> list[IPv4Network]:
 
 
 def _allotted(call: Call, farm: Farm, made: Spread, rows: Mapping[str, FarmPart]) -> dict[str, str]:
+    if _is_here(made, rows):  # what meets no other is found where networks are made
+        return {each.name: each.cidr for each in made.spec.networks if each.cidr}
     here = _here(call.tx, farm.id)
     known = {name: cidr for name, cidr in here.items() if made.networks.get(name) == HOME}
     for region, part in rows.items():
@@ -246,6 +254,11 @@ def _allotted(call: Call, farm: Farm, made: Spread, rows: Mapping[str, FarmPart]
     ]
     taken += [IPv4Network(each.cidr) for each in public_ranges.of_zone(call.tx, farm.zone)]
     return allotted(made, known, taken, POOL.subnets(new_prefix=PREFIX))
+
+
+def _is_here(made: Spread, rows: Mapping[str, FarmPart]) -> bool:
+    """Whether nothing of it is elsewhere, nor was."""
+    return not rows and set(made.parts) <= {HOME}
 
 
 def _here(tx: Tx, farm: FarmId) -> dict[str, str]:
@@ -279,6 +292,8 @@ def _wish(
     keys: int,
 ) -> list[FarmStepOut]:
     """What the farm is to be elsewhere, kept; and each step of it."""
+    if _is_here(made, rows):
+        return []
     steps = []
     cidrs = {**cidrs, **_here_of(call, farm, made)}
     ends = dict(_ends(rows))

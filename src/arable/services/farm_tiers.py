@@ -13,7 +13,7 @@ from arable.domain.balancer import BalancerKind, Traffic
 from arable.domain.blueprint import Blueprint, BlueprintVersion
 from arable.domain.errors import BadInput, Conflict, NotFound
 from arable.domain.farm import Farm, FarmDocument
-from arable.domain.ids import FarmId, ImageId, NetworkId, OfferingId, OperationId, TierId
+from arable.domain.ids import ImageId, NetworkId, OfferingId, OperationId, TierId
 from arable.domain.image import Image
 from arable.domain.scaling import Metric, Policy, Step, Target, Window
 from arable.domain.tier import Body, Door, Follows, Tier
@@ -21,7 +21,7 @@ from arable.services import blueprints as blueprints_
 from arable.services import catalogue, farm_doors, farm_secrets
 from arable.services.call import Call
 from arable.services.references import References
-from arable.store import blueprints, images, tiers
+from arable.store import blueprints, images
 from arable.wire.farms import FarmPartSpec, FarmSpec
 from arable.wire.tiers import PolicyIn, TierIn, WindowIn
 
@@ -269,9 +269,8 @@ def _followed(
     return Follows.ASKED, before.image_version if before is not None and same else None
 
 
-def tell_fetches(call: Call, farm: FarmId, operation: OperationId) -> None:
-    """Whoever waits for the farm is told of images that come from other regions."""
-    found = tiers.of_farms(call.tx, [farm]).get(farm, [])
+def tell_fetches(call: Call, found: Sequence[Tier], operation: OperationId) -> None:
+    """Whoever waits for a farm with these tiers is told of images that come from other regions."""
     for id_, number in sorted({(tier.image, tier.image_version) for tier in found}):
         there = images.versions(call.tx, [id_]).get(id_, [])
         for version in (each for each in there if each.number == number and each.arriving):

@@ -1,6 +1,7 @@
 """What one may ask of farms. Those that have a document are made, changed and let go as a whole."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,8 +10,8 @@ from msgspec import UNSET, structs
 from arable.domain.access import Permission, Scope
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.farm import DEFAULT, Farm, FarmDocument, FarmState
-from arable.domain.farm_part import Partner
-from arable.domain.ids import AccountId, FarmId, OperationId, StorageZoneId, ZoneId, kind_of
+from arable.domain.farm_part import FarmPart, Partner
+from arable.domain.ids import AccountId, FarmId, OperationId, StorageZoneId, TierId, ZoneId, kind_of
 from arable.domain.operation import Operation
 from arable.domain.tier import Tier
 from arable.services import came_blueprints, farm_layout, farm_regions, farm_tiers, rollouts
@@ -246,14 +247,16 @@ def clear(call: Call, farm: Farm) -> bool:
 def _laid_out(
     call: Call, farm: Farm, spec: FarmSpec, before: FarmDocument | None, verb: str
 ) -> FarmMadeOut:
-    acting = farm_layout.acting(call, farm)
-    steps = farm_regions.lay_out(acting, farm, zones.get(call.tx, farm.zone), spec)
+    acting, is_new = farm_layout.acting(call, farm), verb == "create"
+    zone = zones.get(call.tx, farm.zone)
+    steps = farm_regions.lay_out(acting, farm, zone, spec, is_new=is_new)
     kept = msgspec.json.decode(msgspec.json.encode(spec))
     if before is not None and farm_layout.signs(steps) <= {"="} and before.spec == kept:
         operation = begin(call, "farm.update", farm.id, farm.account, done=True)
         return _made(call, farm, operation, steps)
     if before is None:
-        operation = _begun(call, farm.id, farm.account, f"farm.{verb}")
+        found = tiers.of_farms(call.tx, [farm.id]).get(farm.id, [])
+        operation = _begun(call, farm.id, found, farm.account, f"farm.{verb}")
         now = call.around.clock.now()
         document = FarmDocument(
             farm=farm.id, spec=kept, operation=operation.id, attention=True, changed_at=now
@@ -261,10 +264,15 @@ def _laid_out(
         farm_documents.add(call.tx, document)
     else:
         operation = _followed(call, farm.account, before, kept)
-    farm_tiers.tell_fetches(call, farm.id, operation.id)
+        found = tiers.of_farms(call.tx, [farm.id]).get(farm.id, [])
+    farm_tiers.tell_fetches(call, found, operation.id)
     kind = "farm.created" if verb == "create" else "farm.changed"
     about = ", ".join(f"{each.sign} {each.what} {each.name}" for each in steps if each.sign != "=")
     tell(call, farm.account, kind, farm.id, f"{farm.name}: {about or 'laid out anew'}"[:1000])
+    if before is None and is_new:  # all that there is of it is known
+        elsewhere = store_regions.of(call.tx, [farm.id])
+        known = _Known({farm.id: document}, {farm.id: found}, {}, {}, elsewhere, {})
+        return FarmMadeOut(operation=operation.id, farm=_shape(farm, known), steps=list(steps))
     return _made(call, farm, operation, steps)
 
 
@@ -278,7 +286,8 @@ def _followed(
     call: Call, account: AccountId, before: FarmDocument, kept: Mapping[str, Any]
 ) -> Operation:
     found = rollouts.followed(call, before.farm)
-    operation = _begun(call, before.farm, account, "farm.update", len(found))
+    there = tiers.of_farms(call.tx, [before.farm]).get(before.farm, [])
+    operation = _begun(call, before.farm, there, account, "farm.update", len(found))
     rollouts.follow(call, found, operation)
     _supersede(call, before, operation)
     document = before.changed(
@@ -288,10 +297,16 @@ def _followed(
     return operation
 
 
-def _begun(call: Call, farm: FarmId, account: AccountId, kind: str, rolling: int = 0) -> Operation:
+def _begun(
+    call: Call,
+    farm: FarmId,
+    found: Sequence[Tier],
+    account: AccountId,
+    kind: str,
+    rolling: int = 0,
+) -> Operation:
     """Done already where there are no elements, and are to be none. Each rollout is a part of it."""
-    rows = tiers.of_farms(call.tx, [farm]).get(farm, [])
-    waits = rolling or any(tier.count or tier.leaving for tier in rows)
+    waits = rolling or any(tier.count or tier.leaving for tier in found)
     waits = waits or store_regions.any_of(call.tx, farm)
     return begin(call, kind, farm, account, done=not waits, parts=1 + rolling)
 
@@ -329,58 +344,73 @@ def _made(
     return FarmMadeOut(operation=operation.id, farm=_shapes(call, [farm])[0], steps=list(steps))
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is shown of farms besides their rows."""
+
+    documents: Mapping[FarmId, FarmDocument]
+    tiers: Mapping[FarmId, Sequence[Tier]]
+    serving: Mapping[TierId, int]
+    by_hand: Mapping[FarmId, int]
+    elsewhere: Mapping[FarmId, Sequence[FarmPart]]
+    homes: Mapping[FarmId, Partner]
+
+
 def _shapes(call: Call, found: Sequence[Farm]) -> list[FarmOut]:
     ids = [each.id for each in found]
-    documents = farm_documents.of(call.tx, ids)
     rows = tiers.of_farms(call.tx, ids)
-    serving = tiers.serving(call.tx, [tier.id for each in rows.values() for tier in each])
-    by_hand = farm_documents.by_hand(call.tx, ids)
-    elsewhere, homes = store_regions.of(call.tx, ids), store_regions.homes(call.tx, ids)
-    shapes = []
-    for farm in found:
-        document = documents.get(farm.id)
-        shapes.append(
-            FarmOut(
-                id=farm.id,
-                account=farm.account,
-                zone=farm.zone,
-                name=farm.name,
-                state=document.state.value if document else "ready",
-                spec=_spec(document),
-                tiers=[
-                    FarmTierOut(
-                        id=tier.id,
-                        name=tier.name,
-                        blueprint=tier.blueprint,
-                        blueprint_version=tier.blueprint_number,
-                        image_version=tier.image_version,
-                        least=tier.least,
-                        most=tier.most,
-                        count=tier.count,
-                        serving=serving.get(tier.id, 0),
-                        leaving=tier.leaving,
-                        told=tier.told,
-                    )
-                    for tier in _ordered(rows.get(farm.id, []), document)
-                ],
-                by_hand=by_hand.get(farm.id, 0),
-                storage_zone=farm.reaches,
-                operation=document.operation if document else None,
-                told=document.told if document else "",
-                regions=tuple(map(farm_regions.shown, elsewhere.get(farm.id, ()))),
-                home=_home(homes.get(farm.id)),
-                generation=document.generation if document else farm.generation,
-                created_at=farm.created_at,
+    known = _Known(
+        documents=farm_documents.of(call.tx, ids),
+        tiers=rows,
+        serving=tiers.serving(call.tx, [tier.id for each in rows.values() for tier in each]),
+        by_hand=farm_documents.by_hand(call.tx, ids),
+        elsewhere=store_regions.of(call.tx, ids),
+        homes=store_regions.homes(call.tx, ids),
+    )
+    return [_shape(farm, known) for farm in found]
+
+
+def _shape(farm: Farm, known: _Known) -> FarmOut:
+    document = known.documents.get(farm.id)
+    return FarmOut(
+        id=farm.id,
+        account=farm.account,
+        zone=farm.zone,
+        name=farm.name,
+        state=document.state.value if document else "ready",
+        spec=_spec(document),
+        tiers=[
+            FarmTierOut(
+                id=tier.id,
+                name=tier.name,
+                blueprint=tier.blueprint,
+                blueprint_version=tier.blueprint_number,
+                image_version=tier.image_version,
+                least=tier.least,
+                most=tier.most,
+                count=tier.count,
+                serving=known.serving.get(tier.id, 0),
+                leaving=tier.leaving,
+                told=tier.told,
             )
-        )
-    return shapes
+            for tier in _ordered(known.tiers.get(farm.id, ()), document)
+        ],
+        by_hand=known.by_hand.get(farm.id, 0),
+        storage_zone=farm.reaches,
+        operation=document.operation if document else None,
+        told=document.told if document else "",
+        regions=tuple(map(farm_regions.shown, known.elsewhere.get(farm.id, ()))),
+        home=_home(known.homes.get(farm.id)),
+        generation=document.generation if document else farm.generation,
+        created_at=farm.created_at,
+    )
 
 
 def _home(partner: Partner | None) -> FarmHomeOut | None:
     return None if partner is None else FarmHomeOut(region=partner.region, farm=partner.home)
 
 
-def _ordered(found: list[Tier], document: FarmDocument | None) -> list[Tier]:
+def _ordered(found: Sequence[Tier], document: FarmDocument | None) -> list[Tier]:
     """As the document has them; those that it no longer names last."""
     said = [each["name"] for each in document.spec.get("tiers", [])] if document else []
     return sorted(found, key=lambda tier: said.index(tier.name) if tier.name in said else len(said))

@@ -346,10 +346,10 @@ def mark_erasing(tx: Tx, ids: Sequence[VolumeId]) -> None:
     tx.execute(update(volume).where(among(tx, volume.c.id, ids)).values(erasing=True))
 
 
-def wake_machines(tx: Tx, network: NetworkId) -> None:
-    """Machines that waited for this network's appliance should be looked at again."""
+def wake_machines(tx: Tx, networks: Iterable[NetworkId]) -> None:
+    """Machines that waited for the appliance of one of these networks should be looked at again."""
     nic = schema.nic.c
-    waiting = select(nic.machine).where(nic.network == network)
+    waiting = select(nic.machine).where(among(tx, nic.network, networks))
     tx.execute(
         update(schema.machine)
         .where(_m.id.in_(waiting), _m.state == "waiting")

@@ -63,6 +63,7 @@ def add_many(tx: Tx, elements: Sequence[Element]) -> None:
     """New ones."""
     rows = [(e.id, e.tier, e.farm, e.account, e.number, *_changing(e)) for e in elements]
     insert_rows(tx, t.element, (*_FIXED, *_CHANGING), rows)
+    _place(tx, elements)
 
 
 def save_many(tx: Tx, elements: Sequence[tuple[Element, int]]) -> None:
@@ -70,7 +71,12 @@ def save_many(tx: Tx, elements: Sequence[tuple[Element, int]]) -> None:
     rows = [(*_changing(each), each.id, before) for each, before in elements]
     if rows and save_rows(tx, t.element, _CHANGING, rows) != len(rows):
         raise kept.stale(WHAT)
-    made = [each for each, _ in elements if each.machine and each.state is ElementState.MAKING]
+    _place(tx, [each for each, _ in elements])
+
+
+def _place(tx: Tx, elements: Iterable[Element]) -> None:
+    """What machines use that were made for elements is their tiers'."""
+    made = [each for each in elements if each.machine and each.state is ElementState.MAKING]
     usage_records.place(tx, [(each.machine or "", each.tier) for each in made])
 
 
@@ -306,20 +312,22 @@ def _router(state: str, host: str | None) -> RouterNow:
 
 # --- which farms have work
 
+# "Cross" says to SQLite that work comes before farms: by itself it goes through all farms.
 _HELD = """
-    join farm on farm.id = tier.farm and farm.holder = :holder and farm.confirmed = farm.epoch
-    where not exists (select 1 from farm_trouble where farm_trouble.farm = farm.id)
+    cross join farm
+    where farm.id = tier.farm and farm.holder = :holder and farm.confirmed = farm.epoch
+      and not exists (select 1 from farm_trouble where farm_trouble.farm = farm.id)
 """
 # What rests until `again_at` is no work, unless there is other work in its tier.
 _WANTING = text(f"""
     select tier.farm from tier {_HELD} and tier.attention
       and (tier.again_at is null or tier.again_at <= :at)
     union
-    select tier.farm from tier_note join tier on tier.id = tier_note.tier {_HELD}
+    select tier.farm from tier_note cross join tier {_HELD} and tier.id = tier_note.tier
     union
     select tier.farm from tier {_HELD} and tier.due_at <= :at
     union
-    select tier.farm from rollout join tier on tier.id = rollout.tier {_HELD}
+    select tier.farm from rollout cross join tier {_HELD} and tier.id = rollout.tier
       and rollout.ended_at is null and rollout.due_at <= :at
     limit :limit
 """)  # noqa: S608 - our own words
@@ -350,8 +358,14 @@ def wanting(tx: Tx, holder: SegmentId, at: datetime, limit: int) -> list[FarmId]
 
 def by_account(tx: Tx, farms: Iterable[FarmId]) -> list[FarmId]:
     """These farms, in the order of their accounts."""
-    query = select(t.farm.c.id).where(among(tx, t.farm.c.id, farms))
-    return [FarmId(id_) for id_ in tx.scalars(query.order_by(t.farm.c.account, t.farm.c.id))]
+    return [FarmId(id_) for (id_,) in _BY_ACCOUNT.rows(tx, farms)]
+
+
+_BY_ACCOUNT = Lookup(
+    lambda among: (
+        select(t.farm.c.id).where(among(t.farm.c.id)).order_by(t.farm.c.account, t.farm.c.id)
+    )
+)
 
 
 def there(tx: Tx, doors: Sequence[Door]) -> list[Door]:
@@ -396,19 +410,17 @@ def put_note(
     )
 
 
-def looked(
-    tx: Tx,
-    tier: TierId,
-    *,
-    attention: bool,
-    again_at: datetime | None,
-    due_at: datetime | None,
-    tries: int,
-    told: str,
-) -> None:
-    """The same, and until when it need not be looked at unless something happens; None: for good."""
-    again, due = stamp(again_at), stamp(due_at)
-    change_rows(tx, t.tier, _LOOKED, [(attention, again, due, tries, told, tier)])
+Looked = tuple[TierId, bool, datetime | None, datetime | None, int, str]
+"""A tier; whether it wants attention, rests until then, is due then (None: unless something happens), its tries, and why it waits."""
+
+
+def looked(tx: Tx, found: Iterable[Looked]) -> None:
+    """What keeps these tiers waiting, as `put_note` has it, and until when they need not be looked at."""
+    rows = [
+        (attention, stamp(again), stamp(due), tries, told, tier)
+        for tier, attention, again, due, tries, told in found
+    ]
+    change_rows(tx, t.tier, _LOOKED, rows)
 
 
 def ways_to(tx: Tx, tiers: Sequence[Tier]) -> dict[TierId, tuple[str, int]]:
@@ -426,9 +438,15 @@ def ways_to(tx: Tx, tiers: Sequence[Tier]) -> dict[TierId, tuple[str, int]]:
     }
 
 
-def names(tx: Tx, farm: FarmId) -> tuple[str, str]:
-    """What a farm and its zone are called."""
-    farm_, zone = t.farm.c, t.zone.c
-    query = select(farm_.name, zone.name).join(t.zone, zone.id == farm_.zone)
-    name, its_zone = tx.execute(query.where(farm_.id == farm)).one()
-    return name, its_zone
+def names(tx: Tx, farms: Iterable[FarmId]) -> dict[FarmId, tuple[str, str]]:
+    """What each of these farms and its zone are called."""
+    return {FarmId(id_): (name, zone) for id_, name, zone in _NAMES.rows(tx, farms)}
+
+
+_NAMES = Lookup(
+    lambda among: (
+        select(t.farm.c.id, t.farm.c.name, t.zone.c.name)
+        .join(t.zone, t.zone.c.id == t.farm.c.zone)
+        .where(among(t.farm.c.id))
+    )
+)

@@ -1,6 +1,6 @@
 """How the documents that farms are laid out by are kept, and what farms have made by them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import delete, exists, func, insert, select, update
@@ -42,8 +42,15 @@ def leaves(tx: Tx, farm: FarmId) -> bool:
 
 def held(tx: Tx, farm: FarmId) -> FarmDocument | None:
     """The farm's document, which nobody else changes before this transaction ends; None without one."""
-    row = tx.execute(select(t.farm_spec).where(_d.farm == farm).with_for_update()).first()
-    return None if row is None else kept.value(FarmDocument, row)
+    return held_of(tx, [farm]).get(farm)
+
+
+def held_of(tx: Tx, farms: Sequence[FarmId]) -> dict[FarmId, FarmDocument]:
+    """The same of many farms, those that have one."""
+    if not farms:
+        return {}
+    query = select(t.farm_spec).where(among(tx, _d.farm, farms)).order_by(_d.farm)
+    return {row.farm: kept.value(FarmDocument, row) for row in tx.execute(query.with_for_update())}
 
 
 def add(tx: Tx, document: FarmDocument) -> None:

@@ -66,10 +66,11 @@ _hold = Lookup(
         .with_for_update(read=True, skip_locked=True)
     )
 )
-# The oldest work first, so that a farm with a flood of it keeps others waiting for one round at most.
+# The oldest work first, so that a farm with a flood of it keeps others waiting for one round at most. "Cross" says to
+# SQLite that work comes before farms: by itself it goes through all machines of all farms.
 _WANTING = """
-    select {table}.farm from {table} join farm on farm.id = {table}.farm
-    where {work} and farm.holder = :holder and farm.confirmed = farm.epoch
+    select {table}.farm from {table} cross join farm
+    where {work} and farm.id = {table}.farm and farm.holder = :holder and farm.confirmed = farm.epoch
       and not exists (select 1 from farm_trouble where farm_trouble.farm = farm.id)
     order by {table}.{order} limit :limit
 """

@@ -39,17 +39,20 @@ class Lookup:
     _words: dict[str, _Words] = field(default_factory=dict)
 
     def rows(self, tx: Tx, ids: Iterable[str], **named: Any) -> list[Any]:
-        """Those of these ids, and with these values in their places."""
+        """Those of these ids, and with these values in their places. Where there are no ids nobody is asked."""
+        ids = list(ids)
+        if not ids:
+            return []
         dialect = tx.dialect.name
         words = self._words.get(dialect)
         if words is None:
             words = self._words[dialect] = self._put(tx)
         if dialect == "sqlite":
-            given = {**words.given, **named, _IDS: msgspec.json.encode(list(ids)).decode()}
+            given = {**words.given, **named, _IDS: msgspec.json.encode(ids).decode()}
             return list(
                 tx.exec_driver_sql(words.text, tuple(given[name] for name in words.names)).all()
             )
-        return list(tx.exec_driver_sql(words.text, {**words.given, **named, _IDS: list(ids)}).all())
+        return list(tx.exec_driver_sql(words.text, {**words.given, **named, _IDS: ids}).all())
 
     def _put(self, tx: Tx) -> _Words:
         sqlite = tx.dialect.name == "sqlite"

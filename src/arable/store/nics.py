@@ -175,12 +175,11 @@ def forsaken(tx: Tx, limit: int) -> list[MachineId]:
 def _forsaken() -> Select[Any]:
     c, m = t.nic.c, t.machine.c
     at_rest = and_(m.state == "running", m.operation.is_(None), ~m.attention)
+    leaving = select(c.machine).where(text("nic.leaving"))
     return (
-        select(c.machine)
-        .join(t.machine, m.id == c.machine)
-        .where(text("nic.leaving"), or_(m.host.is_(None), at_rest))
-        .distinct()
-        .order_by(c.machine)
+        select(m.id)
+        .where(m.id.in_(leaving), or_(m.host.is_(None), at_rest))
+        .order_by(m.id)
         .limit(bindparam("limit"))
     )
 

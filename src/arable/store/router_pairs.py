@@ -31,7 +31,7 @@ def turn(tx: Tx, row: NetworkRow) -> NetworkRow:
     told = {"appliance_told": _n.standby_told, "standby_told": _n.appliance_told}
     tx.execute(update(schema.network).where(_n.id == row.id).values(values | told))
     if turned.appliance_state == ApplianceState.RUNNING != row.appliance_state:
-        attention.wake_machines(tx, row.id)
+        attention.wake_machines(tx, [row.id])
         nudge(tx, "machines")
         tier_notes.of_networks(tx, [row.id])
     return turned

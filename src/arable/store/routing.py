@@ -31,6 +31,7 @@ from arable.store import addresses as addresses_
 from arable.store import balancers, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
 from arable.store.many import among
+from arable.store.rows import json_text
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
@@ -387,12 +388,30 @@ def numbered(tx: Tx, row: NetworkRow, *, standby: bool = False) -> NetworkRow:
     return row._replace(appliance_number=one, standby_number=other)
 
 
-def note_seen(tx: Tx, row: NetworkRow) -> None:
-    """Of which generations a (locked) network's appliances are; costs nothing where it is known."""
-    one, other = row.appliance_seen, row.standby_seen
-    news = or_(_n.appliance_seen != one, _n.standby_seen != other)
-    changed = update(schema.network).where(_n.id == row.id, news)
-    tx.execute(changed.values(appliance_seen=one, standby_seen=other))
+def note_running(tx: Tx, networks: Sequence[NetworkId]) -> None:
+    """The appliances of these (locked) networks run where they were started."""
+    came = update(schema.network).where(among(tx, _n.id, networks))
+    tx.execute(came.values(appliance_state=ApplianceState.RUNNING, appliance_told=""))
+
+
+def note_seen(tx: Tx, rows: Sequence[NetworkRow]) -> None:
+    """Of which generations (locked) networks' appliances are; costs nothing where it is known."""
+    given = json_text([(row.id, row.appliance_seen, row.standby_seen) for row in rows])
+    tx.execute(_note_seen[tx.dialect.name], {"given": given})
+
+
+_NOTE_SEEN = """
+    update network set appliance_seen = given.one, standby_seen = given.other from (
+        select value ->> 0 as id, cast(value ->> 1 as bigint) as one, cast(value ->> 2 as bigint) as other
+        from {given}) as given
+    where network.id = given.id
+      and (network.appliance_seen <> given.one or network.standby_seen <> given.other)
+"""
+_GIVEN = {
+    "sqlite": "json_each(:given)",
+    "postgresql": "jsonb_array_elements(cast(:given as jsonb))",
+}
+_note_seen = {name: text(_NOTE_SEEN.format(given=given)) for name, given in _GIVEN.items()}
 
 
 def next_epoch(tx: Tx, network: NetworkId) -> int:

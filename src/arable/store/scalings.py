@@ -167,11 +167,13 @@ def machines(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, list[MachineUsed]]
 
 # --- whose turn it is
 
-# Each at its time, and at once when a router had news of the farm's balancers; who waits longest is first.
+# Each at its time, and at once when a router had news of the farm's balancers; who waits longest is first. "Cross" says
+# to SQLite that tiers that scale come before farms: by itself it goes through all farms.
 _WANTING = text("""
-    select tier.farm from tier_scaling join tier on tier.id = tier_scaling.tier and not tier.leaving
-    join farm on farm.id = tier.farm and farm.holder = :holder and farm.confirmed = farm.epoch
-    where not exists (select 1 from farm_trouble where farm_trouble.farm = farm.id)
+    select tier.farm from tier_scaling cross join tier cross join farm
+    where tier.id = tier_scaling.tier and not tier.leaving
+      and farm.id = tier.farm and farm.holder = :holder and farm.confirmed = farm.epoch
+      and not exists (select 1 from farm_trouble where farm_trouble.farm = farm.id)
       and (tier_scaling.looked_at <= :before or exists (
         select 1 from farm_part join balancer_seen on balancer_seen.balancer = farm_part.id
         where farm_part.farm = tier.farm and balancer_seen.at > tier_scaling.looked_at))

@@ -1143,7 +1143,7 @@ volume = Table(
     _flag("read_only"),  # many machines may have it, by views
     Column("view_of", String, nullable=True, index=True),  # a machine's view of that one
     _flag("replicated"),  # a second pool is to have a copy
-    Column("replica", String, nullable=True, index=True),  # which one is its own
+    Column("replica", String, nullable=True),  # which one is its own
     _generation(),
     _at("created_at"),
     # Volumes that stand by themselves are known by their names; those made with machines are called after them.
@@ -1155,6 +1155,13 @@ volume = Table(
         unique=True,
         sqlite_where=text("stays and not erasing"),
         postgresql_where=text("stays and not erasing"),
+    ),
+    # Only of those that have one: else SQLite would look there, too, for those that have none, which are nearly all.
+    Index(
+        "ix_volume_replica",
+        "replica",
+        sqlite_where=text("replica is not null"),
+        postgresql_where=text("replica is not null"),
     ),
     Index(
         "ix_volume_unreplicated",

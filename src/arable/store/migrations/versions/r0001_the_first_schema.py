@@ -1619,7 +1619,7 @@ def upgrade() -> None:
     op.create_index('ix_volume_change', 'volume', ['machine'], unique=False, sqlite_where=sa.text("change <> ''"), postgresql_where=sa.text("change <> ''"))
     op.create_index(op.f('ix_volume_machine'), 'volume', ['machine'], unique=False)
     op.create_index(op.f('ix_volume_pool'), 'volume', ['pool'], unique=False)
-    op.create_index(op.f('ix_volume_replica'), 'volume', ['replica'], unique=False)
+    op.create_index('ix_volume_replica', 'volume', ['replica'], unique=False, sqlite_where=sa.text('replica is not null'), postgresql_where=sa.text('replica is not null'))
     op.create_index(op.f('ix_volume_storage_zone'), 'volume', ['storage_zone'], unique=False)
     op.create_index('ix_volume_unreplicated', 'volume', ['id'], unique=False, sqlite_where=sa.text('replicated and replica is null'), postgresql_where=sa.text('replicated and replica is null'))
     op.create_index(op.f('ix_volume_view_of'), 'volume', ['view_of'], unique=False)
