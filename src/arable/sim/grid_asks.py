@@ -143,9 +143,8 @@ def content(image: str, number: int) -> bytes:
 def make_image(region: GridRegion, customer: int, name: str, *, public: bool = True) -> str:
     """Without a version as yet; its id."""
     caller = publisher(region, customer)
-    return region.ask(
-        caller, lambda call: images.create(call, ImageIn(name=name, public=public))
-    ).id  # type: ignore[no-any-return]
+    ask = ImageIn(name=name, public=public)
+    return str(region.ask(caller, lambda call: images.create(call, ask)).id)
 
 
 def publish(region: GridRegion, image: str, name: str, number: int, customer: int) -> int:
@@ -230,7 +229,8 @@ def _seed(asking: Asking) -> str:
     region, name = asking.region(), _image(asking)
     if name is None:
         return "nothing"
-    caller = operator(region) if asking.dice.random() < 0.5 else _customer(asking, region)
+    by_operator, customer = asking.dice.random() < 0.5, asking.customer()
+    caller = publisher(region, customer) if by_operator else region.ground.callers[customer]
     region.ask(caller, lambda call: catalogue.fetch(call, FetchIn(image=name)))
     return f"{name} to {region.name}"
 
@@ -466,7 +466,7 @@ def _instruct(asking: Asking) -> str:
     kind = dice.choice(("cap", "suspend", "resume", "resume"))
     at = tuple(sorted({asking.region().name, asking.region().name}))
     more = {"machines": dice.choice((4, 20))} if kind == "cap" else {}
-    ask = InstructIn(kind=kind, subject=path, at=at, **more)
+    ask = msgspec.convert({"kind": kind, "subject": path, "at": at, **more}, InstructIn)
     made = grid.manager.ask(grid_instructions.give, ask)
     return f"{made.id}: {kind} {path} in {', '.join(at)}"
 

@@ -105,15 +105,25 @@ def _once(grid: Grid) -> Iterator[str]:
 
 
 def _subnets(grid: Grid) -> Iterator[str]:
-    """Networks of one farm don't overlap, wherever they are."""
+    """Networks of one farm don't overlap, wherever they are, in regions that have heard what they should be."""
     of: dict[str, list[tuple[str, str]]] = {}
+    behind = {
+        farm
+        for region in grid.regions.values()
+        for (farm,) in _rows(
+            region.database,
+            "select farm from farm_region where gone or acked <> version or state <> 'ready'"
+            " union select farm from farm_spec where attention",
+        )
+    }
     for region in grid.regions.values():
         homes = dict(
             _rows(region.database, "select farm, home from farm_partner where farm is not null")
         )
         query = "select n.farm, n.name, n.cidr from network n join farm_spec s on s.farm = n.farm"
         for farm, name, cidr in _rows(region.database, query):
-            of.setdefault(homes.get(farm, farm), []).append((f"{name} in {region.name}", cidr))
+            if farm not in behind and homes.get(farm, farm) not in behind:
+                of.setdefault(homes.get(farm, farm), []).append((f"{name} in {region.name}", cidr))
     for farm, networks in of.items():
         for (one, a), (other, b) in combinations(networks, 2):
             if ip_network(a).overlaps(ip_network(b)):

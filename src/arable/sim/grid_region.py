@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,9 +41,9 @@ from arable.sim.invariants import Broken
 from arable.sim.region import Region
 from arable.sim.servers import AtOnce, SimServer
 from arable.store import grid_members
-from arable.store.database import Database
+from arable.store.database import Database, Tx
 from arable.store.grid_members import Link
-from arable.wire.grid import FarmPartsIn, FarmPartsOut, PassIn, PassOut
+from arable.wire.grid import FarmPartIn, FarmPartOut, FarmPartsIn, FarmPartsOut, PassIn, PassOut
 from arable.wire.machines import DeployIn
 
 KEEPS_SECONDS, FETCHES_SECONDS, TELLS_SECONDS = 60.0, 2.0, 3.0
@@ -271,10 +272,8 @@ class GridRegion(Region):
         """What farms of that region are to be here."""
         server, answers = self.server_for_a_call(), []
         for part in msgspec.json.decode(raw, type=FarmPartsIn).parts:
-            done = server.writer.submit(
-                lambda tx, p=part: farm_partners.take(tx, server.around, origin, p)
-            )
-            answers.append(_answer(done))
+            take = partial(_take, server, origin, part)
+            answers.append(_answer(server.writer.submit(take)))
         return msgspec.json.encode(FarmPartsOut(parts=tuple(answers)))
 
     def passed(self, origin: str, raw: bytes) -> bytes:
@@ -303,6 +302,10 @@ class GridRegion(Region):
         with suppress(NotFound):
             return self.store.path(sha256).is_file()
         return False
+
+
+def _take(server: SimServer, origin: str, part: FarmPartIn, tx: Tx) -> FarmPartOut:
+    return farm_partners.take(tx, server.around, origin, part)
 
 
 def deploy(server: SimServer, caller: Caller, body: bytes, key: str) -> bytes:

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from arable.client.errors import CallError, Unreachable
 from arable.domain import chunks as cut
+from arable.domain.chunks import ChunkList
 from arable.domain.errors import CloudError, Corrupt, Unavailable
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Random
@@ -118,7 +120,7 @@ class Source:
         desk = self.desk
         part = self._asked(lambda: desk().part(self.by, sha256))
         for number in cut.read(want, len(part)):
-            (data,) = self._asked(lambda n=number: desk().read(part, [n]))
+            (data,) = self._asked(partial(_read, desk, part, number))
             packed = bytearray(cut.packed(number, data))
             if self.wan.trouble and self.wan.dice.random() < self.wan.trouble / 4:
                 packed[-1] ^= 1
@@ -147,6 +149,10 @@ class Source:
             raise
         except CloudError as error:
             raise CallError(f"{self.name}: {error.public}") from error
+
+
+def _read(desk: Callable[[], GridDesk], part: ChunkList, number: int) -> list[bytes]:
+    return desk().read(part, [number])
 
 
 def names(regions: Sequence[str]) -> list[frozenset[str]]:

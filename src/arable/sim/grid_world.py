@@ -25,7 +25,7 @@ from arable.domain.settings import (
 )
 from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy, Random
-from arable.services import farms
+from arable.services import farms, regions
 from arable.sim import grid_asks, invariants
 from arable.sim.farm_asks import give_up
 from arable.sim.grid_asks import ASKS, Ask, Asking
@@ -47,7 +47,7 @@ ROOMS = (
     Room(pods=1, hosts=2, host_memory_mib=2048),
     Room(pods=1, hosts=1, host_memory_mib=4096, servers=2),
 )
-GRAIN = 2.0  # seconds between two moves of anybody
+GRAIN = 3.0  # seconds between two moves of anybody
 REST_SECONDS = 1800.0
 GIVES_UP_SECONDS = 600.0
 """After so long, farms for which there is no room are removed by whoever wanted them."""
@@ -145,9 +145,9 @@ class GridWorld:
             step = min(grain, left)
             left -= step
             self.clock.wait(timedelta(seconds=step))
-            regions = list(self.grid.regions.values())
-            self.dice.shuffle(regions)
-            for region in regions:
+            order = list(self.grid.regions.values())
+            self.dice.shuffle(order)
+            for region in order:
                 region.shared.tick()
                 region.move()
             self.grid.wan.tick()
@@ -269,7 +269,7 @@ class GridWorld:
         self.live(AWAY_SECONDS, 5.0)
         self._look()
         for region in self.grid.regions.values():
-            told = region.ask(region.ground.operator, grid_asks.regions.status).told
+            told = region.ask(region.ground.operator, regions.status).told
             if "last heard" not in told:
                 raise invariants.Broken(f"{region.name} does not say how old its word is: {told!r}")
         if (now := self._runs()) != before:
