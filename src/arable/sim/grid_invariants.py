@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from arable.controllers import image_policies
-from arable.domain.region import GRID_ONLY, FactKind
+from arable.domain.region import FactKind
 from arable.sim.grid_asks import LIMIT, Asking
 from arable.sim.grid_region import Grid, GridRegion
 from arable.store import grid_facts, grid_members
@@ -178,12 +178,15 @@ def _told(grid: Grid, region: GridRegion) -> Iterator[str]:
 
 
 def _knows(grid: Grid, region: GridRegion) -> Iterator[str]:
-    """A region knows of each other one what that says of itself."""
+    """A region knows of each other one what that says of itself, of accounts that both let in."""
+    with region.database.read() as tx:
+        own = grid_facts.of(tx, region.name, FactKind.ACCOUNT)
+    may = {"", *(fact.key for fact in own)}
     for other in grid.regions.values():
         if other is region:
             continue
         with other.database.read() as tx:
-            said = [f for f in grid_facts.of(tx, other.name) if f.audience != GRID_ONLY]
+            said = [f for f in grid_facts.of(tx, other.name) if f.audience in may]
         with region.database.read() as tx:
             known = {fact.at: fact.body for fact in grid_facts.of(tx, other.name)}
         images = {
