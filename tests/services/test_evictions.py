@@ -9,12 +9,10 @@ from regions_on_wires import Grid, Region, grid_of
 
 from arable.controllers.evicting import RESTS
 from arable.controllers.image_keeping import ImageKeeping
-from arable.domain.region import FactKind
 from arable.drivers.storage.image_store import ImageStore
 from arable.services import image_policies, regions
 from arable.store import (
     evictions,
-    grid_facts,
     grid_members,
     images,
     incarnations,
@@ -438,33 +436,3 @@ def test_a_region_whose_store_is_set_back_lets_nothing_go_by_a_word_of_before(th
     three.rounds(2)
     assert us.events() == []
     assert us.rows("select count(*) from eviction") == [(0,)]
-
-
-def test_a_new_store_of_the_grid_managers_is_told_what_went_by_the_word_of_the_old_one(three):
-    """The copy went after this region had looked at itself, and before it heard that nobody knows of its grant."""
-    us, _sent = asks(three)
-    with three.grid.manager.database.write() as tx:
-        tx.exec_driver_sql("delete from grid_eviction")
-        tx.exec_driver_sql("update grid_member set seen = 1, floor = 0, knows = ''")
-        incarnations.draw(tx, "another", three.grid.clock.now())
-    three.grid.clock.wait(timedelta(seconds=61))
-    told: list[Any] = []
-
-    def meanwhile(ask: Any) -> Any:
-        """The image store is tidied on another thread."""
-        if not told:
-            us.keeping.step()
-        told.append(ask)
-        return ask
-
-    us.region.line.change = meanwhile
-    us.region.sync.step()
-    assert us.versions("web") == []
-    with three.grid.manager.database.read() as tx:
-        known = [
-            each.name for each in grid_members.every(tx) if each.knows == incarnations.current(tx)
-        ]
-        holds = any(f.body for f in grid_facts.of(tx, "us", FactKind.IMAGE))
-    assert "us" not in known or not holds, "the new store counts on a copy that is gone"
-    three.grid.settle()
-    assert ("us", "web") not in three["eu"].catalogue()

@@ -278,11 +278,6 @@ class GridSync:
         kept = self._keep(fence, keep)
         self._every = self._every and not kept
         self._strange = strange if kept else ()
-        if answer.incarnation != link.incarnation:
-            # What went here by the word of another store shows only to who looks now: before this one is to believe us.
-            self._images = True
-            self._rounds.nudge()
-            return False
         return bool(kept) and (answer.more or back or len(facts) == PUSH)
 
     def _renew(self, fence: Fence, link: Link) -> None:

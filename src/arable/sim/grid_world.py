@@ -116,9 +116,9 @@ class GridWorld:
     def run(self, steps: int) -> None:
         """Break, look; heal, demand. Raises `Broken` with the story's end."""
         try:
-            self._begin()
+            self.begin()
             while self.steps < steps:
-                self._step()
+                self.step()
             self._heal()
             self._rest()
             if self.shape.away:
@@ -133,10 +133,20 @@ class GridWorld:
             where = f"grid seed {self.seed}, step {self.steps} of {steps}, {self._told()}"
             raise invariants.Broken(f"{where}: {told}\n  {story}") from error
         finally:
-            for database in self._databases:
-                database.close()
-            _FREE.extend(self._databases)
-            self._folder.cleanup()
+            self.close()
+
+    def close(self) -> None:
+        """Nothing is left of it."""
+        for database in self._databases:
+            database.close()
+        _FREE.extend(self._databases)
+        self._folder.cleanup()
+
+    def facts(self) -> list[str]:
+        """What the grid manager was told, as it knows it."""
+        query = "select region, kind, key, version from grid_fact order by region, kind, key"
+        with self.grid.manager.database.read() as tx:
+            return [str(tuple(row)) for row in tx.exec_driver_sql(query)]
 
     def live(self, seconds: float, grain: float = GRAIN) -> None:
         """So much time passes, in which everybody everywhere does what is due."""
@@ -160,7 +170,7 @@ class GridWorld:
         kinds = sorted({each.kind for each in self.shape.happenings if each.kind})
         return f"{len(self.grid.regions)} regions, {' '.join(kinds) or 'no trouble'}"
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """All regions have said and heard what there is, and one of them has an image."""
         self.live(4.0)
         first = self.grid.regions[NAMES[0]]
@@ -172,7 +182,8 @@ class GridWorld:
 
     # --- break
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """One: time passes, somebody asks for something or something happens, and all is looked at."""
         self.steps += 1
         self.live(self.dice.uniform(0.0, 12.0))
         chance = self.dice.random()
