@@ -46,7 +46,7 @@ from arable.store.grid_members import Link
 from arable.wire.grid import FarmPartIn, FarmPartOut, FarmPartsIn, FarmPartsOut, PassIn, PassOut
 from arable.wire.machines import DeployIn
 
-KEEPS_SECONDS, FETCHES_SECONDS, TELLS_SECONDS = 60.0, 2.0, 3.0
+KEEPS_SECONDS, LOOKS_SECONDS, FETCHES_SECONDS, TELLS_SECONDS = 20.0, 30.0, 2.0, 3.0
 DISK_BYTES = 64 << 20
 _DEPLOY = UseCase("machines.deploy", deployments.deploy, deployments.deploy_batch, status=202)
 
@@ -170,7 +170,9 @@ class GridSide:
         )
         self.transfers.looks = _Looks(clock)
         self.keeping = ImageKeeping(
-            database.read, transact, clock, server.around.ids, store, store.disk, server.loop.acts
+            *(database.read, transact, clock, server.around.ids, store, store.disk),
+            server.loop.acts,
+            looks=LOOKS_SECONDS,
         )
         now = clock.monotonic()
         self._due = {"sync": now, "farms": now, "transfers": now, "keeping": now}

@@ -52,16 +52,16 @@ REST_SECONDS = 1800.0
 GIVES_UP_SECONDS = 600.0
 """After so long, farms for which there is no room are removed by whoever wanted them."""
 QUIET_SECONDS = 60.0
-AWAY_SECONDS = 300.0
+AWAY_SECONDS = 120.0
 
 _SOON = {
     EXPUNGE_SECONDS: 60,
     APPLIANCE_IDLE_SECONDS: 30,
     GRID_BILL_SECONDS: 60,
     GRID_SNAPSHOT_SECONDS: 120,
-    IMAGE_EVICT_SECONDS: 120,
+    IMAGE_EVICT_SECONDS: 60,
 }
-_ASK, _HAPPEN = 0.45, 0.2  # in each step
+_ASK, _HAPPEN = 0.6, 0.25  # in each step
 _FREE: list[Database] = []
 
 
@@ -171,13 +171,14 @@ class GridWorld:
         return f"{len(self.grid.regions)} regions, {' '.join(kinds) or 'no trouble'}"
 
     def begin(self) -> None:
-        """All regions have said and heard what there is, and one of them has an image."""
+        """All regions have said and heard what there is, and each of them has an image of its own."""
         self.live(4.0)
-        first = self.grid.regions[NAMES[0]]
         grid_asks.federate(self.grid)
         grid_asks.limit(self.grid)
-        id_ = grid_asks.make_image(first, 0, IMAGE)
-        grid_asks.publish(first, id_, IMAGE, 1, 0)
+        for name, region in self.grid.regions.items():
+            called = IMAGE if name == NAMES[0] else f"{name}-0"
+            id_ = grid_asks.make_image(region, 0, called)
+            grid_asks.publish(region, id_, called, 1, 0)
         self.live(24.0)
 
     # --- break
@@ -188,7 +189,8 @@ class GridWorld:
         self.live(self.dice.uniform(0.0, 12.0))
         chance = self.dice.random()
         if chance < _ASK:
-            self._tell(self._ask())
+            for _ in range(self.dice.choice((1, 2, 3))):
+                self._tell(self._ask())
         elif chance < _ASK + _HAPPEN and self.shape.happenings:
             weights = [each.weight for each in self.shape.happenings]
             (chosen,) = self.dice.choices(self.shape.happenings, weights)
