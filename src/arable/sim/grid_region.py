@@ -116,6 +116,9 @@ class Door:
     def console(self, *_: Any) -> Any:
         raise Unavailable("no consoles here")
 
+    def follow(self, *_: Any) -> Any:
+        raise Unavailable("nobody follows events here")
+
 
 @dataclass
 class Grid:
