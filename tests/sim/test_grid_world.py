@@ -17,6 +17,11 @@ def test_whatever_happens_between_regions_all_comes_to_rest_and_a_seed_tells_it_
     for _ in range(STEPS):
         second.step()
     told = list(second.trace)
+    assert not list(second.watch.look())
+    for region in second.grid.regions.values():
+        with region.database.write() as tx:
+            tx.exec_driver_sql("update image_version set arriving = true")
+    assert any("the last copy" in each for each in second.watch.look()), "it would be seen"
     second.close()
     assert told == list(first.trace)[: len(told)]
     assert len(told) >= STEPS

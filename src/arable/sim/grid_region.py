@@ -59,6 +59,7 @@ class SimStore(ImageStore):
     def __init__(self, directory: Path, clock: VirtualClock) -> None:
         super().__init__(directory)
         self.folder, self._clock = directory, clock
+        self.removed: Callable[[str], None] = lambda _sha256: None
         self._stamped: dict[str, int] = {}
 
     def stamp(self) -> None:
@@ -68,6 +69,10 @@ class SimStore(ImageStore):
             if self._stamped.get(file.name) != file.stat().st_mtime_ns:
                 os.utime(file, (now, now))
                 self._stamped[file.name] = file.stat().st_mtime_ns
+
+    def remove(self, sha256: str) -> None:
+        super().remove(sha256)
+        self.removed(sha256)
 
     def disk(self) -> tuple[int, int]:
         used = sum(file.stat().st_size for file in self.folder.iterdir())
@@ -239,6 +244,7 @@ class GridRegion(Region):
         assert isinstance(made, cls)
         made.name, made.grid, made.sides = name, grid, {}
         made.store = SimStore(directory / "images", grid_clock(grid))
+        made.store.removed = lambda sha256: grid.wan.forget(name, sha256)
         made.around = replace(
             made.around, images=made.store, chunks=made.store.chunked, grid=Door(made)
         )

@@ -81,6 +81,11 @@ class Wan:
                 with suppress(CloudError):
                     deliver()
 
+    def forget(self, region: str, sha256: str) -> None:
+        """That part is not there any more: it may come again."""
+        for key in [key for key in self.delivered if key[:2] == (region, sha256)]:
+            del self.delivered[key]
+
     def heal(self) -> None:
         """All of it is whole. What is on its way arrives."""
         self.trouble = self.deaths = 0.0
