@@ -25,8 +25,8 @@ format: setup ## rewrite the layout of the code
 test: setup ## the whole test suite, the real lab included (ARGS=… goes to pytest)
 	$(PY) tools/test.py $(ARGS)
 
-world: setup ## the simulated cloud: SEEDS=200 of them (from FIRST=0 on), or SEED=n to replay one, each of STEPS=600
-	$(PY) -m arable.sim.run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --first $(or $(FIRST),0)) $(if $(STEPS),--steps $(STEPS))
+world: setup ## the simulated cloud: SEEDS=200 of them (from FIRST=0 on), or SEED=n to replay one, each of STEPS=600; GRID=1: of several regions and their grid manager
+	$(PY) -m arable.sim.run $(if $(GRID),--grid) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --first $(or $(FIRST),0)) $(if $(STEPS),--steps $(STEPS))
 
 breaks: setup ## every workflow, broken between any two of its steps (STORY="stop" and AT=n replay one)
 	$(PY) -m arable.sim.run_breaks $(if $(STORY),--story "$(STORY)") $(if $(AT),--at $(AT))

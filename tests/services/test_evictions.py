@@ -11,7 +11,15 @@ from arable.controllers.evicting import RESTS
 from arable.controllers.image_keeping import ImageKeeping
 from arable.drivers.storage.image_store import ImageStore
 from arable.services import image_policies, regions
-from arable.store import evictions, grid_members, images, incarnations, settings
+from arable.store import (
+    evictions,
+    grid_members,
+    images,
+    incarnations,
+    restore,
+    settings,
+)
+from arable.wire.grid import SYNC
 from arable.wire.image_policies import ImagePolicyIn, PinIn
 from grid.make_regions import bring, noise
 
@@ -382,3 +390,49 @@ def test_leaving_the_grid_shows_again_what_was_hidden(three):
     assert us.versions("web") == [1]
     with us.region.cloud.database.read() as tx:
         assert grid_members.link(tx) is None
+
+
+def asks(three: Kept) -> tuple[Keeper, list[Any]]:
+    """`us` asks whether its copy may go, which `eu` has as well. Its messages are kept, besides."""
+    us, sent = three["us"], []
+    web(three["eu"], fetched=False)
+    web(us)
+    us.used = 99
+    three.grid.settle()
+    three.rounds(2)
+    three.rest()
+    us.keeping.step()
+    us.region.line.change = lambda ask: sent.append(ask) or ask
+    us.region.sync.step()
+    return us, sent
+
+
+@pytest.mark.parametrize("ends", ["kept", "gone"])
+def test_a_question_that_comes_once_more_after_it_was_over_grants_nothing_for_ever(three, ends):
+    """It was late on its way. A grant that nobody knows any more would count the copy as gone, whatever is there."""
+    us, sent = asks(three)
+    if ends == "kept":
+        me = us.region.cloud.account("me")
+        us.region.cloud.deploy(me, name="late", image="web")
+    three.rounds(4)
+    us.region.line.change = lambda ask: ask
+    assert us.rows("select count(*) from eviction") == [(0,)]
+    (late,) = [each for each in sent if each.evict][:1]
+    us.region.line.waiting.append((SYNC, late))
+    us.region.line.late()
+    three.grid.settle()
+    with three.grid.manager.database.read() as tx:
+        assert tx.exec_driver_sql("select count(*) from grid_eviction").scalar() == 0
+
+
+def test_a_region_whose_store_is_set_back_lets_nothing_go_by_a_word_of_before(three):
+    """What it was granted then it has kept since, and another region may have been granted to let its copy go."""
+    us, _sent = asks(three)
+    assert us.rows("select state from eviction") == [("leaving",)]
+    with us.region.cloud.database.write() as tx:
+        restore.renew(tx, "of before", three.grid.clock.now())
+    assert us.versions("web") == [], "nobody has seen its bytes since"
+    assert us.rows("select state from transfer") == [("wanted",)]
+    three.rounds(2)
+    assert us.events() == []
+    assert us.rows("select count(*) from eviction") == [(0,)]

@@ -1,5 +1,6 @@
 """A farm with tiers in several regions: made, changed and let go everywhere, whatever becomes of the calls between."""
 
+import sqlite3
 from contextlib import suppress
 from threading import Event
 
@@ -34,6 +35,37 @@ def operation(two: Regions, id_: str) -> tuple[str, str]:
         "select state, error from operation where id = :id", id=id_
     )
     return state, str(error)
+
+
+def test_a_part_of_which_its_home_knows_nothing_any_more_is_for_operators_to_let_go(two):
+    """Home's store is what it was before the farm was laid out."""
+    home, london = two["home"].cloud, two["london"].cloud
+    with home.database.read() as tx:
+        before = sqlite3.connect(":memory:")
+        tx.connection.driver_connection.backup(before)
+    two.apply(FAR)
+    two.settle()
+    database = sqlite3.connect(home.database.url.removeprefix("sqlite:///"))
+    before.backup(database)
+    database.close()
+    before.close()
+    ((part,),) = london.rows("select id from farm")
+    refused = london.refused(two["london"].ann, farms.delete, FarmId(part))
+    assert isinstance(refused, Conflict)
+    london.do(london.account("olga", role="operator"), farms.delete, FarmId(part))
+    two.settle(6)
+    nothing_left(two)
+
+
+def test_a_part_that_its_home_still_wants_comes_back_when_an_operator_let_it_go(two):
+    two.apply(FAR)
+    two.settle()
+    london = two["london"].cloud
+    ((part,),) = london.rows("select id from farm")
+    london.do(london.account("olga", role="operator"), farms.delete, FarmId(part))
+    two.settle(8)
+    made_everywhere(two)
+    assert london.rows("select id from farm") != [(part,)]
 
 
 def made_everywhere(two: Regions) -> None:

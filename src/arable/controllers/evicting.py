@@ -97,14 +97,18 @@ def demanded(tx: Tx, region: str, found: list[Fetched]) -> set[tuple[str, int]]:
     return needed
 
 
-def heard(tx: Tx, incarnation: str, answer: SyncOut, at: datetime) -> None:
-    """What the grid manager said of copies that should go, and of those of which it now knows that they are."""
+def heard(tx: Tx, incarnation: str, answer: SyncOut, at: datetime) -> list[str]:
+    """What the grid manager said of copies that should go, and of those of which it now knows that they are.
+
+    What it granted and nobody here knows any more: that is to be said, too.
+    """
     if answer.incarnation != incarnation:
         evictions.give_up(tx, at)
-        return
+        return []
+    strange = evictions.unknown(tx, [each.id for each in answer.grants if not each.told])
     evictions.understood(tx, answer.over)
     if not answer.grants:
-        return
+        return []
     said = {each.id: each.told for each in answer.grants}
     for each in evictions.asked(tx):
         if each.id not in said:
@@ -113,6 +117,7 @@ def heard(tx: Tx, incarnation: str, answer: SyncOut, at: datetime) -> None:
             evictions.become(tx, each, EvictionState.REFUSED, at)
         elif not evictions.hide(tx, each, at):
             evictions.keep(tx, each, at)
+    return strange
 
 
 def go(tx: Tx, region: str, now: datetime) -> int:

@@ -7,7 +7,7 @@ rounds if it takes long, so one that can't be reached holds up no other; nothing
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -84,13 +84,14 @@ class FarmRegions:
     hands: Hands
     acts: Callable[[], Fence | None]
     patience: float = 1.0
-    _threads: ThreadPoolExecutor = field(init=False)
+    threads: Executor = field(
+        default_factory=lambda: ThreadPoolExecutor(_REGIONS, thread_name_prefix="farm regions")
+    )
     _asked: dict[str, Future[None]] = field(default_factory=dict)  # regions that are being asked
     _rounds: Rounds = field(init=False)
     _keys_due: float = 0.0  # when keys are to be looked at
 
     def __post_init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_REGIONS, "farm regions")
         self._rounds = Rounds(
             "farm regions", self.step, lambda: _SECONDS, "farms' parts elsewhere have to wait", log
         )
@@ -107,7 +108,7 @@ class FarmRegions:
     def stop(self) -> None:
         """Finish what is being said, then end."""
         self._rounds.stop()
-        self._threads.shutdown()
+        self.threads.shutdown()
 
     def step(self) -> None:
         """One round."""
@@ -125,7 +126,7 @@ class FarmRegions:
         for part in due:
             by_region.setdefault(part.region, []).append(part)
         begun = {
-            region: self._threads.submit(self._region, fence, link, region, parts)
+            region: self.threads.submit(self._region, fence, link, region, parts)
             for region, parts in sorted(by_region.items())
         }
         self._asked |= begun

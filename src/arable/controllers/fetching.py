@@ -116,9 +116,12 @@ def fetch(
     pace: Pace,
     stop: threading.Event,
     tell: Tell = lambda _: None,
+    *,
+    apart: bool = True,
 ) -> Fetched:
     """The part (`sha256` and `bytes` are said), from these sources, the best one first. Blocks.
 
+    Each line has a thread of its own (`apart`), or one source is asked after the other, once, by this thread.
     Raises `Unavailable` when no source brings the rest (what came is kept), `Corrupt` when none has the right bytes,
     `Conflict` while somebody else fetches it into the same store, `NoRoom`.
     """
@@ -131,7 +134,7 @@ def fetch(
             why = chunks
             continue
         try:
-            return _by_list(said, chunks, using, files, pace, stop, tell)
+            return _by_list(said, chunks, using, files, pace, stop, tell, apart)
         except Corrupt as error:
             log.warning("part %s, by one chunk list: %s", chunks.sha256[:12], error.public)
             why = error
@@ -177,14 +180,17 @@ def _by_list(
     pace: Pace,
     stop: threading.Event,
     tell: Tell,
+    apart: bool,
 ) -> Fetched:
     arrival = files.receive(said, chunks)
     try:
         borrowed = arrival.borrow()
         work = _Work(chunks, arrival, borrowed, pace, stop)
         tell(work.progress())
-        if work.left:
+        if work.left and apart:
             work.run(sources, tell)
+        elif work.left:
+            work.run_in_turn(sources, tell)
         part = arrival.finish()
         return Fetched(part, work.progress(), tuple(sorted(work.brought)))
     finally:
@@ -209,6 +215,7 @@ class _Work:
         self._out: dict[str, CloudError] = {}
         self._lines = 0
         self._ended = False
+        self._rests = True
         self.brought: set[str] = set()
         missing = sum(chunks.length(number) for number in self.left)
         self._progress = Progress(chunks.size - missing, chunks.size, 0, borrowed)
@@ -245,6 +252,23 @@ class _Work:
                 source.hang_up()
             for thread in threads:
                 thread.join(_JOIN)
+        if self.left:
+            raise self._why()
+
+    def run_in_turn(self, sources: Sequence[Source], tell: Tell) -> None:
+        """The same without threads: nobody waits, and what one source does not bring is asked of the next."""
+        self._rests = False
+        try:
+            for source in sources:
+                self._lines += 1
+                self._serve(source)
+                tell(self.progress())
+        except CloudError as error:
+            self._fail(error)
+        finally:
+            self._ended = True
+            for source in sources:
+                source.hang_up()
         if self.left:
             raise self._why()
 
@@ -391,5 +415,6 @@ class _Work:
             self._changed.notify_all()
 
     def _rest(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(self._finished, seconds)
+        if self._rests:
+            with self._changed:
+                self._changed.wait_for(self._finished, seconds)

@@ -6,7 +6,7 @@ request ever waits for the grid manager. The region calls, never the grid manage
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -90,6 +90,7 @@ class GridSync:
     _images: bool = True  # somebody said that there are others
     _every: bool = True  # all shares are to be looked at
     _bills: Bills = field(default_factory=Bills)
+    _strange: Sequence[str] = ()  # granted to this region, and not known here
     _seconds: float = 5.0
     _rounds: Rounds = field(init=False)
 
@@ -233,7 +234,7 @@ class GridSync:
             incarnation=link.incarnation,
             cursor=link.cursor,
             evict=tuple(EvictDoc(id=e.id, key=e.key, digest=e.digest, keys=e.keys) for e in asks),
-            over=tuple(over),
+            over=(*over, *self._strange),
             shares=shares,
         )
         answer = self.wire.ask(link, SYNC, ask, SyncOut)
@@ -244,6 +245,7 @@ class GridSync:
             with self.look() as tx:
                 back = back or not grid_facts.has_version(tx, link.region, answer.had)
         at = self.clock.now()
+        strange: list[str] = []
 
         def keep(tx: Tx) -> bool:
             now = grid_members.link(tx, lock=True)
@@ -255,7 +257,7 @@ class GridSync:
                 return False  # it left, or another server heard this meanwhile
             unread = _heard(tx, link, answer)
             refused = [f"{r.kind} {r.key}: {r.told}" for r in answer.refused] + unread
-            evicting.heard(tx, now.incarnation, answer, at)
+            strange[:] = evicting.heard(tx, now.incarnation, answer, at)
             grid_shares.answered(tx, shares, answer, at)
             acked = max(now.acked, said, answer.seen)
             grid_members.change_link(
@@ -275,6 +277,7 @@ class GridSync:
 
         kept = self._keep(fence, keep)
         self._every = self._every and not kept
+        self._strange = strange if kept else ()
         return bool(kept) and (answer.more or back or len(facts) == PUSH)
 
     def _renew(self, fence: Fence, link: Link) -> None:

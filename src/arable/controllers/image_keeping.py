@@ -48,6 +48,7 @@ class ImageKeeping:
     images: ImageFiles
     disk: Callable[[], tuple[int, int]]
     acts: Callable[[], Fence | None]
+    looks: float = LOOKS
     _look_at: float = 0.0
     _sweep_at: float = 0.0
     _rounds: Rounds = field(init=False)
@@ -76,7 +77,7 @@ class ImageKeeping:
         if link is not None:
             self._evict(fence, link.region, choose=now >= self._look_at)
             if now >= self._look_at:
-                self._look_at = now + LOOKS
+                self._look_at = now + self.looks
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEPS
             self.sweep(fence)

@@ -65,6 +65,8 @@ class Transfers:
     threads: Executor = field(
         default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="transfers")
     )
+    apart: bool = True
+    """Each line to another region has a thread of its own (`fetching.fetch`)."""
     _busy: set[TransferId] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
     looks: Looks = field(init=False)
@@ -166,7 +168,9 @@ class Transfers:
         said = PartSaid(role=part.role, format=part.format, sha256=part.sha256, bytes=part.bytes)
         try:
             telling.begin(sources, why)
-            done = fetching.fetch(said, sources, self.chunks, self._pace, self._stop, telling.heard)
+            done = fetching.fetch(
+                said, sources, self.chunks, self._pace, self._stop, telling.heard, apart=self.apart
+            )
         finally:
             for source in sources:
                 source.hang_up()

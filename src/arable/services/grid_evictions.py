@@ -21,12 +21,17 @@ _KEYS = 10  # names of one version
 
 
 def judge(tx: Tx, member: Member, asks: Sequence[EvictDoc], now: datetime) -> tuple[GrantDoc, ...]:
-    """An answer to each. The same question has the same answer while it is not over."""
-    if not asks:
-        return ()
+    """An answer to each. The same question has the same answer while it is not over.
+
+    What was granted before and is not over is said once more, for a question may have come late: whoever does not know
+    what it is says that it is over.
+    """
     name = incarnations.current(tx)
     if member.knows != name:
         return ()  # it asks again once it knows whom
+    before = evictions.grants(tx, member.name, MOST)
+    if not asks:
+        return tuple(GrantDoc(id=each) for each in before)
     grid_facts.hold(tx)  # one message at a time, whatever regions they are of
     least = settings.get(tx, GRID_IMAGE_COPIES)
     count = [
@@ -34,7 +39,8 @@ def judge(tx: Tx, member: Member, asks: Sequence[EvictDoc], now: datetime) -> tu
         for each in grid_members.every(tx)
         if each.state_at(now) is MemberState.REACHED and each.knows == name
     ]
-    answers = []
+    asked = {ask.id for ask in asks}
+    answers = [GrantDoc(id=each) for each in before if each not in asked]
     for ask in asks[:MOST]:
         if not evictions.granted(tx, member.name, ask.id):
             keys = {ask.key, *ask.keys[:_KEYS]}

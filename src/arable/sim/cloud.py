@@ -121,6 +121,13 @@ def controllers(
     return loop
 
 
+def make_empty(database: Database) -> None:
+    """All tables, and nothing in them."""
+    with database.write() as tx:
+        raw: Any = tx.connection.driver_connection
+    raw.deserialize(_empty())
+
+
 @dataclass(slots=True)
 class SimNode:
     """A host: hardware and ledger outlive its agent, and its agent outlives connections."""
@@ -193,13 +200,15 @@ class Cloud:
         directory: Path,
         room: Room | None = None,
         database: Database | None = None,
+        clock: VirtualClock | None = None,
     ) -> "Cloud":
-        """A cloud at rest. `directory` holds the CA's key and nothing else. A `database` in memory is made empty."""
-        clock, entropy = VirtualClock(), Entropy(seed)
+        """A cloud at rest. `directory` holds the CA's key and nothing else. A `database` in memory is made empty.
+
+        `clock`: where several clouds live in one time.
+        """
+        clock, entropy = clock or VirtualClock(), Entropy(seed)
         database = database or in_memory()
-        with database.write() as tx:
-            raw: Any = tx.connection.driver_connection
-        raw.deserialize(_empty())
+        make_empty(database)
         ids = Ids(clock, entropy.child("ids"))
         with database.write() as tx:
             ground = lay_out(tx, room or Room(), clock, ids)

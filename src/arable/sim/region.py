@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from arable.agent.agent import Agent
 from arable.agent.patience import Waiting
@@ -27,7 +27,7 @@ from arable.domain.replica import ReplicaWish
 from arable.drivers.platform.sim import SimPlatform
 from arable.drivers.power.sim import SimPower
 from arable.drivers.storage.protocol import Passing
-from arable.runtime.clock import Clock
+from arable.runtime.clock import Clock, VirtualClock
 from arable.runtime.entropy import Entropy, Random
 from arable.services import host_power
 from arable.services.call import Asked, Call
@@ -79,10 +79,15 @@ class Region(Cloud):
 
     @classmethod
     def of(
-        cls, seed: str, directory: Path, room: Room, database: Database | None = None
-    ) -> "Region":
+        cls,
+        seed: str,
+        directory: Path,
+        room: Room,
+        database: Database | None = None,
+        clock: VirtualClock | None = None,
+    ) -> Self:
         """A region at rest whose servers have just begun."""
-        made = cls.build(seed, directory, room, database)
+        made = cls.build(seed, directory, room, database, clock)
         assert isinstance(made, cls)
         made.furnish(room)
         return made
@@ -282,17 +287,21 @@ class Region(Cloud):
             left -= step
             self._go_on()
             self.pass_time(timedelta(seconds=step))
-            self._look_after_each_other()
-            movers: list[SimServer | SimNode] = [*self.servers.values(), *self.nodes.values()]
-            self.dice.shuffle(movers)
-            for each in movers:
-                if self.lazy and self.dice.random() < self.lazy:
-                    continue
-                if isinstance(each, SimServer):
-                    each.step()
-                else:
-                    self.tend(each)
-            self._look()
+            self.move()
+
+    def move(self) -> None:
+        """Everybody does what is due now."""
+        self._look_after_each_other()
+        movers: list[SimServer | SimNode] = [*self.servers.values(), *self.nodes.values()]
+        self.dice.shuffle(movers)
+        for each in movers:
+            if self.lazy and self.dice.random() < self.lazy:
+                continue
+            if isinstance(each, SimServer):
+                each.step()
+            else:
+                self.tend(each)
+        self._look()
 
     def halt(self, node: SimNode, seconds: float) -> None:
         """The whole machine stands still for so long, its guests and watchdog with it."""

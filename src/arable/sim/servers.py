@@ -5,7 +5,7 @@ stopped (`stand_still`) stands between what it has decided to write and the writ
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -205,6 +205,8 @@ class SimServer:
         self._left: set[HostId] = set()
         self._peers: Sequence[Peer] = ()
         self._ends: list[Callable[[], None]] = []
+        self.also: Callable[[Iterable[str]], None] = lambda _topics: None
+        """Who else in its process hears of what changed."""
         self._look_at = self._switch_at = clock.monotonic()
         with suppress(CloudError):
             self.writer.submit(lambda tx: hosts.begun(tx, name)).result()
@@ -251,6 +253,7 @@ class SimServer:
     def nudged(self, nudges: Nudges) -> None:
         """Somebody has committed that."""
         self.loop.nudge(nudges.topics)
+        self.also(nudges.topics)
         self._behind |= {HostId(host) for host in nudges.hosts}
 
     def _begin(self) -> None:

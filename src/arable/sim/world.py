@@ -288,21 +288,7 @@ class World:
             return [told for told in invariants.held(tx) if "fails" not in told]
 
     def _unrest(self) -> str:
-        """What is not as it should be in the end; empty when all is."""
-        hardware = self._hardware()
-        try:
-            with self.region.database.read() as tx:
-                invariants.at_rest(tx, hardware)
-                others = [
-                    *invariants.held(tx),
-                    *invariants.hosts_are_well(tx),
-                    *invariants.rights(tx),
-                    *invariants.seeds(tx, hardware),
-                    *invariants.untold(tx, self.region.told_ends, self.region.unheard_ends),
-                ]
-        except invariants.Broken as broken:
-            return str(broken)
-        return "; ".join(others)
+        return unrest(self.region)
 
     # --- static stability
 
@@ -341,6 +327,24 @@ class World:
             raise invariants.Broken(f"{when}: {before.runs} became {now.runs}")
         if now.rows != before.rows:
             raise invariants.Broken(f"{when}: {before.rows} became {now.rows}")
+
+
+def unrest(region: Region) -> str:
+    """What is not as it should be in the end; empty when all is."""
+    hardware = {id_: node.hardware for id_, node in region.nodes.items()}
+    try:
+        with region.database.read() as tx:
+            invariants.at_rest(tx, hardware)
+            others = [
+                *invariants.held(tx),
+                *invariants.hosts_are_well(tx),
+                *invariants.rights(tx),
+                *invariants.seeds(tx, hardware),
+                *invariants.untold(tx, region.told_ends, region.unheard_ends),
+            ]
+    except invariants.Broken as broken:
+        return str(broken)
+    return "; ".join(others)
 
 
 def _said(error: BaseException) -> str:

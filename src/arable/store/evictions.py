@@ -175,6 +175,13 @@ def erased(tx: Tx, eviction: Eviction) -> None:
     tx.execute(delete(t.eviction).where(_e.id == eviction.id, _e.version < 0))
 
 
+def unknown(tx: Tx, ids: Iterable[str]) -> list[str]:
+    """Those of these that are not here: they are over and told, and were asked for once more by a message that was late."""
+    wanted = sorted(ids)
+    known = set(tx.scalars(select(_e.id).where(among(tx, _e.id, wanted)))) if wanted else set()
+    return [each for each in wanted if each not in known]
+
+
 def forget_refused(tx: Tx, before: datetime) -> None:
     """They may be asked for again."""
     refused = (_e.state == EvictionState.REFUSED.value, _e.at < before)
@@ -258,6 +265,12 @@ def granted(tx: Tx, region: str, id_: str) -> bool:
     """Whether that was granted before."""
     query = select(_g.id).where(_g.id == id_, _g.region == region)
     return tx.execute(query).first() is not None
+
+
+def grants(tx: Tx, region: str, limit: int) -> list[str]:
+    """What that region was granted, and of which it has not said that it is over."""
+    query = select(_g.id).where(_g.region == region).order_by(_g.id).limit(limit)
+    return list(tx.scalars(query))
 
 
 def grant(tx: Tx, region: str, id_: str, key: str, digest: str, at: datetime) -> None:

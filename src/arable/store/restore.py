@@ -17,6 +17,7 @@ from arable.domain.units import Size
 from arable.store import (
     attention,
     carries,
+    evictions,
     incarnations,
     moves,
     operations,
@@ -24,6 +25,7 @@ from arable.store import (
     reservations,
     resting,
     snapshots,
+    transfers,
     volume_replicas,
 )
 from arable.store import schema as t
@@ -54,6 +56,9 @@ def renew(tx: Tx, name: str, at: datetime) -> None:
     # Their owners may have recovered them since, and have the whole time to do so again.
     destroyed = update(t.machine).where(machine.destroyed_at.is_not(None))
     tx.execute(destroyed.values(destroyed_at=at))
+    # A word of the grid manager's that was for then is not for now, and copies that it let go since may not be there.
+    evictions.give_up(tx, at)
+    transfers.look_again(tx, name, at)
 
 
 def _end_moves(tx: Tx, at: datetime) -> None:

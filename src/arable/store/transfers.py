@@ -4,14 +4,15 @@ A claim is a row's holder and a time. What a holder writes is refused once anoth
 does no harm, as bytes are believed by their digests alone.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select, text, update
 
-from arable.domain.ids import AccountId, ImageId, MachineId, OperationId, TransferId
+from arable.domain.ids import LENGTH, AccountId, ImageId, MachineId, OperationId, TransferId
 from arable.domain.image import ImageVersion
 from arable.domain.machine import MachineState
 from arable.domain.transfer import Transfer, TransferState
@@ -68,6 +69,33 @@ def begin(tx: Tx, transfer: Transfer) -> Transfer:
         tx.execute(update(t.transfer).where(_x.id == known.id).values(**values, **times))
     nudge(tx, TOPIC)
     return known
+
+
+def look_again(tx: Tx, name: str, at: datetime) -> None:
+    """What came from other regions counts as elsewhere until its bytes were seen here, as of a store that was set back.
+
+    What is here counts again at once; what was let go since is brought once more. `name`: of this store from now on.
+    """
+    there = exists().where(t.grid_link.c.region != "")
+    query = select(_v.image, _v.number, _v.bytes).where(_v.fetched, ~_v.arriving, there)
+    for image, number, total in tx.execute(query.order_by(_v.image, _v.number)).all():
+        key = hashlib.sha256(f"{name}/{image}/{number}".encode()).hexdigest()[:LENGTH]
+        here = (_v.image == image, _v.number == number)
+        tx.execute(update(t.image_version).where(*here).values(arriving=True))
+        begin(
+            tx,
+            Transfer(
+                id=TransferId(f"transfer-{key}"),
+                image=image,
+                number=number,
+                state=TransferState.WANTED,
+                total=total,
+                next_at=at,
+                moved_at=at,
+                created_at=at,
+            ),
+        )
+    nudge(tx, images.TOPIC)
 
 
 def wait(tx: Tx, transfer: TransferId, operation: OperationId, *, ends: bool) -> None:

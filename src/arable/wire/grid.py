@@ -358,7 +358,7 @@ class SyncOut(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[FactDoc, ...] = ()
     full: bool = False
     more: bool = False
-    grants: tuple[GrantDoc, ...] = ()
+    grants: tuple[GrantDoc, ...] = ()  # of what was asked, and all that was granted and is not over
     over: tuple[str, ...] = ()  # that is understood
     shares: tuple[ShareDoc, ...] = ()
     short: tuple[
