@@ -26,8 +26,6 @@ class Watch:
         self.asking, self.grid = asking, asking.grid
         self.known: dict[str, set[str]] = {}
         """Of each version by its digest: which regions had it with its bytes, when it was looked at last."""
-        self._digests: dict[str, str] = {}
-        self.limited = True  # whether nothing was set back, so that a limit over all regions holds
 
     def look(self) -> Iterator[str]:
         """What may never be."""
@@ -35,8 +33,7 @@ class Watch:
         yield from _once(self.grid)
         yield from self._asked()
         yield from _subnets(self.grid)
-        if self.limited:
-            yield from _limited(self.grid)
+        yield from _limited(self.grid)
 
     def _last_copies(self) -> Iterator[str]:
         """A version that was somewhere is somewhere, unless its last copy was deleted by hand."""
@@ -73,10 +70,6 @@ class Watch:
             for digest, before in self.known.items()
             if digest not in now and digest in leaving
         }
-
-    def forget(self) -> None:
-        """Somebody's store was set back: what there is now is what is known."""
-        self.known.clear()
 
     def _asked(self) -> Iterator[str]:
         """One operation a call: nobody asked for more machines."""
