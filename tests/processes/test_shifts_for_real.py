@@ -23,7 +23,7 @@ ATTEMPT = 7
 @pytest.fixture
 def site(tmp_path_factory) -> Iterator[Site]:
     with ExitStack() as stack:
-        yield Site(tmp_path_factory.mktemp("ws"), stack, others=1)
+        yield Site(tmp_path_factory.mktemp("ws"), stack, length=90.0, others=1)
 
 
 def there(site: Site) -> SharedFrom:
@@ -85,7 +85,7 @@ def test_a_disk_goes_to_another_storage_host_under_a_guest_that_writes(site) -> 
         at = int(sh.run("cat /tmp/count"))
         # The first storage host is gone for good, before anybody was told more.
         site.storage.kill()
-        namespaces.inside(site.storage.netns, lambda: Links(site.storage.netns).delete("up0"))
+        namespaces.inside(site.storage.netns, lambda: Links(site.storage.netns).remove("up0"))
         sh.run(f"while [ $(cat /tmp/count) -lt {at + 5} ]; do sleep 1; done", 120)
         site.a.kill()  # and so is an agent that remembers
         site.a.start()
