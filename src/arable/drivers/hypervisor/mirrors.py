@@ -13,7 +13,7 @@ import libvirt
 
 from arable.domain.errors import NotFound, Unavailable
 from arable.drivers.hypervisor import domain_xml
-from arable.drivers.hypervisor.protocol import GuestDisk, Mirror, MirrorState
+from arable.drivers.hypervisor.protocol import GuestDisk, Mirror, MirrorState, together
 
 _FLAGS = (
     libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT  # there is a disk of that size
@@ -52,16 +52,7 @@ def mirrored(domain: libvirt.virDomain, disks: Sequence[GuestDisk], *, still: bo
         left += seen.get("end", 0) - seen.get("cur", 0)
         whole = going.get("ready") == "yes" and seen and seen["cur"] == seen["end"]
         states.add(MirrorState.READY if whole else MirrorState.COPYING)
-    return Mirror(state=_worst(states), copied_bytes=copied, left_bytes=left, still=still)
-
-
-def _worst(states: set[MirrorState]) -> MirrorState:
-    """Of all disks together. Those that are there never go back, so the others are to follow."""
-    if len(states) == 1:
-        return next(iter(states))
-    if MirrorState.NONE in states:
-        return MirrorState.FAILED if states - {MirrorState.NONE} else MirrorState.NONE
-    return MirrorState.COPYING if MirrorState.COPYING in states else MirrorState.READY
+    return Mirror(state=together(states), copied_bytes=copied, left_bytes=left, still=still)
 
 
 def mirroring(domain: libvirt.virDomain) -> bool:

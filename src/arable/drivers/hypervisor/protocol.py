@@ -209,6 +209,15 @@ class Mirror:
     told: str = ""
 
 
+def together(states: set[MirrorState]) -> MirrorState:
+    """Of all disks together. Those that are there never go back, so the others are to follow."""
+    if len(states) == 1:
+        return next(iter(states))
+    if MirrorState.NONE in states:
+        return MirrorState.FAILED
+    return MirrorState.COPYING if MirrorState.COPYING in states else MirrorState.READY
+
+
 @runtime_checkable
 class Mirrors(Protocol):
     """Guests whose far disks go to other places while they run (docs/decisions/0055).
