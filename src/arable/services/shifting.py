@@ -48,7 +48,7 @@ def begin_shift(
         volumes.get(call.tx, call.caller.scope, disk.id, lock=True)
         for disk in volumes.of_machines(call.tx, [machine.id]).get(machine.id, [])
     ]
-    _check_pools(call, machine, source, target)
+    _check_pools(call, machine, volume, source, target)
     for disk in disks:
         _check_disk(call, machine, disk, source)
     assert target.host is not None
@@ -109,12 +109,12 @@ def _begin(call: Call, machine: Machine, disk: Volume, source: Pool, target: Poo
     return operation
 
 
-def _check_pools(call: Call, machine: Machine, source: Pool, target: Pool) -> None:
+def _check_pools(call: Call, machine: Machine, volume: Volume, source: Pool, target: Pool) -> None:
     for pool in (source, target):
         if pool.kind != NBD:
             raise Conflict(
                 f"{machine.name} runs, and disks of a machine that runs go from one pool of the kind nbd to another"
-                f" only; {pool.name} is {pool.kind}. Stop {machine.name} first: then its disks go to any pool of their kind",
+                f" only; {pool.name} is {pool.kind}. Stop {machine.name}, or detach {volume.name or volume.id} if it is not its first disk",
                 field="pool",
             )
     host = hosts.get(call.tx, HostId(target.host or ""))
