@@ -283,6 +283,13 @@ class LeaseKeeper:
             kept = self._kept.get((machine, epoch))
             return kept is not None and kept.away and not kept.lost
 
+    def went(self, machine: MachineId, epoch: int, shift: int) -> None:
+        """The guest has its disks at the other storage host: they were given away, whoever can still say so."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            if kept and kept.wanted.shift == shift and not kept.lost and not kept.leaving:
+                self._went(kept)
+
     def places(self) -> set[SharedFrom]:
         """Storage hosts to be asked something, now or later."""
         with self._lock:

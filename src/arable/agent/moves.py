@@ -116,6 +116,8 @@ class Mover:
             if news:
                 self._again.clear()
             machines = {_machine(one) for one in wanted}
+            if self._shifts:
+                self._shifts.only({_machine(o) for o in wanted if isinstance(o, Shifting)})
             for kept in (self._seen, self._told_at, self._again, self._arrived):
                 for machine in kept.keys() - machines:
                     del kept[machine]

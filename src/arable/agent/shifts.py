@@ -52,7 +52,7 @@ class Shifts:
     def only(self, machines: Collection[MachineId]) -> None:
         """No others run here."""
         for machine in self._begun.keys() - set(machines):
-            del self._begun[machine]
+            self._begun.pop(machine, None)
 
     def ends(self, one: Shifting, *, moved: bool) -> bool:
         """Whether it stood still because its disks went elsewhere, of which an agent before us knew.
@@ -98,7 +98,8 @@ class Shifts:
             case _S.READY:
                 self._begun[machine] = epoch
                 return self._settle(one, shift, seen)
-            case _S.THERE:  # we shall hear that they were given away
+            case _S.THERE:  # as it never has them before they were given away
+                self._leases.went(machine, one.epoch, epoch)
                 return _told(epoch, MovePhase.SWITCHING, seen)
             case _:
                 if seen.still:
@@ -110,7 +111,10 @@ class Shifts:
         """All is at both places. What is asked first counts, and is asked until answered."""
         machine = one.machine
         if not seen.still:
-            if told := self._leases.lacks(machine, one.epoch):
+            told = self._leases.lacks(machine, one.epoch)
+            if not told and not self._leases.beside(machine, one.epoch):
+                told = "waits for its lease there"
+            if told:
                 return MoveSeen(epoch=shift.epoch, phase=MovePhase.MOVING, told=told)
             self._mirrors.hold(machine)
             seen = self._mirrors.mirrored(machine, one.disks)
