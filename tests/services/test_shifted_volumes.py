@@ -2,18 +2,20 @@
 
 import pytest
 from make_cloud import Cloud
-from test_carried_volumes import balanced
-from test_landing import POD
+from test_carried_volumes import balanced, scraps
+from test_landing import POD, attend, report, routed, seen
 from test_machines_on_shared_disks import _host
 from test_machines_on_shared_disks import shared as shared  # noqa: PLC0414 - a fixture
-from test_shifted_rows import One as One  # noqa: PLC0414
-from test_shifted_rows import exports, guest, says_lease, turn
+from test_shifted_rows import THERE, One, exports, guest, says_lease, turn
 from test_shifted_rows import one as one  # noqa: PLC0414 - a fixture
 
 from arable.domain.errors import CloudError, Conflict, NoRoom
-from arable.domain.pool import ISCSI
-from arable.services import migrating, moving, power, resizing, snapshots
-from arable.wire.machines import MoveIn, StopIn
+from arable.domain.ids import VolumeId
+from arable.domain.manifest import ExportState
+from arable.domain.pool import ISCSI, NBD
+from arable.services import migrating, moving, offerings, power, resizing, snapshots
+from arable.wire.machines import DiskIn, MoveIn, StopIn
+from arable.wire.offerings import DiskOfferingIn
 from arable.wire.snapshots import SnapshotIn
 from arable.wire.volumes import MigrateVolumeIn, ResizeVolumeIn
 
@@ -74,3 +76,34 @@ def test_what_is_on_its_way_is_left_alone_and_stopping_its_machine_takes_it_back
     ((state, error),) = shared.rows("select state, error from operation where id = :i", i=asked.id)
     assert state == "failed"
     assert "something else was asked for it" in str(error)
+
+
+def test_all_disks_of_the_machine_go_along_whichever_was_named(shared):
+    me, boss = shared.account("me"), shared.account("o", role="operator")
+    far = DiskOfferingIn(name="far", mib=100, storage="shared")
+    shared.do(boss, offerings.create_disk, far)
+    routed(shared, me)
+    disks = (DiskIn(offering="far"),)
+    made = shared.deploy(me, offering="steady", disks=disks).machines[0].id
+    attend(shared)
+    report(shared, seen(shared, made))
+    with shared.database.write() as tx:
+        _host(tx, shared, "t", POD, ("storage",), kind=NBD, address=THERE)
+    ((host,),) = shared.rows("select host from machine where id = :i", i=made)
+    says_lease(shared, made, host)
+    of = "from volume where machine = :i"
+    both = [VolumeId(id_) for (id_,) in shared.rows(f"select id {of} order by position", i=made)]
+    shared.do(boss, migrating.migrate, both[1], MigrateVolumeIn(pool="pool-t"))
+    assert balanced(shared)
+    turn(shared)
+    told = exports(shared)["host-t"]
+    assert {disk.volume for disk in told.disks} == set(both)
+    says_lease(
+        shared, made, host, state=ExportState.FREE, away=exports(shared)["host-s"].heir.epoch
+    )
+    turn(shared)
+    assert shared.rows(f"select distinct pool {of}", i=made) == [("pool-t",)]
+    ends = shared.rows("select state from operation where kind = 'volume.migrate'")
+    assert ends == [("done",), ("done",)]
+    assert {volume for _host_, volume in scraps(shared)} == set(both)
+    assert balanced(shared)
