@@ -93,6 +93,16 @@ def test_a_copy_that_has_become_the_disk_is_a_lease_as_any_other(place) -> None:
         place.leases.acquire(M, B, 2)
 
 
+def test_who_is_fenced_as_the_copy_becomes_the_disk_is_waited_for(place) -> None:
+    place.leases.allow(replace(right(1), beside=True))
+    place.leases.acquire(M, A, 1)
+    place.leases.allow(right(2, B))
+    place.leases.drop_beside(M)
+    place.leases.allow(right(2, B))
+    with pytest.raises(TooEarly):
+        place.leases.acquire(M, B, 2)
+
+
 def test_wherever_its_storage_host_dies_it_was_given_away_or_was_not() -> None:
     def story(faults: Faults) -> None:
         place = Place()

@@ -19,7 +19,7 @@ from arable.runtime.clock import RealClock
 from drivers import make_drivers as make
 from drivers import nbd_clients as nbd
 from drivers.contract_mirrors import MirrorsContract
-from drivers.test_local_storage import write
+from drivers.test_local_storage import reads, write
 from guest_images import CACHE
 
 pytestmark = pytest.mark.real
@@ -99,6 +99,17 @@ class TestLibvirt(MirrorsContract):
     @pytest.fixture
     def there(self, _places) -> GuestDisk:
         return self.target.disk()
+
+    def test_all_is_there_and_what_is_thin_stays_thin(self, driver, guest, there) -> None:
+        self.at_both(driver, guest, there)
+        driver.hold(guest.machine)
+        driver.pivot(guest.machine, [there])
+        driver.remove(guest.machine)
+        self.lose_target()
+        path = self.target.path
+        assert reads(path, 1, "1M", "4M")
+        assert reads(path, 0, "5M", "11M")
+        assert path.stat().st_blocks * 512 < 6 * MIB
 
     def lose_source(self) -> None:
         self.source.lose()

@@ -255,9 +255,10 @@ class Leases:
                 known = self._seen(known, right)
             self._rights[right.machine] = right
             known = self._without(known, right)
-            flags = (right.guarded, right.beside)
-            if known.held is Held.TAKEN and (known.guarded, known.beside) != flags:
-                known = self._keep(replace(known, guarded=right.guarded, beside=right.beside))
+            if known.held is Held.TAKEN and known.guarded != right.guarded:
+                known = self._keep(replace(known, guarded=right.guarded))
+            if known.held is not Held.FREE and known.beside != right.beside:
+                known = self._keep(replace(known, beside=right.beside))
             if known.held is Held.ENDING:
                 self._end(known, fenced=bool(known.holder) and known.holder == right.fenced)
             if right.heir is None or (before and before.heir != right.heir):
