@@ -341,7 +341,8 @@ def _stay(this: _Round, row: MachineRow, move: MoveRow, _why: str) -> None:
         this.halted.append(row)
     if move.shifts:
         rows = this.carries.get(row.id, [])
-        this.items += shifting.stay(this.tx, row, move, rows, this.at, error)
+        stays = type(error)(f"the disks of {row.name} stay where they are: {why}")
+        this.items += shifting.stay(this.tx, row, move, rows, this.at, stays)
         return
     _leaves(this, row, move.target)
     text = f"{row.name} stays on {this.name(move.source)}: {why}"

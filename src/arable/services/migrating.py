@@ -1,4 +1,5 @@
-"""Having a volume carried to another storage pool while nobody has it: an operator's business.
+"""Having a volume carried to another storage pool while nobody has it: an operator's business. While its machine runs, see
+`shifting.py`.
 
 What is wished is told to both pools' hosts, and what the new one says ends it (`controllers/carries.py`). Room there is taken
 in the transaction that accepts it (rule 2); where the volume was, its room is free when it is erased there.
@@ -45,7 +46,7 @@ _OFF = (MachineState.STOPPED, MachineState.ERROR)
 
 
 def migrate(call: Call, volume: VolumeId, ask: MigrateVolumeIn) -> OperationOut:
-    """Done when it is in the other pool. Only for one that nothing runs with."""
+    """Done when it is in the other pool. With a machine that runs, all disks of that one go."""
     call.caller.needs(Permission.INFRA_WRITE)
     seen = volumes.get(call.tx, call.caller.scope, volume)
     machine = machine_of(call, seen.machine) if seen.machine else None
