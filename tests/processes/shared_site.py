@@ -105,7 +105,13 @@ class Site:
     """All of it."""
 
     def __init__(
-        self, folder: Path, stack: ExitStack, *, length: float = LENGTH, by: str = "nbd"
+        self,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        length: float = LENGTH,
+        by: str = "nbd",
+        others: int = 0,
     ) -> None:
         self.folder = folder
         self.authority = Authority.create(folder / "authority", RealClock(), CHANCE)
@@ -117,16 +123,18 @@ class Site:
         self.pool = folder / "pool" if by == "file" else self.storage.home / "volumes"
         self.a = self._host("a", 1, switch, stack)
         self.b = self._host("b", 2, switch, stack)
-        _write(
-            self.storage,
-            roles=["storage"],
-            storage={
-                "driver": by,
-                "address": self.storage.address,
-                "lease_seconds": length,
-                **({"directory": str(self.pool)} if by == "file" else {}),
-            },
-        )
+        self.others = [self._host(f"t{n}", 20 + n, switch, stack) for n in range(others)]
+        for storage in (self.storage, *self.others):
+            _write(
+                storage,
+                roles=["storage"],
+                storage={
+                    "driver": by,
+                    "address": storage.address,
+                    "lease_seconds": length,
+                    **({"directory": str(self.pool)} if by == "file" else {}),
+                },
+            )
         stack.callback(self._end_all)
         self.daemons: dict[HostId, LibvirtDaemon] = {}
         for host in (self.a, self.b):
@@ -236,9 +244,11 @@ class Site:
         """Whether the lease service is there."""
         return (self.storage.address, LEASES) in listening(self.storage)
 
-    def servers(self, suffix: str = "pid") -> list[int]:
+    def servers(self, suffix: str = "pid", storage: Host | None = None) -> list[int]:
         """The processes that serve the volume; with `next.pid` those that stand in for it."""
-        path = str(self.storage.home / "volumes" / "exports" / f"{self.volume}.{suffix}").encode()
+        path = str(
+            (storage or self.storage).home / "volumes" / "exports" / f"{self.volume}.{suffix}"
+        ).encode()
         found = list(processes.holding(lambda words: b"--pidfile" in words and path in words))
         for one in found:
             one.close()
@@ -299,13 +309,14 @@ class Site:
 
     def _end_all(self) -> None:
         """Watchdogs and servers of disks outlive agents; nothing of ours outlives a test."""
-        for host in (self.storage, self.a, self.b):
+        for host in (self.storage, *self.others, self.a, self.b):
             host.kill()
             with suppress(OSError, ValueError, IndexError):
                 pid = self.watchdog(host)
                 if is_alive(pid):
                     os.kill(pid, signal.SIGKILL)
-        for pid in (*self.servers(), *self.servers("next.pid"), *self.doors()):
+        more = [pid for other in self.others for pid in self.servers(storage=other)]
+        for pid in (*self.servers(), *self.servers("next.pid"), *self.doors(), *more):
             os.kill(pid, signal.SIGKILL)
 
 

@@ -10,6 +10,7 @@ from arable.sim.carry_stories import CARRIES
 from arable.sim.farm_stories import FARMS
 from arable.sim.replica_stories import REPLICAS
 from arable.sim.rollout_stories import ROLLOUTS
+from arable.sim.shift_stories import SHIFTS
 from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
@@ -35,6 +36,14 @@ def test_a_volume_on_its_way_survives_it_too(number: int) -> None:
     story = CARRIES[number]
     places = len(play(story))
     for at in range(29 * number % 128, places, 128):
+        play(story, at)
+
+
+@pytest.mark.parametrize("number", range(len(SHIFTS)), ids=[story.name for story in SHIFTS])
+def test_a_disk_on_its_way_under_a_machine_survives_it_too(number: int) -> None:
+    story = SHIFTS[number]
+    places = len(play(story))
+    for at in range(41 * (number + 1), places, SELDOM):
         play(story, at)
 
 

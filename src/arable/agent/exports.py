@@ -75,7 +75,8 @@ class HostExports:
         wished = self._ground.wishes.manifest.exports
         may = self._ground.patience.may
         actions: list[_Action] = [
-            Forget(machine) for machine in sorted(self._allowed.keys() - wished.keys())
+            Forget(machine)
+            for machine in sorted((self._allowed.keys() | self._beside()) - wished.keys())
         ]
         actions += [
             Allow(wish)
@@ -100,7 +101,8 @@ class HostExports:
             case Forget(machine):
                 for pool in self._pools:
                     pool.leases.forget(machine)
-                del self._allowed[machine]
+                    pool.leases.drop_beside(machine)
+                self._allowed.pop(machine, None)
                 self._tried.pop(machine, None)
             case Grow(machine, disk):
                 self._grow(machine, disk)
@@ -150,6 +152,7 @@ class HostExports:
                 heir=wish.heir,
                 guarded=wish.guarded,
                 uprooted=wish.uprooted,
+                beside=wish.beside,
             )
         )
         # Last, since it asks whoever serves the disk: who is to be cut off need not answer for that.
@@ -162,8 +165,19 @@ class HostExports:
         """Whether what this wish is about has happened: the lease is the heir's, and nothing of it is left to do."""
         if wish.heir is None:
             return False
-        records = (pool.leases.record(wish.machine) for pool in self._pools)
+        records = [pool.leases.record(wish.machine) for pool in self._pools]
+        if wish.heir.away:
+            return any(one.away == wish.heir.epoch for one in records)
         return any((one.served, one.holder) == (wish.heir.epoch, wish.heir.host) for one in records)
+
+    def _beside(self) -> set[MachineId]:
+        """Machines that have copies in the making here: nobody's, when they are not wished for."""
+        return {
+            machine
+            for pool in self._pools
+            for machine, record in pool.leases.records().items()
+            if record.beside and record.held is not Held.FREE
+        }
 
     def _grow(self, machine: MachineId, disk: DiskWish) -> None:
         pool = next(pool for pool in self._pools if pool.pool == disk.pool)
@@ -225,6 +239,8 @@ class HostExports:
             told=trouble.told if trouble else "",
             highest=record.epoch if record and record.epoch < UNKNOWN else 0,
             lapsed=any(pool.leases.lapsed(machine) for pool in self._pools),
+            beside=wish.beside if wish else bool(record and record.beside),
+            away=record.away if record else 0,
         )
 
     def _in_force(self, wish: ExportWish) -> bool:

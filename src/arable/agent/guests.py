@@ -12,6 +12,7 @@ from arable.agent.leases import wanted
 from arable.agent.ledger import NO_FACTS
 from arable.agent.moves import Coming, Going, is_target
 from arable.agent.network import Ports, device
+from arable.agent.shifts import Shifting
 from arable.agent.sight import HYPERVISOR, NETWORK, Ground, Sight, holding, satisfied
 from arable.agent.storage import Disks, seed_key, serial
 from arable.domain.errors import CloudError
@@ -26,6 +27,7 @@ from arable.drivers.hypervisor.protocol import (
     IscsiSource,
     NbdSource,
 )
+from arable.drivers.storage.protocol import ExportAt
 
 GRACE_SECONDS = 60.0
 ASKS_SECONDS = 10.0  # a guest that boots just then misses the question
@@ -168,6 +170,8 @@ class Guests:
                 yield part.sha256, f"image part {part.role}"
         if _arrives(wish.machine, seen):
             yield wish.machine, "its memory"
+        if self._held(wish, seen):
+            yield wish.machine, "its disks, which go to another storage host"
         yield from self._lacks_lease(wish)
         busy = self._ground.busy()
         for disk in wish.disks:
@@ -207,10 +211,12 @@ class Guests:
         if mover is None or leases is None or seen.guests is None:
             return
         wishes = self._ground.wishes
-        going, coming = [], []
+        going, coming, shifting = [], [], []
         for wish in (*wishes.manifest.guests.values(), *wishes.kept.values()):
             found = seen.guests.get(wish.machine)
-            if is_target(wish, host) and wish.power is Power.ON:
+            if _runs_on(found) and (wish.shift or mover.shifts(wish.machine)):
+                shifting.append(self._shifting(wish))
+            elif is_target(wish, host) and wish.power is Power.ON:
                 coming.append(self._coming(wish, found, seen))
             elif wish.move is None and wish.power is Power.ON and _arrives(wish.machine, seen):
                 # Others may hear before we do that it was handed over to us: then the wish speaks of no move any more.
@@ -219,8 +225,34 @@ class Guests:
             elif wish.move or (found and _between(found)) or mover.seen(wish.machine):
                 mine = wish.move is not None and wish.move.source == host
                 move = wish.move if mine and wish.power is Power.ON else None
-                going.append(Going(machine=wish.machine, epoch=wish.epoch, move=move))
-        mover.want(going, coming)
+                disks = self._shifting(wish) if _runs_on(found) and not wish.move else None
+                one = Going(machine=wish.machine, epoch=wish.epoch, move=move, disks=disks)
+                going.append(one)
+        mover.want(going, coming, shifting)
+
+    def _held(self, wish: GuestWish, seen: Sight) -> bool:
+        """Whether it stands still for its disks to go elsewhere, or has not gone on since."""
+        mover, found = self._ground.drivers.mover, (seen.guests or {}).get(wish.machine)
+        if mover is None or found is None or not found.still or not _runs_on(found):
+            return False
+        return wish.shift is not None or mover.shifts(wish.machine)
+
+    def _shifting(self, wish: GuestWish) -> Shifting:
+        """Where its shared disks are to be, if they go elsewhere; else where they should be now."""
+        leases, shift = self._ground.drivers.leases, wish.shift
+        assert leases is not None
+        there = shift is not None and not leases.away(wish.machine, wish.epoch)
+        places = (leases.beside if there else leases.disks)(wish.machine, wish.epoch)
+        shared = [disk for disk in wish.disks if disk.shared]
+        missing = [disk.volume for disk in shared if disk.volume not in places]
+        disks = () if missing else tuple(self._far(wish, d, places[d.volume]) for d in shared)
+        return Shifting(
+            machine=wish.machine,
+            epoch=wish.epoch,
+            shift=shift,
+            disks=tuple(disk for disk in disks if disk.nbd),
+            waits=f"waits for its disk {missing[0]} there" if missing else "",
+        )
 
     def _coming(self, wish: GuestWish, found: GuestFound | None, seen: Sight) -> Coming:
         assert wish.move is not None
@@ -319,35 +351,7 @@ class Guests:
         if disk.shared:
             assert self._ground.drivers.leases is not None, "lacks nothing"
             at = self._ground.drivers.leases.disks(wish.machine, wish.epoch)[disk.volume]
-            far = GuestDisk(
-                format=PartFormat.RAW,
-                serial=serial(disk.volume),
-                bytes=disk.bytes,
-                position=disk.position,
-                read_only=disk.view_of is not None,
-            )
-            if at.pool:
-                assert self._ground.drivers.files is not None, "lacks nothing"
-                return replace(
-                    far,
-                    path=self._ground.drivers.files.path(at.pool, disk.volume, wish.epoch),
-                    format=PartFormat.QCOW2,
-                    iops=disk.iops,
-                    bytes_per_second=disk.bytes_per_second,
-                )
-            if at.secret:
-                unit = IscsiSource(
-                    address=at.address,
-                    port=at.port,
-                    target=at.name,
-                    initiator=at.initiator,
-                    secret=at.secret,
-                )
-                return replace(far, iscsi=unit)
-            export = NbdSource(
-                address=at.address, port=at.port, name=at.name, server=disk.shared.host
-            )
-            return replace(far, nbd=export)
+            return self._far(wish, disk, at)
         volume = seen.shelves[disk.pool].volumes[disk.volume]
         return GuestDisk(
             path=volume.path,
@@ -359,6 +363,38 @@ class Guests:
             position=disk.position,
             read_only=disk.view_of is not None,
         )
+
+    def _far(self, wish: GuestWish, disk: DiskWish, at: ExportAt) -> GuestDisk:
+        """A shared disk, where its storage host serves it."""
+        assert disk.shared
+        far = GuestDisk(
+            format=PartFormat.RAW,
+            serial=serial(disk.volume),
+            bytes=disk.bytes,
+            position=disk.position,
+            read_only=disk.view_of is not None,
+        )
+        if at.pool:
+            assert self._ground.drivers.files is not None, "lacks nothing"
+            return replace(
+                far,
+                path=self._ground.drivers.files.path(at.pool, disk.volume, wish.epoch),
+                format=PartFormat.QCOW2,
+                iops=disk.iops,
+                bytes_per_second=disk.bytes_per_second,
+            )
+        if at.secret:
+            unit = IscsiSource(
+                address=at.address,
+                port=at.port,
+                target=at.name,
+                initiator=at.initiator,
+                secret=at.secret,
+            )
+            return replace(far, iscsi=unit)
+        server = at.host or disk.shared.host
+        export = NbdSource(address=at.address, port=at.port, name=at.name, server=server)
+        return replace(far, nbd=export)
 
     def _guest(self, wish: GuestWish) -> Guest:
         seen = self._ground.seen
@@ -409,6 +445,10 @@ def _lease_key(wish: GuestWish) -> str:
 def _between(found: GuestFound) -> bool:
     """Whether it stands still on its way from one host to another."""
     return found.still or found.power is GuestPower.ARRIVING
+
+
+def _runs_on(found: GuestFound | None) -> bool:
+    return found is not None and found.power is GuestPower.RUNNING
 
 
 def _arrives(machine: MachineId, seen: Sight) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 from arable.domain.errors import CloudError, Forbidden, Stale
 from arable.domain.ids import HostId, MachineId
 from arable.drivers.storage.iscsi import names
-from arable.drivers.storage.leases import Coming, TooEarly
+from arable.drivers.storage.leases import Away, Coming, TooEarly
 from arable.drivers.storage.protocol import Shares
 from arable.wire.leases import Answer, Ask, Disk, Question, Said, Verb, Verdict
 
@@ -63,6 +63,8 @@ class LeaseDesk:
             return acts[ask.verb]()
         except Coming as error:
             return said(Verdict.COMING, error.public)
+        except Away as error:
+            return said(Verdict.AWAY if error.to == ask.to else Verdict.LOST, error.public)
         except TooEarly as error:
             return said(Verdict.WAIT, error.public, error.seconds)
         except Stale as error:

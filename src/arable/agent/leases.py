@@ -9,6 +9,10 @@ The reckoning is always against us: a span counts from before it was asked for, 
 with disks on several storage hosts may run until the first of its leases ends. What was lost has no time left at
 all. A lease is let go only when its guest is seen off, after its deadline was set to the past.
 
+While the disks of a guest that runs go to another storage host (docs/decisions/0055), a lease is had there as well, `beside`: it
+gives no right to run, and its loss takes none, until the other place has handed its own over for good. Then it is the
+other way round. Whoever was told nothing of that hears it from the storage host that gave them away.
+
 A guest that stands still, because all of it is on another host already, is either handed over (`hand_over`) or kept
 (`keep`), and which of the two the storage hosts say (`settled`). Until they have, `lacks` has something to say.
 """
@@ -55,6 +59,8 @@ class Wanted:
     places: frozenset[SharedFrom]
     volume: VolumeId  # its first: where its epoch is served is told by this name to no other guest
     volumes: frozenset[VolumeId] = frozenset()  # all of them, which come and go while it runs
+    beside: SharedFrom | None = None  # where all of them are to be, by the attempt `shift`
+    shift: int = 0
 
 
 class Settled(StrEnum):
@@ -77,6 +83,7 @@ class _At:
     coming: bool = False  # its holder may hand it over to us
     passed: bool = False  # and did
     told: str = ""
+    disks: dict[VolumeId, ExportAt] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -85,23 +92,46 @@ class _Kept:
 
     wanted: Wanted
     at: dict[SharedFrom, _At]
-    disks: dict[VolumeId, ExportAt] = field(default_factory=dict)
     leaving: bool = False
     lost: bool = False
+    away: bool = False  # the disks are where `beside` says
     verb: Verb | None = None  # HAND_OVER or KEEP, while that is being asked
     to: int = 0  # the heir's epoch
     settled: set[SharedFrom] = field(default_factory=set)
     kept: int = 0  # the last heir that was decided against
+
+    def counts(self, place: SharedFrom) -> bool:
+        """Whether the right to run depends on this place now."""
+        beside = self.wanted.beside
+        return beside is None or (place == beside) == self.away
+
+    @property
+    def counting(self) -> list[_At]:
+        """Where the right to run is kept."""
+        return [one for place, one in self.at.items() if self.counts(place)]
+
+    @property
+    def disks(self) -> dict[VolumeId, ExportAt]:
+        """Where the disks are."""
+        return {volume: at for one in self.counting for volume, at in one.disks.items()}
 
     @property
     def lacking(self) -> bool:
         """Whether there are disks of which it is not known where they are served."""
         return not self.wanted.volumes <= self.disks.keys()
 
+    def lacks(self, place: SharedFrom) -> bool:
+        """Whether something is to be asked for there."""
+        one = self.at[place]
+        known = self.disks if self.counts(place) else one.disks
+        return not one.until or not self.wanted.volumes <= known.keys()
+
     @property
     def until(self) -> float:
         """Until when the guest may run; 0 while a lease is missing."""
-        return 0.0 if self.lost or self.leaving else min(one.until for one in self.at.values())
+        if self.lost or self.leaving:
+            return 0.0
+        return min((one.until for one in self.counting), default=0.0)
 
 
 Key = tuple[MachineId, int]
@@ -119,6 +149,8 @@ def wanted(wish: GuestWish) -> Wanted | None:
         places=frozenset(shared.values()),
         volume=next(iter(shared)),
         volumes=frozenset(shared),
+        beside=wish.shift.target if wish.shift else None,
+        shift=wish.shift.epoch if wish.shift else 0,
     )
 
 
@@ -166,7 +198,8 @@ class LeaseKeeper:
                 elif kept.leaving and key in now:
                     # Let go, perhaps; asked for again, it is ours again.
                     self._kept[key] = _fresh(kept.wanted)
-                elif key in now and kept.wanted.volumes != now[key].volumes:
+                elif key in now and kept.wanted != now[key]:
+                    self._other_places(kept, now[key])
                     self._other_disks(kept, now[key])
             for key in now.keys() - self._kept.keys():
                 self._kept[key] = _fresh(now[key])
@@ -201,13 +234,13 @@ class LeaseKeeper:
         """Whether it may be handed over to this host, or was: the disks can be told."""
         with self._lock:
             kept = self._kept.get((machine, epoch))
-            return kept is not None and all(one.coming or one.until for one in kept.at.values())
+            return kept is not None and all(one.coming or one.until for one in kept.counting)
 
     def passed(self, machine: MachineId, epoch: int) -> bool:
         """Whether this host has it because the one before handed it over."""
         with self._lock:
             kept = self._kept.get((machine, epoch))
-            return kept is not None and all(one.passed for one in kept.at.values())
+            return kept is not None and all(one.passed for one in kept.counting)
 
     def hand_over(self, machine: MachineId, epoch: int, to: int) -> None:
         """Ask that the heir have it. The guest stands still, and may not go on before it is `settled`."""
@@ -223,7 +256,7 @@ class LeaseKeeper:
             kept = self._kept.get((machine, epoch))
             if kept is None:
                 return Settled.NO
-            if kept.lost:
+            if kept.lost or (kept.away and kept.wanted.shift == to):
                 return Settled.GONE
             if kept.to == to and kept.verb:
                 return Settled.ASKED
@@ -234,6 +267,28 @@ class LeaseKeeper:
         with self._lock:
             kept = self._kept.get((machine, epoch))
             return dict(kept.disks) if kept else {}
+
+    def beside(self, machine: MachineId, epoch: int) -> Mapping[VolumeId, ExportAt]:
+        """Where the copies of all disks are that are in the making elsewhere; nothing while one is missing, or not ours."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            one = kept.at.get(kept.wanted.beside) if kept and kept.wanted.beside else None
+            if kept is None or one is None or self._time.now() >= one.until:
+                return {}
+            return dict(one.disks) if kept.wanted.volumes <= one.disks.keys() else {}
+
+    def away(self, machine: MachineId, epoch: int) -> bool:
+        """Whether its disks are at the other storage host now, and nowhere else."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            return kept is not None and kept.away and not kept.lost
+
+    def went(self, machine: MachineId, epoch: int, shift: int) -> None:
+        """The guest has its disks at the other storage host: they were given away, whoever can still say so."""
+        with self._lock:
+            kept = self._kept.get((machine, epoch))
+            if kept and kept.wanted.shift == shift and not kept.lost and not kept.leaving:
+                self._went(kept)
 
     def places(self) -> set[SharedFrom]:
         """Storage hosts to be asked something, now or later."""
@@ -271,10 +326,26 @@ class LeaseKeeper:
     def _other_disks(self, kept: _Kept, wanted: Wanted) -> None:
         """The machine got a disk or lost one: what is served is asked for anew, the lease is what it was."""
         kept.wanted = wanted
-        for volume in kept.disks.keys() - wanted.volumes:
-            del kept.disks[volume]
         for one in kept.at.values():
+            for volume in one.disks.keys() - wanted.volumes:
+                del one.disks[volume]
             one.again, one.pause = 0.0, _FIRST_SECONDS
+
+    def _other_places(self, kept: _Kept, wanted: Wanted) -> None:
+        """Another storage host is to have its disks, or has them, or never will. What is ours already stays so."""
+        before = kept.wanted
+        kept.away = kept.away and wanted.beside == before.beside and wanted.shift == before.shift
+        there = kept.at
+        kept.at = {place: there.get(place) or _At() for place in _places(wanted)}
+        if (
+            kept.verb
+            and before.shift
+            and (wanted.beside, wanted.shift) != (before.beside, before.shift)
+        ):
+            kept.verb = None  # it was decided, whatever we heard
+        kept.wanted = wanted
+        if kept.until:
+            self._write(kept)
 
     def _tidy(self, running: Collection[MachineId]) -> None:
         """What an earlier agent wrote counts until its guest is gone."""
@@ -295,12 +366,15 @@ class LeaseKeeper:
             elif kept.verb:
                 if place not in kept.settled:
                     yield kept, one
-            elif (kept.lacking or not one.until) and not self._has_earlier(machine, epoch):
+            elif kept.away and not kept.counts(place):
+                continue
+            elif kept.lacks(place) and not self._has_earlier(machine, epoch):
                 yield kept, one
 
     def _ours(self, place: SharedFrom) -> Iterator[_Kept]:
         for kept in self._kept.values():
-            if place in kept.at and kept.at[place].until and not kept.leaving and not kept.lost:
+            mine = place in kept.at and kept.at[place].until and not kept.leaving and not kept.lost
+            if mine and not (kept.away and not kept.counts(place)):
                 yield kept
 
     def _has_earlier(self, machine: MachineId, epoch: int) -> bool:
@@ -348,43 +422,56 @@ class LeaseKeeper:
         if kept is None or (said.machine, said.epoch) != (ask.machine, ask.epoch):
             return False
         one = kept.at[place]
-        before = (kept.until > 0, kept.lost, kept.verb, one.coming, kept.lacking)
+        before = _news(kept, one)
         match said.verdict:
+            case Verdict.AWAY if not kept.leaving and kept.wanted.beside:
+                self._went(kept)
             case _ if ask.verb in _SETTLING:
                 self._heard_settling(place, kept, ask, said)
             case Verdict.COMING if not kept.leaving:
                 one.coming, one.told = True, said.told
-                self._take_in(kept, said)
+                self._take_in(place, kept, said)
                 one.again = self._time.now() + _COMING_SECONDS
             case Verdict.HELD if not kept.leaving:
                 pause = one.pause
                 self._held(place, kept, said, asked)
-                if kept.lacking and ask.verb is Verb.ACQUIRE:
+                if kept.lacks(place) and ask.verb is Verb.ACQUIRE:
                     one.pause = pause
                     self._later(one, "")
             case Verdict.WAIT if one.until and ask.verb is Verb.ACQUIRE and not kept.leaving:
                 self._later(
                     one, said.told, said.seconds
                 )  # for a further disk; it is ours as before
+            case Verdict.LOST | Verdict.REFUSED if not kept.counts(place) and not kept.leaving:
+                one.until = 0.0
+                self._later(one, said.told, said.seconds)
             case Verdict.LOST if not kept.leaving:
                 log.error("%s: epoch %d is over: %s", ask.machine, ask.epoch, said.told)
                 kept.lost = True
                 self._write(kept)
-            case Verdict.FREE | Verdict.LOST | Verdict.REFUSED if kept.leaving:
+            case Verdict.FREE | Verdict.LOST | Verdict.REFUSED | Verdict.AWAY if kept.leaving:
                 one.free = True
                 if all(other.free for other in kept.at.values()):
                     self._forget((kept.wanted.machine, kept.wanted.epoch))
             case _:
                 one.until, one.coming = 0.0, False
                 self._later(one, said.told, said.seconds)
-        return before != (kept.until > 0, kept.lost, kept.verb, one.coming, kept.lacking)
+        return before != _news(kept, one)
+
+    def _went(self, kept: _Kept) -> None:
+        """Its disks are elsewhere: the lease there is what counts from now on."""
+        if not kept.away:
+            log.info("%s: its disks are at %s now", kept.wanted.machine, kept.wanted.beside)
+        kept.away, kept.verb = True, None
+        self._write(kept)
 
     def _settle(self, machine: MachineId, epoch: int, to: int, verb: Verb) -> None:
         with self._lock:
             kept = self._kept.get((machine, epoch))
             if kept is None or kept.lost or kept.leaving or (kept.verb and kept.to == to):
                 return
-            kept.verb, kept.to, kept.settled = verb, to, set()
+            kept.verb, kept.to = verb, to
+            kept.settled = {place for place in kept.at if not kept.counts(place)}
             for one in kept.at.values():
                 one.again, one.pause = 0.0, _FIRST_SECONDS
         self.changed()
@@ -402,14 +489,21 @@ class LeaseKeeper:
             case Verdict.LOST | Verdict.FREE:
                 kept.settled = set(kept.at)
                 kept.verb = Verb.HAND_OVER
+                if kept.to == kept.wanted.shift:  # it was not given to us elsewhere
+                    kept.lost, kept.verb = True, None
+                    self._write(kept)
+                    return
             case Verdict.REFUSED if kept.verb is Verb.HAND_OVER:
-                kept.verb, kept.settled = Verb.KEEP, set()
+                kept.verb = Verb.KEEP
+                kept.settled = {place for place in kept.at if not kept.counts(place)}
                 for other in kept.at.values():
                     other.again = 0.0
             case _:
                 self._later(one, said.told, said.seconds)
         if kept.settled == set(kept.at):
-            if kept.verb is Verb.HAND_OVER:
+            if kept.verb is Verb.HAND_OVER and kept.to == kept.wanted.shift:
+                self._went(kept)
+            elif kept.verb is Verb.HAND_OVER:
                 kept.lost = True
                 self._write(kept)
             else:
@@ -428,16 +522,16 @@ class LeaseKeeper:
         one.until = max(one.until, asked + seconds - margin)
         one.told, one.pause = "", _FIRST_SECONDS
         one.coming, one.passed = False, said.passed
-        self._take_in(kept, said)
+        self._take_in(place, kept, said)
         if kept.until:
             self._write(kept)
 
-    def _take_in(self, kept: _Kept, said: Said) -> None:
+    def _take_in(self, place: SharedFrom, kept: _Kept, said: Said) -> None:
         for disk in said.disks:
             volume = VolumeId(disk.volume)
             if kept.wanted.volumes and volume not in kept.wanted.volumes:
                 continue
-            kept.disks[volume] = ExportAt(
+            kept.at[place].disks[volume] = ExportAt(
                 volume=volume,
                 address=disk.address,
                 port=disk.port,
@@ -445,6 +539,7 @@ class LeaseKeeper:
                 initiator=disk.initiator,
                 secret=Secret(disk.secret) if disk.secret else None,
                 pool=PoolId(disk.pool) if disk.pool else None,
+                host=place.host,
             )
 
     def _later(self, one: _At, told: str, at_most: float = _LONGEST_SECONDS) -> None:
@@ -471,7 +566,18 @@ class LeaseKeeper:
 
 
 def _fresh(one: Wanted) -> _Kept:
-    return _Kept(one, {place: _At() for place in one.places})
+    return _Kept(one, {place: _At() for place in _places(one)})
+
+
+def _places(one: Wanted) -> frozenset[SharedFrom]:
+    return one.places | {one.beside} if one.beside else one.places
+
+
+def _news(kept: _Kept, one: _At) -> tuple[object, ...]:
+    """What is worth a look when it changes."""
+    beside = (bool(one.until), len(one.disks)) if kept.wanted.beside else ()
+    state = (kept.until > 0, kept.lost, kept.verb, kept.away, kept.kept, kept.lacking)
+    return (*state, one.coming, *beside)
 
 
 def _verb(kept: _Kept) -> Verb:
@@ -482,5 +588,5 @@ def _verb(kept: _Kept) -> Verb:
 
 
 def _ask(verb: Verb, kept: _Kept) -> Ask:
-    to = kept.to if verb in _SETTLING else 0
+    to = kept.to if verb in _SETTLING else kept.wanted.shift
     return Ask(verb=verb, machine=kept.wanted.machine, epoch=kept.wanted.epoch, to=to)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from arable.agent.leases import LeaseKeeper, Settled
+from arable.agent.shifts import Shifting, Shifts
 from arable.domain.errors import CloudError
 from arable.domain.ids import HostId, MachineId
 from arable.domain.manifest import GuestWish, MovePhase, MoveSeen, MoveWish
@@ -24,6 +25,7 @@ from arable.drivers.hypervisor.protocol import (
     Guest,
     Hypervisor,
     Journey,
+    Mirrors,
     Moves,
     Passage,
     PassageState,
@@ -53,6 +55,7 @@ class Going:
     machine: MachineId
     epoch: int
     move: MoveWish | None
+    disks: Shifting | None = None  # if it runs; an agent before us may have had them go elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +85,10 @@ class Mover:
         self._leases = leases
         self._clock = clock
         self._nudge = nudge
+        mirrors = hypervisor if isinstance(hypervisor, Mirrors) else None
+        self._shifts = Shifts(hypervisor, mirrors, leases) if mirrors else None
         self._lock = threading.Lock()
-        self._wanted: tuple[Going | Coming, ...] = ()
+        self._wanted: tuple[Going | Coming | Shifting, ...] = ()
         self._seen: dict[MachineId, MoveSeen] = {}
         self._told_at: dict[MachineId, float] = {}
         self._again: dict[MachineId, float] = {}
@@ -92,19 +97,27 @@ class Mover:
         self.changed: Callable[[], None] = lambda: None
         """Called when there may be something to do earlier than was said."""
 
-    def want(self, going: Iterable[Going], coming: Iterable[Coming]) -> None:
+    def want(
+        self,
+        going: Iterable[Going],
+        coming: Iterable[Coming],
+        shifting: Iterable[Shifting] = (),
+    ) -> None:
         """These are all."""
         with self._lock:
             known = {_machine(one): one for one in self._wanted}
-            wanted: tuple[Going | Coming, ...] = (
+            wanted: tuple[Going | Coming | Shifting, ...] = (
                 *going,
                 *(_remembered(one, known) for one in coming),
+                *(shifting if self._shifts else ()),
             )
             news = wanted != self._wanted
             self._wanted = wanted
             if news:
                 self._again.clear()
             machines = {_machine(one) for one in wanted}
+            if self._shifts:
+                self._shifts.only({_machine(o) for o in wanted if isinstance(o, Shifting)})
             for kept in (self._seen, self._told_at, self._again, self._arrived):
                 for machine in kept.keys() - machines:
                     del kept[machine]
@@ -115,6 +128,10 @@ class Mover:
         """How that guest's move stands, for the report."""
         with self._lock:
             return self._seen.get(machine)
+
+    def shifts(self, machine: MachineId) -> bool:
+        """Whether its disks may be on their way, as far as is known here."""
+        return self._shifts is not None and self._shifts.begun(machine)
 
     def due(self) -> float:
         """When to `step`, in monotonic time."""
@@ -135,25 +152,39 @@ class Mover:
         for one in ready:
             machine = _machine(one)
             try:
-                seen = self._depart(one) if isinstance(one, Going) else self._arrive(one)
+                seen = self._step(one)
             except CloudError as error:
                 log.warning("moves: %s: %s %s", machine, error.public, error.detail)
                 with self._lock:
                     self._again[machine] = self._clock.monotonic() + AGAIN_SECONDS
                     before = self._seen.get(machine)
-                if one.move is None:
+                wish = one.shift if isinstance(one, Shifting) else one.move
+                if wish is None:
                     continue
-                known = before or MoveSeen(epoch=one.move.epoch, phase=MovePhase.PREPARING)
+                known = before or MoveSeen(epoch=wish.epoch, phase=MovePhase.PREPARING)
                 seen = replace(known, told=error.public)
             self._tell(machine, seen)
             if seen is None or seen.phase in _CALM:
                 with self._lock:
                     self._again.setdefault(machine, self._clock.monotonic() + CALM_SECONDS)
 
+    def _step(self, one: Going | Coming | Shifting) -> MoveSeen | None:
+        if isinstance(one, Shifting):
+            assert self._shifts is not None, "wanted by none without"
+            return self._shifts.step(one)
+        return self._depart(one) if isinstance(one, Going) else self._arrive(one)
+
     def _depart(self, one: Going) -> MoveSeen | None:
         """A guest that is here, or was."""
         machine, move = one.machine, one.move
         passage = self._moves.passage(machine)
+        if (
+            move is None
+            and one.disks
+            and self._shifts
+            and self._shifts.ends(one.disks, moved=passage is not None)
+        ):
+            return None
         if passage and passage.arriving:
             log.info("moves: the copy of %s that was received is not wanted any more", machine)
             self._hypervisor.remove(machine)
@@ -259,11 +290,11 @@ class Mover:
             self._nudge()
 
 
-def _machine(one: Going | Coming) -> MachineId:
-    return one.machine if isinstance(one, Going) else one.wish.machine
+def _machine(one: Going | Coming | Shifting) -> MachineId:
+    return one.wish.machine if isinstance(one, Coming) else one.machine
 
 
-def _remembered(one: Coming, known: Mapping[MachineId, Going | Coming]) -> Coming:
+def _remembered(one: Coming, known: Mapping[MachineId, Going | Coming | Shifting]) -> Coming:
     """What was there for the guest once need not be seen at the moment it is to run."""
     before = known.get(one.wish.machine)
     if one.guest is None and isinstance(before, Coming) and before.wish == one.wish:

@@ -122,8 +122,9 @@ class Telling:
     def _move(self, wish: GuestWish) -> MoveSeen | None:
         """Nothing, once it is not wished for any more."""
         mover = self._ground.drivers.mover
-        seen = mover.seen(wish.machine) if mover and wish.move else None
-        return seen if seen and wish.move and seen.epoch == wish.move.epoch else None
+        going = wish.move or wish.shift
+        seen = mover.seen(wish.machine) if mover and going else None
+        return seen if seen and going and seen.epoch == going.epoch else None
 
     def _why(self, wish: GuestWish, seen: Sight, otherwise: str) -> tuple[int, str]:
         """What keeps a guest from being as wished: failures first, then what is waited for."""

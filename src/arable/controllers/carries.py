@@ -13,10 +13,11 @@ from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId, PoolId, VolumeId
 from arable.domain.manifest import GIVE_UP, HostReport, ItemKind
 from arable.domain.units import MIB
-from arable.store import carries, carry_ends, carry_wishes, volumes
+from arable.store import carries, carry_ends, carry_wishes, moves, volumes
 from arable.store import wishes as manifests
 from arable.store.carries import Carry
 from arable.store.database import Tx
+from arable.store.nudges import nudge
 
 SECONDS = 15
 
@@ -73,18 +74,32 @@ def erased(tx: Tx, said: Collection[tuple[HostId, VolumeId]], at: datetime) -> N
 
 def let_be(tx: Tx, volumes: Collection[VolumeId], at: datetime, why: CloudError) -> None:
     """These volumes go nowhere any more."""
-    for row in carries.going_of(tx, volumes):
-        carry_ends.stop(tx, row, at, why)
+    rows = carries.going_of(tx, volumes)
+    _call_off(tx, rows)
+    for row in rows:
+        if row.machine is None:
+            carry_ends.stop(tx, row, at, why)
 
 
 def lost(tx: Tx, pool: PoolId, at: datetime) -> None:
     """The pool is given up: nothing comes to it, and nothing is left in it."""
     error = Unavailable("where it was to go was lost for good")
-    for row in carries.into(tx, pool):
+    rows = carries.into(tx, pool)
+    _call_off(tx, rows)
+    for row in rows:
+        if row.going and row.machine:
+            continue
         if row.going:
             carry_ends.end(tx, row, at, error)
         carries.over(tx, row, left=None)
         carry_ends.give(tx, [(row.target_host if row.going else row.left_host, row.mib)])
+
+
+def _call_off(tx: Tx, rows: Sequence[Carry]) -> None:
+    """Where the disks of machines that run are, their storage hosts say first (`shifting.py`)."""
+    if machines := {row.machine for row in rows if row.going and row.machine}:
+        moves.cancel(tx, machines)
+        nudge(tx, moves.TOPIC)
 
 
 def _arrived(tx: Tx, row: Carry, at: datetime) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from arable.controllers import setting_out, settle, wishes
+from arable.controllers import setting_out, settle, shifting, wishes
 from arable.controllers.shelves import next_epochs
 from arable.controllers.turns import manner
 from arable.domain.errors import CloudError, Conflict, NoRoom, Unavailable
@@ -21,9 +21,19 @@ from arable.domain.machine import MachineState, MachineWish
 from arable.domain.manifest import ExportState
 from arable.domain.move import MOVE, MoveEvent, MoveSight, MoveStage, after, immovable
 from arable.domain.units import Size
-from arable.store import attention, events, exports, incarnations, moves, operations, reservations
+from arable.store import (
+    attention,
+    carries,
+    events,
+    exports,
+    incarnations,
+    moves,
+    operations,
+    reservations,
+)
 from arable.store import wishes as manifests
 from arable.store.attention import BootRow, MachineRow, NicRow, VolumeRow
+from arable.store.carries import Carry
 from arable.store.database import Tx
 from arable.store.exports import ExportRow
 from arable.store.moves import TOPIC, MoveRow
@@ -44,6 +54,7 @@ _OWN = ("it was called off", "something else was asked for it", "it shut itself 
 class _Round:
     """What one round has read and is about to write."""
 
+    tx: Tx
     at: datetime
     nics: dict[MachineId, list[NicRow]]
     volumes: dict[MachineId, list[VolumeRow]]
@@ -51,6 +62,7 @@ class _Round:
     exports: dict[MachineId, ExportRow]
     places: dict[HostId, moves.Place]
     pools: dict[HostId, PoolId]
+    carries: dict[MachineId, list[Carry]] = field(default_factory=dict)
     items: list[manifests.Item] = field(default_factory=list)
     presence: set[tuple[NetworkId, HostId]] = field(default_factory=set)
     changes: list[dict[str, object]] = field(default_factory=list)
@@ -112,7 +124,11 @@ def watch(tx: Tx, at: datetime) -> int:
         for move, then in todo
         if then.do is _E.START and move.id in rows and not _unfit(this, rows[move.id], move)
     ]
-    found = setting_out.find(tx, ready, this.volumes) if ready else {}
+    found: dict[MachineId, HostId | NoRoom] = {
+        row.id: move.source for row, move in ready if move.shifts
+    }
+    others = [(row, move) for row, move in ready if not move.shifts]
+    found |= setting_out.find(tx, others, this.volumes) if others else {}
     hosts = {host for host in found.values() if isinstance(host, str)}
     _read_more(tx, this, hosts)
     reservations.hold(tx, _touched(this, known.values(), hosts))
@@ -127,6 +143,9 @@ def watch(tx: Tx, at: datetime) -> int:
             told = why if row is not None else "the machine is gone"
             if told is not _LATER:
                 _over(this, move, told, Conflict(told))
+    for move in known.values():
+        if move.shifts and move.sent_bytes and move.id not in {one.id for one in this.decided}:
+            shifting.tell(tx, this.carries.get(move.id, []), move)
     _write(tx, this)
     if gone := [move.id for move in this.decided if move.id not in rows]:
         moves.forget(tx, gone)
@@ -139,6 +158,11 @@ _LATER = "later"
 def _unfit(this: _Round, row: MachineRow, move: MoveRow) -> str:
     """Why one that waits can't set out: for good, or `_LATER`, or nothing."""
     volumes = this.volumes.get(row.id, [])
+    if move.shifts:
+        stores = {move.wanted, row.host, *(volume.host for volume in volumes)}
+        up = all(this.state(host) is HostState.UP for host in stores)
+        fit = shifting.ready(row, this.exports.get(row.id), up)
+        return shifting.unfit(row, move, volumes) or ("" if fit else _LATER)
     state = MachineState(row.state)
     if row.wish != MachineWish.RUNNING or state not in (
         MachineState.RUNNING,
@@ -169,6 +193,7 @@ def _read(
 ) -> _Round:
     ids = list(rows)
     this = _Round(
+        tx,
         at,
         attention.nics(tx, ids),
         attention.volumes(tx, ids),
@@ -180,7 +205,10 @@ def _read(
     hosts = {host for move in known for host in (move.source, move.target) if host}
     hosts |= {row.host for row in rows.values() if row.host}
     hosts |= {v.host for volumes in this.volumes.values() for v in volumes if v.host}
+    shifts = [move for move in known if move.shifts]
+    hosts |= {move.wanted for move in shifts if move.wanted}
     _read_more(tx, this, hosts)
+    this.carries = carries.with_machines(tx, [move.id for move in shifts])
     return this
 
 
@@ -193,7 +221,7 @@ def _read_more(tx: Tx, this: _Round, hosts: set[HostId]) -> None:
 
 def _touched(this: _Round, known: Iterable[MoveRow], hosts: set[HostId]) -> set[HostId]:
     """All hosts that may be written of, to be held at once and in order."""
-    there = {host for move in known for host in (move.source, move.target) if host}
+    there = {host for move in known for host in (move.source, move.target, move.wanted) if host}
     return there | hosts | {v.host for vs in this.volumes.values() for v in vs if v.host}
 
 
@@ -207,6 +235,13 @@ def _sight(this: _Round, row: MachineRow | None, move: MoveRow) -> MoveSight:
         and not row.attention
     )
     held = export is not None and move.target is not None
+    since, target = (attention.stamp(this.at) - move.changed_at) / 1e6, this.state(move.target)
+    if move.shifts:
+        since = shifting.stage_seconds(move, since)
+        target = shifting.target_state(target, this.state(move.wanted))
+        gone = shifting.arrived(move, export)
+    else:
+        gone = bool(held and export and (export.epoch, export.holder) == (move.epoch, move.target))
     return MoveSight(
         stage=MoveStage(move.stage),
         runs=runs,
@@ -214,15 +249,13 @@ def _sight(this: _Round, row: MachineRow | None, move: MoveRow) -> MoveSight:
         off=move.off,
         failing=move.failing,
         told=move.told,
-        offered=move.offered,
+        offered="" if move.shifts else move.offered,
         address=move.address,
-        since=(attention.stamp(this.at) - move.changed_at) / 1e6,
+        since=since,
         seconds=move.seconds,
         source=this.state(move.source) or HostState.DOWN,
-        target=this.state(move.target),
-        arrived=bool(
-            held and export and (export.epoch, export.holder) == (move.epoch, move.target)
-        ),
+        target=target,
+        arrived=gone,
         revoked=bool(export and move.generation and export.generation == move.generation),
     )
 
@@ -235,6 +268,9 @@ def _start(tx: Tx, this: _Round, placed: list[tuple[MachineRow, MoveRow, HostId 
     going = [(row, move, host) for row, move, host in placed if isinstance(host, str)]
     epochs = next_epochs(tx, {row.id: row.epoch for row, _, _ in going})
     for row, move, target in going:
+        if move.shifts:
+            _shift(tx, this, row, move, epochs[row.id])
+            continue
         if reservations.take(tx, {target: (_size(row), 1)}):
             continue  # others took the room since: the next round looks anew
         begun = _next(this, manner(tx, move), _E.START)
@@ -245,6 +281,13 @@ def _start(tx: Tx, this: _Round, placed: list[tuple[MachineRow, MoveRow, HostId 
         if pool := this.pools.get(target):
             this.items += wishes.arrives(target, pool, this.volumes[row.id])
         this.step(move, f"goes from {this.name(move.source)} to {this.name(target)}")
+
+
+def _shift(tx: Tx, this: _Round, row: MachineRow, move: MoveRow, epoch: int) -> None:
+    """Both storage hosts and the machine's are told. Their room was taken when it was asked for."""
+    begun = _next(this, manner(tx, move), _E.START)._replace(target=move.source, epoch=epoch)
+    this.decided.append(begun)
+    this.tell(row, begun)
 
 
 def _send(this: _Round, row: MachineRow, move: MoveRow, _why: str) -> None:
@@ -268,6 +311,11 @@ def _take_back(this: _Round, row: MachineRow, move: MoveRow, why: str) -> None:
 def _arrive(this: _Round, row: MachineRow, move: MoveRow, _why: str) -> None:
     """It is the target's: what is left at the source goes, and its hosts are told by the next round of its farm."""
     assert move.target is not None
+    if move.shifts:
+        this.items += shifting.arrive(this.tx, row, move, this.carries.get(row.id, []), this.at)
+        this.change(row._replace(generation=row.generation + 1), wake=True)
+        _over(this, move._replace(tries=0), "", None, _E.ARRIVE)
+        return
     there = row._replace(
         host=move.target, epoch=move.epoch, fenced=None, generation=row.generation + 1
     )
@@ -284,18 +332,23 @@ def _arrive(this: _Round, row: MachineRow, move: MoveRow, _why: str) -> None:
 def _stay(this: _Round, row: MachineRow, move: MoveRow, _why: str) -> None:
     """It stays where it is, for sure: the target has no business with it any more."""
     assert move.target is not None
-    _leaves(this, row, move.target)
     this.change(row._replace(generation=row.generation + 1), wake=True)
     why = move.told or "it could not be moved"
     blame = 0 if why in _OWN else move.tries + 1
     error = Conflict(why) if why in _OWN else Unavailable(f"{row.name} could not be moved: {why}")
     _over(this, move._replace(tries=blame), why, error, _E.STAY)
+    if move.off:
+        this.halted.append(row)
+    if move.shifts:
+        rows = this.carries.get(row.id, [])
+        stays = type(error)(f"the disks of {row.name} stay where they are: {why}")
+        this.items += shifting.stay(this.tx, row, move, rows, this.at, stays)
+        return
+    _leaves(this, row, move.target)
     text = f"{row.name} stays on {this.name(move.source)}: {why}"
     this.events.append(
         Event(at=this.at, account=None, kind="machine.move-failed", subject=row.id, text=text)
     )
-    if move.off:
-        this.halted.append(row)
 
 
 _STEPS = {
@@ -316,6 +369,8 @@ def _leaves(this: _Round, row: MachineRow, host: HostId) -> None:
 def _over(
     this: _Round, move: MoveRow, told: str, error: CloudError | None, event: MoveEvent = _E.DROP
 ) -> None:
+    if move.shifts and event is _E.DROP:
+        shifting.drop(this.tx, this.carries.get(move.id, []), this.at, error or Conflict(told))
     this.decided.append(_next(this, move, event)._replace(told=told))
     this.over += 1
     if move.operation:

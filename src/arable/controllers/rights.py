@@ -21,7 +21,11 @@ _COLUMNS = ("epoch", "fenced", "attention", "generation", "changed_at")
 def keep(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     """What storage hosts say; and where this database is behind them, since it is an older copy, it follows."""
     words = _words(tx, reports)
-    seen = [(host, export) for (host, _), export in words.items() if export is not None]
+    seen = [
+        (host, export)
+        for (host, _), export in words.items()
+        if export is not None and not export.beside
+    ]
     gone = [key for key, export in words.items() if export is None]
     if seen:
         exports.keep(tx, seen)

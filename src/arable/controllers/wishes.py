@@ -36,6 +36,7 @@ def guest(
     volumes: Sequence[VolumeRow],
     pool: PoolId,
     move: MoveRow | None = None,
+    shift: MoveRow | None = None,
 ) -> Item:
     """The machine on its host, a `GuestWish` of that generation. `pool` is for local volumes that have none yet.
 
@@ -78,6 +79,12 @@ def guest(
             "downtime_ms": move.downtime_ms,
             "seconds": move.seconds,
         }
+    if shift is not None:
+        wish["shift"] = {
+            "epoch": shift.epoch,
+            "target": {"host": shift.wanted, "address": shift.address},
+            "bytes_per_second": shift.bytes_per_second,
+        }
     return Item(host, ItemKind.GUEST, machine.id, _encode(wish).decode())
 
 
@@ -111,6 +118,9 @@ def moving(
     assert machine.host is not None
     assert move.target is not None
     told, pool = machine.told, PoolId("")
+    if move.shifts:
+        here = guest(machine, told, boot, machine.host, nics, volumes, pool, shift=move)
+        return [here, *moving_export(machine, volumes, move), *copies(machine, volumes, move)]
     sent = move if move.address else None
     there = machine._replace(epoch=move.epoch)
     return [
@@ -127,15 +137,35 @@ def moving_export(machine: MachineRow, volumes: Sequence[VolumeRow], move: MoveR
     return export(machine, machine.told, volumes, move)
 
 
+def copies(machine: MachineRow, volumes: Sequence[VolumeRow], move: MoveRow) -> list[Item]:
+    """What the storage host is told to which the disks of a machine go that runs (docs/decisions/0055).
+
+    What is copied there is as fast as it can be: what the guest may write, its own storage host sees to.
+    """
+    there = [
+        volume._replace(
+            pool=move.pool,
+            host=move.wanted,
+            address=move.address,
+            iops=0,
+            bytes_per_second=0,
+        )
+        for volume in volumes
+    ]
+    return export(machine, machine.told, there, beside=True)
+
+
 def export(
     machine: MachineRow,
     generation: int,
     volumes: Sequence[VolumeRow],
     move: MoveRow | None = None,
+    *,
+    beside: bool = False,
 ) -> list[Item]:
     """Who may have the lease of a machine with shared disks, an `ExportWish` on their storage host; none without any.
 
-    With a `move`, its target may be handed it.
+    With a `move`, its target may be handed it; what is `beside` is to be made there.
     """
     shared = [volume for volume in volumes if volume.address and volume.change != Change.CUT]
     if not shared or shared[0].host is None or machine.host is None:
@@ -146,7 +176,12 @@ def export(
         "holder": machine.host,
         "epoch": machine.epoch,
         "disks": [
-            _disk(volume, PoolId(""), _made(machine, volume, generation), shared=False)
+            _disk(
+                volume,
+                PoolId(""),
+                not beside and _made(machine, volume, generation),
+                shared=False,
+            )
             for volume in shared
         ],
         "fenced": machine.fenced,
@@ -158,7 +193,10 @@ def export(
     if machine.uprooted:
         wish["uprooted"] = machine.uprooted
     if move is not None:
-        wish["heir"] = {"host": move.target, "epoch": move.epoch}
+        heir = {"host": move.target, "epoch": move.epoch}
+        wish["heir"] = heir | {"away": True} if move.shifts else heir
+    if beside:
+        wish["beside"] = True
     return [Item(shared[0].host, ItemKind.EXPORT, machine.id, _encode(wish).decode())]
 
 

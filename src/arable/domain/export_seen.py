@@ -22,6 +22,8 @@ class ExportSeen:
     `epoch` and `holder` are of the lease given last, 0 and None for none; `highest` is the highest epoch that was
     ever wished for or given here: a wish for a lower one is refused. One that is held has `lapsed` when its holder did
     not renew it in its time: its watchdog has stopped the machine, and it may have it again if it asks before another.
+    What is `beside` is a copy in the making, and no right to run; `away` is the attempt by which the disks were given to
+    another storage host, while an old copy of them is here (docs/decisions/0055).
     """
 
     machine: MachineId
@@ -32,3 +34,5 @@ class ExportSeen:
     told: str = ""
     highest: int = 0
     lapsed: bool = False
+    beside: bool = False
+    away: int = 0

@@ -140,6 +140,15 @@ class MoveWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftWish:
+    """The shared disks of a machine that runs here go to another storage host (docs/decisions/0055), by this attempt."""
+
+    epoch: int
+    target: SharedFrom
+    bytes_per_second: int = 0  # of all its disks together at most; 0: no limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordWish:
     """A password that a running guest is to be given through its guest agent, as `/etc/shadow` has it: a hash.
 
@@ -174,6 +183,7 @@ class GuestWish:
     seed: Seed | None = None
     epoch: int = 0  # of the right to run; 0: all disks are this host's own, no lease is needed
     move: MoveWish | None = None  # this host is its source or its target
+    shift: ShiftWish | None = None
     password: PasswordWish | None = None
 
 
@@ -334,10 +344,14 @@ class ScrapWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heir:
-    """To whom the holder of a lease may hand it over, and the epoch that it is then of (docs/decisions/0008)."""
+    """To whom the holder of a lease may hand it over, and the epoch that it is then of (docs/decisions/0008).
+
+    `away`: the disks go to another storage host, by the attempt `epoch`, and the holder runs on by the lease that it has there.
+    """
 
     host: HostId
     epoch: int
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,6 +378,7 @@ class ExportWish:
     storage_zone: str = ""  # of the machine: it reaches no volume of another one
     guarded: bool = False
     uprooted: int = 0
+    beside: bool = False  # for copies in the making: this lease is no right to run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ class MoveWhy(StrEnum):
     ASKED = "asked"  # an operator, for this one machine
     MAINTENANCE = "maintenance"  # its host is being emptied
     BALANCE = "balance"  # its host has more to do than others
+    STORAGE = "storage"  # its disks are to be in another pool; it stays where it is
 
 
 class MoveStage(StrEnum):

@@ -33,7 +33,7 @@ class Change(StrEnum):
     RESIZE = "resize"  # the guest that runs is to see that it has grown
     LIMIT = "limit"  # it is to be as fast as is wished now, where that is seen to
     COPY = "copy"  # it is being made of a snapshot
-    MIGRATE = "migrate"  # it is carried to another pool; nothing runs with it
+    MIGRATE = "migrate"  # it is carried to another pool: nothing runs with it, or all of its machine's disks are
     RESTORE = "restore"  # it is set back to one of its snapshots; nothing runs with it
 
 

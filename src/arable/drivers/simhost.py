@@ -43,6 +43,15 @@ from arable.runtime.clock import Clock, VirtualClock
 
 
 @dataclass(slots=True)
+class SimMirror:
+    """Where a disk of a guest is being copied to, since when, and whether all of it is there."""
+
+    to: NbdSource
+    began: float
+    whole: bool = False
+
+
+@dataclass(slots=True)
 class SimGuest:
     """A defined guest, and the run of it: `runs` is the definition it was booted from."""
 
@@ -61,6 +70,7 @@ class SimGuest:
     has_agent: bool = True  # answers when its host asks something of it
     passwords: dict[str, str] = field(default_factory=dict)  # hashes by user, as it was given them
     memory: object = None  # whatever a test puts there; it goes along when the guest does
+    mirrors: dict[str, SimMirror] = field(default_factory=dict)  # by the serials of its disks
 
     @property
     def awake(self) -> bool:
@@ -186,6 +196,8 @@ class SimHost:
     reaches: Callable[[NbdSource], bool] = field(default=lambda _source: False)  # a shared disk
     size: Callable[[NbdSource], int] = field(default=lambda _source: 0)  # of it, in bytes
     full: Callable[[NbdSource], bool] = field(default=lambda _source: False)  # where it is
+    load: Callable[[NbdSource], object] = field(default=lambda _source: None)  # what is on it
+    store: Callable[[NbdSource, object], None] = field(default=lambda _source, _content: None)
     deaf: set[MachineId] = field(default_factory=set)  # guests that run and answer nobody
     halted: bool = False  # nothing on it moves
 
@@ -221,6 +233,21 @@ class SimHost:
         kept.short = any(map(self._full, kept.runs.disks))
         self._tell(kept, kept.found.power)
         return not kept.short
+
+    def put(self, machine: MachineId, content: object) -> bool:
+        """Its guest writes that to its far disks, and is told that it is written; whether it was."""
+        kept = self.guests[machine]
+        disks = kept.runs.disks if kept.runs and kept.awake else ()
+        far = [disk.nbd for disk in disks if disk.nbd]
+        if not far or not all(map(self.reaches, far)):
+            return False
+        places = [
+            *far,
+            *(one.to for one in kept.mirrors.values() if one.whole and self.reaches(one.to)),
+        ]
+        for place in places:
+            self.store(place, content)
+        return True
 
     def try_again(self, machine: MachineId) -> None:
         """A guest that stands still writes once more what there was no room for."""
@@ -289,6 +316,13 @@ class SimHost:
         kept = self.guests[machine]
         kept.still = still
         self._tell(kept, kept.found.power)
+
+    def use(self, machine: MachineId, serial: str, place: NbdSource) -> None:
+        """The guest that runs has that disk at another place."""
+        kept = self.guests[machine]
+        assert kept.runs is not None
+        disks = (replace(d, nbd=place) if d.serial == serial else d for d in kept.runs.disks)
+        kept.runs = replace(kept.runs, disks=tuple(disks))
 
     def off(self, machine: MachineId) -> None:
         """The guest runs no more."""
@@ -402,6 +436,7 @@ class SimHost:
         kept.runs, kept.asked = None, False
         arriving = kept.found.power is GuestPower.ARRIVING
         kept.still, kept.short, kept.passage = False, False, None
+        kept.mirrors.clear()
         self._tell(kept, power)
         if arriving:  # nothing of it is kept but in its process
             del self.guests[machine], self.found[machine]

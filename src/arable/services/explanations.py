@@ -26,6 +26,7 @@ from arable.store import (
     snapshots,
     volumes,
 )
+from arable.store.moves import MoveRow
 from arable.store.rates import Rates
 from arable.wire.machines import ExplainOut
 
@@ -159,7 +160,9 @@ def _moves(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
     move = moves.of(call.tx, [machine.id]).get(machine.id)
     if move is None:
         return
-    if move.stage != MoveStage.OVER and not infra:
+    if move.shifts:
+        yield from _shifts(call, move, infra=infra)
+    elif move.stage != MoveStage.OVER and not infra:
         yield "is about to go to another host, and runs meanwhile"
     elif move.stage == MoveStage.WAITING:
         yield f"waits for its turn to leave its host ({move.why})"
@@ -170,6 +173,20 @@ def _moves(call: Call, machine: Machine, *, infra: bool) -> Iterator[str]:
         yield f"moves from {way} while it runs ({move.why}): {move.stage}{moves.memory(move)}"
     elif move.told and infra:
         yield f"was not moved when that was wanted last: {_plain(move.told)}"
+
+
+def _shifts(call: Call, move: MoveRow, *, infra: bool) -> Iterator[str]:
+    """Where its disks are on their way to, while it runs."""
+    if move.stage == MoveStage.OVER:
+        if move.told and infra:
+            yield f"its disks did not go to another pool when that was wanted last: {_plain(move.told)}"
+    elif not infra:
+        yield "its disks are about to be kept elsewhere, and it runs meanwhile"
+    else:
+        names = [moves.places(call.tx, [host])[host].name for host in (move.wanted,) if host]
+        way = f"the disks go to {names[0]}'s pool" if names else "the disks go to another pool"
+        far = moves.memory(move)
+        yield f"{way} while it runs: {move.stage}{far}"
 
 
 def _routers(call: Call, machine: Machine) -> Iterator[str]:

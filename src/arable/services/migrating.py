@@ -1,4 +1,5 @@
-"""Having a volume carried to another storage pool while nobody has it: an operator's business.
+"""Having a volume carried to another storage pool while nobody has it: an operator's business. While its machine runs, see
+`shifting.py`.
 
 What is wished is told to both pools' hosts, and what the new one says ends it (`controllers/carries.py`). Room there is taken
 in the transaction that accepts it (rule 2); where the volume was, its room is free when it is erased there.
@@ -17,6 +18,7 @@ from arable.domain.replica import ReplicaState
 from arable.domain.snapshot import SnapshotState
 from arable.domain.units import Size
 from arable.domain.volume import Change, Volume, VolumeState
+from arable.services import shifting
 from arable.services.asks import begin, check_expected, tell, under_way
 from arable.services.attachments import machine_of
 from arable.services.call import Call
@@ -44,7 +46,7 @@ _OFF = (MachineState.STOPPED, MachineState.ERROR)
 
 
 def migrate(call: Call, volume: VolumeId, ask: MigrateVolumeIn) -> OperationOut:
-    """Done when it is in the other pool. Only for one that nothing runs with."""
+    """Done when it is in the other pool. With a machine that runs, all disks of that one go."""
     call.caller.needs(Permission.INFRA_WRITE)
     seen = volumes.get(call.tx, call.caller.scope, volume)
     machine = machine_of(call, seen.machine) if seen.machine else None
@@ -64,6 +66,8 @@ def migrate(call: Call, volume: VolumeId, ask: MigrateVolumeIn) -> OperationOut:
             f"what is left of {found.name} where it was before is still being erased; ask again when it is"
         )
     source = _source(call, found)
+    if machine is not None and shifting.runs(machine):
+        return shown(shifting.begin_shift(call, machine, found, source, target))
     _check_rest(call, found, machine)
     mib = found.mib + _with_snapshots(call, found)
     host = _fits(call, found, machine, target)
@@ -82,6 +86,9 @@ def cancel(call: Call, volume: VolumeId) -> OperationOut:
     row = carries.of(call.tx, volume)
     if row is None or not row.going:
         raise Conflict(f"{found.name} is not on its way to another pool")
+    if row.machine:
+        shifting.cancel(call, row.machine)
+        return shown(begin(call, "volume.cancel-migration", volume, found.account, done=True))
     error = Conflict("superseded: it was called off before it was done")
     carry_ends.stop(call.tx, row, call.around.clock.now(), error)
     return shown(begin(call, "volume.cancel-migration", volume, found.account, done=True))
@@ -149,8 +156,8 @@ def _check_rest(call: Call, volume: Volume, machine: Machine | None) -> None:
         machine.state not in _OFF or machine.wish is not MachineWish.STOPPED
     ):
         raise Conflict(
-            f"{machine.name}, which has {name}, is {machine.state}: a volume is carried only while nothing runs with it."
-            f" Stop {machine.name}, or detach {name} if it is not its first disk"
+            f"{machine.name}, which has {name}, is {machine.state}: a volume is carried while its machine runs, or while"
+            f" nothing runs with it. Wait until {machine.name} runs or is off"
         )
     if volume.state not in (VolumeState.AVAILABLE, VolumeState.ATTACHED):
         raise Conflict(f"{name} is {volume.state}; wait until that is over")

@@ -132,6 +132,11 @@ _taken = (
     _waits("select state from snapshot", "available"),
 )
 
+GOING, CALLED_OFF, STOP, START = _going, _called_off, _stop, _start
+"""For `shift_stories.py`, as those below."""
+SHARED, ROOM, ENDS, POOL = _shared, _TWO_SHARED, _ENDS, _POOL
+disks, goes, reads, rows, waits = _disks, _goes, _reads, _rows, _waits
+
 CARRIES = (
     Story("carry a disk to another host", (*_local, *_taken, *_stop), (_going,), _arrived),
     Story(

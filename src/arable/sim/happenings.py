@@ -218,7 +218,8 @@ def _carry(region: Region, dice: Random) -> str:
     query = """
         select v.id, o.id from volume v join pool p on p.id = v.pool
         join pool o on o.kind = p.kind and o.id <> p.id left join machine m on m.id = v.machine
-        where m.id is null or m.state in ('stopped', 'error') order by v.id, o.id
+        where m.id is null or m.state in ('stopped', 'error')
+          or (m.state = 'running' and m.wish = 'running' and p.kind = 'nbd') order by v.id, o.id
     """
     with region.database.read() as tx:
         found = [(VolumeId(row[0]), row[1]) for row in tx.exec_driver_sql(query)]

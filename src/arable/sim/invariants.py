@@ -132,7 +132,7 @@ def _reservations(tx: Tx) -> Iterator[str]:
         with there as (
             select host, cpu_mhz, memory_mib from machine union all
             select v.target, m.cpu_mhz, m.memory_mib from move v join machine m on m.id = v.id
-            where v.stage <> 'over'
+            where v.stage <> 'over' and v.pool is null
         )
         select h.id, h.reserved_cpu_mhz, h.reserved_memory_mib, h.machines,
             (select coalesce(sum(m.cpu_mhz), 0) from there m where m.host = h.id),

@@ -13,11 +13,13 @@ from arable.sim.farm_stories import FARMS
 from arable.sim.invariants import Broken
 from arable.sim.replica_stories import REPLICAS
 from arable.sim.rollout_stories import ROLLOUTS
+from arable.sim.shift_stories import SHIFTS
 from arable.sim.snapshot_stories import SNAPSHOTS
 from arable.sim.stories import STORIES
 
 _NAMED = {
-    story.name: story for story in (*STORIES, *SNAPSHOTS, *CARRIES, *REPLICAS, *FARMS, *ROLLOUTS)
+    story.name: story
+    for story in (*STORIES, *SNAPSHOTS, *CARRIES, *SHIFTS, *REPLICAS, *FARMS, *ROLLOUTS)
 }
 
 

@@ -81,8 +81,10 @@ class SharedDisks:
         watchdog = SimWatchdog(hardware, deadlines, self._time(host))
         self.runners[host] = Runner(watchdog, deadlines)
         hardware.reaches = lambda source: self._reaches(source, host)
-        hardware.size = lambda source: max(s.exports.size(source) for s in self.shares.values())
+        hardware.size = lambda source: max(s.exports.size(source) for s in self._of(source))
         hardware.full = self._full
+        hardware.load = self._load
+        hardware.store = self._store
 
     def pool(
         self, host: HostId, hardware: SimHost, pool: PoolId, faults: Faults
@@ -96,10 +98,23 @@ class SharedDisks:
         self.network.desks[share.address] = LeaseDesk(share.pool)
         return share.pool
 
+    def _of(self, source: NbdSource) -> list[Share]:
+        """The storage host where that is."""
+        return [s for s in self.shares.values() if s.exports.address == source.address]
+
+    def _load(self, source: NbdSource) -> object:
+        volume = VolumeId(source.name.rpartition(".e")[0])
+        return next((s.disks.contents.get(volume) for s in self._of(source) if s.disks), None)
+
+    def _store(self, source: NbdSource, content: object) -> None:
+        for share in self._of(source):
+            if share.disks is not None:
+                share.disks.contents[VolumeId(source.name.rpartition(".e")[0])] = content
+
     def _full(self, source: NbdSource) -> bool:
         """Whether there is no room where that disk is."""
         volume = VolumeId(source.name.rpartition(".e")[0])
-        pools = (share.disks for share in self.shares.values())
+        pools = (share.disks for share in self._of(source))
         return any(pool is not None and pool.full and volume in pool.volumes for pool in pools)
 
     def keeper(self, host: HostId) -> LeaseKeeper:
@@ -179,5 +194,5 @@ class SharedDisks:
         return next(id_ for id_, share in self.shares.items() if share.address == address)
 
     def _reaches(self, source: NbdSource, host: HostId) -> bool:
-        able = (share.exports.reaches(source, host) for share in self.shares.values())
+        able = (share.exports.reaches(source, host) for share in self._of(source))
         return not self.runners[host].cut and any(able)

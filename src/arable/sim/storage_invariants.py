@@ -29,6 +29,7 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     plugged = list(_plugged(hosts))
     if not plugged:
         return
+    yield from _written_once(hosts)
     reaches = dict(
         look(
             "select m.id, coalesce(f.storage_zone, f.id) from machine m join farm f on f.id = m.farm"
@@ -57,6 +58,18 @@ def _carried(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
                     yield f"{volume} is not in {its_pool}, where it should be"
                 if pool.pool != its_pool and held and held.path in sim.used_files:
                     yield f"a copy of {volume} is in use in {pool.pool}, and it is in {its_pool}"
+
+
+def _written_once(hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
+    """Z4: a shared volume is in use in one place: no two guests, or disks of one, reach it at two storage hosts and run."""
+    places: dict[VolumeId, str] = {}
+    for sim in hosts.values():
+        for guest in sim.guests.values():
+            for disk in guest.runs.disks if guest.runs and guest.awake else ():
+                if disk.nbd and sim.reaches(disk.nbd):
+                    volume = _volume(disk.nbd)
+                    if places.setdefault(volume, disk.nbd.address) != disk.nbd.address:
+                        yield f"{volume} is in use at {places[volume]} and at {disk.nbd.address}"
 
 
 def _plugged(hosts: Mapping[HostId, SimHost]) -> Iterator[tuple[str, VolumeId]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, insert, or_, select, tuple_, update
 
-from arable.domain.ids import AccountId, HostId, OperationId, PoolId, VolumeId
+from arable.domain.ids import AccountId, HostId, MachineId, OperationId, PoolId, VolumeId
 from arable.domain.manifest import ItemKind
 from arable.domain.volume import Change
 from arable.store import schema as t
@@ -38,6 +38,7 @@ class Carry(NamedTuple):
     target_host: HostId | None
     there: PoolId | None
     erasing: bool | None
+    machine: MachineId | None = None  # that runs with it meanwhile (docs/decisions/0055)
 
     @property
     def left_host(self) -> HostId | None:
@@ -54,6 +55,7 @@ _CARRIES = (
     select(
         *(_c.volume, _c.operation, _c.account, _c.name, _c.source, _c.target, _c.left_in, _c.mib),
         *(_c.copied_mib, _c.told, _from.c.host, _to.c.host, _v.pool, _v.erasing),
+        _c.machine,
     )
     .select_from(
         t.carry.outerjoin(_from, _from.c.id == _c.source)
@@ -78,7 +80,7 @@ def _rows(tx: Tx, *where: ColumnElement[bool]) -> list[Carry]:
 def add(tx: Tx, row: Carry, at: datetime) -> None:
     """It is on its way."""
     kept = {name: getattr(row, name) for name in ("volume", "operation", "account", "name")}
-    places = {"source": row.source, "target": row.target, "mib": row.mib}
+    places = {"source": row.source, "target": row.target, "mib": row.mib, "machine": row.machine}
     tx.execute(insert(t.carry).values(**kept, **places, begun_at=at))
 
 
@@ -89,8 +91,20 @@ def waiting(tx: Tx, operations: Iterable[OperationId]) -> dict[OperationId, Carr
 
 
 def going(tx: Tx) -> list[Carry]:
-    """All that are on their way; nobody holds them."""
-    return [Carry._make(row) for row in tx.execute(_CARRIES.where(_c.left_in.is_(None)))]
+    """All that are on their way at rest; nobody holds them."""
+    at_rest = (_c.left_in.is_(None), _c.machine.is_(None))
+    return [Carry._make(row) for row in tx.execute(_CARRIES.where(*at_rest))]
+
+
+def with_machines(tx: Tx, machines: Collection[MachineId]) -> dict[MachineId, list[Carry]]:
+    """Disks that are on their way while these machines run with them, locked."""
+    found: dict[MachineId, list[Carry]] = {}
+    if machines:
+        here = (among(tx, _c.machine, machines), _c.left_in.is_(None))
+        for row in _rows(tx, *here):
+            assert row.machine
+            found.setdefault(row.machine, []).append(row)
+    return found
 
 
 def all_left(tx: Tx) -> list[Carry]:

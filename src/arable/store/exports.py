@@ -23,6 +23,7 @@ _COLUMNS = (
     "generation",
     "told",
     "lapsed",
+    "away",
 )
 # A storage host that has seen only earlier epochs says nothing of now: the disks are elsewhere.
 _WRITTEN_OVER = (
@@ -44,6 +45,7 @@ class ExportRow(NamedTuple):
     generation: int
     told: str
     lapsed: bool
+    away: int
 
 
 def keep(tx: Tx, seen: Sequence[tuple[HostId, ExportSeen]]) -> None:
@@ -59,6 +61,7 @@ def keep(tx: Tx, seen: Sequence[tuple[HostId, ExportSeen]]) -> None:
             export.generation,
             export.told[:300],
             export.lapsed,
+            export.away,
         )
         for host, export in seen
     }

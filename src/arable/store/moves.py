@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, select, text, update
 
-from arable.domain.ids import HostId, MachineId, OperationId, PodId, ZoneId
+from arable.domain.ids import HostId, MachineId, OperationId, PodId, PoolId, ZoneId
 from arable.domain.manifest import GuestSeen, MovePhase
 from arable.domain.move import BOUND, MoveStage, MoveWhy
 from arable.domain.units import MIB
@@ -40,6 +40,7 @@ class MoveRow(NamedTuple):
     source: HostId
     target: HostId | None
     wanted: HostId | None
+    pool: PoolId | None
     operation: OperationId | None
     epoch: int
     generation: int
@@ -62,6 +63,11 @@ class MoveRow(NamedTuple):
     def bound(self) -> bool:
         """Whether hosts may know of it."""
         return self.stage in BOUND
+
+    @property
+    def shifts(self) -> bool:
+        """Whether only its disks go, to that pool of the host `wanted`, whose leases are asked for at `address`."""
+        return self.pool is not None
 
 
 _COLUMNS = MoveRow._fields
@@ -144,6 +150,10 @@ def note(tx: Tx, seen: Iterable[tuple[HostId, GuestSeen]]) -> bool:
         if said.phase is MovePhase.READY and said.address:
             tx.execute(update(t.move).where(*here, _v.target == host).values(offered=said.address))
             news = True
+        if said.phase is MovePhase.DONE and said.address:
+            mine = (*here, _v.source == host, _v.pool.is_not(None))
+            tx.execute(update(t.move).where(*mine).values(offered=said.address))
+            news = True
         failed = said.phase is MovePhase.FAILED
         if failed:
             values |= {"failing": True, "told": said.told[:_TOLD]}
@@ -220,6 +230,8 @@ def begun(
     why: MoveWhy,
     at: datetime,
     wanted: HostId | None = None,
+    pool: PoolId | None = None,
+    address: str = "",
     operation: OperationId | None = None,
     before: MoveRow | None = None,
 ) -> MoveRow:
@@ -231,10 +243,11 @@ def begun(
         source=source,
         target=None,
         wanted=wanted,
+        pool=pool,
         operation=operation,
         epoch=before.epoch if before else 0,
         generation=0,
-        address="",
+        address=address,
         bytes_per_second=0,
         downtime_ms=0,
         seconds=0,

@@ -1188,6 +1188,7 @@ carry = Table(
     _text("source"),  # pools
     _text("target"),
     Column("left_in", String, nullable=True, index=True),  # the pool where it is to be erased
+    Column("machine", String, nullable=True),  # that runs with it meanwhile
     _count("mib"),  # with its snapshots: what it holds there, or while it is on its way in `target`
     _count("copied_mib"),
     _text("told", ""),
@@ -1754,6 +1755,7 @@ export = Table(
     _count("generation"),  # of the wish in force
     _text("told", ""),
     _flag("lapsed"),  # not renewed by `holder` in its time
+    _count("away"),  # the attempt by which the disks went to another storage host
     sqlite_with_rowid=False,
 )
 
@@ -1768,6 +1770,7 @@ move = Table(
     _text("source"),
     Column("target", String, nullable=True),  # none while it waits for its turn
     Column("wanted", String, nullable=True),  # the host that was asked for; none: any
+    Column("pool", String, nullable=True),  # its disks go there, on the host `wanted`; it stays
     Column("operation", String, nullable=True),
     _count("epoch"),  # that it has there; never offered again, whatever becomes of it
     _count("generation"),  # of the wish that takes it back

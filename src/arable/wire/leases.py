@@ -36,7 +36,9 @@ class Verb(StrEnum):
 class Ask(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """About one machine's lease. `to` is the heir's epoch, for `HAND_OVER` and `KEEP`."""
+    """About one machine's lease. `to` is the heir's epoch, for `HAND_OVER` and `KEEP`; or the attempt by which its disks go
+    to another storage host.
+    """
 
     verb: Verb
     machine: Machine
@@ -60,6 +62,7 @@ class Verdict(StrEnum):
     WAIT = "wait"  # not yet: ask again, in `seconds` at the latest
     LOST = "lost"  # that epoch is over, for good: the guest must not run
     REFUSED = "refused"  # the asker was never given it; perhaps it will be
+    AWAY = "away"  # by that attempt its disks went to another storage host, whose word counts
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

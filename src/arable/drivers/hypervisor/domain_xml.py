@@ -252,6 +252,14 @@ def further_disk(disk: GuestDisk) -> Element:
     return made
 
 
+def copy_of(disk: GuestDisk) -> Element:
+    """A far disk to which another one is copied: where it is, and nothing else."""
+    made = Element("disk", type="network", device="disk")
+    SubElement(made, "driver", name="qemu", type=str(disk.format), cache="none", discard="unmap")
+    made.append(_source(disk))
+    return made
+
+
 def _disk(devices: Element, place: int, disk: GuestDisk) -> Element:
     made = _disk_element(disk)
     devices.append(made)

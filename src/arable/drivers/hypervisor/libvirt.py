@@ -26,15 +26,18 @@ from arable.drivers.hypervisor import (
     live_disks,
     live_ports,
     migration,
+    mirrors,
 )
 from arable.drivers.hypervisor.domain_xml import Console, Definition, Facts, Tuning
 from arable.drivers.hypervisor.probe import usable_kvm
 from arable.drivers.hypervisor.protocol import (
     Gate,
     Guest,
+    GuestDisk,
     GuestFound,
     GuestPower,
     Journey,
+    Mirror,
     Passage,
     PassageState,
 )
@@ -257,6 +260,45 @@ class LibvirtHypervisor:
             migration.settle(domain, facts)
 
         self._session.run(f"have {guest.machine} arrive", go)
+
+    def mirror(self, machine: MachineId, disks: Sequence[GuestDisk], bytes_per_second: int) -> None:
+        def go(conn: libvirt.virConnect) -> None:
+            mirrors.mirror(_active(conn, machine), disks, bytes_per_second)
+
+        self._session.run(f"mirror the disks of {machine}", go)
+
+    def mirrored(self, machine: MachineId, disks: Sequence[GuestDisk]) -> Mirror:
+        def go(conn: libvirt.virConnect) -> Mirror:
+            domain = _active(conn, machine)
+            still = _still(*domain.state())  # first: what is whole then stays so
+            return mirrors.mirrored(domain, disks, still=still)
+
+        return self._session.run(f"see how the disks of {machine} are mirrored", go)
+
+    def mirroring(self, machine: MachineId) -> bool:
+        return self._session.run(
+            f"see whether disks of {machine} are mirrored",
+            lambda conn: mirrors.mirroring(_active(conn, machine)),
+        )
+
+    def hold(self, machine: MachineId) -> None:
+        self._session.run(f"hold {machine}", lambda conn: _active(conn, machine).suspend())
+
+    def pivot(self, machine: MachineId, disks: Sequence[GuestDisk]) -> None:
+        def go(conn: libvirt.virConnect) -> None:
+            domain = _active(conn, machine)
+            mirrors.pivot(domain, disks)
+            _wake(domain)
+
+        self._session.run(f"have {machine} use its disks elsewhere", go)
+
+    def unmirror(self, machine: MachineId, disks: Sequence[GuestDisk]) -> None:
+        def go(conn: libvirt.virConnect) -> None:
+            domain = _active(conn, machine)
+            mirrors.unmirror(domain, disks)
+            _wake(domain)
+
+        self._session.run(f"mirror the disks of {machine} no more", go)
 
     def _opened(self) -> Gate:
         if self._gate is None:
@@ -483,6 +525,13 @@ def _plug_out(domain: libvirt.virDomain) -> None:
 def _resume(domain: libvirt.virDomain) -> None:
     """A guest that stands still because of a disk tries again; any other pause has another owner."""
     if _stalled(*domain.state()):
+        with _unless_off():
+            domain.resume()
+
+
+def _wake(domain: libvirt.virDomain) -> None:
+    """One that stands still goes on."""
+    if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
         with _unless_off():
             domain.resume()
 

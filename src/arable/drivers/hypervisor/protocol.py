@@ -188,6 +188,66 @@ class HasStats(Protocol):
         """One entry for each running guest."""
 
 
+class MirrorState(StrEnum):
+    """How far the disks of a guest are on their way to other places."""
+
+    NONE = "none"  # nothing goes there
+    COPYING = "copying"
+    READY = "ready"  # all is at both places, and so is all that the guest writes
+    THERE = "there"  # the guest has all of its disks there, and none where they were
+    FAILED = "failed"  # one of them goes there no more; the guest has them where they were
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A guest's disks on their way, as its hypervisor sees it. `still`: it was told to `hold`."""
+
+    state: MirrorState
+    copied_bytes: int = 0
+    left_bytes: int = 0
+    still: bool = False
+    told: str = ""
+
+
+def together(states: set[MirrorState]) -> MirrorState:
+    """Of all disks together. Those that are there never go back, so the others are to follow."""
+    if len(states) == 1:
+        return next(iter(states))
+    if MirrorState.NONE in states:
+        return MirrorState.FAILED
+    return MirrorState.COPYING if MirrorState.COPYING in states else MirrorState.READY
+
+
+@runtime_checkable
+class Mirrors(Protocol):
+    """Guests whose far disks go to other places while they run (docs/decisions/0055).
+
+    A driver copies and never decides where a disk is: when all is at both places the guest uses the first ones, until it is
+    told to `pivot`. `disks` are the places where they are to be, each with the serial of one that the guest has.
+    """
+
+    def mirror(self, machine: MachineId, disks: Sequence[GuestDisk], bytes_per_second: int) -> None:
+        """Have all that is on them, and all that is written from now on, there as well. Already so is fine.
+
+        The bytes a second are for all of them together; 0: no limit. Raises `NotFound`, `Unavailable`.
+        """
+
+    def mirrored(self, machine: MachineId, disks: Sequence[GuestDisk]) -> Mirror:
+        """How that stands. Raises `NotFound` when the guest does not run here."""
+
+    def mirroring(self, machine: MachineId) -> bool:
+        """Whether any of its disks is on its way to anywhere."""
+
+    def hold(self, machine: MachineId) -> None:
+        """The guest stands still, and nothing of it is on its way to a disk."""
+
+    def pivot(self, machine: MachineId, disks: Sequence[GuestDisk]) -> None:
+        """It has its disks there and goes on. Only when all was there as it stood still; said again, it does what is left."""
+
+    def unmirror(self, machine: MachineId, disks: Sequence[GuestDisk]) -> None:
+        """Nothing goes there any more, and the guest goes on with the disks that it had."""
+
+
 class PassageState(StrEnum):
     """How far a guest's memory is on its way."""
 

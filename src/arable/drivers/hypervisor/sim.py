@@ -7,11 +7,14 @@ from arable.domain.errors import BadInput, Conflict, NoRoom, NotFound, Unavailab
 from arable.domain.ids import HostId, MachineId, SnapshotId
 from arable.domain.manifest import GuestStats
 from arable.drivers.faults import Faults
+from arable.drivers.hypervisor import sim_mirrors
 from arable.drivers.hypervisor.protocol import (
     Guest,
+    GuestDisk,
     GuestFound,
     GuestPower,
     Journey,
+    Mirror,
     Passage,
     PassageState,
 )
@@ -168,6 +171,29 @@ class SimHypervisor:
             if found.state is PassageState.MOVING:
                 rails.call_off(self._hardware, machine)
             self._hardware.stand(machine, still=False)
+
+    def mirror(self, machine: MachineId, disks: Sequence[GuestDisk], bytes_per_second: int) -> None:  # noqa: ARG002
+        with self._faults.around(f"mirror {machine}"):
+            sim_mirrors.mirror(self._hardware, machine, disks)
+
+    def mirrored(self, machine: MachineId, disks: Sequence[GuestDisk]) -> Mirror:
+        return sim_mirrors.mirrored(self._hardware, machine, disks)
+
+    def mirroring(self, machine: MachineId) -> bool:
+        kept = self._hardware.guests.get(machine)
+        return kept is not None and bool(kept.mirrors)
+
+    def hold(self, machine: MachineId) -> None:
+        with self._faults.around(f"hold {machine}"):
+            self._hardware.stand(machine, still=True)
+
+    def pivot(self, machine: MachineId, disks: Sequence[GuestDisk]) -> None:
+        with self._faults.around(f"pivot {machine}"):
+            sim_mirrors.pivot(self._hardware, machine, disks)
+
+    def unmirror(self, machine: MachineId, disks: Sequence[GuestDisk]) -> None:  # noqa: ARG002
+        with self._faults.around(f"unmirror {machine}"):
+            sim_mirrors.unmirror(self._hardware, machine)
 
     def arrive(self, guest: Guest) -> None:
         found = self.passage(guest.machine)

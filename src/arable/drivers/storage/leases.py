@@ -26,6 +26,10 @@ So its lease is `guarded`: when nothing here serves its disks any more as this s
 renewed before this host has heard what is wished now (`hear`). And where such disks come to, the machine's next epoch
 waits for as long as the earlier storage host may have let it run (`uprooted`).
 
+Disks also go to another storage host while their machine runs (docs/decisions/0055). There the holder has a lease `beside` this
+one, which is no right to run; here it hands the lease over to nobody: the record is `away`, by that attempt, and as
+long as an old copy of a disk is here nobody gets a lease of it again.
+
 An epoch that was seen is kept for good, also of machines that have no disks here any more: a few bytes for each.
 """
 
@@ -59,7 +63,8 @@ class Record:
     """What is kept of a machine. `epoch` is the highest that was ever seen, `served` the highest that was given.
 
     `length` is how long the holder of `served` may run after its last renewal, in seconds. It was `passed` if the
-    holder before handed it over. `kept` is the highest epoch of an heir that a holder decided against.
+    holder before handed it over. `kept` is the highest epoch of an heir that a holder decided against. `away` is the
+    attempt by which the disks went to another storage host; what is `beside` is a copy in the making.
     """
 
     machine: MachineId
@@ -72,6 +77,8 @@ class Record:
     passed: bool = False
     kept: int = 0
     guarded: bool = False
+    away: int = 0
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,7 @@ class Right:
     heir: Heir | None = None
     guarded: bool = False
     uprooted: int = 0
+    beside: bool = False
 
 
 class Records(Protocol):
@@ -130,6 +138,14 @@ class Exports(Protocol):
 
 class Coming(Conflict):
     """Its holder may hand it over to the asker, and has not done so. Disks to wait with are served."""
+
+
+class Away(Conflict):
+    """Its disks went to another storage host by the attempt `to`: what is here is old."""
+
+    def __init__(self, public: str, to: int) -> None:
+        super().__init__(public)
+        self.to = to
 
 
 class Lapsed(Conflict):
@@ -226,6 +242,7 @@ class Leases:
         with self._turn_of(right.machine):
             known = self.record(right.machine)
             before = self._rights.get(right.machine)
+            _check_here(known)
             if right.epoch < known.epoch:
                 told = f"epoch {right.epoch} of {right.machine} is over: {known.epoch} was seen"
                 raise Stale(told)
@@ -240,6 +257,8 @@ class Leases:
             known = self._without(known, right)
             if known.held is Held.TAKEN and known.guarded != right.guarded:
                 known = self._keep(replace(known, guarded=right.guarded))
+            if known.held is not Held.FREE and known.beside != right.beside:
+                known = self._keep(replace(known, beside=right.beside))
             if known.held is Held.ENDING:
                 self._end(known, fenced=bool(known.holder) and known.holder == right.fenced)
             if right.heir is None or (before and before.heir != right.heir):
@@ -267,6 +286,7 @@ class Leases:
         """
         with self._turn_of(machine):
             self._check_heard(machine)
+            _check_here(self.record(machine))
             return self._have(self.record(machine), holder, epoch)
 
     def renew(self, machine: MachineId, holder: HostId, epoch: int) -> float:
@@ -282,6 +302,7 @@ class Leases:
             if his and rests and known.held is Held.TAKEN:
                 return self._longer(machine)
         with self._turn_of(machine):
+            _check_here(self.record(machine))
             known = self._last_of(machine, holder, epoch)
             if known.held is not Held.TAKEN:
                 raise Lapsed(f"epoch {epoch} of {machine} was not renewed in its time")
@@ -298,8 +319,9 @@ class Leases:
         with self._turn_of(machine):
             self._check_heard(machine)
             known = self.record(machine)
-            if known.passed and known.served == to:
+            if (known.away and known.away == to) or (known.passed and known.served == to):
                 return
+            _check_here(known)
             known = self._last_of(machine, holder, epoch)
             if known.held is not Held.TAKEN:
                 raise Forbidden(f"epoch {epoch} of {machine} was not renewed in its time")
@@ -310,6 +332,10 @@ class Leases:
             if right.epoch != epoch or heir is None or heir.epoch != to or to <= known.kept:
                 raise Forbidden(f"{machine} has no heir of epoch {to}")
             self._exports.cut(known.volumes)
+            if heir.away:
+                self._unsaved[machine] = replace(known, held=Held.FREE, away=to, passed=False)
+                self._certain(machine)
+                return
             passed = replace(
                 known,
                 epoch=to,
@@ -331,6 +357,7 @@ class Leases:
         """
         with self._turn_of(machine):
             self._check_heard(machine)
+            _check_here(self.record(machine))
             known = self._last_of(machine, holder, epoch)
             if to > known.kept:
                 known = self._keep(replace(known, kept=to))
@@ -344,6 +371,27 @@ class Leases:
                 return  # whoever has it now is another one
             if known.held is not Held.FREE:
                 self._end(known, fenced=True)
+
+    def drop_beside(self, machine: MachineId) -> None:
+        """A copy in the making is nobody's: it was never a right to run, so no time is waited for. Anything else is left."""
+        with self._turn_of(machine):
+            self._rights.pop(machine, None)
+            known = self.record(machine)
+            if known.beside and known.held is not Held.FREE:
+                self._exports.cut(known.volumes)
+                self._keep(replace(known, held=Held.FREE, beside=False))
+
+    def erased(self, volume: VolumeId) -> None:
+        """Nothing of it is here any more. Who was told that its disks went elsewhere may have others here one day."""
+        for machine, record in self.records().items():
+            if record.away and volume in record.volumes:
+                with self._turn_of(machine):
+                    known = self.record(machine)
+                    left = tuple(each for each in known.volumes if each != volume)
+                    away = known.away if left else 0
+                    self._keep(
+                        replace(known, volumes=left, away=away, kept=max(known.kept, known.away))
+                    )
 
     def rework(self, machine: MachineId, volume: VolumeId, work: Callable[[], None]) -> None:
         """Do something to a volume that needs it for itself. Who has it by the machine's lease waits that long.
@@ -453,6 +501,7 @@ class Leases:
             held=Held.TAKEN,
             passed=False,
             guarded=right.guarded,
+            beside=right.beside,
         )
         with self._guard:
             self._nobody_has(right)
@@ -529,3 +578,9 @@ class Leases:
             self._records[record.machine] = record
         self.changed()
         return record
+
+
+def _check_here(known: Record) -> None:
+    """Raises `Away` when its disks went to another storage host, and what is here is old."""
+    if known.away:
+        raise Away(f"the disks of {known.machine} went to another storage host", known.away)

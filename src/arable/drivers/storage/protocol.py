@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from arable.domain.errors import Conflict, NoRoom
-from arable.domain.ids import OperationId, PoolId, ReplicaId, SnapshotId, VolumeId
+from arable.domain.ids import HostId, OperationId, PoolId, ReplicaId, SnapshotId, VolumeId
 from arable.domain.manifest import ImagePart, PartFormat, PoolSeen
 from arable.drivers.storage.leases import Leases
 from arable.runtime.secret import Secret
@@ -44,6 +44,7 @@ class ExportAt:
     storage_zone: str = ""  # that the volume is in; an initiator's name has it, too
     secret: Secret | None = field(default=None, compare=False)
     pool: PoolId | None = None
+    host: HostId | None = field(default=None, compare=False)  # whose certificate is shown there
 
 
 def export_name(volume: VolumeId, epoch: int) -> str:

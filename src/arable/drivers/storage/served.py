@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from arable.domain.errors import NotFound
 from arable.domain.ids import OperationId, PoolId, SnapshotId, VolumeId
 from arable.drivers.storage.lease_records import FileRecords
 from arable.drivers.storage.leases import Exports, Held, Leases
@@ -66,6 +67,10 @@ class ServedStorage(LocalStorage):
         self.exports = servers(directory / "exports", self._existing, virtual_bytes)
         records = FileRecords(directory / "leases")
         self.leases = Leases(records, self.exports, time, lease_seconds)
+        for record in self.leases.records().values():  # we may have been stopped amid an erasing
+            for volume in record.volumes if record.away else ():
+                if not self._is_there(volume):
+                    self.leases.erased(volume)
 
     def expect(self, volume: VolumeId, size: int) -> None:
         self.exports.expect(volume, size)
@@ -117,6 +122,14 @@ class ServedStorage(LocalStorage):
         self._check_free(volume)
         self.exports.forget(volume)
         super().erase(volume)
+        self.leases.erased(volume)
+
+    def _is_there(self, volume: VolumeId) -> bool:
+        try:
+            self._existing(volume)
+        except NotFound:
+            return False
+        return True
 
     def _check_free(self, volume: VolumeId) -> None:
         for record in self.leases.records().values():

@@ -171,6 +171,7 @@ class SimSharedStorage(SimStorage):
         self._check_free(volume)
         super().erase(volume)
         self._disks.masks.pop(volume, None)
+        self.leases.erased(volume)
 
     def _check_free(self, volume: VolumeId) -> None:
         for record in self.leases.records().values():

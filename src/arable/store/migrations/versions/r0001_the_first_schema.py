@@ -78,6 +78,7 @@ def upgrade() -> None:
     sa.Column('source', sa.String(), nullable=False),
     sa.Column('target', sa.String(), nullable=False),
     sa.Column('left_in', sa.String(), nullable=True),
+    sa.Column('machine', sa.String(), nullable=True),
     sa.Column('mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('copied_mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
@@ -174,6 +175,7 @@ def upgrade() -> None:
     sa.Column('generation', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('lapsed', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('away', sa.BigInteger(), server_default='0', nullable=False),
     sa.PrimaryKeyConstraint('machine', name=op.f('pk_export')),
     sqlite_with_rowid=False
     )
@@ -450,6 +452,7 @@ def upgrade() -> None:
     sa.Column('source', sa.String(), nullable=False),
     sa.Column('target', sa.String(), nullable=True),
     sa.Column('wanted', sa.String(), nullable=True),
+    sa.Column('pool', sa.String(), nullable=True),
     sa.Column('operation', sa.String(), nullable=True),
     sa.Column('epoch', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='0', nullable=False),
