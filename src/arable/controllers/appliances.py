@@ -166,9 +166,7 @@ def give_up(tx: Tx, row: NetworkRow, told: str, at: datetime) -> None:
 def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
     """It runs there, and not where it was thought to be."""
     if row.appliance_host is not None:
-        leases = [(row.appliance_host, nic.id) for nic in routing.nics(tx, [row.id])]
-        manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
-        manifests.take_back(tx, ItemKind.LEASE, leases)
+        standbys.take_back(tx, row.id, row.appliance_host)
     routing.set_appliance(tx, row.id, ApplianceState.RUNNING, host, "")
     if row.redundant:
         row = routing.numbered(tx, row)
@@ -254,9 +252,7 @@ def _refusal(
 def _take_down(tx: Tx, row: NetworkRow, at: datetime, told: str = "") -> None:
     if row.appliance_host is None:
         return
-    leases = [(row.appliance_host, nic.id) for nic in routing.nics(tx, [row.id])]
-    manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
-    manifests.take_back(tx, ItemKind.LEASE, leases)
+    standbys.take_back(tx, row.id, row.appliance_host)
     routing.set_appliance(tx, row.id, ApplianceState.LEAVING, row.appliance_host, told)
     standbys.take_down(tx, row)
     if row.state == NetworkState.READY:

@@ -18,7 +18,6 @@ from arable.controllers.appliances import Routers
 from arable.domain.event import Event
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, NetworkId
-from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState
 from arable.store import (
     events,
@@ -28,7 +27,6 @@ from arable.store import (
     router_pairs,
     routing,
 )
-from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.recoveries import LostHost
 from arable.store.routing import NetworkRow
@@ -107,9 +105,7 @@ def _moved(tx: Tx, row: NetworkRow, routers: Routers) -> NetworkRow | None:
     new = routers.take({*appliances.failed(row), *taken}, row.runtime) if old else None
     if new is None or old is None:
         return None
-    leases = [(old, nic.id) for nic in routing.nics(tx, [row.id])]
-    manifests.take_back(tx, ItemKind.APPLIANCE, [(old, row.id)])
-    manifests.take_back(tx, ItemKind.LEASE, leases)
+    standbys.take_back(tx, row.id, old)
     routing.set_appliance(tx, row.id, ApplianceState.STARTING, new, "")
     if row.redundant:
         row = routing.numbered(tx, row)

@@ -295,6 +295,12 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
     return _rows(LeaseRow, tx.execute(query).all())
 
 
+def nic_ids(tx: Tx, network: NetworkId) -> list[NicId]:
+    """All NICs on a network, also those of machines on their way out: its routers may know of each."""
+    nic = schema.nic.c
+    return list(tx.scalars(select(nic.id).where(nic.network == network).order_by(nic.id)))
+
+
 def left_by_appliances(tx: Tx, hosts: Iterable[HostId]) -> list[HostId]:
     """Those of these hosts from which an appliance is taken back."""
     found: set[HostId] = set()
