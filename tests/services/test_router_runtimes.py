@@ -7,14 +7,13 @@ import pytest
 from make_cloud import Cloud
 from test_landing import routed, with_hosts
 
-from arable.controllers import appliances, stranded
+from arable.controllers import appliances, pairs, stranded
 from arable.domain.access import Caller, Permission
-from arable.domain.errors import Conflict
 from arable.domain.ids import NetworkId, ZoneId
 from arable.domain.manifest import ApplianceWish
 from arable.domain.router_runtime import RouterRuntime
 from arable.services import networks, zones
-from arable.wire.networks import NetworkChange, NetworkIn, NetworkQuery
+from arable.wire.networks import NetworkChange, NetworkQuery
 from arable.wire.zones import ZoneChange
 
 HERE = ZoneId("zone-here")
@@ -124,20 +123,43 @@ def test_a_router_of_a_lost_host_goes_where_it_can_be(town):
     assert (told(cloud)["host-a"].runtime, told(cloud)["host-a"].epoch) == (RouterRuntime.VM, 1)
 
 
-def test_pairs_are_refused_where_routers_are_machines_and_stay_what_they_are(town):
+def pair_up(cloud: Cloud) -> str:
+    """What is told of the other one of the network's pair, after a round that looks for its place."""
+    with cloud.database.write() as tx:
+        pairs.attend(tx, cloud.around.clock.now())
+    ((told,),) = cloud.rows("select standby_told from network")
+    return told
+
+
+def test_two_that_are_machines_are_where_those_can_be(town):
     cloud, me = town
     (network,) = cloud.do(me, networks.page, NetworkQuery()).items
     cloud.do(me, networks.update, network.id, NetworkChange(redundant=True))
     choose(cloud, "vm")
+    assert start(cloud) == "host-b"
+    assert pair_up(cloud) == pairs.NO_MACHINES
+    cloud.run("""update host set facts = '{"vm_routers": true}'""")
+    assert not pair_up(cloud)
+    wishes = told(cloud)
+    assert {host: wish.runtime for host, wish in wishes.items()} == dict.fromkeys(
+        ("host-a", "host-b"), RouterRuntime.VM
+    )
+    assert wishes["host-a"].pair
+    assert wishes["host-a"].pair.other == wishes["host-b"].pair.number
+
+
+def test_the_second_one_is_what_the_first_one_is_until_both_are_made_anew(town):
+    cloud, me = town
+    (network,) = cloud.do(me, networks.page, NetworkQuery()).items
+    cloud.do(me, networks.update, network.id, NetworkChange(redundant=True))
     assert start(cloud) == "host-a"
-    assert told(cloud)["host-a"].runtime is RouterRuntime.NAMESPACE
-    cloud.do(me, networks.update, network.id, NetworkChange(redundant=False))
-    with pytest.raises(Conflict, match="virtual machines") as refused:
-        cloud.do(me, networks.update, network.id, NetworkChange(redundant=True))
-    assert refused.value.field == "redundant"
-    ask = NetworkIn(zone="here", name="two", cidr="10.7.0.0/24", redundant=True)
-    with pytest.raises(Conflict, match="virtual machines"):
-        cloud.do(me, networks.create, ask)
+    choose(cloud, "vm")
+    assert not pair_up(cloud)
+    for able in (RouterRuntime.NAMESPACE, RouterRuntime.VM):
+        cloud.do(me, networks.restart, network.id)
+        attend(cloud)
+        assert {wish.runtime for wish in told(cloud).values()} == {able}, "one of them can't be"
+        cloud.run("""update host set facts = '{"vm_routers": true}'""")
 
 
 def test_operators_choose_and_see_and_customers_do_not(town):

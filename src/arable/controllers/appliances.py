@@ -81,7 +81,7 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
         routers = by_zone.get(row.zone)
         if routers is None:
             routers = by_zone[row.zone] = Routers.of(tx, row.zone)
-        runtime = RouterRuntime.NAMESPACE if row.redundant else RouterRuntime(row.zone_runtime)
+        runtime = RouterRuntime(row.zone_runtime)
         host = routers.take({*tried, *elsewhere}, runtime)
         if host is None:
             refused[row.id] = _refusal(row, routers, tried, runtime)

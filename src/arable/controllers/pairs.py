@@ -12,6 +12,7 @@ from arable.controllers import appliances, standbys
 from arable.domain.ids import HostId, ZoneId
 from arable.domain.manifest import GIVE_UP, ApplianceSeen
 from arable.domain.network import ApplianceState
+from arable.domain.router_runtime import RouterRuntime
 from arable.store import incarnations, router_pairs, routing
 from arable.store.database import Tx
 from arable.store.nudges import nudge
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 SECONDS = 5
 MOST = 200
 NOWHERE = "no other host of the zone that can run routing appliances is up"
+NO_MACHINES = "no other host of the zone that can run routing appliances as virtual machines is up"
 
 
 def attend(tx: Tx, at: datetime) -> int:  # noqa: ARG001 - a controller takes the time
@@ -37,9 +39,10 @@ def attend(tx: Tx, at: datetime) -> int:  # noqa: ARG001 - a controller takes th
         if routers is None:
             routers = by_zone[row.zone] = appliances.Routers.of(tx, row.zone)
         tried = appliances.failed(row)
-        host = routers.take({*tried, row.appliance_host})
+        host = routers.take({*tried, row.appliance_host}, row.runtime)
         if host is None:
-            routing.note_standby(tx, row.id, next(iter(tried.values()), NOWHERE))
+            nowhere = NO_MACHINES if row.runtime is RouterRuntime.VM else NOWHERE
+            routing.note_standby(tx, row.id, next(iter(tried.values()), nowhere))
             if tried and row.appliance_state == ApplianceState.RUNNING:
                 routing.note_failed(tx, row.id, {})  # all of them were tried: begin again
             continue

@@ -77,8 +77,8 @@ class NetworkRow(NamedTuple):
 
     @property
     def runtime(self) -> RouterRuntime:
-        """What its routers are: those of a pair are namespaces, whatever their zone says."""
-        return RouterRuntime.NAMESPACE if self.redundant else RouterRuntime(self.appliance_runtime)
+        """What its routers are, both of a pair alike: what the zone said when the first one started."""
+        return RouterRuntime(self.appliance_runtime)
 
     @property
     def routers(self) -> list[tuple[HostId, Pair | None]]:
