@@ -145,7 +145,6 @@ def test_one_of_two_says_whether_it_leads(routers, machines) -> None:
             "its machine to say so",
         )
         assert routers.appliances()[wish.network].running
-    assert not hardware.ports
 
 
 def test_what_the_router_can_not_be_is_told(routers, machines) -> None:

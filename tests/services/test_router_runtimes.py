@@ -7,12 +7,13 @@ import pytest
 from make_cloud import Cloud
 from test_landing import routed, with_hosts
 
-from arable.controllers import appliances, pairs, stranded
+from arable.controllers import appliances, pairs, standbys, stranded
 from arable.domain.access import Caller, Permission
-from arable.domain.ids import NetworkId, ZoneId
+from arable.domain.ids import HostId, NetworkId, ZoneId
 from arable.domain.manifest import ApplianceWish
 from arable.domain.router_runtime import RouterRuntime
-from arable.services import networks, zones
+from arable.services import hosts, networks, zones
+from arable.store import routing
 from arable.wire.networks import NetworkChange, NetworkQuery
 from arable.wire.zones import ZoneChange
 
@@ -173,3 +174,74 @@ def test_operators_choose_and_see_and_customers_do_not(town):
     (shown,) = cloud.do(me, networks.page, NetworkQuery()).items
     assert shown.appliance_runtime is None
     assert Permission.INFRA_READ not in me.permissions
+
+
+def reserved(cloud: Cloud) -> dict[str, int]:
+    """Memory by host, beside that of machines."""
+    rows = cloud.rows("select id, reserved_memory_mib from host")
+    placed = dict(
+        cloud.rows("select host, sum(memory_mib) from machine where host is not null group by host")
+    )
+    return {host: mib - placed.get(host, 0) for host, mib in rows}
+
+
+def test_a_router_that_is_a_machine_has_its_memory_reserved_as_long_as_it_is_there(town):
+    cloud, me = town
+    operator = cloud.account("boss", role="operator")
+    cloud.run("""update host set facts = '{"vm_routers": true, "vm_router_mib": 300}'""")
+    choose(cloud, "vm")
+    (network,) = cloud.do(me, networks.page, NetworkQuery()).items
+    cloud.do(me, networks.update, network.id, NetworkChange(redundant=True))
+    start(cloud)
+    pair_up(cloud)
+    assert reserved(cloud) == {"host-a": 300, "host-b": 300}
+    assert cloud.do(operator, hosts.get, HostId("host-a")).routers_memory_mib == 300
+    assert cloud.do(operator, zones.capacity_of, HERE).routers_memory_mib == 600
+    cloud.run("""update host set facts = '{"vm_routers": true, "vm_router_mib": 500}'""")
+    cloud.do(me, networks.update, network.id, NetworkChange(redundant=False))
+    attend(cloud)
+    with cloud.database.write() as tx:
+        (row,) = routing.networks_by_id(tx, [NetworkId(network.id)])
+        standbys.gone(tx, row)
+    assert reserved(cloud) == {"host-a": 300, "host-b": 0}
+    choose(cloud, "namespace")
+    cloud.do(me, networks.restart, network.id)
+    assert reserved(cloud) == {"host-a": 0, "host-b": 0}
+    choose(cloud, "vm")
+    cloud.do(me, networks.restart, network.id)
+    assert reserved(cloud) == {"host-a": 500, "host-b": 0}
+    cloud.run("update host set state = 'down' where id = 'host-a'")
+    with cloud.database.write() as tx:
+        assert stranded.watch(tx, cloud.around.clock.now()) == 1
+    assert reserved(cloud) == {"host-a": 0, "host-b": 500}
+    with cloud.database.write() as tx:
+        appliances.gone(tx, row)
+    assert reserved(cloud) == {"host-a": 0, "host-b": 0}
+
+
+def test_where_a_host_has_no_memory_left_a_router_is_no_machine_and_the_reason_is_told(town):
+    cloud, me = town
+    cloud.run("update host set memory_percent = 100, memory_mib = reserved_memory_mib + 300")
+    choose(cloud, "vm")
+    before = reserved(cloud)
+    said = start(cloud)
+    assert "no host of the zone has memory for a router that is a virtual machine" in said
+    assert f"'b': '{appliances.NO_MEMORY}'" in said
+    cloud.run("update host set memory_mib = memory_mib + 20 where id = 'host-b'")
+    assert start(cloud) == "host-b"
+    (network,) = cloud.do(me, networks.page, NetworkQuery()).items
+    cloud.do(me, networks.update, network.id, NetworkChange(redundant=True))
+    cloud.run("""update host set facts = '{"vm_routers": true}'""")
+    assert pair_up(cloud) == pairs.NO_MEMORY
+    assert reserved(cloud) == before | {"host-b": before["host-b"] + 320}
+
+
+def test_a_restart_makes_no_machine_where_there_is_no_memory_for_it(town):
+    cloud, me = town
+    assert start(cloud) == "host-a"
+    cloud.run("""update host set facts = '{"vm_routers": true}', memory_mib = 319""")
+    choose(cloud, "vm")
+    (network,) = cloud.do(me, networks.page, NetworkQuery()).items
+    cloud.do(me, networks.restart, network.id)
+    attend(cloud)
+    assert told(cloud)["host-a"].runtime is RouterRuntime.NAMESPACE

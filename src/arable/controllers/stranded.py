@@ -24,6 +24,7 @@ from arable.store import (
     incarnations,
     recoveries,
     reservations,
+    router_memory,
     router_pairs,
     routing,
 )
@@ -102,11 +103,12 @@ def _moved(tx: Tx, row: NetworkRow, routers: Routers) -> NetworkRow | None:
     """The network with its next host; None when there is none now."""
     old = row.appliance_host
     taken = {row.standby_host} if row.standby_host else set()
-    new = routers.take({*appliances.failed(row), *taken}, row.runtime) if old else None
+    new = routers.take(tx, {*appliances.failed(row), *taken}, row.runtime) if old else None
     if new is None or old is None:
         return None
     standbys.take_back(tx, row.id, old)
     routing.set_appliance(tx, row.id, ApplianceState.STARTING, new, "")
+    router_memory.note(tx, row.id, routers.mib(new, row.runtime))
     if row.redundant:
         row = routing.numbered(tx, row)
     log.warning("the appliance of %s is given to %s: %s is down", row.id, new, old)

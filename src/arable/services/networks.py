@@ -11,7 +11,7 @@ from arable.domain.errors import BadInput, Conflict, LimitExceeded
 from arable.domain.farm import Farm
 from arable.domain.guest_cidr import check_beside, checked, gateway_of
 from arable.domain.guest_ipv6 import gateway_of as gateway6_of
-from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
+from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, ZoneId
 from arable.domain.network import Address, ApplianceState, Network, NetworkState, RuleKind
 from arable.domain.router_runtime import RouterRuntime
 from arable.domain.subnet import resolvers as resolver_addresses
@@ -36,9 +36,9 @@ from arable.store import (
     ipv6_ranges,
     networks,
     nics,
-    placing,
     public_ranges,
     quotas,
+    router_memory,
     routing,
     rules,
     vlans,
@@ -269,13 +269,20 @@ def restart(call: Call, network: NetworkId) -> OperationOut:
 
 
 def _run_as_its_zone_says(call: Call, found: Network) -> None:
-    """A router that is made anew is what its zone says by now, where its host can run such a one; of two, where both can."""
+    """A router that is made anew is what its zone says by now, where its host can run such a one, and has memory for it;
+    of two, where both have.
+    """
     wanted = zones.get(call.tx, found.zone).router_runtime
     if wanted is found.appliance_runtime:
         return
-    able = wanted is RouterRuntime.NAMESPACE
-    where = {host for host in (found.appliance_host, found.standby_host) if host}
-    if able or (where and where <= placing.with_vm_routers(call.tx, found.zone)):
+    mib: dict[HostId, int] = {}
+    if wanted is RouterRuntime.VM:
+        where = {host for host in (found.appliance_host, found.standby_host) if host}
+        able = router_memory.of_hosts(call.tx, found.zone)
+        if not where or not where <= able.keys():
+            return
+        mib = {host: able[host] for host in where}
+    if router_memory.become(call.tx, found.id, mib):
         routing.run_as(call.tx, found.id, wanted)
 
 

@@ -28,7 +28,7 @@ from arable.domain.network import ApplianceState, NetworkState
 from arable.domain.pair import Pair, next_number
 from arable.domain.router_runtime import RouterRuntime
 from arable.store import addresses as addresses_
-from arable.store import balancers, schema, usage_records, vlans, vpns
+from arable.store import balancers, router_memory, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
 from arable.store.many import among
 
@@ -351,7 +351,10 @@ def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
 def set_appliance(
     tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
 ) -> None:
-    """How far a network's appliance is, and where. Of one on another host nothing was seen yet."""
+    """How far a network's appliance is, and where. Of one on another host nothing was seen yet, and where it was, what
+    it had reserved is given back.
+    """
+    router_memory.leave(tx, network, standby=False, unless=host)
     seen = case((_n.appliance_host == host, _n.appliance_seen), else_=0)
     tx.execute(
         update(schema.network)
@@ -371,6 +374,7 @@ def set_standby(
     tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
 ) -> None:
     """The same of the other one of its pair."""
+    router_memory.leave(tx, network, standby=True, unless=host)
     tx.execute(
         update(schema.network)
         .where(_n.id == network)
