@@ -101,7 +101,7 @@ def test_who_is_let_in_no_more_is_not_let_in_from_elsewhere(here: Cloud):
 @pytest.mark.parametrize(
     "path",
     ["/v1/users", "/v1/keys", "/v1/sessions", "/v1/hosts", "/v1/accounts/account-acme", "/v1/grid",
-     "/v1/settings", "/v1/events/stream", "/v1/machines/../users", "/v1/machines/%2e", "/metrics"],
+     "/v1/settings", "/v1/machines/../users", "/v1/machines/%2e", "/metrics"],
 )  # fmt: skip
 def test_only_what_customers_have_can_be_asked_for(here: Cloud, path):
     federate(here, "eu")

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from arable.api import incoming, problems
-from arable.api.gate import Gatekeeper, bearer
+from arable.api.gate import Gatekeeper
 from arable.api.hub import Hub
 from arable.api.incoming import BodyReader, ClientGone, Headers, QueryReader, Receive, Scope
 from arable.api.metrics import CallMetrics, Metrics
@@ -355,8 +355,8 @@ class Adaptor:
     ) -> None:
         self._permit(bound.op, caller)
         asked = bound.query.read(incoming.query(scope))
-        token = bearer(said)
-        await self._streams.serve(caller, asked, said.last_event_id, token, receive, send)
+        still = self._gate.still(said, scope)
+        await self._streams.serve(caller, asked, said.last_event_id, still, receive, send)
 
     def _answer(self, bound: Bound, answer: Any) -> Answer:
         if bound.op.gives is None:

@@ -111,8 +111,11 @@ class Server:
 
     def leaving(self) -> None:
         """The process is about to stop, from any thread: end what has no end, or it is waited for in vain."""
-        if self._streams is not None and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._streams.close)
+        if self._loop is not None and not self._loop.is_closed():
+            if self._streams is not None:
+                self._loop.call_soon_threadsafe(self._streams.close)
+            if self._elsewhere is not None:
+                self._loop.call_soon_threadsafe(self._elsewhere.leave)
         if self._hub is not None:
             self._hub.close()
 
@@ -138,7 +141,7 @@ class Server:
         loop = self._loop = asyncio.get_running_loop()
         self._hub = Hub(loop)
         streams = self._streams = EventStreams(
-            self._executor, self._credentials, self._hub, self.metrics, self._readers
+            self._executor, self._hub, self.metrics, self._readers
         )
         parts = (self._hub, streams, self.metrics, self._readers)
         self._adaptor = Adaptor(self._operations, self._executor, self._gate, *parts)
@@ -152,6 +155,7 @@ class Server:
         finally:
             self._writer.settle = before
             streams.close()
+            self._elsewhere.leave()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,7 +20,7 @@ from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId, MachineId, UserId
 from arable.runtime.entropy import Entropy
 from arable.runtime.tickets import Tickets
-from arable.services.call import ConsoleLine
+from arable.services.call import FarLine
 
 log = logging.getLogger(__name__)
 _quiet_log = logging.getLogger(f"{__name__}.wire")
@@ -44,7 +44,7 @@ _FAR_END = "arable.far-end"
 
 Ask = Callable[[HostId, str, MachineId], bool]
 """`(host, ticket, machine)`: ask the host for the console; False when it can't be asked."""
-Reach = Callable[[FarVisit], AbstractAsyncContextManager[ConsoleLine]]
+Reach = Callable[[FarVisit], AbstractAsyncContextManager[FarLine]]
 """The console of a machine in another region; raises `CloudError` when it can't be had."""
 Identify = Callable[[Any], Awaitable[UserId | None]]
 """Whose credential a websocket's request (its scope) carries, None for none; raises `CloudError` for a bad one."""
@@ -235,7 +235,7 @@ def _told(code: int) -> int:
     return code if code in (ENDED, TOO_LARGE, TRY_LATER) or 4000 <= code < 5000 else TRY_LATER
 
 
-def _ends(line: ConsoleLine) -> tuple[Receive, Send]:
+def _ends(line: FarLine) -> tuple[Receive, Send]:
     """A console elsewhere, as the other side of one here."""
 
     async def receive() -> Message:

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,21 +19,22 @@ import msgspec
 from arable.api import incoming, problems
 from arable.api.console import Consoles, Reach
 from arable.api.everywhere import everywhere
-from arable.api.gate import CALLER, Gate
+from arable.api.gate import CALLER, STILL, Gate
 from arable.api.grid.app import GridAnswer, GridRequest, GridRoute, GridSocket, json_answer
 from arable.api.incoming import ClientGone, Receive, Scope
 from arable.api.operation import Access
 from arable.api.passed_files import PassedFile, pieces
+from arable.api.passed_streams import FarStream, PassedStreams, told
 from arable.domain.access import Caller
 from arable.domain.console import FarVisit
 from arable.domain.errors import BadInput, CloudError, Unavailable
 from arable.services import elsewhere
-from arable.services.call import ConsoleLine, Surroundings
+from arable.services.call import FarLine, Surroundings
 from arable.services.elsewhere import Asked, Near, Way
 from arable.services.execution import Database
 from arable.wire.common import NAME_PATTERN
 from arable.wire.consoles import ConsoleOut
-from arable.wire.grid import CONSOLE, ELSEWHERE, UPLOAD, PassIn, PassOut
+from arable.wire.grid import CONSOLE, ELSEWHERE, FOLLOW, UPLOAD, PassIn, PassOut
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,7 @@ _FILES = 8  # on their way to other regions at once
 _MADE = 201
 _NAME = re.compile(NAME_PATTERN)
 _WAIT = re.compile(r"(?:^|&)wait=(\d{1,3})(?:&|$)")
-_GO_ON = (b"content-type", b"if-match", b"idempotency-key")
-_COME_BACK = frozenset(
-    ["content-type", "etag", "location", "retry-after", "arable-request", "arable-dry-run", "cache-control"]
-)  # fmt: skip
+_GO_ON = (b"content-type", b"if-match", b"idempotency-key", b"last-event-id")
 
 
 def region_of(scope: Scope) -> bytes | None:
@@ -69,7 +68,12 @@ class Elsewhere:
         self._files = ThreadPoolExecutor(_FILES, thread_name_prefix="elsewhere-files")
         self._under_way = 0
         self._uploads = 0
+        self._streams = PassedStreams()
         self._count = 0
+
+    def leave(self) -> None:
+        """End what has no end: this server is about to stop."""
+        self._streams.close()
 
     def close(self) -> None:
         """No more of them."""
@@ -82,14 +86,12 @@ class Elsewhere:
         self._count += 1
         request = f"elsewhere-{self._count:x}"
         try:
-            answer = await self._passed(scope, receive, request, here)
+            answer = await self._passed(scope, receive, send, request, here)
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - what is not ours is told as a 500
             answer = _refusal(error, request)
         if answer is None:
-            scope["headers"] = [each for each in scope["headers"] if each[0] != HEADER]
-            await here(scope, receive, send)
             return
         headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in answer.headers]
         headers.append((b"content-length", b"%d" % len(answer.body)))
@@ -97,8 +99,9 @@ class Elsewhere:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _passed(
-        self, scope: Scope, receive: Receive, request: str, here: Application
+        self, scope: Scope, receive: Receive, send: Send, request: str, here: Application
     ) -> PassOut | None:
+        """The answer; None when it was given already."""
         said = incoming.headers(scope)
         caller = await self._gate.caller(Access.SIGNED_IN, said, scope, request)
         region = (region_of(scope) or b"").decode("latin-1")
@@ -108,6 +111,8 @@ class Elsewhere:
         if region == elsewhere.EVERYWHERE:
             return await self._everywhere(scope, caller, here)
         if region == await run(self._threads, elsewhere.own_name, self._database):
+            scope["headers"] = [each for each in scope["headers"] if each[0] != HEADER]
+            await here(scope, receive, send)
             return None
         elsewhere.check(scope["path"])
         file = elsewhere.is_upload(scope["method"], scope["path"])
@@ -127,6 +132,18 @@ class Elsewhere:
         )
         if file:
             return await self._sent(caller, region, asked, receive)
+        if elsewhere.is_stream(asked.method, asked.path):
+            by, ask = await run(
+                self._threads,
+                elsewhere.passing,
+                self._database,
+                self._around,
+                caller,
+                region,
+                asked,
+            )
+            still = partial(run, self._threads, self._gate.still(said, scope))
+            return await self._streams.follow(caller, by, region, ask, still, receive, send)
         if self._under_way >= _WAITING:
             raise Unavailable("too many calls for other regions at once; ask again in a moment")
         self._under_way += 1
@@ -211,14 +228,14 @@ def _own(asked: Asked) -> PassIn:
 def _refusal(error: Exception, request: str) -> PassOut:
     headers = [("content-type", problems.MEDIA_TYPE.decode()), ("cache-control", "no-store")]
     if isinstance(error, problems.Fault):
-        told = problems.of_fault(error, request)
+        problem = problems.of_fault(error, request)
         headers += [(name.decode(), value.decode()) for name, value in error.headers.items()]
     elif isinstance(error, CloudError):
-        told = problems.of_error(error, request)
+        problem = problems.of_error(error, request)
     else:
         log.error("a call for another region was not foreseen", exc_info=error)
-        told = problems.of_bug(request)
-    return PassOut(status=told.status, headers=tuple(headers), body=problems.body(told))
+        problem = problems.of_bug(request)
+    return PassOut(status=problem.status, headers=tuple(headers), body=problems.body(problem))
 
 
 def reach(database: Database, around: Surroundings) -> Reach:
@@ -229,7 +246,7 @@ def reach(database: Database, around: Surroundings) -> Reach:
             return elsewhere.way(tx, around, region)
 
     @asynccontextmanager
-    async def reached(visit: FarVisit) -> AsyncIterator[ConsoleLine]:
+    async def reached(visit: FarVisit) -> AsyncIterator[FarLine]:
         way = await asyncio.get_running_loop().run_in_executor(None, look, visit.region)
         async with way.door.console(way.link, way.url, visit.region, visit.ticket) as line:
             yield line
@@ -246,6 +263,32 @@ def console(consoles: Consoles) -> GridSocket:
     return GridSocket(re.compile(re.escape(CONSOLE) + r"([0-9A-Za-z_-]{1,255})"), opened)
 
 
+def stream(database: Database, application: Application) -> GridSocket:
+    """Streams of events, at the grid port. Whether the region may still ask for them is looked at now and then."""
+
+    def known(region: str, ask: PassIn) -> Caller:
+        with database.read() as tx:
+            return elsewhere.caller(tx, region, ask)
+
+    async def opened(region: str, _found: tuple[str, ...], receive: Receive, send: Send) -> None:
+        far = FarStream(receive, send)
+        try:
+            ask = await far.asked()
+            if not elsewhere.is_stream(ask.method, ask.path):
+                raise BadInput("this is no stream", field="path")
+            caller = await asyncio.get_running_loop().run_in_executor(None, known, region, ask)
+            scope = _scope(ask, caller, region)
+            scope[STILL] = partial(known, region, ask)
+            await application(scope, far.receive, far.answer)
+        except (ClientGone, TimeoutError):
+            pass
+        except CloudError as error:
+            await far.refuse(_refusal(error, "grid"))
+        await far.end()
+
+    return GridSocket(re.compile(re.escape(FOLLOW)), opened)
+
+
 def routes(database: Database, application: Application) -> list[GridRoute]:
     """The other end: what regions pass on is done by the API, as whom that caller may be here."""
 
@@ -260,6 +303,8 @@ def routes(database: Database, application: Application) -> list[GridRoute]:
             raise BadInput("not a call that was passed on", field="body") from error
         if elsewhere.is_upload(ask.method, ask.path):
             raise BadInput("a file comes by another way", field="path")
+        if elsewhere.is_stream(ask.method, ask.path):
+            raise BadInput("a stream goes another way", field="path")
         caller = await asyncio.get_running_loop().run_in_executor(None, known, request.region, ask)
         return json_answer(await _done(application, ask, caller, request.region))
 
@@ -285,17 +330,8 @@ def routes(database: Database, application: Application) -> list[GridRoute]:
     ]
 
 
-async def _done(
-    application: Application,
-    ask: PassIn,
-    caller: Caller,
-    region: str,
-    file: Receive | None = None,
-) -> PassOut:
-    """`file`: what is received; else the body that came with it."""
-    status, body = 500, bytearray()
-    headers: list[tuple[bytes, bytes]] = []
-    scope: Scope = {
+def _scope(ask: PassIn, caller: Caller, region: str) -> Scope:
+    return {
         "type": "http",
         "method": ask.method,
         "path": ask.path,
@@ -309,6 +345,18 @@ async def _done(
         CALLER: caller,
     }
 
+
+async def _done(
+    application: Application,
+    ask: PassIn,
+    caller: Caller,
+    region: str,
+    file: Receive | None = None,
+) -> PassOut:
+    """`file`: what is received; else the body that came with it."""
+    status, body = 500, bytearray()
+    headers: list[tuple[bytes, bytes]] = []
+
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.request", "body": ask.body, "more_body": False}
 
@@ -320,10 +368,5 @@ async def _done(
         else:
             body.extend(message.get("body", b""))
 
-    await application(scope, file or receive, send)
-    told = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    return PassOut(
-        status=status,
-        headers=tuple(each for each in told if each[0] in _COME_BACK),
-        body=bytes(body),
-    )
+    await application(_scope(ask, caller, region), file or receive, send)
+    return told(status, headers, bytes(body))

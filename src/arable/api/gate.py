@@ -1,8 +1,10 @@
 """Who asks: the bearer token of the request, verified. Everything about a caller is made here and in `services/credentials`."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor as Pool
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from arable.api.incoming import Headers, Scope, headers
@@ -17,11 +19,16 @@ _LONGEST = sign_on.LONGEST
 CALLER = "arable.caller"
 """In the scope of a request that another region passed on (`api/elsewhere.py`); no header gets there."""
 
+STILL = "arable.still"
+"""Beside it, if the answer has no end: what raises when who asked may not any more."""
+
 
 class Gatekeeper(Protocol):
     """Who says who a caller is."""
 
     async def caller(self, policy: Policy, said: Headers, scope: Scope, request: str) -> Caller: ...
+
+    def still(self, said: Headers, scope: Scope) -> Callable[[], object]: ...
 
 
 class Gate:
@@ -46,6 +53,11 @@ class Gate:
         if found is None:
             found = await self._verified(token)
         return _here(found, scope, request)
+
+    def still(self, said: Headers, scope: Scope) -> Callable[[], object]:
+        """To ask on a thread, now and then: raises `CloudError` when who was let in may not be here any more."""
+        passed_on: Callable[[], object] | None = scope.get(STILL)
+        return passed_on or partial(self._credentials.verify, bearer(said))
 
     async def user(self, scope: Scope) -> UserId | None:
         """Whose token a websocket's request brings, None for none; raises `CloudError` for one that is not good."""

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from arable.api.gate import bearer
@@ -48,6 +49,10 @@ class InsideGate:
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._pool, self._who, scope[_PLACE], token)
         return replace(found, request=request)
+
+    def still(self, said: Headers, scope: Scope) -> Callable[[], object]:
+        """To ask on a thread, now and then: raises when who was let in may not be here any more."""
+        return partial(self._who, scope[_PLACE], bearer(said))
 
     def _who(self, place: Place, token: str | None) -> Caller:
         with self._database.read() as tx:

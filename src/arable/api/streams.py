@@ -25,7 +25,7 @@ from arable.domain.errors import BadInput, CloudError, TooOften, Unavailable
 from arable.domain.event import Event
 from arable.services import events
 from arable.services.call import Call
-from arable.services.credentials import NOBODY, Credentials
+from arable.services.credentials import NOBODY
 from arable.services.events import Following
 from arable.services.execution import Executor
 
@@ -69,13 +69,11 @@ class EventStreams:
     def __init__(
         self,
         executor: Executor,
-        credentials: Credentials,
         hub: Hub,
         metrics: Metrics,
         pool: Pool,
     ) -> None:
         self._executor = executor
-        self._credentials = credentials
         self._hub = hub
         self._metrics = metrics
         self._pool = pool
@@ -117,11 +115,11 @@ class EventStreams:
         caller: Caller,
         asked: Any,
         last_event_id: str,
-        token: str,
+        still: Callable[[], object],
         receive: Receive,
         send: Send,
     ) -> None:
-        """One stream, from its first byte to its end."""
+        """One stream, from its first byte to its end. `still` raises, on a thread, when the caller may not follow any more."""
         if self._by_user[caller.user] >= PER_USER:
             raise TooOften(
                 f"you follow {PER_USER} streams already; close one", why={"retry_after": 5}
@@ -154,7 +152,7 @@ class EventStreams:
                     ],
                 }
             )
-            await self._until_gone(stream, after, known, token, receive, send)
+            await self._until_gone(stream, after, known, still, receive, send)
         finally:
             self._streams.discard(stream)
             self._by_user[caller.user] -= 1
@@ -167,12 +165,12 @@ class EventStreams:
         stream: _Stream,
         after: int | None,
         known: int,
-        token: str,
+        still: Callable[[], object],
         receive: Receive,
         send: Send,
     ) -> None:
         gone = asyncio.ensure_future(_hung_up(receive))
-        feeding = asyncio.ensure_future(self._feed(stream, after, known, token, send))
+        feeding = asyncio.ensure_future(self._feed(stream, after, known, still, send))
         try:
             await asyncio.wait([gone, feeding], return_when=asyncio.FIRST_COMPLETED)
             if feeding.done() and not gone.done():
@@ -187,7 +185,12 @@ class EventStreams:
             await asyncio.gather(gone, feeding, return_exceptions=True)
 
     async def _feed(
-        self, stream: _Stream, after: int | None, known: int, token: str, send: Send
+        self,
+        stream: _Stream,
+        after: int | None,
+        known: int,
+        still: Callable[[], object],
+        send: Send,
     ) -> None:
         await _chunk(send, b": following\n\n")
         sent = known if after is None else after
@@ -209,7 +212,7 @@ class EventStreams:
                 await _chunk(send, b": still here\n\n")
             if self._loop.time() - checked >= HEARTBEAT:
                 # A credential that was revoked ends its streams; what it could see is not asked for anew.
-                await self._loop.run_in_executor(self._pool, self._credentials.verify, token)
+                await self._loop.run_in_executor(self._pool, still)
                 checked = self._loop.time()
             if new is None:
                 if silent:

@@ -86,7 +86,7 @@ def _follow(
 
 def _events(cli: Cli, query: "EventStreamQuery") -> "Iterator[EventOut]":
     """Without a gap when the server was away: from the one after the last that was seen."""
-    from arable.client.errors import Unreachable
+    from arable.client.errors import Unavailable, Unreachable
 
     last: int | None = None
     away = 0
@@ -95,7 +95,7 @@ def _events(cli: Cli, query: "EventStreamQuery") -> "Iterator[EventOut]":
             for event in cli.cloud.events.stream(query, last=last):
                 last, away = event.number, 0
                 yield event
-        except Unreachable as error:
+        except (Unreachable, Unavailable) as error:  # the server, or what is behind it
             away += 1
             if away > waiting.TRIES:
                 raise

@@ -7,7 +7,7 @@ directory as well, because TLS wants files (`runtime/grid_identity.py`).
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +29,7 @@ from arable.wire.grid import (
     CONSOLE,
     ELSEWHERE,
     FARMS,
+    FOLLOW,
     GRID_NAME,
     JOIN,
     UPLOAD,
@@ -41,7 +42,7 @@ from arable.wire.grid import (
 )
 
 if TYPE_CHECKING:
-    from arable.client.grid_console import Line
+    from arable.client.grid_lines import Line
 
 _WITHIN = 30.0
 _KINDS: dict[str, type[CloudError]] = {kind_of(each): each for each in CloudError.__subclasses__()}
@@ -94,16 +95,25 @@ class GridWire:
         except CallError as error:
             raise as_ours(error) from error
 
-    @asynccontextmanager
-    async def console(
+    def console(
         self, link: Link, url: str, region: str, ticket: str
-    ) -> "AsyncIterator[Line]":
+    ) -> "AbstractAsyncContextManager[Line]":
         """A console of a machine there; raises `Unavailable` when it can't be had."""
-        from arable.client import grid_console  # websockets: not for every process
+        return self._line(link, url, region, CONSOLE + ticket, lost="; the machine runs on")
+
+    def follow(self, link: Link, url: str, region: str) -> "AbstractAsyncContextManager[Line]":
+        """A line for a stream of events from there; raises `Unavailable` when it can't be had."""
+        return self._line(link, url, region, FOLLOW)
+
+    @asynccontextmanager
+    async def _line(
+        self, link: Link, url: str, region: str, path: str, lost: str = ""
+    ) -> "AsyncIterator[Line]":
+        from arable.client import grid_lines  # websockets: not for every process
 
         try:
             context = await asyncio.to_thread(self.context, link)
-            async with grid_console.console(url, region, context, CONSOLE + ticket) as line:
+            async with grid_lines.line(url, region, context, path, lost) as line:
                 yield line
         except CallError as error:
             raise as_ours(error) from error

@@ -318,6 +318,7 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
         routes=[
             *elsewhere.routes(database, api.done_for),
             elsewhere.console(consoles),
+            elsewhere.stream(database, api.done_for),
             farm_parts.route(writer, around),
             *brought.parts.routes(),
         ],

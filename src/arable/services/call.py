@@ -51,14 +51,14 @@ class Joined(Protocol):
         """That goes with it."""
 
 
-class ConsoleLine(Protocol):
-    """A machine's console in another region."""
+class FarLine(Protocol):
+    """What lasts between this region and another: a console of a machine there, a stream of events from there."""
 
     async def receive(self) -> bytes | tuple[int, str]:
         """What it says next; at the end with which code, and why."""
 
     async def send(self, data: bytes) -> None:
-        """To the machine. Raises `OSError` when the way there is gone."""
+        """To the other end. Raises `OSError` when the way there is gone."""
 
 
 class GridDoor(Protocol):
@@ -77,8 +77,11 @@ class GridDoor(Protocol):
 
     def console(
         self, link: Link, url: str, region: str, ticket: str, /
-    ) -> AbstractAsyncContextManager[ConsoleLine]:
+    ) -> AbstractAsyncContextManager[FarLine]:
         """A console of a machine there; raises `Unavailable` when it can't be had."""
+
+    def follow(self, link: Link, url: str, region: str, /) -> AbstractAsyncContextManager[FarLine]:
+        """A line for a stream of events from there (`api/passed_streams.py`); raises `Unavailable`."""
 
 
 Land = Callable[[Tx, Sequence[Fresh], datetime], Mapping[MachineId, Landed]]

@@ -45,8 +45,8 @@ _NOUNS: Final = (
     *("events", "usage", "bills"),
 )
 _PATH: Final = re.compile(rf"/v1/({'|'.join(_NOUNS)})(/[0-9A-Za-z_-]+)*")
-_NOT: Final = re.compile(r"/v1/events/.*")
-"""A stream has no end."""
+_STREAM: Final = re.compile(r"/v1/events/stream")
+"""It has no end."""
 _UPLOAD: Final = re.compile(r"/v1/images/[0-9A-Za-z_-]+/versions|/v1/image-parts")
 _CONSOLE: Final = re.compile(r"/v1/machines/[0-9A-Za-z_-]+/console")
 _LISTS: Final = re.compile(
@@ -77,7 +77,7 @@ def own_name(database: Database) -> str:
 
 def check(asked_path: str) -> None:
     """Raises `BadInput` for what can't be asked of another region."""
-    if not _PATH.fullmatch(asked_path) or _NOT.fullmatch(asked_path):
+    if not _PATH.fullmatch(asked_path):
         raise BadInput(
             "this can't be asked of another region: ask that region itself", field="arable-region"
         )
@@ -91,6 +91,11 @@ def is_upload(method: str, asked_path: str) -> bool:
 def is_console(method: str, asked_path: str) -> bool:
     """Whether the call asks for a ticket to a console."""
     return method == "POST" and _CONSOLE.fullmatch(asked_path) is not None
+
+
+def is_stream(method: str, asked_path: str) -> bool:
+    """Whether the answer goes on until somebody ends it."""
+    return method == "GET" and _STREAM.fullmatch(asked_path) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,7 @@ def carry(
 
     Raises `NotFound` for a region that the grid does not have, `Unavailable` when it can't be reached from here.
     """
-    by, ask = _passing(database, around, caller, region, asked)
+    by, ask = passing(database, around, caller, region, asked)
     return by.door.carry(by.link, by.url, region, ask, asked.waits)
 
 
@@ -167,7 +172,7 @@ def send(
     pieces: Iterator[bytes],
 ) -> PassOut:
     """The same with a file, piece by piece as it comes. What `pieces` raises ends it, there too."""
-    by, ask = _passing(database, around, caller, region, asked)
+    by, ask = passing(database, around, caller, region, asked)
     return by.door.send(by.link, by.url, region, ask, pieces)
 
 
@@ -193,9 +198,10 @@ def way(tx: Tx, around: Surroundings, region: str) -> Way:
     return Way(around.grid, link, peer.url)
 
 
-def _passing(
+def passing(
     database: Database, around: Surroundings, caller: Caller, region: str, asked: Asked
 ) -> tuple[Way, PassIn]:
+    """How that region is asked, and what it is to be told. Raises as `carry` does, `Forbidden` for whom another one vouched for."""
     check(asked.path)
     if is_from_elsewhere(caller):
         raise Forbidden("ask the region that knows you: what another one vouched for ends here")

@@ -1,4 +1,4 @@
-"""A console of a machine of another region: a websocket to its grid port, by mutual TLS, for as long as somebody looks."""
+"""What lasts between two regions, as a console or a stream of events: a websocket to the other's grid port, by mutual TLS."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -17,24 +17,25 @@ AWAY = 1013
 
 
 class Line:
-    """One console."""
+    """One of them."""
 
-    def __init__(self, name: str, socket: ClientConnection) -> None:
+    def __init__(self, name: str, socket: ClientConnection, lost: str) -> None:
         self._name = name
+        self._lost = lost
         self._socket = socket
 
     async def receive(self) -> bytes | tuple[int, str]:
-        """What the machine says next; at the end with which code, and why."""
+        """What the other end says next; at the end with which code, and why."""
         try:
             said = await self._socket.recv(decode=False)
         except ConnectionClosed as error:
             if error.rcvd is None:
-                return AWAY, f"{self._name} does not answer any more; the machine runs on"
+                return AWAY, f"{self._name} does not answer any more{self._lost}"
             return error.rcvd.code, error.rcvd.reason
         return said if isinstance(said, bytes) else said.encode()
 
     async def send(self, data: bytes) -> None:
-        """To the machine. Raises `OSError` when the way there is gone."""
+        """To the other end. Raises `OSError` when the way there is gone."""
         try:
             await self._socket.send(data)
         except ConnectionClosed as error:
@@ -42,10 +43,13 @@ class Line:
 
 
 @asynccontextmanager
-async def console(
-    address: str, name: str, context: ssl.SSLContext, path: str
+async def line(
+    address: str, name: str, context: ssl.SSLContext, path: str, lost: str = ""
 ) -> AsyncIterator[Line]:
-    """At HOST:PORT, whose certificate must be `name`'s. Raises `Unreachable`, also when the ticket does not count there."""
+    """At HOST:PORT, whose certificate must be `name`'s. Raises `Unreachable`, also when it is refused there.
+
+    `lost` goes behind the reason when the other end is silent.
+    """
     host, _, port = address.removeprefix("https://").rpartition(":")
     try:
         socket = await connect(
@@ -63,10 +67,10 @@ async def console(
             close_timeout=2.0,
         )
     except InvalidStatus as error:
-        raise Unreachable(f"{name} does not open the console; ask for it again") from error
+        raise Unreachable(f"{name} does not open this; ask for it again") from error
     except (OSError, ValueError, WebSocketException) as error:
         raise Unreachable(f"{name} can't be reached at {address}: {error}") from error
     try:
-        yield Line(name, socket)
+        yield Line(name, socket, lost)
     finally:
         await socket.close()
