@@ -13,6 +13,7 @@ import pytest
 from arable.store.database import Database
 from arable.store.schema import metadata
 from databases import EmptyDatabases, fresh
+from e2e.sharing import shares_its_cloud
 from postgres_cluster import cluster
 from serving import Served, serving
 
@@ -27,11 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before those who distribute look at it
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` real tests of a directory stay together: they share a lab, daemons or switches."""
+    """With `--dist loadgroup` real tests of a directory stay together: they share a lab, daemons or switches.
+
+    Of those from end to end, which take longest, a file that has a lab of its own is a group of its own.
+    """
     for item in items:
         if item.get_closest_marker("real"):
-            directory = item.path.relative_to(TESTS).parts[0]
-            item.add_marker(pytest.mark.xdist_group(directory))
+            group = item.path.relative_to(TESTS).parts[0]
+            if group == "e2e" and not shares_its_cloud(item):
+                group = item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_finish() -> None:

@@ -105,7 +105,10 @@ def install_python() -> None:
     wanted = VENV / "requirements.lock"
     wanted.write_text(lock)
     pip = [str(VENV / "bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--require-hashes", "--no-deps", "--no-compile", "-r", str(wanted)], check=True)
+    subprocess.run(
+        [*pip, "install", "--require-hashes", "--no-deps", "--no-compile", "-r", str(wanted)],
+        check=True,
+    )
     subprocess.run(
         [*pip, "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT)], check=True
     )

@@ -1,7 +1,7 @@
 """One cloud for all tests here: a lab with real agents, switches and machines, brought up as `arable up` does it.
 
-Fixtures of a session would keep it, and its guests, beside the tests of other directories; so it ends with the last
-test of this one. Tests that break something mend it, and leave the machines of `red` and `blue` running.
+Fixtures of a session would keep it, and its guests, beside all other tests; so it ends with the last one that shares
+it, and those come one after the other. Tests that break something mend it, and leave the machines of `red` and `blue` running.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from arable.wire.groups import GroupIn
 from arable.wire.machines import NicIn
 from e2e.customers import ONLY_BLUES, READY, Customer, customer
 from e2e.lab_cloud import LabCloud
+from e2e.sharing import shares_its_cloud
 
 HERE = Path(__file__).parent
 OF_THIS_DIRECTORY = ExitStack()
@@ -24,8 +25,16 @@ OF_THIS_DIRECTORY = ExitStack()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    if nextitem is None or HERE not in nextitem.path.parents:
+    if nextitem is None or not shares_its_cloud(nextitem):
         OF_THIS_DIRECTORY.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that share it first."""
+    places = [at for at, item in enumerate(items) if HERE in item.path.parents]
+    mine = sorted((items[at] for at in places), key=lambda item: not shares_its_cloud(item))
+    for at, item in zip(places, mine, strict=True):
+        items[at] = item
 
 
 @pytest.fixture(scope="session")

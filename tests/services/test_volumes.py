@@ -23,7 +23,7 @@ from arable.domain.offering import StorageKind
 from arable.services import attachments, offerings, operations, power, volumes
 from arable.services.call import Call
 from arable.wire.machines import DestroyIn, DiskIn, StopIn
-from arable.wire.offerings import DiskOfferingIn
+from arable.wire.offerings import DiskOfferingChange, DiskOfferingIn, OfferingQuery
 from arable.wire.operations import OperationWaitQuery
 from arable.wire.volumes import AttachVolumeIn, DetachVolumeIn, VolumeChange, VolumeIn
 
@@ -402,3 +402,18 @@ def test_by_force_nobody_waits_for_the_machines_own_host(shared):
     held = ExportSeen(machine=machine, generation=wish.generation, state=ExportState.HELD, epoch=1)  # type: ignore[arg-type]
     report(cloud, HostReport(host=HostId("host-s"), generation=1, exports=(held,)))
     assert state(cloud, me, forced) == "done"
+
+
+def test_the_only_kind_of_disk_for_sale_is_meant_when_none_is_said(cloud):
+    me, o = cloud.account("me"), cloud.account("operator", role="operator")
+    cloud.do(o, offerings.create_disk, DiskOfferingIn(name="other", mib=100))
+    ask = VolumeIn(name="data", mib=100)
+    told = cloud.refused(me, volumes.create, ask)
+    assert (told.field, told.public) == ("offering", "say which disk offering")
+    one, *others = cloud.do(o, offerings.page_disks, OfferingQuery()).items
+    for each in others:
+        cloud.do(o, offerings.update_disk, each.id, DiskOfferingChange(enabled=False))
+    made = cloud.do(me, volumes.create, ask).id
+    assert cloud.rows(f"select offering from volume where id = '{made}'") == [(one.id,)]
+    cloud.do(o, offerings.update_disk, one.id, DiskOfferingChange(enabled=False))
+    assert cloud.refused(me, volumes.create, ask).public == "there is no disk offering"

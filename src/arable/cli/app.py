@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from arable.cli.loading import spared
 from arable.cli.nouns import NOUNS, Noun
 from arable.cli.output import Format
 from arable.cli.speaking import Defaults
@@ -80,7 +81,8 @@ def group(where: str) -> Callable[[], Any]:
 
 def _at(where: str) -> Any:
     module, _, name = where.partition(":")
-    return getattr(import_module(module), name)
+    with spared():
+        return getattr(import_module(module), name)
 
 
 def _typer(about: str) -> typer.Typer:

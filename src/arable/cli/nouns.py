@@ -177,6 +177,9 @@ BY_FIELD = {
 } | {
     "parent": "domain",
     "view_of": "volume",
+    "appliance_host": "host",
+    "standby_host": "host",
+    "replica_pool": "pool",
     "source": "network",
     "access": "remote-access",
 }

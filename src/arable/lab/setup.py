@@ -105,6 +105,8 @@ def offer(cloud: Arable) -> None:
     for offering in OFFERINGS:
         if next(cloud.offerings.all(OfferingQuery(name=offering.name)), None) is None:
             cloud.offerings.create(offering)
+    if next(cloud.disk_offerings.all(OfferingQuery(name=DISKS)), None) is None:
+        cloud.disk_offerings.create(DiskOfferingIn(name=DISKS))
 
 
 def publish(cloud: Arable, guest: GuestImage) -> ImageOut:
@@ -133,8 +135,6 @@ def publish(cloud: Arable, guest: GuestImage) -> ImageOut:
 
 def teach(cloud: Arable) -> None:
     """There are blueprints to make farms of, whose newest versions are these (`lab/blueprints.py`)."""
-    if next(cloud.disk_offerings.all(OfferingQuery(name=DISKS)), None) is None:
-        cloud.disk_offerings.create(DiskOfferingIn(name=DISKS))
     for wanted in BLUEPRINTS:
         found = next(cloud.blueprints.all(BlueprintQuery(name=wanted.name, public=True)), None)
         if found is None:

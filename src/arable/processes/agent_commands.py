@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from arable.cli.loading import spared
 from arable.domain.errors import CloudError
 from arable.processes.log_option import Log, Verbose
 from arable.runtime.log import Form, configure
@@ -32,7 +33,8 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run the agent until SIGTERM or Ctrl-C. Machines keep running when it ends."""
-    from arable.processes import agent
+    with spared():
+        from arable.processes import agent
 
     configure(log, "agent", verbose=verbose)
     try:
@@ -53,7 +55,8 @@ def join(
 
     The token is read from a file or from standard input: arguments can be read by everybody on a machine.
     """
-    from arable.processes import agent
+    with spared():
+        from arable.processes import agent
 
     try:
         text = token_file.read_text() if token_file else _typed()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from arable.cli.app import SETTINGS, noun_group
+from arable.cli.loading import spared
 from arable.cli.nouns import NOUNS
 from arable.processes.data_option import default_data
 from arable.processes.foreseen import told
@@ -54,7 +55,8 @@ def up(
     verbose: Verbose = False,
 ) -> None:
     """Run the grid manager until Ctrl-C: regions tell it what they have, and hear what others have."""
-    from arable.processes.grid import GridConfig, run
+    with spared():
+        from arable.processes.grid import GridConfig, run
 
     configure(log, "grid", verbose=verbose)
     config = GridConfig(

@@ -103,10 +103,16 @@ class References:
             raise Conflict("this offering is not for sale any more", field=where)
         return found
 
-    def disk_offering(self, ref: str, where: str) -> DiskOffering:
-        """One that is for sale."""
+    def disk_offering(self, ref: str | None, where: str) -> DiskOffering:
+        """One that is for sale; the only one when nothing is said."""
 
         def look() -> DiskOffering:
+            if ref is None:
+                every = offerings.page_disks(self.tx, offerings.OfferingFilter(), limit=2)
+                if len(every) != 1:
+                    which = "say which disk offering" if every else "there is no disk offering"
+                    raise BadInput(which, field=where)
+                return every[0]
             if ids.kind_of(ref) == "diskoffering":
                 return offerings.get_disk(self.tx, ids.DiskOfferingId(ref))
             named = offerings.OfferingFilter(name=ref)

@@ -30,7 +30,13 @@ class VolumeIn(In, frozen=True, kw_only=True):
     """A disk by itself, for machines that are there or will be."""
 
     name: Annotated[Name, Meta(description="Unique in account and zone among such volumes.")]
-    offering: Annotated[NameOrId, Meta(description="A disk offering.", examples=["fast-disk"])]
+    offering: Annotated[
+        NameOrId | None,
+        Meta(
+            description="A disk offering; may be left out while one only is for sale.",
+            examples=["fast-disk"],
+        ),
+    ] = None
     mib: Annotated[
         Mib | None,
         Meta(
