@@ -27,7 +27,11 @@ from arable.domain.ids import BalancerId  # noqa: E402
 from arable.drivers import namespaces  # noqa: E402
 from arable.drivers.appliance import jail  # noqa: E402
 from arable.drivers.appliance.namespace import NamespaceAppliances  # noqa: E402
+from arable.drivers.appliance.vm.driver import STARTS_SECONDS, VmAppliances  # noqa: E402
+from arable.drivers.appliance.vm.libvirt_machines import LibvirtMachines  # noqa: E402
+from arable.drivers.hypervisor.daemon import LibvirtDaemon  # noqa: E402
 from arable.drivers.network.links import Links  # noqa: E402
+from arable.lab import cache, router_image  # noqa: E402
 from arable.processes import up  # noqa: E402
 from arable.processes.leaving import until_told  # noqa: E402
 from arable.processes.up import EXAMPLES, Wanted  # noqa: E402
@@ -53,7 +57,7 @@ from drivers.emulated_hosts import (  # noqa: E402
 from drivers.town import PUBLIC, Town  # noqa: E402
 
 WORLD = "203.0.113.200"
-PARTS = ("leases", "balancer", "limits", "disks", "rules")
+PARTS = ("leases", "balancer", "routers", "limits", "disks", "rules")
 _PORT = 5201
 _SO_RCVBUFFORCE = 33  # of Linux; Python has no word for it
 _WITHIN = 120.0
@@ -83,6 +87,9 @@ def main(argv: Sequence[str]) -> None:
             if "balancer" in parts:
                 await_quiet(options.wait)
                 results += balancer(hosts, folder / "balancer", options.times // 2, options.seconds)
+            if "routers" in parts:
+                await_quiet(options.wait)
+                results += routers(hosts, folder / "r", options.times // 2, options.seconds)
             if "limits" in parts:
                 await_quiet(options.wait)
                 results += limits(hosts, options.seconds)
@@ -199,6 +206,42 @@ def inside(netns: str, words: Sequence[str]) -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
 
     return namespaces.inside(netns, run)
+
+
+# -- a router that is a namespace, and one that is a virtual machine -----------------------------------
+
+
+def routers(hosts: Sequence[Host], folder: Path, times: int, seconds: int) -> list[str]:
+    """TCP through a port forward of one and of the other, for the same guest, one after the other."""
+    clock = RealClock()
+    with world(hosts[0]) as outside, town(hosts, folder) as there, ExitStack() as stack:
+        guest, network = there.guest(10), there.wish.network
+        there.opened(first_port=_PORT, last_port=_PORT, to_port=_PORT)
+        stack.enter_context(serving(guest))
+        plain = [stream(outside, PUBLIC, seconds) for _ in range(times)]
+        there.routers.remove(network)
+        daemon = LibvirtDaemon(
+            folder / "lv", clock, hosts[1].netns, capabilities=cache.folder("qemu")
+        )
+        stack.callback(daemon.stop)
+        daemon.start()
+        image = router_image.build(cache.folder("guest")).folder
+        machines = LibvirtMachines(daemon.uri, image, folder / "kvm", clock)
+        stack.callback(machines.close)
+        within = VmAppliances(folder / "vms", hosts[1].network, machines, clock)
+        stack.callback(within.close)
+        stack.callback(within.remove, network)
+        began = time.perf_counter()
+        within.ensure(there.wish, there.leases)
+        make.wait_until(lambda: within.appliances()[network].running, "the router's machine", 3 * STARTS_SECONDS)  # fmt: skip
+        started = time.perf_counter() - began
+        machine = [stream(outside, PUBLIC, seconds) for _ in range(times)]
+    table = Table("Mbit/s of one TCP stream through a port forward", ("router", "median", "least", "most", "ratio"))  # fmt: skip
+    for name, values in (("a namespace", plain), ("a virtual machine", machine)):
+        table.add(name, shown(median(values)), shown(min(values)), shown(max(values)), ratio(median(values), median(plain)))  # fmt: skip
+    print(table.text())
+    print(f"the machine's router ran after {started:.1f} s")
+    return [result("vm_router_ratio", median(machine) / median(plain), "ratio", "none")]
 
 
 # -- limits of ports ------------------------------------------------------------------------------

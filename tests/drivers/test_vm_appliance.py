@@ -133,12 +133,18 @@ def test_a_machine_that_was_lost_is_seen_and_started_anew(routers, machines) -> 
     assert len(machines.started) == 2
 
 
-def test_a_pair_is_refused_before_anything_is_made(routers, machines, hardware) -> None:
-    pair = Pair(number=1, other=2)
-    with pytest.raises(BadInput, match="one of two"):
-        routers.ensure(make.appliance(pair=pair), [])
-    assert not machines.started
-    assert not hardware.ports
+def test_one_of_two_says_whether_it_leads(routers, machines) -> None:
+    wish = make.appliance(pair=Pair(number=1, other=2))
+    routers.ensure(wish, [])
+    runs(routers, wish.network)
+    inside = machines.inside[wish.network].hardware
+    for leads in (False, True, False):
+        inside.leads = lambda _wish, leads=leads: leads
+        make.wait_until(
+            lambda leads=leads: routers.appliances()[wish.network].standby is not leads,
+            "its machine to say so",
+        )
+        assert routers.appliances()[wish.network].running
 
 
 def test_what_the_router_can_not_be_is_told(routers, machines) -> None:

@@ -4,15 +4,18 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from arable.domain.balancer import BalancerWish, MemberWish, Traffic
+from arable.domain.errors import Unavailable
 from arable.domain.ids import BalancerId, NicId, VpnId, VpnPeerId
 from arable.domain.inside import GuestAnswer
 from arable.domain.manifest import Direction, FirewallRule, Protocol
+from arable.domain.pair import Pair
 from arable.domain.vpn import VpnPeerWish, VpnWish
 from arable.drivers.appliance.vm.driver import STARTS_SECONDS, VmAppliances
 from arable.drivers.appliance.vm.libvirt_machines import LibvirtMachines
@@ -35,9 +38,14 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def libvirtd(hosts, tmp_path_factory) -> Iterator[LibvirtDaemon]:
+    with of_host(hosts[1], tmp_path_factory.mktemp("lv")) as daemon:
+        yield daemon
+
+
+@contextmanager
+def of_host(host: Host, folder: Path) -> Iterator[LibvirtDaemon]:
     capabilities = CACHE.parent / "capabilities"
-    folder = tmp_path_factory.mktemp("lv")
-    daemon = LibvirtDaemon(folder, RealClock(), hosts[1].netns, capabilities=capabilities)
+    daemon = LibvirtDaemon(folder, RealClock(), host.netns, capabilities=capabilities)
     try:
         daemon.start()
         yield daemon
@@ -193,3 +201,55 @@ def lost_and_made_anew(town: VmTown, guest: str, world: str, daemon: LibvirtDaem
     assert reaches(guest, "10.1.1.1")
     with services.echo(guest, "10.1.1.10", 80):
         assert services.answers(world, PUBLIC, 8080)
+
+
+def test_of_two_routers_that_are_machines_one_takes_the_others_place(
+    town, world, libvirtd, image, hosts, tmp_path_factory
+) -> None:
+    guest, clock, network = town.guest(10), RealClock(), town.wish.network
+    folder = tmp_path_factory.mktemp("vm")
+    daemon = town.stack.enter_context(of_host(hosts[0], tmp_path_factory.mktemp("lv")))
+    other = runtime(daemon, image, hosts[0], folder)
+    town.stack.callback(other.close)
+    town.stack.callback(other.remove, network)
+    both = (town.routers, other)
+
+    def leading() -> list[int]:
+        seen = [one.appliances().get(network) for one in both]
+        return [at for at, one in enumerate(seen) if one and one.running and not one.standby]
+
+    def told(which: int) -> None:
+        pair = Pair(number=1 + which, other=2 - which)
+        both[which].ensure(replace(town.wish, pair=pair), town.leases)
+
+    def runs(which: int) -> bool:
+        """What failed on a busy machine is told again, as agents do."""
+        seen = both[which].appliances()[network]
+        if not seen.running and "starting" not in seen.told:
+            print(f"router {which}: {seen.told}")
+            with suppress(Unavailable):
+                told(which)
+        return seen.running
+
+    town.wish = replace(town.wish, pair=Pair(number=1, other=2))
+    town.opened()
+    make.wait_until(lambda: runs(0), "the first one to run", 3 * STARTS_SECONDS)
+    make.wait_until(lambda: leading() == [0], "the first one to lead")
+    with services.echo(guest, "10.1.1.10", 80):
+        talk = services.call(world, PUBLIC, 8080, 60)
+        with talk:
+            assert services.says_back(talk)
+            told(1)
+            make.wait_until(lambda: runs(1), "the other one to run", 3 * STARTS_SECONDS)
+            assert leading() == [0]
+            assert reaches(guest, "10.1.1.1")
+            hears = clock.monotonic() + 6.0  # what began before is told every two seconds
+            while clock.monotonic() < hears:
+                assert services.says_back(talk)
+            os.kill(libvirtd.pids()[-1], signal.SIGKILL)
+            begun = clock.monotonic()
+            assert services.says_back(talk, b"still there?")
+            gone = clock.monotonic() - begun
+        assert services.answers(world, PUBLIC, 8080)
+    make.wait_until(lambda: leading() == [1], "the other one to say that it leads", 60)
+    print(f"an established connection stood still for {gone:.2f} s")

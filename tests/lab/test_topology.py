@@ -35,7 +35,7 @@ POD = f"{ZONE}.pods.0"
 HOST = f"{POD}.hosts.0"
 
 
-@pytest.mark.parametrize("name", ["lab.yaml", "lab-small.yaml"])
+@pytest.mark.parametrize("name", ["lab.yaml", "lab-small.yaml", "lab-vm-routers.yaml"])
 def test_an_example_loads(name: str) -> None:
     found = topology.load(EXAMPLES / name)
     assert [host.name for _, _, host in found.hosts()][:2] == ["a1", "a2"]

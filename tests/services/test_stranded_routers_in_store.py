@@ -5,7 +5,7 @@ import pytest
 from make_cloud import Cloud
 from test_landing import routed, with_hosts
 
-from arable.controllers import repair, stranded
+from arable.controllers import machines, repair, stranded
 from arable.domain.manifest import ApplianceWish
 
 
@@ -48,3 +48,28 @@ def test_without_another_host_nothing_is_written_but_the_reason(town):
     assert town.rows("select appliance_told from network") == [
         ("its host is down, and no other one can run it",)
     ]
+
+
+LEASES = "select host from manifest_item where kind = 'lease' and body is not null"
+
+
+def attend_machines(cloud: Cloud) -> None:
+    cloud.run("update machine set attention = true")
+    with cloud.database.write() as tx:
+        assert machines.attend(tx, cloud.around.clock.now()) == 1
+
+
+def test_a_router_that_is_given_to_another_host_leaves_nothing_of_machines_on_their_way_out(town):
+    """Such a machine may take long to go, where its disks' host is away; then it was known to the lost host for ever."""
+    attend_machines(town)
+    assert town.rows(LEASES) == [("host-a",)]
+    town.run("update machine set wish = 'gone', state = 'expunging'")
+    town.run("update host set state = 'down' where id = 'host-a'")
+    assert watch(town) == 1
+    assert town.rows(LEASES) == []
+
+
+def test_a_router_that_is_leaving_is_told_of_no_machine(town):
+    town.run("update network set appliance_state = 'leaving'")
+    attend_machines(town)
+    assert town.rows(LEASES) == []

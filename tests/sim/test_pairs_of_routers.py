@@ -153,3 +153,13 @@ def test_machines_that_wait_for_a_network_are_woken_when_the_second_one_is_there
     passes(cloud, 30)
     assert rows(cloud, "select state from machine") != [("waiting",)]  # any host may have it
     cloud.database.close()
+
+
+def test_a_router_that_was_started_for_machines_without_room_forgets_them(tmp_path) -> None:
+    cloud = Cloud.build("no room", tmp_path, Room(pods=1, hosts=2, host_memory_mib=512))
+    cloud.settle_down(3)
+    deploy(cloud, "m", OFFERING, count=6)
+    passes(cloud, 30)
+    assert rows(cloud, "select count(*) from machine") == [(4,)], "two found no room"
+    at_rest(cloud)
+    cloud.database.close()

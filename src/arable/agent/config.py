@@ -113,7 +113,7 @@ class SimStorageChoice(_Strict, frozen=True, tag="sim", tag_field="driver"):
 class RouterMachines(_Strict, frozen=True):
     """Routers as virtual machines of the libvirtd at `uri`, from an image that `arable agent router-image` built in `image`.
 
-    Each has `memory_mib` of the host's memory, which no machine of a customer's is kept from: leave room for them.
+    Each has `memory_mib` of the host's memory. That, and what QEMU takes beside it, is reserved on the host for each that is there.
     """
 
     image: Path

@@ -58,7 +58,7 @@ class InventoryOfHost:
         shares_by: str = "",
         tunnel: str = "",
         mounts: Callable[[], tuple[PoolId, ...]] = tuple,
-        vm_routers: bool = False,
+        vm_router_mib: int = 0,
     ) -> None:
         measured = measure()
         cpus = given.cpus or measured.cpus
@@ -74,7 +74,7 @@ class InventoryOfHost:
         self._shares, self._shares_by = shares, shares_by
         self._tunnel = tunnel
         self._mounts = mounts
-        self._vm_routers = vm_routers
+        self._vm_router_mib = vm_router_mib
 
     def __call__(self) -> Inventory:
         return Inventory(
@@ -93,7 +93,8 @@ class InventoryOfHost:
             moves=self._name("moves"),
             tunnel_address=self._tunnel,
             mounts=self._mounts(),
-            vm_routers=self._vm_routers,
+            vm_routers=self._vm_router_mib > 0,
+            vm_router_mib=self._vm_router_mib,
         )
 
     def _name(self, kind: str) -> str:

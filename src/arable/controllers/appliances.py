@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Self, TypeVar
@@ -44,6 +44,8 @@ from arable.store import (
     holdings,
     incarnations,
     placing,
+    reservations,
+    router_memory,
     routing,
     settings,
 )
@@ -56,6 +58,8 @@ from arable.store.routing import AddressRow, LinkedRow, NetworkRow, RuleRow
 log = logging.getLogger(__name__)
 
 MOST = 500
+_A_MACHINE = "a router that is a virtual machine"
+NO_MEMORY = f"has no memory left for {_A_MACHINE}"
 
 R = TypeVar("R", AddressRow, RuleRow, LinkedRow)
 
@@ -81,8 +85,8 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
         routers = by_zone.get(row.zone)
         if routers is None:
             routers = by_zone[row.zone] = Routers.of(tx, row.zone)
-        runtime = RouterRuntime.NAMESPACE if row.redundant else RouterRuntime(row.zone_runtime)
-        host = routers.take({*tried, *elsewhere}, runtime)
+        runtime = RouterRuntime(row.zone_runtime)
+        host = routers.take(tx, {*tried, *elsewhere}, runtime)
         if host is None:
             refused[row.id] = _refusal(row, routers, tried, runtime)
             if tried:  # whoever asks next has all of them tried
@@ -100,6 +104,7 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
             )
         )
         routing.set_appliance(tx, row.id, ApplianceState.STARTING, host, "")
+        router_memory.note(tx, row.id, routers.mib(host, runtime))
     tell(tx, starting, with_leases=True)
     routing.note_busy(tx, [row.id for row in starting])
     return refused
@@ -166,12 +171,11 @@ def give_up(tx: Tx, row: NetworkRow, told: str, at: datetime) -> None:
 def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
     """It runs there, and not where it was thought to be."""
     if row.appliance_host is not None:
-        leases = [(row.appliance_host, nic.id) for nic in routing.nics(tx, [row.id])]
-        manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
-        manifests.take_back(tx, ItemKind.LEASE, leases)
+        standbys.take_back(tx, row.id, row.appliance_host)
     routing.set_appliance(tx, row.id, ApplianceState.RUNNING, host, "")
     if row.redundant:
         row = routing.numbered(tx, row)
+    router_memory.found(tx, row.id, row.zone, row.runtime, host)
     here = row._replace(
         appliance_host=host,
         appliance_state=ApplianceState.RUNNING,
@@ -196,32 +200,44 @@ class Routers:
 
     hosts: list[HostSeen]
     load: dict[HostId, int]
-    with_vms: frozenset[HostId] = frozenset()  # those where appliances may be virtual machines
+    with_vms: Mapping[HostId, int] = field(default_factory=dict)
+    """Those where appliances may be virtual machines, and the MiB that one takes there."""
+    full: set[HostId] = field(default_factory=set)  # which had no memory for one
 
     @classmethod
     def of(cls, tx: Tx, zone: ZoneId) -> Self:
         hosts = placing.routers(tx, zone)
         load = routing.appliances_by_host(tx, [host.id for host in hosts])
-        return cls(hosts, load, placing.with_vm_routers(tx, zone))
+        return cls(hosts, load, router_memory.of_hosts(tx, zone))
 
     def runs(self, host: HostId, runtime: RouterRuntime) -> bool:
         """Whether appliances of that kind can be there."""
         return runtime is RouterRuntime.NAMESPACE or host in self.with_vms
 
-    def take(
-        self, tried: Collection[HostId], runtime: RouterRuntime = RouterRuntime.NAMESPACE
-    ) -> HostId | None:
-        """The one with the fewest appliances, ties by id; it has one more from now on."""
+    def mib(self, host: HostId, runtime: RouterRuntime) -> int:
+        """What of a host's memory one is reckoned to take."""
+        return self.with_vms.get(host, 0) if runtime is RouterRuntime.VM else 0
+
+    def take(self, tx: Tx, tried: Collection[HostId], runtime: RouterRuntime) -> HostId | None:
+        """The one with the fewest appliances that has room, ties by id; it has one more from now on, and what that takes
+        of its memory is reserved.
+        """
         able = [
             host.id
             for host in self.hosts
             if not host.refuses and host.id not in tried and self.runs(host.id, runtime)
         ]
-        if not able:
-            return None
-        chosen = min(able, key=lambda host: (self.load.get(host, 0), host))
-        self.load[chosen] = self.load.get(chosen, 0) + 1
-        return chosen
+        if runtime is RouterRuntime.VM:
+            reservations.hold(tx, able)  # all in one order, as several are tried
+        for chosen in sorted(able, key=lambda host: (self.load.get(host, 0), host)):
+            mib = self.mib(chosen, runtime)
+            if mib and router_memory.take(tx, {chosen: mib}):
+                self.full.add(chosen)
+                continue
+            self.full.discard(chosen)
+            self.load[chosen] = self.load.get(chosen, 0) + 1
+            return chosen
+        return None
 
 
 def failed(row: NetworkRow) -> dict[HostId, str]:
@@ -236,11 +252,14 @@ def _refusal(
     tried = [host for host in routers.hosts if host.id in failed]
     unable = [host for host in routers.hosts if not routers.runs(host.id, runtime)]
     by_host = {host.name: "runs no routers as virtual machines" for host in unable}
+    by_host |= {h.name: NO_MEMORY for h in routers.hosts if h.id in routers.full}
     by_host |= {host.name: host.refuses for host in routers.hosts if host.refuses}
     by_host |= {host.name: f"could not start it: {failed[host.id]}" for host in tried}
     why = {"reasons": dict(Counter(by_host.values())), "hosts": by_host}
     if not tried:
         as_vms = " as virtual machines" if runtime is RouterRuntime.VM else ""
+        if routers.full:
+            return NoRoom(f"no host of the zone has memory for {_A_MACHINE}", why=why)
         return NoRoom(f"no host of the zone that can run routing appliances{as_vms} is up", why=why)
     cause: Unavailable | None = None
     for host in tried:
@@ -254,9 +273,7 @@ def _refusal(
 def _take_down(tx: Tx, row: NetworkRow, at: datetime, told: str = "") -> None:
     if row.appliance_host is None:
         return
-    leases = [(row.appliance_host, nic.id) for nic in routing.nics(tx, [row.id])]
-    manifests.take_back(tx, ItemKind.APPLIANCE, [(row.appliance_host, row.id)])
-    manifests.take_back(tx, ItemKind.LEASE, leases)
+    standbys.take_back(tx, row.id, row.appliance_host)
     routing.set_appliance(tx, row.id, ApplianceState.LEAVING, row.appliance_host, told)
     standbys.take_down(tx, row)
     if row.state == NetworkState.READY:

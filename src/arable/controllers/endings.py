@@ -128,21 +128,25 @@ def gone(tx: Tx, rows: Sequence[MachineRow], at: datetime) -> None:
         return
     for row in rows:
         MACHINE.next(MachineState(row.state), MachineEvent.SEE_GONE)
-    nics = attention.nics(tx, [row.id for row in rows])
-    leases: list[tuple[HostId, str]] = [
-        (host, nic.id) for found in nics.values() for nic in found for host in nic.routers
-    ]
-    manifests.take_back(tx, ItemKind.LEASE, leases)
     tell(tx, [(row, "machine.gone", "expunged") for row in rows], at)
     forget(tx, rows, at)
     settle(tx, [(row.operation, None) for row in rows], at)
 
 
 def forget(tx: Tx, rows: Sequence[MachineRow], at: datetime) -> None:
-    """Remove machines' rows and give their owners' limits back."""
+    """Remove machines' rows and give their owners' limits back. Routers forget them, also those that never had a host:
+    a router that was started for them was told of them.
+    """
     if not rows:
         return
     ids = [row.id for row in rows]
+    leases: list[tuple[HostId, str]] = [
+        (host, nic.id)
+        for found in attention.nics(tx, ids).values()
+        for nic in found
+        for host in nic.routers
+    ]
+    manifests.take_back(tx, ItemKind.LEASE, leases)
     attachments.alone(tx, [volume.id for volume in attachments.staying(tx, ids)])
     held: dict[AccountId, dict[str, int]] = {}
     volumes = attention.volumes(tx, ids)

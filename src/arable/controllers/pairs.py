@@ -12,7 +12,8 @@ from arable.controllers import appliances, standbys
 from arable.domain.ids import HostId, ZoneId
 from arable.domain.manifest import GIVE_UP, ApplianceSeen
 from arable.domain.network import ApplianceState
-from arable.store import incarnations, router_pairs, routing
+from arable.domain.router_runtime import RouterRuntime
+from arable.store import incarnations, router_memory, router_pairs, routing
 from arable.store.database import Tx
 from arable.store.nudges import nudge
 from arable.store.routing import NetworkRow
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 SECONDS = 5
 MOST = 200
 NOWHERE = "no other host of the zone that can run routing appliances is up"
+NO_MACHINES = "no other host of the zone that can run routing appliances as virtual machines is up"
+NO_MEMORY = "no other host of the zone has memory for a router that is a virtual machine"
 
 
 def attend(tx: Tx, at: datetime) -> int:  # noqa: ARG001 - a controller takes the time
@@ -37,13 +40,17 @@ def attend(tx: Tx, at: datetime) -> int:  # noqa: ARG001 - a controller takes th
         if routers is None:
             routers = by_zone[row.zone] = appliances.Routers.of(tx, row.zone)
         tried = appliances.failed(row)
-        host = routers.take({*tried, row.appliance_host})
+        host = routers.take(tx, {*tried, row.appliance_host}, row.runtime)
         if host is None:
-            routing.note_standby(tx, row.id, next(iter(tried.values()), NOWHERE))
+            nowhere = NOWHERE
+            if row.runtime is RouterRuntime.VM:
+                nowhere = NO_MEMORY if routers.full else NO_MACHINES
+            routing.note_standby(tx, row.id, next(iter(tried.values()), nowhere))
             if tried and row.appliance_state == ApplianceState.RUNNING:
                 routing.note_failed(tx, row.id, {})  # all of them were tried: begin again
             continue
         routing.set_standby(tx, row.id, ApplianceState.STARTING, host, "")
+        router_memory.note(tx, row.id, routers.mib(host, row.runtime), standby=True)
         if not row.appliance_number:  # it was alone until now
             row = routing.numbered(tx, row)  # noqa: PLW2901 - the row as it is from now on
         there = routing.numbered(tx, row, standby=True)
@@ -87,6 +94,7 @@ def give_up(tx: Tx, row: NetworkRow, told: str) -> None:
 def found(tx: Tx, row: NetworkRow, host: HostId) -> None:
     """After an older copy of the database was restored: it runs there, and the copy knows of one of the two."""
     routing.set_standby(tx, row.id, ApplianceState.RUNNING, host, "")
+    router_memory.found(tx, row.id, row.zone, row.runtime, host, standby=True)
     there = routing.numbered(tx, row, standby=True)
     epoch = routing.next_epoch(tx, row.id)
     here = there._replace(

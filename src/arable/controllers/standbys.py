@@ -1,6 +1,6 @@
 """The one of a pair of routing appliances that does not lead (`pairs.py`): as it is wished, and how it goes."""
 
-from arable.domain.ids import HostId
+from arable.domain.ids import HostId, NetworkId
 from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState
 from arable.store import routing
@@ -23,7 +23,7 @@ def take_down(tx: Tx, row: NetworkRow, told: str = "") -> NetworkRow:
     """Its host is told that it is to go. The network as it is by that; the one that leads has to be told."""
     if row.standby_host is None or row.standby_state not in routing.PRESENT:
         return row
-    _take_back(tx, row, row.standby_host)
+    take_back(tx, row.id, row.standby_host)
     routing.set_standby(tx, row.id, ApplianceState.LEAVING, row.standby_host, told)
     return row._replace(standby_state=ApplianceState.LEAVING)
 
@@ -31,7 +31,7 @@ def take_down(tx: Tx, row: NetworkRow, told: str = "") -> NetworkRow:
 def lost(tx: Tx, row: NetworkRow) -> NetworkRow:
     """Its host is down, and what it was is over. It may run on there, so the next epoch begins."""
     if row.standby_host is not None:
-        _take_back(tx, row, row.standby_host)
+        take_back(tx, row.id, row.standby_host)
     routing.set_standby(tx, row.id, ApplianceState.ABSENT, None, "its host is down")
     return row._replace(
         standby_host=None,
@@ -45,7 +45,11 @@ def gone(tx: Tx, row: NetworkRow) -> None:
     routing.set_standby(tx, row.id, ApplianceState.ABSENT, None, "")
 
 
-def _take_back(tx: Tx, row: NetworkRow, host: HostId) -> None:
-    manifests.take_back(tx, ItemKind.APPLIANCE, [(host, row.id)])
-    leases = [(host, nic.id) for nic in routing.nics(tx, [row.id])]
+def take_back(tx: Tx, network: NetworkId, host: HostId) -> None:
+    """That host is to have no router of this network, and to know none of its machines, whatever becomes of these.
+
+    What it knew of one that is being expunged would be nobody's to take back later, and it may have a router again.
+    """
+    leases = [(host, nic) for nic in routing.nic_ids(tx, network)]
+    manifests.take_back(tx, ItemKind.APPLIANCE, [(host, network)])
     manifests.take_back(tx, ItemKind.LEASE, leases)

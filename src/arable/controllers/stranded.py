@@ -18,17 +18,16 @@ from arable.controllers.appliances import Routers
 from arable.domain.event import Event
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, NetworkId
-from arable.domain.manifest import ItemKind
 from arable.domain.network import ApplianceState
 from arable.store import (
     events,
     incarnations,
     recoveries,
     reservations,
+    router_memory,
     router_pairs,
     routing,
 )
-from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.recoveries import LostHost
 from arable.store.routing import NetworkRow
@@ -104,13 +103,12 @@ def _moved(tx: Tx, row: NetworkRow, routers: Routers) -> NetworkRow | None:
     """The network with its next host; None when there is none now."""
     old = row.appliance_host
     taken = {row.standby_host} if row.standby_host else set()
-    new = routers.take({*appliances.failed(row), *taken}, row.runtime) if old else None
+    new = routers.take(tx, {*appliances.failed(row), *taken}, row.runtime) if old else None
     if new is None or old is None:
         return None
-    leases = [(old, nic.id) for nic in routing.nics(tx, [row.id])]
-    manifests.take_back(tx, ItemKind.APPLIANCE, [(old, row.id)])
-    manifests.take_back(tx, ItemKind.LEASE, leases)
+    standbys.take_back(tx, row.id, old)
     routing.set_appliance(tx, row.id, ApplianceState.STARTING, new, "")
+    router_memory.note(tx, row.id, routers.mib(new, row.runtime))
     if row.redundant:
         row = routing.numbered(tx, row)
     log.warning("the appliance of %s is given to %s: %s is down", row.id, new, old)

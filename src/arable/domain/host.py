@@ -160,6 +160,8 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
         facts["mounts"] = sorted(told.mounts)
     if told.vm_routers:
         facts["vm_routers"] = True
+        if told.vm_router_mib:
+            facts["vm_router_mib"] = told.vm_router_mib
     if short:
         facts["short"] = short
     addresses = {"peer_address": told.peer_address, "tunnel_address": told.tunnel_address}

@@ -547,6 +547,7 @@ class Inventory:
     tunnel_address: str = ""  # where its tunnels (VXLAN) to other hosts end; empty: it has none
     mounts: tuple[PoolId, ...] = ()  # pools of files that it has mounted
     vm_routers: bool = False  # its routers may be virtual machines
+    vm_router_mib: int = 0  # of its memory that such a one takes; 0: as usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

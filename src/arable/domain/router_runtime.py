@@ -2,6 +2,11 @@
 
 from enum import StrEnum
 
+OVERHEAD_MIB = 64
+"""What a router that is a virtual machine takes of its host beyond its own memory."""
+MEMORY_MIB = 256 + OVERHEAD_MIB
+"""What one takes in all, where its host does not say."""
+
 
 class RouterRuntime(StrEnum):
     """Chosen by the operator for each zone (docs/decisions/0050)."""

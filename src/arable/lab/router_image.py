@@ -54,8 +54,10 @@ _MODULES = [
 _PROGRAMS = {  # and the packages they come from
     "busybox": "busybox",
     "bwrap": "bubblewrap",
+    "conntrackd": "conntrackd",
     "dnsmasq": "dnsmasq-base",
     "haproxy": "haproxy",
+    "keepalived": "keepalived",
     "nft": "nftables",
     "setpriv": "util-linux",
     "setsid": "util-linux",

@@ -20,6 +20,7 @@ from arable.agent.config import (
     Namespace,
     Nbd,
     Ovs,
+    RouterMachines,
     SimAppliancesChoice,
     SimHypervisorChoice,
     SimNetworkChoice,
@@ -79,6 +80,7 @@ def _zone(region: Region, zone: Zone) -> ZoneIn:
         vlans=VlanRange(first=vlans.first, last=vlans.last) if vlans else None,
         vnis=VniRange(first=vnis.first, last=vnis.last) if vnis else None,
         region=region.name,
+        router_runtime=zone.routers,
     )
 
 
@@ -153,13 +155,17 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def invite(cloud: Arable, site: Site, region: Region) -> None:
-    """Each host's agent is configured, and can become a host or stay one."""
+def invite(cloud: Arable, site: Site, region: Region, routers: Path | None = None) -> None:
+    """Each host's agent is configured, and can become a host or stay one. `routers`: of which image those start that are
+    virtual machines.
+    """
     for zone in region.zones:
         for pod, host in zone.hosts():
             disk = power.agent_disk(site.place, host.name)
             disk.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(power.agent_config(site.place, host.name), _config(region, zone, pod, host))
+            _write(
+                power.agent_config(site.place, host.name), _config(region, zone, pod, host, routers)
+            )
             admit(cloud, pod, host, disk, site.clock)
 
 
@@ -202,8 +208,9 @@ def inventory(host: Host) -> Given:
     )
 
 
-def _config(region: Region, zone: Zone, pod: Pod, host: Host) -> bytes:
+def _config(region: Region, zone: Zone, pod: Pod, host: Host, routers: Path | None = None) -> bytes:
     """What an operator would write on a host. Paths are those on the device."""
+    machines = RouterMachines(image=routers) if routers and zone.routers == "vm" else None
     tunnel = str(pod.address(host)) if zone.guest_vnis else ""
     kind = Iscsi if host.shares == "iscsi" else Nbd
     shared = kind(address=str(pod.address(host)))
@@ -217,7 +224,7 @@ def _config(region: Region, zone: Zone, pod: Pod, host: Host) -> bytes:
         hypervisor=Libvirt(),
         network=Ovs(uplink=UPLINK, tunnel=tunnel),
         storage=shared if "storage" in host.roles else Local(),
-        appliances=Namespace(),
+        appliances=Namespace(machines=machines),
         inventory=inventory(host),
     )
     return written(simulated(config) if host.simulated else config)

@@ -115,12 +115,14 @@ class Zone(Part, frozen=True, kw_only=True):
     """Pods with layer 3 between them, a firewall, and guest VLANs that reach all of them at layer 2.
 
     Or VNIs: then no guest network is on any switch, and their frames go over the management network, wrapped.
+    `routers` are network namespaces of their hosts, or virtual machines.
     """
 
     name: Name
     management: str
     guest_vlans: VlanRange | None = None
     guest_vnis: VniRange | None = None
+    routers: Literal["namespace", "vm"] = "namespace"
     public: Public
     pods: Annotated[tuple[Pod, ...], msgspec.Meta(min_length=1)]
 

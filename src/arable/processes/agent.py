@@ -43,7 +43,7 @@ from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.ids import PoolId
 from arable.domain.manifest import Inventory
 from arable.domain.pool import FILE, ISCSI
-from arable.domain.router_runtime import RouterRuntime
+from arable.domain.router_runtime import OVERHEAD_MIB, RouterRuntime
 from arable.domain.units import MIB
 from arable.drivers.appliance.chosen import ChosenAppliances
 from arable.drivers.appliance.protocol import Appliances, Relays
@@ -331,9 +331,16 @@ def inventory(config: AgentConfig, drivers: Drivers) -> Callable[[], Inventory]:
         else "",
         tunnel=config.network.tunnel,
         mounts=drivers.files.reached if drivers.files else tuple,
-        vm_routers=isinstance(config.appliances, Namespace)
-        and config.appliances.machines is not None,
+        vm_router_mib=_router_mib(config),
     )
+
+
+def _router_mib(config: AgentConfig) -> int:
+    """What a router that is a virtual machine takes here; 0: there are none."""
+    chosen = config.appliances
+    if not isinstance(chosen, Namespace) or chosen.machines is None:
+        return 0
+    return chosen.machines.memory_mib + OVERHEAD_MIB
 
 
 def simulated(config: AgentConfig, clock: Clock) -> SimHost:

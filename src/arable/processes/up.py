@@ -18,7 +18,7 @@ from arable.agent.config import AgentConfig, written
 from arable.client.arable import Arable
 from arable.domain.errors import BadInput, NotFound, Unavailable
 from arable.drivers import doctor
-from arable.lab import bmc, build, cache, guest_image, power, servers, setup
+from arable.lab import bmc, build, cache, guest_image, power, router_image, servers, setup
 from arable.lab.guest_image import GuestImage
 from arable.lab.plan import Kind
 from arable.lab.power import Site
@@ -179,7 +179,7 @@ def _emulated(
     for region in regions:
         for server in region.management:
             (wanted.data / server.name).mkdir(parents=True, exist_ok=True, mode=0o700)
-    guest = _guest(wanted, say)
+    guest, routers = _guest(wanted, say), _routers(wanted, say)
 
     def prepare(site: Site) -> None:
         if before:
@@ -193,7 +193,7 @@ def _emulated(
                 describe(operator, region, guest)
                 if guest.key != NO_GUEST:  # they are of no use where no guest runs
                     setup.teach(operator)
-                setup.invite(operator, site, region)
+                setup.invite(operator, site, region, routers)
             for server in others:
                 _share(wanted, region, server)
                 made.ready[server.name] = _serve(site, wanted, region, server, chief=False)
@@ -235,6 +235,14 @@ def _guest(wanted: Wanted, say: Say) -> GuestImage:
     if all(host.simulated for _zone, _pod, host in wanted.topology.hosts()):
         return _no_guest(wanted.data)
     return guest_image.build(cache.folder("guest"), say)
+
+
+def _routers(wanted: Wanted, say: Say) -> Path | None:
+    """What routers start from that are virtual machines; nothing where there will be none."""
+    hosts = wanted.topology.hosts()
+    if not any(zone.routers == "vm" and not host.simulated for zone, _pod, host in hosts):
+        return None
+    return router_image.build(cache.folder("guest"), say).folder
 
 
 def _serve(site: Site, wanted: Wanted, region: Region, server: Server, *, chief: bool) -> Ready:

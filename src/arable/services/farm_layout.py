@@ -277,8 +277,6 @@ class Layout:
         but: dict[str, Any] = {}
         about = []
         if said.redundant != found.redundant:
-            if said.redundant:
-                networks_.check_pairs(self.zone)
             but["redundant"] = said.redundant
             about.append("two routers" if said.redundant else "one router")
         if said.ipv6 and found.ipv6_cidr is None:

@@ -15,7 +15,7 @@ from arable.domain.move import MoveStage, immovable
 from arable.domain.power import Bmc
 from arable.services.asks import check_expected
 from arable.services.call import Call
-from arable.store import bmcs, drains, events, hosts, moves, sightings
+from arable.store import bmcs, drains, events, hosts, moves, router_memory, sightings
 from arable.store.nudges import nudge
 from arable.wire.hosts import BmcOut, HostDetailOut, HostOut, SignalOut, StayingOut
 
@@ -28,6 +28,9 @@ def detail(call: Call, host: HostOut) -> HostDetailOut:
         signals=tuple(_signals(call, host)),
         bmc=None if bmc is None else shown(bmc),
         staying=tuple(_staying(call, host)) if host.maintenance else (),
+        routers_memory_mib=router_memory.by_host(call.tx, [HostId(host.id)]).get(
+            HostId(host.id), 0
+        ),
     )
 
 

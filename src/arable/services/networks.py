@@ -11,7 +11,7 @@ from arable.domain.errors import BadInput, Conflict, LimitExceeded
 from arable.domain.farm import Farm
 from arable.domain.guest_cidr import check_beside, checked, gateway_of
 from arable.domain.guest_ipv6 import gateway_of as gateway6_of
-from arable.domain.ids import AccountId, FarmId, NetworkId, ZoneId
+from arable.domain.ids import AccountId, FarmId, HostId, NetworkId, ZoneId
 from arable.domain.network import Address, ApplianceState, Network, NetworkState, RuleKind
 from arable.domain.router_runtime import RouterRuntime
 from arable.domain.subnet import resolvers as resolver_addresses
@@ -36,9 +36,9 @@ from arable.store import (
     ipv6_ranges,
     networks,
     nics,
-    placing,
     public_ranges,
     quotas,
+    router_memory,
     routing,
     rules,
     vlans,
@@ -111,8 +111,6 @@ def make(
             )
     ipv6 = told is not None and told.ipv6
     redundant = told is not None and told.redundant
-    if redundant:
-        check_pairs(zone)
     taken = ipv6_ranges.take(call.tx, zone.id) if ipv6 else None
     id_ = NetworkId(call.around.ids.new("network"))
     vlan = vlans.take(call.tx, zone.id, id_)
@@ -227,8 +225,6 @@ def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
             but["resolvers"] = resolvers
             tell(call, found.account, "network.changed", network, f"{found.name}: other resolvers")
     if change.redundant is not UNSET and change.redundant != found.redundant:
-        if change.redundant:
-            check_pairs(zones.get(call.tx, found.zone))
         but["redundant"] = change.redundant
         how = "is to have two routing appliances" if change.redundant else "has one again"
         tell(call, found.account, "network.changed", network, f"{found.name}: {how}")
@@ -259,15 +255,6 @@ def with_ipv6(call: Call, found: Network, *, wanted: bool) -> dict[str, Any]:
     return {"ipv6_range": taken.range, "ipv6_number": taken.number, "ipv6_cidr": taken.cidr}
 
 
-def check_pairs(zone: Zone) -> None:
-    """Raises `Conflict` where routers are virtual machines: those are no pairs."""
-    if zone.router_runtime is RouterRuntime.VM:
-        raise Conflict(
-            f"routers of {zone.name} are virtual machines, of which a network has one",
-            field="redundant",
-        )
-
-
 def restart(call: Call, network: NetworkId) -> OperationOut:
     """Its routing appliance is made anew, where it is. Who has which address stays; connections through it end."""
     found = own_network(call, network)
@@ -282,12 +269,20 @@ def restart(call: Call, network: NetworkId) -> OperationOut:
 
 
 def _run_as_its_zone_says(call: Call, found: Network) -> None:
-    """A router that is made anew is what its zone says by now, where its host can run such a one."""
+    """A router that is made anew is what its zone says by now, where its host can run such a one, and has memory for it;
+    of two, where both have.
+    """
     wanted = zones.get(call.tx, found.zone).router_runtime
-    if found.redundant or wanted is found.appliance_runtime:
+    if wanted is found.appliance_runtime:
         return
-    able = wanted is RouterRuntime.NAMESPACE
-    if able or found.appliance_host in placing.with_vm_routers(call.tx, found.zone):
+    mib: dict[HostId, int] = {}
+    if wanted is RouterRuntime.VM:
+        where = {host for host in (found.appliance_host, found.standby_host) if host}
+        able = router_memory.of_hosts(call.tx, found.zone)
+        if not where or not where <= able.keys():
+            return
+        mib = {host: able[host] for host in where}
+    if router_memory.become(call.tx, found.id, mib):
         routing.run_as(call.tx, found.id, wanted)
 
 

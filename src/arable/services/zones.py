@@ -11,7 +11,7 @@ from arable.domain.zone import Isolation, Tags, Zone, check_tags
 from arable.services.asks import NETWORKS, check_expected
 from arable.services.call import Call
 from arable.services.pages import paged
-from arable.store import capacity, public_ranges, routing, tunnels, zones
+from arable.store import capacity, public_ranges, router_memory, routing, tunnels, zones
 from arable.store.capacity import Amount
 from arable.store.nudges import nudge
 from arable.store.zones import Use, ZoneFilter
@@ -148,6 +148,7 @@ def capacity_of(call: Call, zone: ZoneId) -> CapacityOut:
         machines=hosts.machines,
         cpu_mhz=_amount(amounts["cpu_mhz"]),
         memory_mib=_amount(amounts["memory_mib"]),
+        routers_memory_mib=router_memory.of_zone(call.tx, zone),
         disk_mib=_amount(amounts["disk_mib"]),
         vlans=use_out(zones.vlan_use(call.tx, zone)),
         addresses=use_out(public_ranges.use_in(call.tx, zone)),

@@ -28,6 +28,7 @@ VLANS = range(100, 108)
 VNIS = range(70_000, 70_008)
 PUBLIC_VLAN = 900
 PEER_PORT = 7444
+VM_ROUTER_MIB = 64
 WITHOUT_VM_ROUTERS = "172.31.1.10"  # the host whose routers can't be machines
 
 
@@ -67,9 +68,10 @@ class Ground:
         """Where its tunnels end."""
         return self.peers[host].partition(":")[0]
 
-    def vm_routers(self, host: HostId) -> bool:
-        """Whether its routers may be virtual machines."""
-        return host in self.hosts and self.tunnel_address(host) != WITHOUT_VM_ROUTERS
+    def vm_router_mib(self, host: HostId) -> int:
+        """What of its memory a router that is a virtual machine takes; 0: there can be none."""
+        able = host in self.hosts and self.tunnel_address(host) != WITHOUT_VM_ROUTERS
+        return VM_ROUTER_MIB if able else 0
 
     @property
     def operator(self) -> Caller:
@@ -118,7 +120,11 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
                 roles=roles,
                 pool=pool,
                 facts=({"moves": "sim"} if room.storage else {})
-                | ({"vm_routers": True} if address != WITHOUT_VM_ROUTERS else {}),
+                | (
+                    {"vm_routers": True, "vm_router_mib": VM_ROUTER_MIB}
+                    if address != WITHOUT_VM_ROUTERS
+                    else {}
+                ),
                 tunnel_address=address,
             )
             _pool(tx, at, id=pool, zone=zone, host=host)

@@ -136,7 +136,9 @@ def _reservations(tx: Tx) -> Iterator[str]:
         )
         select h.id, h.reserved_cpu_mhz, h.reserved_memory_mib, h.machines,
             (select coalesce(sum(m.cpu_mhz), 0) from there m where m.host = h.id),
-            (select coalesce(sum(m.memory_mib), 0) from there m where m.host = h.id),
+            (select coalesce(sum(m.memory_mib), 0) from there m where m.host = h.id)
+            + (select coalesce(sum(n.appliance_mib), 0) from network n where n.appliance_host = h.id)
+            + (select coalesce(sum(n.standby_mib), 0) from network n where n.standby_host = h.id),
             (select count(*) from there m where m.host = h.id),
             h.reserved_disk_mib,
             (select coalesce(sum(v.mib), 0) from volume v join pool p on p.id = v.pool

@@ -68,8 +68,18 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
             yield f"the routers of {network} on {those} lead"
 
 
+_ELSEWHERE = """
+    select i.host, i.id from manifest_item i
+    left join nic on nic.id = i.id left join network n on n.id = nic.network
+    where i.kind = 'lease' and i.body is not null
+    and coalesce(i.host not in (n.appliance_host, coalesce(n.standby_host, '')), true)
+"""
+
+
 def at_rest(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
-    """A network that is to have two has them, alike, and the one that leads is known."""
+    """A network that is to have two has them, alike, and the one that leads is known. Routers alone know machines."""
+    for host, nic in look(_ELSEWHERE):
+        yield f"{host} is told of {nic}, whose router it has not"
     rows = look("""
         select id, redundant, appliance_host, appliance_state, standby_host, standby_state, standby_told
         from network where state = 'ready'

@@ -515,7 +515,8 @@ class Region(Cloud):
             moves="sim" if node.id in self.shared.runners and self.ground.storage else "",
             peer_address=self.ground.peers[node.id],
             tunnel_address=self.ground.tunnel_address(node.id),
-            vm_routers=self.ground.vm_routers(node.id),
+            vm_routers=self.ground.vm_router_mib(node.id) > 0,
+            vm_router_mib=self.ground.vm_router_mib(node.id),
         )
 
     def _roles(self, host: HostId) -> tuple[str, ...]:

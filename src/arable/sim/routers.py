@@ -12,25 +12,17 @@ Rows = Callable[[str], list[Any]]
 
 
 def always(rows: Rows, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
-    """None is a machine on a host that can't have any, nor one of two."""
+    """None is a machine on a host that can't have any."""
     able = {host for host, facts in rows("select id, facts from host") if "vm_routers" in facts}
     for host, sim in hosts.items():
         for network, held in sim.appliances.items():
-            machine = held.wish.runtime is RouterRuntime.VM
-            if machine and host not in able:
+            if held.wish.runtime is RouterRuntime.VM and host not in able:
                 yield f"the router of {network} is a machine on {host}, which can't have any"
-            if machine and held.wish.pair:
-                yield f"the router of {network} on {host} is a machine, and one of two"
 
 
 def at_rest(rows: Rows, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     """Each is what its network's row says, and so are its ends."""
-    wanted = {
-        network: RouterRuntime.NAMESPACE if redundant else runtime
-        for network, runtime, redundant in rows(
-            "select id, appliance_runtime, redundant from network"
-        )
-    }
+    wanted = dict(rows("select id, appliance_runtime from network"))
     for host, sim in hosts.items():
         for network, held in sim.appliances.items():
             if network in wanted and held.wish.runtime != wanted[network]:

@@ -112,8 +112,11 @@ class NicRow(NamedTuple):
 
     @property
     def routers(self) -> list[HostId]:
-        """Where its network's appliances are: one, or the two of a pair."""
-        return [host for host in (self.appliance_host, self.standby_host) if host]
+        """Where its network's appliances are: one, or the two of a pair. One that is leaving is told nothing more: what
+        it knew was taken back, and nobody would do so again.
+        """
+        here = None if self.appliance_state == ApplianceState.LEAVING else self.appliance_host
+        return [host for host in (here, self.standby_host) if host]
 
 
 class VolumeRow(NamedTuple):

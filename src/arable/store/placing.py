@@ -29,7 +29,6 @@ HOSTS = """
 """Rows from which `Reader` makes what the placer needs."""
 _hosts = text(f"{HOSTS} where h.zone = :zone")
 _routers = text(f"{HOSTS} where h.zone = :zone and h.roles like '%\"routing\"%'")
-_vm_routers = text("select id from host where zone = :zone and facts like '%\"vm_routers\"%'")
 _roles = msgspec.json.Decoder(list[str])
 
 
@@ -111,11 +110,6 @@ def routers(tx: Tx, zone: ZoneId) -> list[HostSeen]:
     reader = Reader()
     found = [reader.seen(row) for row in tx.execute(_routers, {"zone": zone})]
     return [host for host in found if "routing" in host.roles]
-
-
-def with_vm_routers(tx: Tx, zone: ZoneId) -> frozenset[HostId]:
-    """Those of the zone's hosts whose routing appliances may be virtual machines."""
-    return frozenset(tx.execute(_vm_routers, {"zone": zone}).scalars())
 
 
 class Membership(NamedTuple):

@@ -29,7 +29,8 @@ def turn(tx: Tx, row: NetworkRow) -> NetworkRow:
     names = [f"{part}_{what}" for part in ("appliance", "standby") for what in _TURNED]
     values = {name: getattr(turned, name) for name in names}
     told = {"appliance_told": _n.standby_told, "standby_told": _n.appliance_told}
-    tx.execute(update(schema.network).where(_n.id == row.id).values(values | told))
+    held = {"appliance_mib": _n.standby_mib, "standby_mib": _n.appliance_mib}
+    tx.execute(update(schema.network).where(_n.id == row.id).values(values | told | held))
     if turned.appliance_state == ApplianceState.RUNNING != row.appliance_state:
         attention.wake_machines(tx, [row.id])
         nudge(tx, "machines")

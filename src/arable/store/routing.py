@@ -28,7 +28,7 @@ from arable.domain.network import ApplianceState, NetworkState
 from arable.domain.pair import Pair, next_number
 from arable.domain.router_runtime import RouterRuntime
 from arable.store import addresses as addresses_
-from arable.store import balancers, schema, usage_records, vlans, vpns
+from arable.store import balancers, router_memory, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
 from arable.store.many import among
 from arable.store.rows import json_text
@@ -78,8 +78,8 @@ class NetworkRow(NamedTuple):
 
     @property
     def runtime(self) -> RouterRuntime:
-        """What its routers are: those of a pair are namespaces, whatever their zone says."""
-        return RouterRuntime.NAMESPACE if self.redundant else RouterRuntime(self.appliance_runtime)
+        """What its routers are, both of a pair alike: what the zone said when the first one started."""
+        return RouterRuntime(self.appliance_runtime)
 
     @property
     def routers(self) -> list[tuple[HostId, Pair | None]]:
@@ -296,6 +296,12 @@ def nics(tx: Tx, of: Sequence[NetworkId]) -> list[LeaseRow]:
     return _rows(LeaseRow, tx.execute(query).all())
 
 
+def nic_ids(tx: Tx, network: NetworkId) -> list[NicId]:
+    """All NICs on a network, also those of machines on their way out: its routers may know of each."""
+    nic = schema.nic.c
+    return list(tx.scalars(select(nic.id).where(nic.network == network).order_by(nic.id)))
+
+
 def left_by_appliances(tx: Tx, hosts: Iterable[HostId]) -> list[HostId]:
     """Those of these hosts from which an appliance is taken back."""
     found: set[HostId] = set()
@@ -346,7 +352,10 @@ def appliances_by_host(tx: Tx, hosts: Sequence[HostId]) -> dict[HostId, int]:
 def set_appliance(
     tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
 ) -> None:
-    """How far a network's appliance is, and where. Of one on another host nothing was seen yet."""
+    """How far a network's appliance is, and where. Of one on another host nothing was seen yet, and where it was, what
+    it had reserved is given back.
+    """
+    router_memory.leave(tx, network, standby=False, unless=host)
     seen = case((_n.appliance_host == host, _n.appliance_seen), else_=0)
     tx.execute(
         update(schema.network)
@@ -366,6 +375,7 @@ def set_standby(
     tx: Tx, network: NetworkId, state: ApplianceState, host: HostId | None, told: str
 ) -> None:
     """The same of the other one of its pair."""
+    router_memory.leave(tx, network, standby=True, unless=host)
     tx.execute(
         update(schema.network)
         .where(_n.id == network)

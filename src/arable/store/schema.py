@@ -886,6 +886,7 @@ network = Table(
         "appliance_epoch"
     ),  # grows when it is given to another host while the one before may still run it
     _text("appliance_runtime", "namespace"),  # RouterRuntime, as it was when it started
+    _count("appliance_mib"),  # memory that is reserved for it on its host (store/router_memory.py)
     _json("appliance_failed"),  # host: why it could not start it, of those that were tried
     # the other one of a pair (decisions/0042): which of the two is which follows who leads
     _flag("redundant"),  # there are to be two
@@ -896,6 +897,7 @@ network = Table(
     _text("standby_told", ""),
     _count("standby_number"),
     _count("standby_seen"),
+    _count("standby_mib"),
     _count("restarts"),  # how often it was to be made anew
     _flag("isolated"),  # no way out, and none offered
     _json("resolvers", "null"),  # list of addresses; null: its zone's

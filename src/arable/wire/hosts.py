@@ -180,6 +180,10 @@ class HostDetailOut(HostOut, frozen=True, kw_only=True):
     ]
     signals: tuple[SignalOut, ...]
     bmc: BmcOut | None
+    routers_memory_mib: Annotated[
+        int,
+        Meta(description="Of the memory that is reserved, what routers that are machines take."),
+    ] = 0
 
 
 class BmcIn(In, frozen=True, kw_only=True):

@@ -188,6 +188,10 @@ class CapacityOut(Out, frozen=True, kw_only=True):
     machines: Annotated[int, Meta(description="Machines that have a host.")]
     cpu_mhz: AmountOut
     memory_mib: AmountOut
+    routers_memory_mib: Annotated[
+        int,
+        Meta(description="Of the memory that is reserved, what routers that are machines take."),
+    ] = 0
     disk_mib: AmountOut
     vlans: Annotated[
         UseOut, Meta(description="Guest VLANs, or VNIs; a free one is one network more.")

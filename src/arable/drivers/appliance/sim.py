@@ -6,7 +6,7 @@ from dataclasses import replace
 from arable.appliance.metadata import answer, by_address, call
 from arable.appliance.router import leases, router
 from arable.domain.balancer import BalancerSeen, MemberSeen, MemberWish
-from arable.domain.errors import BadInput, Unavailable
+from arable.domain.errors import Unavailable
 from arable.domain.ids import NetworkId, NicId
 from arable.domain.inside import GuestAnswer, GuestAsk
 from arable.domain.manifest import ApplianceSeen, ApplianceWish, LeaseWish
@@ -36,8 +36,6 @@ class SimAppliances:
 
     def ensure(self, wish: ApplianceWish, leases: Sequence[LeaseWish]) -> None:
         router(wish)  # refused as a real one refuses, before anything is touched
-        if wish.runtime is RouterRuntime.VM and wish.pair:
-            raise BadInput("a router that is one of two can't be a virtual machine", field="pair")
         before = self._hardware.appliances.get(wish.network)
         begun = ApplianceSeen(network=wish.network, generation=0, running=False, told="half made")
         # As with a real one, there is something to see, and to remove, from the first step on.

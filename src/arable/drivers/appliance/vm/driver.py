@@ -98,8 +98,6 @@ class VmAppliances:
     def ensure(self, wish: ApplianceWish, leases_wished: Sequence[LeaseWish]) -> None:
         made = router(wish)
         leases(made, leases_wished)
-        if made.pair:
-            raise BadInput("a router that is one of two can't be a virtual machine", field="pair")
         network = made.network
         with self._lock:
             if network not in self._lines:
@@ -225,7 +223,7 @@ class VmAppliances:
             told = "its virtual machine is starting"
         else:
             seen = replace(heard[0].seen, network=network, told=heard[0].seen.told[:_MOST_TOLD])
-            return replace(seen, running=not seen.told, standby=False, tries=0)
+            return replace(seen, running=not seen.told, tries=0)
         return ApplianceSeen(
             network=network, generation=generation, running=False, told=told[:_MOST_TOLD]
         )

@@ -25,7 +25,7 @@ from arable.drivers.appliance.vm import words
 log = logging.getLogger(__name__)
 
 NEWS_SECONDS = 2.0  # between news of a router with nothing new
-_ANNOUNCE_EVERY = 5  # news
+_ANNOUNCE_EVERY = 5  # news; one of two does each time, as it looks then at who leads
 _ASK_SECONDS = 18.0  # a little less than the metadata service waits
 _PORTS = Path("/sys/class/virtio-ports")
 
@@ -58,6 +58,7 @@ class Resident:
         self._appliances: Appliances | None = None
         self._network = NetworkId("")
         self._told = words.News()
+        self._paired = False
         self._rounds = 0
 
     def start(self) -> None:
@@ -75,13 +76,20 @@ class Resident:
                 order = self._orders.get()
             self._obey(order)
         self._rounds += 1
-        if self._rounds % _ANNOUNCE_EVERY == 0 and isinstance(self._appliances, Announces):
-            self._appliances.announce()
+        if self._paired or self._rounds % _ANNOUNCE_EVERY == 0:
+            self._announce()
         self.tell()
 
     def tell(self) -> None:
         """Say how the router does."""
         self._say(self._news())
+
+    def _announce(self) -> None:
+        if isinstance(self._appliances, Announces):
+            try:
+                self._appliances.announce()
+            except CloudError as error:
+                log.warning("could not announce the router: %s %s", error.public, error.detail)
 
     def _obey(self, order: words.Order) -> None:
         failed = detail = ""
@@ -91,6 +99,7 @@ class Resident:
                 self._appliances = self._made(self._network)
                 if isinstance(self._appliances, Relays):
                     self._appliances.relay(self._ask)
+            self._paired = order.wish.pair is not None
             self._appliances.ensure(order.wish, order.leases)
         except CloudError as error:
             failed, detail = error.public, error.detail
