@@ -42,6 +42,7 @@ from arable.store import (
     attention,
     events,
     holdings,
+    idle_routers,
     incarnations,
     placing,
     reservations,
@@ -106,7 +107,7 @@ def want(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, NoRoom]:
         routing.set_appliance(tx, row.id, ApplianceState.STARTING, host, "")
         router_memory.note(tx, row.id, routers.mib(host, runtime))
     tell(tx, starting, with_leases=True)
-    routing.note_busy(tx, [row.id for row in starting])
+    idle_routers.note_busy(tx, [row.id for row in starting])
     return refused
 
 
@@ -143,12 +144,12 @@ def collect(tx: Tx, at: datetime) -> int:
     limit = at - timedelta(seconds=settings.get(tx, APPLIANCE_IDLE_SECONDS))
     if incarnations.taking_stock(tx):
         return 0
-    routing.mark_idle(tx, at)
-    routing.forgive(tx)
-    idle = routing.idle_since_before(tx, limit, MOST)
+    idle_routers.mark_idle(tx, at)
+    idle_routers.forgive(tx)
+    idle = idle_routers.idle_since_before(tx, limit, MOST)
     for row in idle:
         _take_down(tx, row, at)
-    for network, error in want(tx, routing.missed(tx, MOST)).items():
+    for network, error in want(tx, idle_routers.missed(tx, MOST)).items():
         routing.note_told(tx, [network], error.public)
     return len(idle)
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Select,
-    Update,
     and_,
     bindparam,
     case,
@@ -97,7 +96,7 @@ class NetworkRow(NamedTuple):
 
 PRESENT = (ApplianceState.STARTING, ApplianceState.RUNNING)
 
-_NETWORK = select(
+NETWORK = select(
     *(_n[name] for name in NetworkRow._fields[:-7]),
     type_coerce(_n.appliance_failed, Text),
     type_coerce(_n.resolvers, Text),
@@ -107,7 +106,8 @@ _NETWORK = select(
     schema.ipv6_range.c.gateway,
     _z.router_runtime,
 ).join(schema.zone, _z.id == _n.zone)
-_NETWORK = _NETWORK.outerjoin(schema.ipv6_range, schema.ipv6_range.c.id == _n.ipv6_range)
+NETWORK = NETWORK.outerjoin(schema.ipv6_range, schema.ipv6_range.c.id == _n.ipv6_range)
+"""A network as `NetworkRow` has it."""
 
 
 class AddressRow(NamedTuple):
@@ -166,7 +166,7 @@ class LeaseRow(NamedTuple):
 
 def networks_by_id(tx: Tx, ids: Iterable[NetworkId]) -> list[NetworkRow]:
     """These networks, locked: whoever starts an appliance is alone with it."""
-    query = _NETWORK.where(among(tx, _n.id, ids)).order_by(_n.id).with_for_update(of=schema.network)
+    query = NETWORK.where(among(tx, _n.id, ids)).order_by(_n.id).with_for_update(of=schema.network)
     return _rows(NetworkRow, tx.execute(query).all())
 
 
@@ -176,7 +176,7 @@ def networks_with_attention(
     """Networks, of these farms or of all, that changed since their appliance was told; locked, so that a change that
     comes meanwhile is not taken for one that was told.
     """
-    query = _NETWORK.where(text("network.attention")).order_by(_n.id).limit(limit)
+    query = NETWORK.where(text("network.attention")).order_by(_n.id).limit(limit)
     if farms is not None:
         query = query.where(among(tx, _n.farm, farms))
     return _rows(NetworkRow, tx.execute(query.with_for_update(of=schema.network)).all())
@@ -438,7 +438,7 @@ def next_epoch(tx: Tx, network: NetworkId) -> int:
 def stranded(tx: Tx, hosts: Iterable[HostId], limit: int) -> list[NetworkRow]:
     """Networks whose appliances are on these hosts, locked; those that are busy are left for the next time."""
     hosts = list(hosts)
-    query = _NETWORK.where(
+    query = NETWORK.where(
         or_(among(tx, _n.appliance_host, hosts), among(tx, _n.standby_host, hosts)),
         _n.appliance_state != ApplianceState.ABSENT,
     )
@@ -455,84 +455,6 @@ def note_told(tx: Tx, networks: Sequence[NetworkId], told: str) -> None:
 def note_failed(tx: Tx, network: NetworkId, told: Mapping[HostId, str]) -> None:
     """Which hosts could not start a network's appliance, and why; empty: all of them count again."""
     tx.execute(update(schema.network).where(_n.id == network).values(appliance_failed=dict(told)))
-
-
-def note_busy(tx: Tx, networks: Sequence[NetworkId]) -> None:
-    """These networks' appliances have something to do."""
-    if networks:
-        tx.execute(update(schema.network).where(among(tx, _n.id, networks)).values(idle_since=None))
-
-
-def _busy() -> Any:
-    """Whether a machine of the network runs or wants to."""
-    nic, machine = schema.nic.c, schema.machine.c
-    return exists(
-        select(nic.id)
-        .join(schema.machine, machine.id == nic.machine)
-        .where(
-            nic.network == _n.id,
-            or_(
-                machine.host.is_not(None),
-                and_(machine.wish == "running", machine.state == "waiting"),
-            ),
-        )
-    )
-
-
-def missed(tx: Tx, limit: int) -> list[NetworkId]:
-    """Networks whose machines run without the appliance: what it was on is lost, and the next one did not start."""
-    return list(tx.scalars(_missed(), {"limit": limit}))
-
-
-@cache
-def _missed() -> Select[tuple[NetworkId]]:
-    nic, machine = schema.nic.c, schema.machine.c
-    on = select(nic.id).join(schema.machine, machine.id == nic.machine)
-    there = exists(on.where(nic.network == _n.id, machine.host.is_not(None)))
-    absent = (_n.state == "ready", _n.appliance_state == ApplianceState.ABSENT)
-    return select(_n.id).where(*absent, there).order_by(_n.id).limit(bindparam("limit"))
-
-
-def mark_idle(tx: Tx, at: datetime) -> None:
-    """Note since when networks have been idle, and forget it of those that are not."""
-    idle, busy = _idle()
-    tx.execute(idle, {"now": at})
-    tx.execute(busy)
-
-
-@cache
-def _idle() -> tuple[Update, Update]:
-    running = _n.appliance_state.in_((ApplianceState.STARTING, ApplianceState.RUNNING))
-    idle = update(schema.network).where(running, _n.idle_since.is_(None), ~_busy())
-    busy = update(schema.network).where(_n.idle_since.is_not(None), _busy())
-    return idle.values(idle_since=bindparam("now")), busy.values(idle_since=None)
-
-
-def forgive(tx: Tx) -> None:
-    """What hosts failed to start for those who waited need not fail for who comes next: forget it when nobody waits."""
-    tx.execute(_forgive())
-
-
-@cache
-def _forgive() -> Update:
-    absent = _n.appliance_state == ApplianceState.ABSENT
-    held = update(schema.network).where(absent, _n.appliance_failed != {}, ~_busy())
-    return held.values(appliance_failed={})
-
-
-_IDLE_SINCE = (
-    _NETWORK.where(
-        _n.idle_since < bindparam("before"),
-        _n.appliance_state.in_((ApplianceState.STARTING, ApplianceState.RUNNING)),
-    )
-    .order_by(_n.id)
-    .limit(bindparam("most"))
-)
-
-
-def idle_since_before(tx: Tx, limit: datetime, most: int) -> list[NetworkRow]:
-    """Networks whose appliance has had nothing to do since before `limit`."""
-    return _rows(NetworkRow, tx.execute(_IDLE_SINCE, {"before": limit, "most": most}).all())
 
 
 def operations_on(tx: Tx, networks: Sequence[NetworkId]) -> list[OperationId]:
@@ -580,7 +502,7 @@ def leaving_networks(tx: Tx, limit: int) -> list[NetworkRow]:
 def _leaving() -> Select[Any]:
     presence = schema.network_presence.c
     return (
-        _NETWORK.where(
+        NETWORK.where(
             _n.state == NetworkState.LEAVING,
             _n.appliance_state == ApplianceState.ABSENT,
             _n.standby_host.is_(None),
