@@ -92,4 +92,6 @@ _IDLE_SINCE = (
 
 def idle_since_before(tx: Tx, limit: datetime, most: int) -> list[NetworkRow]:
     """Networks whose appliance has had nothing to do since before `limit`."""
-    return [NetworkRow(*row) for row in tx.execute(_IDLE_SINCE, {"before": limit, "most": most})]
+    return [
+        NetworkRow._make(row) for row in tx.execute(_IDLE_SINCE, {"before": limit, "most": most})
+    ]
