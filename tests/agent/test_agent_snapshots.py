@@ -10,7 +10,7 @@ from agent.make_agent import POOL, Rig
 from arable.agent.patience import Waiting
 from arable.domain.errors import BadInput
 from arable.domain.ids import OperationId, SnapshotId
-from arable.domain.manifest import Power
+from arable.domain.manifest import GIVE_UP, Power
 from arable.domain.snapshot import SnapshotAct, SnapshotWish
 from arable.domain.units import MIB
 from arable.drivers.faults import Faults
@@ -70,6 +70,15 @@ def test_of_a_volume_that_nobody_has_it_is_taken_too(rig) -> None:
     assert done(rig, asked(rig, DROP))
 
 
+def test_of_a_volume_that_nobody_makes_there_is_none(rig) -> None:
+    """Its machine never started: whoever waited for a snapshot of it would wait for ever."""
+    wish = asked(rig, TAKE, of="b")
+    said = rig.server.snapshots[wish.operation]
+    assert not said.done
+    assert said.tries >= GIVE_UP
+    assert "never made" in said.told
+
+
 def test_what_is_set_back_is_as_it_was_and_only_once(rig) -> None:
     taken = asked(rig, TAKE)
     disks(rig).contents[A] = "second"
@@ -102,9 +111,11 @@ def test_nothing_is_set_back_under_a_guest_nor_while_one_is_wished_for(rig) -> N
 
 
 def test_a_volume_that_is_not_made_yet_is_waited_for(rig) -> None:
-    early = asked(rig, TAKE, of="b")
+    early = make.snapshot(TAKE, of="b")
+    rig.wish(early)
+    rig.settle(0.5)
     assert not done(rig, early)
-    assert rig.server.snapshots[early.operation].tries == 0
+    assert rig.server.snapshots[early.operation].tries < GIVE_UP
     rig.wish(make.guest("b"))
     rig.settle(30)
     assert done(rig, early)

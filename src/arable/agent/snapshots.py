@@ -116,7 +116,10 @@ class Snapshots:
     def _may(self, wish: SnapshotWish, seen: Sight) -> bool:
         patience = self._ground.patience
         if wish.act is SnapshotAct.TAKE and wish.volume not in seen.shelves[wish.pool].volumes:
-            patience.waits(wish.operation, f"{wish.volume} is not made yet")
+            if self._comes(wish.volume):
+                patience.waits(wish.operation, f"{wish.volume} is not made yet")
+            elif patience.may(wish.operation):  # who makes it may be wished for a moment later
+                patience.failed(wish.operation, f"{wish.volume} was never made: nothing is on it")
             return False
         if wish.act is not SnapshotAct.RESTORE:
             return self._errands.under_way is None and patience.may(wish.operation)
@@ -130,6 +133,13 @@ class Snapshots:
             patience.waits(wish.operation, "its machine is not off yet")
             return False
         return patience.may(wish.operation)
+
+    def _comes(self, volume: VolumeId) -> bool:
+        """Whether a machine is to have it here, so that it will be made."""
+        wished = self._ground.wishes.manifest
+        users = [each.disks for each in wished.guests.values()]
+        users += [each.disks for each in wished.exports.values()]
+        return any(disk.volume == volume for disks in users for disk in disks)
 
     def _ended(self) -> CloudError | None:
         """Take in what became of what was begun, if it is over; the error if it failed."""
