@@ -8,31 +8,42 @@ from pod_world import REPORT, Pods
 from arable.domain.access import EVERYTHING
 from arable.domain.host import HostState
 from arable.store import alerts, events
+from arable.store.database import Database
 from arable.store.events import EventFilter
 from databases import fresh_sqlite
 
 UP, SILENT, DOWN = HostState.UP, HostState.SILENT, HostState.DOWN
 
 
-@pytest.fixture
-def pods(database) -> Pods:
+def looked_at(database: Database) -> Pods:
     made = Pods(database, {"a": 4, "b": 3})
     made.tick(30)
     assert set(made.states().values()) == {UP}
     return made
 
 
-def test_a_host_without_power_is_down_in_half_a_minute_and_up_when_it_is_heard(pods: Pods):
-    pods.nodes["a1"].alive = False
-    took = pods.until("a1", DOWN, 40)
+@pytest.fixture
+def pods(sqlite) -> Pods:
+    return looked_at(sqlite)
+
+
+@pytest.fixture
+def on_either(database) -> Pods:
+    """The statements are the same on both databases, the minutes of all these tests are not."""
+    return looked_at(database)
+
+
+def test_a_host_without_power_is_down_in_half_a_minute_and_up_when_it_is_heard(on_either: Pods):
+    on_either.nodes["a1"].alive = False
+    took = on_either.until("a1", DOWN, 40)
     assert 10 <= took <= 30
-    assert "none of 3 peers reaches it" in pods.row("a1").told
-    pods.tick(60)
-    assert pods.states() == {name: DOWN if name == "a1" else UP for name in pods.nodes}
-    pods.nodes["a1"].alive = True
-    pods.until("a1", UP, 15)
-    assert pods.row("a1").told == ""
-    with pods.database.read() as tx:
+    assert "none of 3 peers reaches it" in on_either.row("a1").told
+    on_either.tick(60)
+    assert on_either.states() == {name: DOWN if name == "a1" else UP for name in on_either.nodes}
+    on_either.nodes["a1"].alive = True
+    on_either.until("a1", UP, 15)
+    assert on_either.row("a1").told == ""
+    with on_either.database.read() as tx:
         told = [each.kind for each in events.page(tx, EVERYTHING, EventFilter(kind="host"))]
     assert told.count("host.down") == 1
 
@@ -96,13 +107,13 @@ def test_a_pod_that_is_cut_off_condemns_nobody(pods: Pods):
     assert [name for name, state in pods.states().items() if state is SILENT] == ["a0", "a1", "a2", "a3"]  # fmt: skip
 
 
-def test_a_pod_whose_switch_fails_condemns_nobody_and_an_alert_names_its_hosts(pods: Pods):
+def test_a_pod_whose_switch_fails_condemns_nobody_and_an_alert_names_its_hosts(on_either: Pods):
     for name in ("a0", "a1", "a2"):
-        pods.nodes[name].alive = False
-    pods.tick(300)
-    assert [pods.state(name) for name in ("a0", "a1", "a2")] == [SILENT] * 3
-    assert "3 of 4 hosts of its pod were lost at once" in pods.row("a0").told
-    with pods.database.read() as tx:
+        on_either.nodes[name].alive = False
+    on_either.tick(300)
+    assert [on_either.state(name) for name in ("a0", "a1", "a2")] == [SILENT] * 3
+    assert "3 of 4 hosts of its pod were lost at once" in on_either.row("a0").told
+    with on_either.database.read() as tx:
         assert alerts.held_back(tx) == [("pod-a", "a", ["a0", "a1", "a2"])]
 
 
