@@ -2,12 +2,16 @@
 
 import threading
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 from passing_on import Two, hung_up
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from api.test_streams import Follower, happen, happened
 from arable.api import passed_streams, streams
+from arable.api.console import ConsoleWebSocket
 from arable.client.arable import Arable
 from arable.client.errors import BadInput, CallError, Forbidden, TooOften, Unavailable
 from arable.domain.grid import Peer
@@ -149,3 +153,17 @@ def test_a_terminal_follows(two, tmp_path):
         "1",
     )
     assert "far.thing" in arable(*words).out
+
+
+def test_a_port_stops_though_somebody_is_hanging_up_just_then():
+    """The other end's goodbye was answered and its connection is not gone yet: nothing more can be said to it."""
+    socket = ConsoleWebSocket.__new__(ConsoleWebSocket)
+    closed = threading.Event()
+    socket.conn = ServerProtocol()
+    socket.conn.state = State.CLOSING
+    socket.transport = SimpleNamespace(close=closed.set)
+    socket.keepalive_task = socket.close_timer = None
+    socket.close_sent, socket.handshake_complete = False, True
+    socket.stop_keepalive = lambda: None
+    socket.shutdown()
+    assert closed.is_set()

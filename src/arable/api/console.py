@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from arable.domain.console import FarVisit, Visit
 from arable.domain.errors import CloudError, Unavailable
@@ -188,6 +189,12 @@ class ConsoleWebSocket(WebSocketsSansIOProtocol):
         # They write the path of whoever comes, and the path holds the ticket.
         self.logger = self.conn.logger = _quiet_log
         self.conn.debug = False
+
+    def shutdown(self) -> None:
+        """The server stops. What the other end is closing already needs no word of ours, and takes none."""
+        if self.conn.state is State.CLOSING:
+            self.close_sent = True
+        super().shutdown()
 
 
 def route(consoles: Consoles) -> BaseRoute:
