@@ -182,6 +182,6 @@ class AgentOnAHost(RuleBasedStateMachine):
 
 
 AgentOnAHost.TestCase.settings = settings(
-    deadline=None, max_examples=120, stateful_step_count=40, print_blob=True
+    deadline=None, max_examples=80, stateful_step_count=40, print_blob=True
 )
 TestAgentOnAHost = AgentOnAHost.TestCase

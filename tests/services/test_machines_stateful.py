@@ -211,7 +211,7 @@ _COMES_TRUE = {
 TestMachines = Machines.TestCase
 TestMachines.settings = settings(
     deadline=None,
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -84,11 +84,11 @@ def test_a_zone_has_vlans_or_vnis(cloud, operator):
     made = cloud.do(operator, zones.create, ZoneIn(name="wide", vnis=VNIS, underlay_mtu=9000))
     assert (made.isolation, made.vlans, made.vnis) == ("vxlan", None, (VNIS,))
     assert made.underlay_mtu == 9000
-    more = VniRange(first=70_010, last=135_545)
+    more = VniRange(first=70_010, last=71_000)
     assert cloud.do(operator, zones.add_vnis, made.id, more).vnis == (
-        VniRange(first=70_000, last=135_545),
+        VniRange(first=70_000, last=71_000),
     )
-    assert cloud.do(operator, zones.capacity_of, made.id).vlans.free == 65_546
+    assert cloud.do(operator, zones.capacity_of, made.id).vlans.free == 1_001
     narrow = cloud.do(
         operator, zones.create, ZoneIn(name="narrow", vlans=VlanRange(first=9, last=9))
     )
