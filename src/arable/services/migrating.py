@@ -17,12 +17,13 @@ from arable.domain.pool import SHARED, Pool
 from arable.domain.replica import ReplicaState
 from arable.domain.snapshot import SnapshotState
 from arable.domain.units import Size
-from arable.domain.volume import Change, Volume, VolumeState
+from arable.domain.volume import Volume, VolumeState
 from arable.services import shifting
-from arable.services.asks import begin, check_expected, tell, under_way
+from arable.services.asks import begin, check_expected, under_way
 from arable.services.attachments import machine_of
 from arable.services.call import Call
 from arable.services.operations import shown
+from arable.services.setting_out import set_out
 from arable.services.volumes import check_unread
 from arable.store import (
     bringing,
@@ -38,7 +39,6 @@ from arable.store import (
     volumes,
     wishes,
 )
-from arable.store.carries import Carry
 from arable.wire.operations import OperationOut
 from arable.wire.volumes import MigrateVolumeIn
 
@@ -95,30 +95,8 @@ def cancel(call: Call, volume: VolumeId) -> OperationOut:
 
 
 def _begin(call: Call, volume: Volume, source: Pool, target: Pool, mib: int) -> Operation:
-    now = call.around.clock.now()
-    operation = begin(call, "volume.migrate", volume.id, volume.account, done=False)
-    after = volume.changed(change=Change.MIGRATE, operation=operation.id, told="")
-    volumes.save(call.tx, after)
-    row = Carry(
-        volume=volume.id,
-        operation=operation.id,
-        account=volume.account,
-        name=volume.name or volume.id,
-        source=source.id,
-        target=target.id,
-        left=None,
-        mib=mib,
-        copied_mib=0,
-        told="",
-        source_host=source.host,
-        target_host=target.host,
-        there=volume.pool,
-        erasing=False,
-    )
-    carries.add(call.tx, row, now)
+    operation, row, after = set_out(call, volume, source, target, mib)
     wishes.put(call.tx, carry_wishes.items(call.tx, row, after))
-    text = f"{row.name}: is being carried to another storage pool"
-    tell(call, volume.account, "volume.migrating", volume.id, text)
     return operation
 
 

@@ -12,9 +12,9 @@ from arable.domain.move import MoveStage, MoveWhy
 from arable.domain.operation import Operation
 from arable.domain.pool import Pool
 from arable.domain.units import Size
-from arable.domain.volume import Change, Volume, VolumeState
-from arable.services.asks import begin, tell
+from arable.domain.volume import Volume, VolumeState
 from arable.services.call import Call
+from arable.services.setting_out import set_out
 from arable.store import (
     carries,
     copying,
@@ -25,7 +25,6 @@ from arable.store import (
     volume_replicas,
     volumes,
 )
-from arable.store.carries import Carry
 from arable.store.nudges import nudge
 
 NBD = "nbd"
@@ -59,7 +58,11 @@ def begin_shift(
         raise NoRoom(
             f"{target.name} does not take the disks of {machine.name}: {why}", field="pool"
         )
-    begun = {disk.id: _begin(call, machine, disk, source, target) for disk in disks}
+    how = f", while {machine.name} runs"
+    begun = {
+        disk.id: set_out(call, disk, source, target, disk.mib, machine=machine.id, how=how)[0]
+        for disk in disks
+    }
     assert machine.host is not None
     wanted = moves.begun(
         machine=machine.id,
@@ -80,33 +83,6 @@ def cancel(call: Call, machine: MachineId) -> None:
     """They stay where they are, unless they are there by then."""
     moves.cancel(call.tx, [machine])
     nudge(call.tx, moves.TOPIC)
-
-
-def _begin(call: Call, machine: Machine, disk: Volume, source: Pool, target: Pool) -> Operation:
-    operation = begin(call, "volume.migrate", disk.id, disk.account, done=False)
-    after = disk.changed(change=Change.MIGRATE, operation=operation.id, told="")
-    volumes.save(call.tx, after)
-    row = Carry(
-        volume=disk.id,
-        operation=operation.id,
-        account=disk.account,
-        name=disk.name or disk.id,
-        source=source.id,
-        target=target.id,
-        left=None,
-        mib=disk.mib,
-        copied_mib=0,
-        told="",
-        source_host=source.host,
-        target_host=target.host,
-        there=disk.pool,
-        erasing=False,
-        machine=machine.id,
-    )
-    carries.add(call.tx, row, call.around.clock.now())
-    text = f"{row.name}: is being carried to another storage pool, while {machine.name} runs"
-    tell(call, disk.account, "volume.migrating", disk.id, text)
-    return operation
 
 
 def _check_pools(call: Call, machine: Machine, volume: Volume, source: Pool, target: Pool) -> None:
