@@ -197,12 +197,10 @@ class Rig:
         ) as wire:
             yield Agent(self, HostId(host or ""), wire)
 
-    def wish(self, host: HostId, id_: str, value: Any) -> None:
+    def wish(self, host: HostId, id_: str, value: Any, kind: ItemKind = ItemKind.GUEST) -> None:
         """Something more or less that the host should run; the gateway is nudged as by any commit."""
         body = None if value is None else msgspec.json.encode(value).decode()
-        self.writer.submit(
-            lambda tx: wishes.put(tx, [Item(host, ItemKind.GUEST, id_, body)])
-        ).result(60)
+        self.writer.submit(lambda tx: wishes.put(tx, [Item(host, kind, id_, body)])).result(60)
 
 
 def _pod(database: Database, around: Surroundings) -> PodId:

@@ -11,8 +11,10 @@ import yaml
 
 from agent import edge
 from agent import make_agent as make
+from arable.domain.carry import CarryWish
 from arable.domain.errors import BadInput, Conflict
-from arable.domain.manifest import GuestState
+from arable.domain.ids import OperationId
+from arable.domain.manifest import GuestState, ItemKind
 from arable.processes import fleet
 from arable.processes.agent import live
 from arable.processes.alone import only_one
@@ -81,6 +83,44 @@ def test_every_host_of_a_fleet_joins_runs_its_own_and_leaves_when_told(sqlite, t
 
     (tmp_path / "server").mkdir()
     run(scenario())
+
+
+def test_a_volume_goes_from_one_host_of_a_fleet_to_another(sqlite, tmp_path):
+    """There is no network between them."""
+
+    async def scenario():
+        async with rig(sqlite, tmp_path / "server") as one:
+            for name in ("h1", "h2"):
+                configured(tmp_path / "fleet", name, one.port, one.token())
+            with started(tmp_path / "fleet"):
+                await until(lambda: len(one.channels.hosts) == 2)
+                ids = dict(one.rows("select name, id from host"))
+                pools = dict(one.rows("select host, id from pool"))
+                here, there = ids["h1"], ids["h2"]
+                disk = make.disk("h1", pool=pools[here], source=None)
+                guest = make.guest("h1", disks=(disk,), seed=None, ports=())
+                await asyncio.to_thread(one.wish, here, guest.machine, guest)
+                await until(lambda: running(one) == {(here, guest.machine)})
+                await asyncio.to_thread(one.wish, here, guest.machine, None)
+                carry = CarryWish(
+                    operation=OperationId(make.make_drivers.fresh("operation")),
+                    volume=disk.volume,
+                    source=here,
+                    target=there,
+                    pool=pools[there],
+                    bytes=disk.bytes,
+                )
+                for host in (here, there):
+                    wish = (host, carry.operation, carry, ItemKind.CARRY)
+                    await asyncio.to_thread(one.wish, *wish)
+                await until(lambda: (there, carry.operation) in arrived(one))
+
+    (tmp_path / "server").mkdir()
+    run(scenario())
+
+
+def arrived(one) -> set[tuple[str, str]]:
+    return {(r.host, seen.operation) for r in list(one.reports) for seen in r.carries if seen.done}
 
 
 def running(one) -> set[tuple[str, str]]:

@@ -120,7 +120,10 @@ def test_it_is_in_the_other_pool_when_that_ones_host_has_all_of_it(off, boss, cl
     assert balanced(cloud)
     word(cloud, by=wish.source)  # it is not for the source to say
     word(cloud, done=False, told="busy", copied_bytes=3 * MIB)
+    word(cloud, done=False, told="busy", copied_bytes=4 * MIB)
     assert of(cloud, me, volume).told == "busy"
+    (said,) = cloud.rows("select steps from operation where kind = 'volume.migrate'")
+    assert said[0].count("waits: busy") == 1, "whoever waits is told, once"
     word(cloud)
     assert (state(cloud, boss, asked), of(cloud, me, volume).state) == ("done", "attached")
     assert cloud.rows("select pool, change from volume where id = :id", id=volume) == [(target, "")]

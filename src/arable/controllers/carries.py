@@ -13,7 +13,7 @@ from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId, PoolId, VolumeId
 from arable.domain.manifest import GIVE_UP, HostReport, ItemKind
 from arable.domain.units import MIB
-from arable.store import carries, carry_ends, carry_wishes, moves, volumes
+from arable.store import carries, carry_ends, carry_wishes, moves, operations, volumes
 from arable.store import wishes as manifests
 from arable.store.carries import Carry
 from arable.store.database import Tx
@@ -58,6 +58,8 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
             copied = seen.copied_bytes // MIB
             if (seen.told, copied) != (row.told, row.copied_mib):
                 carries.tell(tx, row, seen.told, copied)
+            if seen.told not in ("", row.told):
+                operations.advance(tx, operation, f"waits: {seen.told}", at)
     # Those for which nobody waits any more.
     gone = [(host, key) for key, (host, _seen) in said.items() if key not in rows]
     manifests.take_back(tx, ItemKind.CARRY, gone)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from arable.agent import join as joining
@@ -55,6 +56,7 @@ from arable.drivers.storage.protocol import Shares, Storage
 from arable.processes import agent_leases
 from arable.processes.agent_peers import Peering
 from arable.processes.alone import only_one
+from arable.processes.together import Together
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy
 from arable.runtime.secret import Secret
@@ -89,7 +91,8 @@ async def live(configs: Sequence[AgentConfig], clock: Clock, entropy: Entropy) -
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     leaving = asyncio.create_task(told.wait())
-    agents = [asyncio.create_task(work(config, clock, entropy)) for config in configs]
+    together = Together()
+    agents = [asyncio.create_task(work(config, clock, entropy, together)) for config in configs]
     try:
         done, _ = await asyncio.wait({leaving, *agents}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -101,8 +104,8 @@ async def live(configs: Sequence[AgentConfig], clock: Clock, entropy: Entropy) -
         await asyncio.gather(leaving, *agents, return_exceptions=True)
 
 
-async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
-    """One host's agent, until cancelled."""
+async def work(config: AgentConfig, clock: Clock, entropy: Entropy, together: Together) -> None:
+    """One host's agent, until cancelled. `together` has those of this process."""
     with ExitStack() as stack:
         _occupy(config, stack)
         hardware = simulated(config, clock)
@@ -139,8 +142,9 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             threading.Thread(target=go, name="copying", daemon=True).start()
 
         borrowing = Borrowing(passport.context)
+        host = passport.identity.host
         agent = Agent(
-            passport.identity.host,
+            host,
             FileLedger(config.directory / "ledger.json"),
             drivers,
             clock,
@@ -151,11 +155,12 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy) -> None:
             copying=copying,
             deliver=deliveries.deliver,
             carrying=copying,
-            borrow=borrowing.borrow,
+            borrow=partial(together.borrow, host, borrowing),
             following=copying,
-            ask_point=borrowing.ask_point,
+            ask_point=partial(together.ask_point, host, borrowing),
         )
         peering.lending, peering.marking = agent.lending, agent.marking
+        stack.callback(together.add(host, agent.lending, agent.marking))
         worker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="agent"))
         channel = Channel(agent, config.servers, passport.context, clock, entropy, worker=worker)
         nudge.call = channel.nudge

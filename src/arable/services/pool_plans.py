@@ -201,10 +201,10 @@ def _words(made: PoolPlanOut, known: _Known) -> list[str]:
         told.append("no host takes machines now")
     elif made.add:
         told.append(
-            f"add {_hosts(made.add)}: {made.hosts_needed} are needed, {_CALLED[made.decides or 'cpu_mhz']} decides"
+            f"add {_hosts(made.add)}: {_needed(made.hosts_needed)}, {_CALLED[made.decides or 'cpu_mhz']} decides"
         )
     else:
-        told.append(f"{_hosts(made.spare)} could be spared: {made.hosts_needed} are needed")
+        told.append(f"{_hosts(made.spare)} could be spared: {_needed(made.hosts_needed)}")
     if made.forecast:
         told.extend(
             (
@@ -226,6 +226,10 @@ def _words(made: PoolPlanOut, known: _Known) -> list[str]:
         called = "/".join(one.offerings) or f"{one.cpus} CPUs, {one.memory_mib} MiB"
         told.append(f"no host has room for one of {called} now")
     return told
+
+
+def _needed(count: int) -> str:
+    return "1 is needed" if count == 1 else f"{count} are needed"
 
 
 def _hosts(count: int) -> str:
