@@ -134,11 +134,11 @@ def test_a_farm_grows_is_renewed_and_shrinks_and_what_it_gives_back_is_a_rivals_
         more = owner.api.tiers.update(web, TierChange(count=2)).operation
         _web_calls_app_at_its_port_and_at_no_other(owner)
         owner.wait(more)
+        owner.hang_up()  # the machines will be others
         _it_is_renewed(arable, owner, people, readers)
         _it_comes_back_from_what_serves_nothing(arable, owner, people, readers)
-        cloud.operator.hosts.update(
-            host, HostChange(cpu_percent=100)
-        )  # now there is room for three
+        # From now on there is room for three.
+        cloud.operator.hosts.update(host, HostChange(cpu_percent=100))
         others("farm", "apply", "-f", str(others.home / "shop.yaml"), "--no-wait")
         people.hears("hostname=shop-web-1", "hostname=shop-web-2")
         until(lambda: _tier(rival).told, "the rival's element has no room")
