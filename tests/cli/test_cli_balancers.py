@@ -83,7 +83,13 @@ def test_members_are_named_as_machines_are(customer, drains) -> None:
     first = customer.json("balancer", "show", "shop")["members"][0]
     assert (first["machine_name"], first["draining"]) == ("web-1", drains)
     customer("balancer", "remove-member", "shop", "web-1", "--no-wait")
-    customer("balancer", "add-member", "shop", "--machine", "web-1", "--port", "8080", "--no-wait")
+    customer("balancer", "add-member", "shop", "--machine", "web-1", "--port", "80", "--no-wait")
+    customer("balancer", "remove-member", "shop", "--machine", "web-1", "--no-wait")
+    for twice in ((), ("web-1", "--machine", "web-1")):
+        for verb in (("add-member", "--port", "8080"), ("remove-member",)):
+            refused = customer("balancer", verb[0], "shop", *twice, *verb[1:], status=2).err
+            assert refused.startswith("error: --machine: say which machine"), refused
+    customer("balancer", "add-member", "shop", "web-1", "--port", "8080", "--no-wait")
     rows = customer.json("balancer", "show", "shop")["members"]
     assert [(row["machine_name"], row["port"]) for row in rows] == [("web-1", 8080), ("web-2", 80)]
     assert "web-1,web-2" in customer("balancer", "list").out

@@ -39,6 +39,7 @@ def test_what_can_be_done_elsewhere_alone_says_where(
     assert "can't be read" in refused.err
     refused = operator("machine", "list", "--region", "eu", status=None)
     assert "in no grid" in refused.err
+    assert "what to do: have its operator join it to a grid: `arable grid token`" in refused.err
     refused = operator("--region", "eu", "user", "whoami", status=None)
     assert "ask that region itself" in refused.err
 

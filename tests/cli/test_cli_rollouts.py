@@ -59,3 +59,24 @@ def test_who_runs_what_is_listed_by_image_and_by_who_is_behind(
     assert (every["app"]["rollout"], every["app"]["newest_image_version"]) == (rolled, 2)
     assert {row["name"] for row in operator.json("release", "list", "--behind")} == {"web", "app", "db"}  # fmt: skip
     assert customer.json("release", "list", "--no-behind") == []
+
+
+def test_a_version_that_is_made_by_the_same_files_is_rolled_out_by_them(
+    customer: Arable, rolled: str, tmp_path: Path
+) -> None:
+    """The farm's document says the same before and after: what it follows is what changes."""
+    first, farm = EXAMPLE.read_text().rsplit("---\n", 1)
+    follows = farm.replace("name: app, blue", "name: app, version: newest, image_version: newest, blue")  # fmt: skip
+    (tmp_path / "follows.yaml").write_text(f"{first}---\n{follows}")
+    customer("farm", "apply", "-f", str(tmp_path / "follows.yaml"), "--no-wait")
+    file = tmp_path / "second.yaml"
+    file.write_text(f"{first.replace('interval: 1', 'interval: 2')}---\n{follows}")
+    assert file.read_text() != (tmp_path / "follows.yaml").read_text()
+    planned = customer("farm", "plan", "-f", str(file)).out
+    assert "~ farm/shop  (not tried with the next version of blueprint/page)" in planned
+    done = {row["document"]: row["did"] for row in customer.json("farm", "apply", "-f", str(file), "--no-wait")}  # fmt: skip
+    assert done["farm/shop"] == "changed"
+    (row,) = customer.json("rollout", "list", "--tier", "shop/app", "--state", "open")
+    assert row["goal"] == {"blueprint_version": 2, "image_version": 2}
+    again = customer.json("farm", "apply", "-f", str(file), "--no-wait")
+    assert {row["did"] for row in again} == {"unchanged"}

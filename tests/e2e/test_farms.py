@@ -1,7 +1,7 @@
 """Farms by documents in a real lab.
 
-One grows and shrinks under load, and no request fails. What it gives back goes to a rival's, which is called the same
-and waited for room: neither sees the other. Both leave nothing.
+One grows and shrinks under load, is renewed, and comes back from a version that serves nothing; and no request fails.
+What it gives back goes to a rival's, which is called the same and waited for room: neither sees the other. Both leave nothing.
 """
 
 import re
@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from arable.domain.settings import CPU_PERCENT
+from arable.lab.visitors import Visitors, visitors
+from arable.runtime.clock import RealClock
 from arable.wire.farms import FarmQuery
 from arable.wire.hosts import HostChange
 from arable.wire.offerings import OfferingIn
 from arable.wire.tiers import TierChange, TierOut
 from cli.command_line import Arable
 from e2e.belief_and_truth import believed, true
-from e2e.crowd import crowd
+from e2e.crowd import Crowd, crowd
 from e2e.customers import Customer, customer
 from e2e.guest_terminal import Terminal
 from e2e.lab_cloud import LabCloud
@@ -26,7 +28,8 @@ from e2e.patience import settled, until
 
 pytestmark = pytest.mark.real
 
-# Elements answer at 8080, too, and nobody is to reach them there. All are on one host, which has room for three.
+# Elements answer at 8080, too, and nobody is to reach them there. All are on one host, which gets room for three. What
+# they say of their edition is there when their user-data is through, and is what they are looked at by.
 CELL = OfferingIn(name="cell", cpus=1, cpu_mhz=10_000, memory_mib=128, root_mib=64, tags=("right",))
 BLUEPRINT = """
 kind: blueprint
@@ -34,10 +37,12 @@ name: page
 image: tiny
 offering: cell
 ports: [{port: 80, protocol: http}]
-check: {kind: http, path: /, interval: 1, timeout: 5, rise: 1}
+check: {kind: http, path: /edition, interval: 1, timeout: 5, rise: 1}
+update: {surge: 1, unavailable: 0, bake_seconds: 2}
 user_data: |
   #!/bin/sh
   httpd -p 8080 -h /www
+  echo first > /www/edition
 ---
 """
 FARM = f"""{BLUEPRINT}
@@ -54,6 +59,11 @@ passages:
 ways_in:
   - {{tier: web, port: 80}}
 """
+# The farm's web servers are made of another version each time; its other tier stays what it is made of.
+FOLLOWS = FARM.replace("blueprint: page, networks: [web]", "blueprint: page, version: newest, networks: [web]")  # fmt: skip
+SECOND = FOLLOWS.replace("echo first", "echo second")
+DEAF = FOLLOWS.replace("echo first > /www/edition", "killall httpd").replace("update:", "ready_seconds: 20\nupdate:")  # fmt: skip
+READERS = 4.0  # requests a second for the edition
 RIVAL = f"""{BLUEPRINT}
 kind: farm
 name: shop
@@ -96,15 +106,14 @@ def _customer(cloud: LabCloud, name: str) -> Iterator[Customer]:
 
 @pytest.fixture
 def host(cloud: LabCloud) -> Iterator[str]:
-    """The id of the host that has room for three elements."""
+    """The id of the host that all elements are on."""
     (found,) = (each for each in cloud.operator.hosts.all() if "right" in each.tags)
     cloud.operator.offerings.create(CELL)
-    cloud.operator.hosts.update(found.id, HostChange(cpu_percent=100))
     yield found.id
     cloud.operator.hosts.update(found.id, HostChange(cpu_percent=CPU_PERCENT.default))
 
 
-def test_a_farm_grows_and_shrinks_and_what_it_gives_back_is_a_rivals_who_sees_nothing_of_it(
+def test_a_farm_grows_is_renewed_and_shrinks_and_what_it_gives_back_is_a_rivals_who_sees_nothing_of_it(
     cloud: LabCloud, owner: Customer, rival: Customer, host: str, tmp_path: Path
 ) -> None:
     arable, others = _command_line(tmp_path, owner, FARM), _command_line(tmp_path, rival, RIVAL)
@@ -116,11 +125,20 @@ def test_a_farm_grows_and_shrinks_and_what_it_gives_back_is_a_rivals_who_sees_no
     assert len(vlans) == 2
     assert vlans < true(cloud)["a1"].tags, "and one between the routers, of the passage"
 
-    with crowd(cloud.netns("internet"), address, int(port)) as people:
+    outside, at = cloud.netns("internet"), (address, int(port))
+    with (
+        crowd(outside, *at) as people,
+        visitors(outside, at, "/edition", READERS, RealClock(), count=2) as readers,
+    ):
         people.hears("hostname=shop-web-1")
         more = owner.api.tiers.update(web, TierChange(count=2)).operation
         _web_calls_app_at_its_port_and_at_no_other(owner)
         owner.wait(more)
+        owner.hang_up()  # the machines will be others
+        _it_is_renewed(arable, owner, people, readers)
+        _it_comes_back_from_what_serves_nothing(arable, owner, people, readers)
+        # From now on there is room for three.
+        cloud.operator.hosts.update(host, HostChange(cpu_percent=100))
         others("farm", "apply", "-f", str(others.home / "shop.yaml"), "--no-wait")
         people.hears("hostname=shop-web-1", "hostname=shop-web-2")
         until(lambda: _tier(rival).told, "the rival's element has no room")
@@ -131,6 +149,7 @@ def test_a_farm_grows_and_shrinks_and_what_it_gives_back_is_a_rivals_who_sees_no
         people.hears("hostname=shop-web-1")
         assert people.since(alone) == {"hostname=shop-web-1"}
     assert not people.failures(), f"of {len(people.answers)}"
+    assert not readers.failures(), f"of {len(readers.calls)}"
     until(lambda: _tier(rival).serving == 1, "the rival's element has room")
     assert set(owner.machines()) == {"shop-web-1", "shop-app-1"}
     elements = [each for each in cloud.operator.machines.all() if each.name.startswith("shop-")]
@@ -166,6 +185,49 @@ def _tier(of: Customer) -> TierOut:
 
 def _farms(of: Customer) -> list[str]:
     return [farm.name for farm in of.api.farms.all()]
+
+
+def _it_is_renewed(arable: Arable, owner: Customer, people: Crowd, readers: Visitors) -> None:
+    """Another version of what its web servers are made of: when it is there, both say so, and before somebody always did."""
+    assert _editions(people, readers) == {"first"}
+    _write(arable, SECOND)
+    arable("farm", "apply", "-f", str(arable.home / "shop.yaml"))
+    assert _editions(people, readers) == {"second"}
+    assert _rollouts(owner) == [("done", 2)]
+
+
+def _it_comes_back_from_what_serves_nothing(
+    arable: Arable, owner: Customer, people: Crowd, readers: Visitors
+) -> None:
+    """A version that is never well is led to by nobody, and goes by itself. The document keeps it; so it is taken back."""
+    mark = len(readers.calls)
+    _write(arable, DEAF)
+    refused = arable("farm", "apply", "-f", str(arable.home / "shop.yaml"), status=None)
+    assert refused.status, "it can't be made so"
+    assert "failed" in refused.err
+    until(lambda: _rollouts(owner) == [("done", 2), ("failed", 2)], "it is over")
+    assert _editions(people, readers) == {"second"}
+    assert {call.who for call in readers.calls[mark:]} == {"second"}
+    assert len(owner.machines()) == 3, "the one that was too many is gone"
+
+
+def _write(arable: Arable, document: str) -> None:
+    (arable.home / "shop.yaml").write_text(document)
+
+
+def _editions(people: Crowd, readers: Visitors) -> set[str]:
+    """What is read from now on, while both web servers answer."""
+    mark = len(readers.calls)
+    people.hears("hostname=shop-web-1", "hostname=shop-web-2")
+    until(lambda: len(readers.calls) >= mark + 10, "somebody reads")
+    # Those that were called before we began to look may have been answered by who is gone.
+    return {call.who for call in readers.calls[mark + 2 :]}
+
+
+def _rollouts(of: Customer) -> list[tuple[str, int]]:
+    """How each stands, and how many elements it renewed; the oldest first."""
+    found = sorted(of.api.rollouts.all(), key=lambda each: each.created_at)
+    return [(each.state, each.renewed) for each in found]
 
 
 def _web_calls_app_at_its_port_and_at_no_other(owner: Customer) -> None:

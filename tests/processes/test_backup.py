@@ -5,27 +5,30 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from arable.domain.errors import CloudError, Conflict, Corrupt, Forbidden, NotFound
 from arable.domain.host import Host
 from arable.domain.ids import HostId, PodId, ZoneId
+from arable.domain.incarnation import is_later
 from arable.lab import setup
 from arable.lab.guest_image import GuestImage
 from arable.processes.backup import FILES, Place, backup, restore
 from arable.processes.backup_commands import next_steps
 from arable.processes.backup_file import LIST
 from arable.runtime.ca import Authority
-from arable.runtime.clock import RealClock
+from arable.runtime.clock import RealClock, VirtualClock
 from arable.runtime.enclosed import PIECE, Enclosing, Opening
 from arable.runtime.entropy import Entropy
 from arable.runtime.secret import Secret
 from arable.runtime.succession import is_genuine
 from arable.store import hosts, incarnations, migrate
+from arable.store import schema as t
 from arable.store.database import Database
 from arable.wire.accounts import AccountIn
 from arable.wire.pods import PodIn
@@ -36,6 +39,7 @@ from serving import Served
 CLOCK, CHANCE = RealClock(), Entropy.system()
 RENEWED = ("audit", "incarnation", "host", "hearing", "network", "manifest_item", "machine")
 """What a restored copy has other than the original (`store/restore.py`)."""
+LONG_AGO = datetime(1999, 1, 1, tzinfo=UTC)
 _names = count(1)
 
 
@@ -97,7 +101,8 @@ def test_all_of_a_cloud_comes_back_on_either_database(served_both, empty, tmp_pa
     place(served_both, tmp_path)
     inhabit(served_both)
     before = everything_kept(served_both.database, but=RENEWED)
-    made = restore(saved(served_both, tmp_path), empty, CLOCK, CHANCE)
+    wrong = VirtualClock(LONG_AGO)
+    made = restore(saved(served_both, tmp_path), empty, wrong, CHANCE)
     found = opened(empty)
     try:
         assert everything_kept(found, but=RENEWED) == before
@@ -107,6 +112,10 @@ def test_all_of_a_cloud_comes_back_on_either_database(served_both, empty, tmp_pa
             assert tx.execute(text("select count(*) from host")).scalar() >= 1
             assert incarnations.current(tx) != made.contents.incarnation
             assert is_genuine(served_both.around.authority, incarnations.current(tx))
+            assert is_later(incarnations.current(tx), made.contents.incarnation)
+            drawn = select(t.incarnation.c.since).order_by(t.incarnation.c.number.desc())
+            (at, *_) = tx.execute(drawn).scalars()
+            assert (at == LONG_AGO) is found.is_sqlite, "servers on PostgreSQL go by its time"
     finally:
         found.close()
     again = Authority.load(empty.data / "authority", CLOCK, CHANCE)

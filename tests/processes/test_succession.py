@@ -1,5 +1,7 @@
 """Of two databases of one cloud the later one counts; only the cloud's own servers can say that there is one."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import text
 
@@ -10,7 +12,7 @@ from arable.domain.incarnation import is_later
 from arable.domain.manifest import Inventory
 from arable.processes.succession import take_over
 from arable.runtime.ca import FIRST_EPOCH
-from arable.runtime.clock import RealClock
+from arable.runtime.clock import RealClock, VirtualClock
 from arable.runtime.entropy import Entropy, Ids
 from arable.runtime.succession import drawn, is_genuine
 from arable.services import agents
@@ -92,6 +94,19 @@ def test_a_database_that_is_elsewhere_now_gets_a_new_name_once(cloud):
         assert taken_over(cloud) == after
     with cloud.database.read() as tx:
         assert tx.execute(text("select awaited from host")).scalar_one()
+
+
+def test_a_name_is_a_later_one_though_it_is_drawn_by_a_clock_that_is_behind(served):
+    authority = served.around.authority
+    first = drawn(authority, IDS)
+    slow = Ids(VirtualClock(CLOCK.now() - timedelta(hours=1)), Entropy("slow"))
+    assert not is_later(drawn(authority, slow), first)
+    second = drawn(authority, slow, after=first)
+    assert is_later(second, first)
+    assert is_genuine(authority, second)
+    assert drawn(authority, slow, after="first"), (
+        "of a name of another form there is nothing to learn"
+    )
 
 
 def test_names_of_another_form_are_in_no_order():

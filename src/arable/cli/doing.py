@@ -151,6 +151,8 @@ class Doer:
             case "blueprint":
                 version = farm_files.version_of(document)
                 cloud.blueprints.create_version(step.found.id, version, **how)
+                if not self._tries:
+                    self._planner.next_versions.discard(str(document))
             case "vpn" | "remote-access":
                 self._later(self._update(step).operation)
             case _:

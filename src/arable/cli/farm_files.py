@@ -112,6 +112,13 @@ def references(document: "Document", beside: "Sequence[Document]" = ()) -> list[
     ]
 
 
+def newest_of(document: "Document") -> list[str]:
+    """The blueprints whose newest version its tiers take each time that it is applied, as documents are called."""
+    return sorted(
+        {f"blueprint/{tier.blueprint}" for tier in document.ask.tiers if tier.version == "newest"}
+    )
+
+
 def whole(document: "Document") -> "FarmChange":
     """All of the document: a list that it does not have is empty."""
     from arable.wire.farms import FarmChange, FarmSpec

@@ -14,6 +14,7 @@ import typer
 
 from arable.cli.nouns import BY_FIELD
 from arable.wire.operations import FailureOut
+from arable.wire.regions import IN_NO_GRID
 
 
 class Misused(Exception):
@@ -96,9 +97,18 @@ def _refused(error: Any) -> None:
     for field, reason in error.fields.items():
         say(f"  field: {field}" if reason == problem.detail else f"  {field}: {reason}")
     _facts(problem.why)
-    _advise(_TODO.get(type(error).__name__, "").replace("NOUN", _noun(error.fields)))
+    _advise(_todo(error))
     if error.request:
         say(f"  request: {error.request}")
+
+
+def _todo(error: Any) -> str:
+    if IN_NO_GRID in (error.problem.detail or ""):
+        return (
+            "have its operator join it to a grid: `arable grid token` at the grid manager, then `arable region join` here"
+            ' (docs/regions.md, "Join, leave, be removed"); or leave out the region'
+        )
+    return _TODO.get(type(error).__name__, "").replace("NOUN", _noun(error.fields))
 
 
 def _noun(fields: Mapping[str, str]) -> str:

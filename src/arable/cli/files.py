@@ -102,7 +102,7 @@ def make(cli: Cli, read: list[Document]) -> None:
     done: list[Step] = []
     for planned in steps:
         step = planned
-        if planned.pending:  # what it refers to is there by now
+        if planned.pending or planned.follows:  # what it refers to is there by now
             step = planner.step(planned.document)
         try:
             doer.do(step)
@@ -134,6 +134,8 @@ def _tried(cli: Cli, read: list[Document]) -> tuple[list[Row], bool]:
         elif step.pending:
             row.about = f"not tried, {', '.join(step.pending)} is not there yet"
         else:
+            if step.follows:
+                row.about = f"not tried with the next version of {', '.join(step.follows)}"
             try:
                 doer.do(step)
                 _plan(row, doer)

@@ -35,6 +35,8 @@ class Planner:
         self.documents = _ordered(list(documents))
         self._by_name = {str(each): each for each in self.documents}
         self.made: dict[str, Any] = {}
+        self.next_versions: set[str] = set()
+        """Blueprints of these documents that are to get another version, and have not got it yet."""
         self._ids: dict[tuple[str, str], str] = {}
         self._account = ""
 
@@ -59,6 +61,11 @@ class Planner:
             step.deed = Deed.IMPOSSIBLE
         elif step.differences:
             step.deed = Deed.REPLACE if document.kind.noun == "rule" else Deed.CHANGE
+        if document.kind.name == "blueprint" and step.deed is Deed.CHANGE:
+            self.next_versions.add(str(document))
+        if document.kind.name == "farm" and step.deed in (Deed.NOTHING, Deed.CHANGE):
+            step.follows = [each for each in farm_files.newest_of(document) if each in self.next_versions]  # fmt: skip
+            step.deed = Deed.CHANGE if step.follows else step.deed
         return step
 
     def find(self, document: Document) -> Any:

@@ -39,6 +39,8 @@ class Step:
     found: Any = None
     differences: list[Difference] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)  # what it refers to that is not there yet
+    follows: list[str] = field(default_factory=list)
+    """What it takes the newest of, while other documents of the same files are about to make a newer one."""
 
 
 class Pending(Exception):

@@ -107,7 +107,11 @@ _EMPTY = ("How to", "Which ", "A new ", "What to change", "What is said")
 _OWN_UNLESS = ("limit", "credit")
 """Nouns of accounts: of one's own, if nobody says whose."""
 
+_MEMBERS = {("balancer", "add_member"): "machine"}
+"""Calls whose body says which part of their subject is meant, where others of the noun have it in the path: the field."""
+
 _LIMIT = "limit_"
+_PART, _PART_SAID = "within_", "within_said_"
 _SHOWN = 100  # machines that are looked at again after they were deployed
 
 
@@ -151,6 +155,11 @@ class Verb:
     def within(self) -> str | None:
         """The noun of the path's second parameter, if it has one: what is meant of the subject."""
         return self._path[1].replace("_", "-") if len(self._path) > 1 else None
+
+    @property
+    def _member(self) -> str | None:
+        """The field of the body that says what is meant of the subject."""
+        return _MEMBERS.get((self.noun.name, self.call))
 
     @cached_property
     def _path(self) -> list[str]:
@@ -236,11 +245,11 @@ class Verb:
     def _parameters(self) -> Iterator[Parameter]:
         if self.subject is not None:
             yield self._subject_parameter()
-        if self.within is not None:
-            yield self._within_parameter(NOUNS[self.within])
+        if (part := self.within or self._member) is not None:
+            yield from self._within_parameters(NOUNS[part])
         for name, group in self.fields.items():
             for each in group:
-                if not each.secret:
+                if not each.secret and each.path != (self._member,):
                     yield fields.parameter(
                         each, positional=name == "ask" and self._is_new_name(each)
                     )
@@ -266,10 +275,21 @@ class Verb:
         return Parameter("subject_", Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, given])  # fmt: skip
 
     @staticmethod
-    def _within_parameter(noun: Noun) -> Parameter:
-        text = f"{noun.named.capitalize()} or id of the {noun.name}."
-        given = typer.Argument(metavar=noun.name.upper(), help=text, show_default=False, autocompletion=names.completion(noun))  # fmt: skip
-        return Parameter("within_", Parameter.KEYWORD_ONLY, annotation=Annotated[str, given])
+    def _within_parameters(noun: Noun) -> Iterator[Parameter]:
+        """As a word or as an option, whichever comes to mind."""
+        text = f"{noun.named.capitalize()} or id of the {noun.name}"
+        given = typer.Argument(metavar=f"[{noun.name.upper()}]", help=f"{text}.", show_default=False, autocompletion=names.completion(noun))  # fmt: skip
+        yield Parameter(_PART, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, given])  # fmt: skip
+        option = typer.Option(f"--{noun.name}", metavar=noun.name.upper(), help=f"{text}, instead of the word.", show_default=False, autocompletion=names.completion(noun))  # fmt: skip
+        yield Parameter(_PART_SAID, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option])  # fmt: skip
+
+    def _part(self, given: "dict[str, Any]") -> str:
+        """What is meant of the subject, said in one of the two ways."""
+        word, option = given.pop(_PART), given.pop(_PART_SAID)
+        noun = self.within or self._member
+        if (word is None) is (option is None):
+            raise Misused(f"say which {noun}" + (" once" if word else ""), field=f"--{noun}")
+        return str(word or option)
 
     def _is_new_name(self, field: Field) -> bool:
         """The new thing's own name is the argument of what makes it."""
@@ -309,6 +329,10 @@ class Verb:
                 cli.note(f"{part.region}: {part.told}")
 
     def _run(self, cli: Cli, **given: Any) -> None:
+        part = self._part(given) if self.within or self._member else ""
+        if self._member is not None:
+            (field,) = (each for each in self.fields["ask"] if each.path == (self._member,))
+            given[field.name] = part
         arguments = dict(self._arguments(cli, given))
         call = getattr(cli.cloud, self.noun.group)
         subjects = given.get("subject_")
@@ -322,7 +346,7 @@ class Verb:
             texts = subjects if self.many else [subjects]
             ids = [(names.id_of(cli, noun, text, gone=gone),) for text in texts]
             if self.within is not None:
-                other = names.id_of(cli, NOUNS[self.within], given["within_"])
+                other = names.id_of(cli, NOUNS[self.within], part)
                 ids = [(*each, other) for each in ids]
         how = cli.how if self.writes else {}
         if cli.key is not None and len(ids) > 1:

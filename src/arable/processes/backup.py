@@ -32,6 +32,7 @@ from arable.processes.backup_file import (
     reading,
     writing,
 )
+from arable.processes.regions_time import regions_time, time_in
 from arable.runtime import succession
 from arable.runtime.ca import Authority, keep
 from arable.runtime.clock import Clock
@@ -85,8 +86,8 @@ def backup(
     _check_there(place)
     authority = Authority.load(place.data / "authority", clock, entropy)
     database = Database(place.database or f"sqlite:///{place.sqlite}")
-    now = clock.now()
     try:
+        now = regions_time(database, clock).now()
         revision = migrate.current(database)
         if revision != migrate.newest():
             raise Conflict(
@@ -148,8 +149,9 @@ def restore(
                 authority = Authority.load(place.data / "authority", clock, entropy)
                 if authority.fingerprint != contents.fingerprint:
                     raise Corrupt("the authority in it is not the one that it was made with")
-                name = succession.drawn(authority, Ids(clock, entropy))
-                renewal.renew(tx, name, clock.now())
+                here = time_in(tx, clock)
+                name = succession.drawn(authority, Ids(here, entropy), after=contents.incarnation)
+                renewal.renew(tx, name, here.now())
             database.close()
             if not place.database:
                 made.replace(place.sqlite)

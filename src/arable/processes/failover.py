@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 
 from arable.domain.errors import BadInput, CloudError, Conflict, Unavailable
 from arable.processes import succession
+from arable.processes.regions_time import regions_time
 from arable.runtime import succession as names
 from arable.runtime.ca import Authority
 from arable.runtime.clock import Clock
-from arable.runtime.entropy import Ids
+from arable.runtime.entropy import Entropy, Ids
 from arable.store import incarnations, replicas, segments
 from arable.store.database import Database
 from arable.store.replicas import Behind
@@ -39,13 +40,26 @@ class Found:
 
 @dataclass(slots=True)
 class Failover:
-    """`database` is the replica, `old` the primary, if it is said where that is."""
+    """`database` is the replica, `old` the primary, if it is said where that is; `clock` tells the replica's time."""
 
     database: Database
     old: Database | None
     authority: Authority
     clock: Clock
     ids: Ids
+
+    @classmethod
+    def of(
+        cls,
+        database: Database,
+        old: Database | None,
+        authority: Authority,
+        own: Clock,
+        entropy: Entropy,
+    ) -> "Failover":
+        """By the time of the database, which is what servers there go by, and not by `own`, this machine's."""
+        clock = regions_time(database, own)
+        return cls(database, old, authority, clock, Ids(clock, entropy))
 
     def look(self) -> Found:
         """Whether it can be done. Raises `Conflict` where this is no replica, `BadInput` where `old` is another cloud's."""
@@ -65,8 +79,8 @@ class Failover:
     def fence(self, say: Say) -> None:
         """Shut the old primary, and wait until the replica has all that was written there."""
         assert self.old is not None, "it answers"
-        name = names.drawn(self.authority, self.ids)
         with self.old.write() as tx:
+            name = names.drawn(self.authority, self.ids, after=incarnations.current(tx))
             incarnations.supersede(tx, name)
         replicas.shut(self.old)
         say("the old primary takes no writes any more; its servers end")

@@ -12,7 +12,7 @@ from arable.processes.failover import Failover, Found
 from arable.processes.foreseen import told
 from arable.runtime.ca import Authority
 from arable.runtime.clock import RealClock
-from arable.runtime.entropy import Entropy, Ids
+from arable.runtime.entropy import Entropy
 from arable.store.database import Database
 
 OLD = "ARABLE_OLD_DATABASE"
@@ -52,12 +52,12 @@ def command(
         this = Database(database)
         old = Database(_impatient(old_database)) if old_database else None
         try:
-            work = Failover(this, old, authority, clock, Ids(clock, entropy))
+            work = Failover.of(this, old, authority, clock, entropy)
             found = work.look()
-            for line in _told(found, asked_old=old is not None, now=clock.now()):
+            for line in _told(found, asked_old=old is not None, now=work.clock.now()):
                 typer.echo(line)
             _confirm(yes=yes)
-            begun = clock.now()
+            begun = work.clock.now()
             if fence and found.old_answers:
                 work.fence(typer.echo)
             work.promote(typer.echo)

@@ -26,6 +26,7 @@ from arable.drivers.storage.image_store import ImageStore
 from arable.processes.alone import only_one
 from arable.processes.http import serving_http
 from arable.processes.ready import GRID, OPERATOR, Credentials, GridReady
+from arable.processes.regions_time import keep_hearing, regions_time
 from arable.processes.server import (
     address_of,
     check_api,
@@ -113,14 +114,15 @@ async def _live(config: GridConfig, clock: Clock, entropy: Entropy) -> None:
             path.unlink(missing_ok=True)
 
 
-def assemble(config: GridConfig, clock: Clock, entropy: Entropy) -> GridManager:
-    """Constructors, top to bottom. The data directory is there, and ours alone."""
+def assemble(config: GridConfig, own: Clock, entropy: Entropy) -> GridManager:
+    """Constructors, top to bottom. The data directory is there, and ours alone. `own` is this machine's clock."""
     check_api(config.api, config.api_fd, config.certificate, config.key)
     data = config.data
     database = Database(config.url(), GRID_NAME)
     migrate.upgrade(database)
     with database.read() as tx:
         grid_members.check_no_region(tx)
+    clock = regions_time(database, own)
     ids = Ids(clock, entropy)
     authority = Authority.open(data / "authority", clock, entropy)
     first = bootstrap.ensure(database, clock, entropy, ids)
@@ -162,6 +164,8 @@ async def serving(grid: GridManager) -> AsyncIterator[GridManager]:
         stack.push_async_callback(grid.port.stop)
         renewing = asyncio.create_task(_renew(grid))
         stack.callback(renewing.cancel)
+        hearing = asyncio.create_task(keep_hearing(grid.database, grid.around.clock))
+        stack.callback(hearing.cancel)
         http = serving_http(grid.api, bound, config.certificate, config.key, grid.api.leaving)
         await stack.enter_async_context(http)
         scheme = "https" if config.certificate else "http"

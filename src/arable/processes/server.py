@@ -50,6 +50,7 @@ from arable.processes.grid_link import GridLink, grid_link
 from arable.processes.http import serving_http
 from arable.processes.membership import Membership, chosen, membership, serve_loop
 from arable.processes.ready import OPERATOR, SERVER, Credentials, Ready
+from arable.processes.regions_time import regions_time
 from arable.processes.watching import Watching, metrics, watching
 from arable.runtime.allocator import return_large_blocks
 from arable.runtime.ca import (
@@ -65,7 +66,6 @@ from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy, Ids
 from arable.runtime.metrics import Figures
 from arable.runtime.sealed import seal, unseal
-from arable.runtime.shared_clock import SharedClock
 from arable.runtime.tickets import Tickets
 from arable.services import bootstrap
 from arable.services.call import Surroundings
@@ -76,7 +76,7 @@ from arable.services.image_policies import ImageHands
 from arable.services.order_hands import OrderHands
 from arable.services.regions import SEALED_FOR
 from arable.services.sign_on import KeyHands
-from arable.store import hosts, leases, migrate
+from arable.store import hosts, migrate
 from arable.store.database import Database
 from arable.store.notices import Listener
 from arable.store.nudges import Nudges
@@ -399,17 +399,6 @@ async def serving(server: Server) -> AsyncIterator[Server]:
             fingerprint=server.around.authority.fingerprint,
         )
         yield server
-
-
-def regions_time(database: Database, own: Clock) -> Clock:
-    """The database's, where others share it."""
-    if database.is_sqlite:
-        return own
-    made = SharedClock(own)
-    asked = own.monotonic()
-    with database.read() as tx:
-        made.heard(leases.now(tx, own.now()), asked, own.monotonic())
-    return made
 
 
 def _beside(database: Database, clock: Clock) -> Writer:

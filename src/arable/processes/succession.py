@@ -34,7 +34,7 @@ def take_over(database: Database, authority: Authority, clock: Clock, ids: Ids) 
         if not found.name:
             return ""
         if found.place and found.place != here:
-            name = succession.drawn(authority, ids)
+            name = succession.drawn(authority, ids, after=max(found.name, found.superseded_by))
             log.warning("%s was promoted or recovered: it is %s from now on", found.name, name)
             restore.renew(tx, name, clock.now())
             return name

@@ -13,6 +13,7 @@ from arable.runtime.clock import Clock
 Random = random.Random
 """The type of a generator, for those who are handed one."""
 
+_HEAD = 9  # characters of the time at the beginning of an id
 _LAST = 11  # characters of chance at the end of an id: 57 bits for each millisecond
 
 
@@ -87,12 +88,20 @@ class Ids:
         self._at = -1
         self._head = ""
 
-    def new(self, kind: str) -> str:
-        """A new id of that kind."""
+    def new(self, kind: str, after: str = "") -> str:
+        """A new id of that kind; of a time that is later than `after` says, which is another one of that kind."""
         at = int(self._clock.now().timestamp() * 1000)
+        if after:
+            at = max(at, _time_of(kind, after) + 1)
         if at != self._at:
-            self._at, self._head = at, _base36(at, 9)
+            self._at, self._head = at, _base36(at, _HEAD)
         return f"{kind}-{self._head}{self._entropy.letters(_LAST)}"
+
+
+def _time_of(kind: str, id_: str) -> int:
+    """When it was drawn, in milliseconds; 0 for what is no such id."""
+    head = id_.removeprefix(f"{kind}-")[:_HEAD]
+    return int(head, 36) if len(head) == _HEAD and set(head) <= set(ALPHABET) else 0
 
 
 def _base36(value: int, width: int) -> str:

@@ -16,9 +16,13 @@ _PURPOSE = "arable names of databases 1"
 _PROOF = 16  # hex digits
 
 
-def drawn(authority: Authority, ids: Ids) -> str:
-    """The name of a database that takes another one's place now."""
-    name = ids.new(KIND)
+def drawn(authority: Authority, ids: Ids, after: str = "") -> str:
+    """The name of a database that takes the place of the one called `after` now.
+
+    It is the later of the two also where the clock by which that one was named was ahead of ours: hosts would not
+    listen to it otherwise.
+    """
+    name = ids.new(KIND, after=after)
     return f"{name}-{_proof(authority, name)}"
 
 

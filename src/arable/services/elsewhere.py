@@ -23,6 +23,7 @@ from arable.store.database import Database, Tx
 from arable.store.grid_members import Link
 from arable.store.grid_own import path
 from arable.wire.grid import PassIn, PassOut
+from arable.wire.regions import IN_NO_GRID
 
 _ROLE: Final = "customer"
 _PASSED: Final = "region:"
@@ -127,7 +128,7 @@ def near(database: Database, around: Surroundings, caller: Caller) -> list[Near]
     with database.read() as tx:
         link = grid_members.link(tx)
         if link is None or around.grid is None or around.grid_role is GridRole.GRID:
-            raise NotFound("this cloud is in no grid, so there are no other regions")
+            raise NotFound(f"{IN_NO_GRID}, so there are no other regions")
         account = accounts.get(tx, EVERYTHING, caller.account)
         name = path(domains.get(tx, EVERYTHING, account.domain).path, account.name)
         with_it = {
@@ -189,7 +190,7 @@ def way(tx: Tx, around: Surroundings, region: str) -> Way:
     """Raises `NotFound` for a region that the grid does not have, `Unavailable` for one that can't be asked."""
     link = grid_members.link(tx)
     if link is None or around.grid is None or around.grid_role is GridRole.GRID:
-        raise NotFound("this cloud is in no grid, so there are no other regions")
+        raise NotFound(f"{IN_NO_GRID}, so there are no other regions")
     peer = grid.peer(tx, region)
     if peer.state is PeerState.GONE:
         raise NotFound(f"{region} is not in the grid any more")

@@ -46,6 +46,7 @@ from arable.wire.farms import (
     FarmStepOut,
 )
 from arable.wire.grid import FarmPartOut
+from arable.wire.regions import IN_NO_GRID
 
 _NONE = timedelta(0)
 
@@ -226,7 +227,7 @@ def _check_regions(call: Call, made: Spread) -> None:
         if region == HOME:
             continue
         if not made.own:
-            raise BadInput("this cloud is in no grid, so there are no other regions", field=field)
+            raise BadInput(f"{IN_NO_GRID}, so there are no other regions", field=field)
         if region not in known or known[region].state is PeerState.GONE:
             raise BadInput(f"the grid has no region named {region}", field=field)
         if not known[region].url:

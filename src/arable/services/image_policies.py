@@ -22,6 +22,7 @@ from arable.store import accounts, grid, grid_members, image_policies, images
 from arable.store.database import Tx
 from arable.wire.image_policies import ImagePolicyIn, ImagePolicyOut, PinIn, PolicyPlace
 from arable.wire.images import VersionOut
+from arable.wire.regions import IN_NO_GRID
 
 
 def get(call: Call, image: ImageId) -> ImagePolicyOut:
@@ -43,7 +44,7 @@ def put(call: Call, image: ImageId, ask: ImagePolicyIn) -> ImagePolicyOut:
         raise BadInput("name regions, or labels of regions", field="at")
     link = grid_members.link(call.tx)
     if link is None:
-        raise Conflict("this cloud is in no grid, so there are no other regions")
+        raise Conflict(f"{IN_NO_GRID}, so there are no other regions")
     known = {each.name for each in grid_members.every(call.tx)}
     for position, name in enumerate(ask.at):
         if name not in known:

@@ -22,6 +22,7 @@ from arable.services.call import Call, Surroundings
 from arable.store import accounts, grid_facts, grid_members, sign_on
 from arable.store.database import Tx
 from arable.store.sign_on import SignKey
+from arable.wire.regions import IN_NO_GRID
 from arable.wire.sign_on import RotatedOut, SignOnIn, SignOnOut
 
 SEALED_FOR = "sign-on key"
@@ -35,7 +36,7 @@ def issue(call: Call, ask: SignOnIn) -> SignOnOut:
         raise Forbidden("ask the region that knows you: what another one vouched for ends here")
     link = grid_members.link(tx)
     if link is None:
-        raise Conflict("this cloud is in no grid, so there are no other regions")
+        raise Conflict(f"{IN_NO_GRID}, so there are no other regions")
     if ask.region == link.region:
         raise BadInput("this is that region", field="region")
     member = grid_members.by_name(tx, ask.region)
@@ -104,7 +105,7 @@ def rotate(call: Call) -> RotatedOut:
     call.caller.needs(Permission.INFRA_WRITE)
     link = grid_members.link(call.tx)
     if link is None:
-        raise Conflict("this cloud is in no grid, so nothing is signed")
+        raise Conflict(f"{IN_NO_GRID}, so nothing is signed")
     before = sign_on.keys(call.tx)
     sign_on.drop_keys(call.tx, [key.id for key in before])
     _add(call.tx, call.around)

@@ -7,6 +7,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.common import In, Name, Out, PageQuery, Plain
 
+IN_NO_GRID = "this cloud is in no grid"
+"""How refusals begin that only joining one helps against."""
+
 RegionName = Annotated[
     str,
     Meta(
