@@ -1302,6 +1302,7 @@ balancer = Table(
     _text("algorithm"),
     _text("stickiness"),
     _text("cidr", "0.0.0.0/0"),
+    _text("cidr6", ""),  # who may use it by IPv6; empty: nobody
     _json("health"),  # how members are checked
     _text("certificate", ""),
     _text("sealed", ""),  # its private key, encrypted

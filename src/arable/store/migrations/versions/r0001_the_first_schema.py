@@ -1466,6 +1466,7 @@ def upgrade() -> None:
     sa.Column('algorithm', sa.String(), nullable=False),
     sa.Column('stickiness', sa.String(), nullable=False),
     sa.Column('cidr', sa.String(), server_default='0.0.0.0/0', nullable=False),
+    sa.Column('cidr6', sa.String(), server_default='', nullable=False),
     sa.Column('health', sa.Text(), server_default='{}', nullable=False),
     sa.Column('certificate', sa.String(), server_default='', nullable=False),
     sa.Column('sealed', sa.String(), server_default='', nullable=False),
