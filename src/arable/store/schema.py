@@ -1229,6 +1229,7 @@ snapshot = Table(
     _count("mib"),
     _text("state"),  # domain.snapshot.SnapshotState
     Column("operation", String, nullable=True, index=True),
+    Column("by", String, nullable=True),  # a host that is told of it beside its pool's
     _text("told", ""),
     _generation(),
     _at("created_at"),

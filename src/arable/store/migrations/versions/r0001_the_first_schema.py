@@ -1713,6 +1713,7 @@ def upgrade() -> None:
     sa.Column('mib', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('state', sa.String(), nullable=False),
     sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('by', sa.String(), nullable=True),
     sa.Column('told', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
