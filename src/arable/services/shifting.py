@@ -30,8 +30,8 @@ from arable.store.nudges import nudge
 FROM, TO = (NBD, ISCSI), (NBD,)
 """The kinds of pools between which disks go while their machine runs.
 
-Not to iSCSI: QEMU waits for a target that is lost, and its guest with it, which would be none the wiser for having disks
-that are whole. Not from or to files: what is open there can't be taken from who has it (docs/decisions/0061).
+Not to iSCSI: QEMU waits for a target that is lost, and may hold up a guest whose own disks are whole. Not from or to
+files: what is open there can't be taken from who has it (docs/decisions/0061).
 """
 
 
