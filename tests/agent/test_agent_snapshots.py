@@ -9,12 +9,14 @@ from agent.leased_world import LENGTH, SHARED, M, V, World, export, guest
 from agent.make_agent import POOL, Rig
 from arable.agent.patience import Waiting
 from arable.domain.errors import BadInput
-from arable.domain.ids import OperationId, SnapshotId
-from arable.domain.manifest import GIVE_UP, Power
+from arable.domain.ids import HostId, OperationId, PoolId, SnapshotId
+from arable.domain.manifest import GIVE_UP, MoveWish, Power
 from arable.domain.snapshot import SnapshotAct, SnapshotWish
 from arable.domain.units import MIB
 from arable.drivers.faults import Faults
 from arable.drivers.simhost import SimPool
+from arable.drivers.storage.protocol import InUse
+from arable.drivers.storage.sim import SimStorage
 
 TAKE, DROP, RESTORE = SnapshotAct.TAKE, SnapshotAct.DROP, SnapshotAct.RESTORE
 A = make.volume("a")
@@ -62,6 +64,51 @@ def test_of_a_guest_that_runs_it_is_taken_and_dropped_and_the_guest_runs_on(rig)
     assert disks(rig).kept[A] == {}
     assert rig.starts("a") == 1
     assert not rig.hardware.mishaps
+
+
+def test_of_a_pool_of_files_it_is_taken_where_a_guest_has_the_file_open_and_nowhere_else(
+    rig,
+) -> None:
+    kept_elsewhere = PoolId("pool-kept-elsewhere")
+    idle = asked(rig, TAKE, name="idle", of="b", pool=kept_elsewhere)
+    assert not done(rig, idle), "its machine is not here"
+    going = make.guest(
+        "a", generation=2, move=MoveWish(source=make.HOST, target=HostId("host-b"), epoch=2)
+    )
+    rig.wish(going)
+    taken = asked(rig, TAKE, pool=kept_elsewhere)
+    assert not done(rig, taken), "its machine is about to be elsewhere"
+    rig.wish(make.guest("a", generation=3))
+    rig.settle(30)
+    assert done(rig, taken)
+    assert disks(rig).kept[A] == {"snapshot-s": "first"}
+    assert done(rig, asked(rig, DROP, pool=kept_elsewhere))
+    assert disks(rig).kept[A] == {}
+    assert rig.starts("a") == 1
+
+
+def test_a_keeper_waits_for_who_has_the_file_open_and_gives_nothing_up(rig) -> None:
+    off(rig)
+
+    class Kept(SimStorage):
+        by_mount = True
+        open_elsewhere = True
+
+        def take(self, volume, snapshot):
+            if self.open_elsewhere:
+                raise InUse(f"{volume} is open elsewhere")
+            super().take(volume, snapshot)
+
+    (pool,) = rig.drivers.pools
+    pool.__class__ = Kept
+    taken = asked(rig, TAKE)
+    rig.settle(120)
+    said = rig.server.snapshots[taken.operation]
+    assert (said.done, said.tries) == (False, 0)
+    assert "open elsewhere" in said.told
+    pool.open_elsewhere = False
+    rig.settle(30)
+    assert done(rig, taken)
 
 
 def test_of_a_volume_that_nobody_has_it_is_taken_too(rig) -> None:

@@ -8,7 +8,7 @@ from arable.domain.errors import CloudError, Conflict, Forbidden, Stale
 from arable.domain.ids import HostId, MachineId, VolumeId
 from arable.domain.manifest import Heir
 from arable.domain.units import MIB
-from arable.drivers.storage.leases import Coming, Right
+from arable.drivers.storage.leases import Away, Coming, Right
 from arable.drivers.storage.protocol import ExportAt, Shares, Storage
 from drivers import make_drivers as make
 
@@ -203,6 +203,17 @@ class SharedContract(SharedRig):
         assert self.lets_in(anew, before, A)
         with pytest.raises(Forbidden):
             anew.leases.hand_over(right.machine, A, 1, 2)
+
+    def test_disks_that_went_to_another_storage_host_are_served_to_nobody(
+        self, pool, right
+    ) -> None:
+        before = self.given(pool, right)
+        pool.leases.allow(replace(right, heir=Heir(host=A, epoch=7, away=True)))
+        pool.leases.hand_over(right.machine, A, 1, 7)
+        assert not self.lets_in(pool, before, A)
+        for anew in (pool, self.reopened(pool)):
+            with pytest.raises(Away):
+                anew.leases.acquire(right.machine, A, 1)
 
     def test_a_volume_is_masked_by_the_last_word_and_no_earlier_one(self, pool, right) -> None:
         (volume,) = right.volumes

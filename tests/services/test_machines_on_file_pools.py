@@ -9,11 +9,14 @@ from make_infra import INVENTORY
 from test_hosts import greet, hello
 from test_landing import HERE, POD, attend, routed, with_hosts
 
-from arable.domain.errors import BadInput, Conflict
+from arable.controllers import snapshots as settling
+from arable.domain.errors import BadInput
 from arable.domain.host import Host
 from arable.domain.ids import HostId, OfferingId, PoolId
+from arable.domain.manifest import HostReport
 from arable.domain.offering import Offering, StorageKind
 from arable.domain.pool import FILE, NBD, Pool
+from arable.domain.snapshot import SnapshotAct, SnapshotSeen
 from arable.services import pools, snapshots
 from arable.store import hosts as host_rows
 from arable.store import offerings as offering_rows
@@ -137,27 +140,67 @@ def test_who_has_no_disks_yet_goes_to_any_host_that_reaches_some_pool(cloud_of_f
     assert ("host-b", "pool-s") in found
 
 
-def test_of_a_machine_that_runs_no_snapshot_is_taken_there_and_of_one_that_is_off_it_is(
-    cloud_of_files,
-):
+WISHED = "select host from manifest_item where kind = 'snapshot' and body is not null order by host"
+
+
+def say(cloud: Cloud, host: str, act: SnapshotAct, operation: str, **but) -> None:
+    word = SnapshotSeen(**{"operation": operation, "act": act, "done": False} | but)
+    report = HostReport(host=HostId(f"host-{host}"), generation=1, snapshots=(word,))
+    with cloud.database.write() as tx:
+        settling.settle(tx, [report], cloud.around.clock.now())
+
+
+@pytest.fixture
+def one(cloud_of_files):
+    """A machine that runs on host b, and its disk."""
     mount(cloud_of_files, "b")
     placed(cloud_of_files)
-    me = cloud_of_files.callers["me"]
     ((volume, machine),) = cloud_of_files.rows(
         "select v.id, m.id from volume v join machine m on m.id = v.machine where m.name like 'm%'"
     )
-    ask = SnapshotIn(name="before", volume=volume)
-    error = cloud_of_files.refused(me, snapshots.create, ask)
-    assert isinstance(error, Conflict)
-    assert error.field == "volume"
-    assert "stop m1 first" in error.public
-    cloud_of_files.run(
+    return cloud_of_files, cloud_of_files.callers["me"], volume, machine
+
+
+def test_a_snapshot_is_wished_of_who_may_have_the_file_open_and_whoever_did_it_ends_it(one):
+    cloud, me, volume, _machine = one
+    made = cloud.do(me, snapshots.create, SnapshotIn(name="before", volume=volume))
+    assert cloud.rows(WISHED) == [("host-b",), ("host-k",)]
+    say(cloud, "k", SnapshotAct.TAKE, made.operation, told="open elsewhere")
+    say(cloud, "c", SnapshotAct.TAKE, made.operation, done=True)  # a host that was never asked
+    assert cloud.do(me, snapshots.get, made.snapshot.id).state == "creating"
+    say(cloud, "b", SnapshotAct.TAKE, made.operation, done=True)
+    assert cloud.do(me, snapshots.get, made.snapshot.id).state == "available"
+    assert cloud.rows(WISHED) == []
+    gone = cloud.do(me, snapshots.delete, made.snapshot.id)
+    assert cloud.rows(WISHED) == [("host-b",), ("host-k",)]
+    say(cloud, "k", SnapshotAct.DROP, gone.id, done=True)
+    assert cloud.rows(WISHED) == cloud.rows("select id from snapshot") == []
+
+
+def test_a_snapshot_that_waits_follows_its_machine(one):
+    cloud, me, volume, machine = one
+    made = cloud.do(me, snapshots.create, SnapshotIn(name="before", volume=volume))
+    for host, wished in (("c", ["host-c", "host-k"]), (None, ["host-k"]), ("b", ["host-b", "host-k"])):  # fmt: skip
+        there = f"host-{host}" if host else None
+        cloud.run("update machine set host = :h where id = :m", h=there, m=machine)
+        say(cloud, "k", SnapshotAct.TAKE, made.operation, told="open elsewhere")
+        assert [name for (name,) in cloud.rows(WISHED)] == wished
+    say(cloud, "b", SnapshotAct.TAKE, made.operation, told="QEMU refused", tries=3)
+    assert cloud.rows("select state from snapshot") == [("deleting",)]
+    bodies = cloud.rows(
+        "select body from manifest_item where kind = 'snapshot' and body is not null"
+    )
+    assert ["drop" in body for (body,) in bodies] == [True, True], "it may be there all the same"
+
+
+def test_of_one_that_is_off_the_keeper_alone_takes_it(one):
+    cloud, me, volume, machine = one
+    cloud.run(
         "update machine set host = null, state = 'stopped', wish = 'stopped' where id = :m",
         m=machine,
     )
-    cloud_of_files.do(me, snapshots.create, ask)
-    query = "select host from manifest_item where kind = 'snapshot'"
-    assert cloud_of_files.rows(query) == [("host-k",)]
+    cloud.do(me, snapshots.create, SnapshotIn(name="before", volume=volume))
+    assert cloud.rows(WISHED) == [("host-k",)]
 
 
 def test_a_pool_of_files_is_one_when_its_keeper_says_so_and_hosts_say_what_they_mount(infra):

@@ -57,6 +57,21 @@ def test_what_can_not_be_is_refused_and_leaves_nothing(shared, one):
     assert not shared.rows("select * from move")
 
 
+def test_they_leave_an_iscsi_pool_as_they_leave_another(shared, one):
+    shared.run("update pool set kind = 'iscsi' where id = 'pool-s'")
+    shared.do(one.boss, migrating.migrate, one.volume, MigrateVolumeIn(pool="pool-t"))
+    turn(shared)
+    assert exports(shared)["host-s"].heir.away
+
+
+def test_disks_that_are_files_stay_while_their_machine_runs(shared, one):
+    shared.run("update pool set kind = 'file' where id = 'pool-s'")
+    error = refused(shared, one)
+    assert isinstance(error, Conflict)
+    assert "is file" in error.public
+    assert not shared.rows("select * from carry")
+
+
 def test_what_is_on_its_way_is_left_alone_and_stopping_its_machine_takes_it_back(shared, one):
     asked = shared.do(one.boss, migrating.migrate, one.volume, MigrateVolumeIn(pool="pool-t"))
     turn(shared)

@@ -250,7 +250,7 @@ class Guests:
             machine=wish.machine,
             epoch=wish.epoch,
             shift=shift,
-            disks=tuple(disk for disk in disks if disk.nbd),
+            disks=tuple(disk for disk in disks if disk.is_far),
             waits=f"waits for its disk {missing[0]} there" if missing else "",
         )
 

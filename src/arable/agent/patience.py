@@ -61,11 +61,13 @@ class Patience:
         trouble.at = self._clock.monotonic()
         trouble.until = trouble.at + span
 
-    def waits(self, key: str, told: str) -> None:
-        """Not ready, and nobody's fault."""
+    def waits(self, key: str, told: str, seconds: float = 0.0) -> None:
+        """Not ready, and nobody's fault; not to be tried again for so long."""
         trouble = self._troubles.setdefault(key, Trouble())
         trouble.told = told
         trouble.at = self._clock.monotonic()
+        if seconds:
+            trouble.until = trouble.at + seconds
 
     def hurry(self, key: str) -> None:
         """The wish changed: try anew at once. The count stays, it ends with a success."""

@@ -1,7 +1,7 @@
 """Snapshots of volumes: taken, dropped, and volumes set back to them, for `SnapshotWish`es (docs/decisions/0018).
 
 Who has a volume's file open does it: a local one's guest, by the hypervisor; a shared one's server, by its pool; nobody,
-by the pool. How long they take for it is not ours to say, so it is done aside, one at a time. To set one back needs that
+by the pool. Of a pool of files two hosts are told: its keeper, and the one where a guest has the file open; the other one waits. How long they take for it is not ours to say, so it is done aside, one at a time. To set one back needs that
 nobody has it, nor may have it by another item: that is looked at here, refused by the pool, and kept out by QEMU's lock
 on the file.
 """
@@ -20,9 +20,11 @@ from arable.domain.ids import MachineId, OperationId, VolumeId
 from arable.domain.manifest import GIVE_UP
 from arable.domain.snapshot import SnapshotAct, SnapshotSeen, SnapshotWish
 from arable.drivers.hypervisor.protocol import GuestPower, KeepsDisks
-from arable.drivers.storage.protocol import KeepsSnapshots, Shares
+from arable.drivers.storage.protocol import InUse, KeepsSnapshots, Shares
 
 log = logging.getLogger(__name__)
+_OPEN_SECONDS = 2.0
+"""After which a keeper looks again whether a file is still open elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Snapshots:
             for key, wish in sorted(wished.items())
             if key not in self._done
             and wish.act not in COPYING
-            and wish.pool in seen.shelves
+            and (wish.pool in seen.shelves or self._is_open(wish))
             and self._may(wish, seen)
         ]
 
@@ -115,6 +117,11 @@ class Snapshots:
 
     def _may(self, wish: SnapshotWish, seen: Sight) -> bool:
         patience = self._ground.patience
+        if self._user(wish):
+            if self._goes(wish):
+                patience.waits(wish.operation, "its machine is on its way to another host")
+                return False
+            return self._errands.under_way is None and patience.may(wish.operation)
         if wish.act is SnapshotAct.TAKE and wish.volume not in seen.shelves[wish.pool].volumes:
             if self._comes(wish.volume):
                 patience.waits(wish.operation, f"{wish.volume} is not made yet")
@@ -147,6 +154,9 @@ class Snapshots:
         if errand is None:
             return None
         key = errand.what.operation
+        if isinstance(errand.error, InUse):  # another host has it open, and is told, too
+            self._ground.patience.waits(key, errand.error.public, _OPEN_SECONDS)
+            return None
         if errand.error is not None:
             self._ground.patience.failed(key, errand.error.public)
             return errand.error
@@ -156,10 +166,11 @@ class Snapshots:
 
     def _have(self, wish: SnapshotWish, user: MachineId | None) -> None:
         """Take or drop it, whoever has the file; already so is fine. Not in the agent's own thread, perhaps."""
-        pool = self._pool(wish)
         if user:
             self._by_guest(user, wish)
-        elif wish.act is SnapshotAct.TAKE:
+            return
+        pool = self._pool(wish)
+        if wish.act is SnapshotAct.TAKE:
             pool.take(wish.volume, wish.snapshot)
         else:
             try:
@@ -169,13 +180,24 @@ class Snapshots:
 
     def _user(self, wish: SnapshotWish) -> MachineId | None:
         """The guest that has the volume's file open."""
-        if isinstance(self._ground.drivers.pool(wish.pool), Shares):
+        pool = self._ground.drivers.pool(wish.pool)
+        if wish.act is SnapshotAct.RESTORE or (isinstance(pool, Shares) and not pool.by_mount):
             return None  # a server has it open, if anybody
         for machine, found in (self._ground.seen.guests or {}).items():
             runs = found.power is GuestPower.RUNNING
             if runs and wish.volume in self._ground.facts_of(machine).volumes:
                 return machine
         return None
+
+    def _is_open(self, wish: SnapshotWish) -> bool:
+        """Whether it is of a pool of another host, and a guest has it open here."""
+        return self._ground.drivers.pool(wish.pool) is None and self._user(wish) is not None
+
+    def _goes(self, wish: SnapshotWish) -> bool:
+        """Whether who has it open here is to be elsewhere in a moment."""
+        user = self._user(wish)
+        told = self._ground.wishes.manifest.guests.get(user) if user else None
+        return told is not None and told.move is not None
 
     def _by_guest(self, machine: MachineId, wish: SnapshotWish) -> None:
         hypervisor = self._ground.drivers.hypervisor

@@ -8,9 +8,10 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from arable.appliance.values import host_in, own_public, to_address, to_network
+from arable.appliance.six import Six
+from arable.appliance.values import host_in, own_public, to_address, to_network, to_network6
 from arable.domain.balancer import (
     NAMES_PORT,
     Algorithm,
@@ -49,7 +50,8 @@ class Server:
 class Balanced:
     """What comes to `at`:`port` from `clients` goes to one of `servers`. `pem`: certificate and key, or neither.
 
-    An `inner` one is at the gateway. With port 0 nothing comes to it: its servers are checked.
+    An `inner` one is at the gateway. With port 0 nothing comes to it: its servers are checked. What comes by IPv6 comes
+    to the same port of `at6`, from `clients6`; both are None where nothing does.
     """
 
     id: BalancerId
@@ -62,6 +64,8 @@ class Balanced:
     stickiness: Stickiness
     check: Check
     servers: tuple[Server, ...]
+    at6: IPv6Address | None = None
+    clients6: IPv6Network | None = None
     pem: str = field(default="", repr=False)
 
 
@@ -71,12 +75,17 @@ def balanced(
     publics: Sequence[IPv4Address],
     cidr: IPv4Network,
     gateway: IPv4Address,
+    of_six: Six | None = None,
 ) -> tuple[Balanced, ...]:
     """All balancers of a router, in order of id. Raises `BadInput` naming the field that can't be."""
     made = [
-        _balanced(wish, publics, cidr, gateway, f"balancers.{at}") for at, wish in enumerate(wishes)
+        _balanced(wish, publics, cidr, gateway, of_six, f"balancers.{at}")
+        for at, wish in enumerate(wishes)
     ]
-    made += [_balanced(wish, None, cidr, gateway, f"inners.{at}") for at, wish in enumerate(inners)]
+    made += [
+        _balanced(wish, None, cidr, gateway, of_six, f"inners.{at}")
+        for at, wish in enumerate(inners)
+    ]
     made.sort(key=lambda each: each.id)
     _distinct((each.id for each in made), "balancers")
     _distinct(((each.at, each.port) for each in made if each.port), "balancers")
@@ -88,6 +97,7 @@ def _balanced(
     publics: Sequence[IPv4Address] | None,
     cidr: IPv4Network,
     gateway: IPv4Address,
+    of_six: Six | None,
     where: str,
 ) -> Balanced:
     if wish.stickiness is Stickiness.COOKIE and wish.traffic is not Traffic.HTTP:
@@ -106,6 +116,7 @@ def _balanced(
     ]
     servers.sort(key=lambda each: each.nic)
     _distinct((each.nic for each in servers), f"{where}.members")
+    clients6 = _clients6(wish, of_six, f"{where}.cidr6")
     return Balanced(
         id=BalancerId(check("balancer", wish.id, f"{where}.id")),
         at=at,
@@ -117,8 +128,22 @@ def _balanced(
         stickiness=wish.stickiness,
         check=_checked(wish.check, f"{where}.check"),
         servers=tuple(servers),
+        at6=of_six.twin(at) if clients6 and of_six else None,
+        clients6=clients6,
         pem=_pem(wish, where),
     )
+
+
+def _clients6(wish: BalancerWish, of_six: Six | None, where: str) -> IPv6Network | None:
+    if not wish.cidr6:
+        return None
+    if not wish.public:
+        raise BadInput("by IPv6 only a public one is called", field=where)
+    if of_six is None:
+        raise BadInput("the network has no IPv6", field=where)
+    if wish.port == NAMES_PORT:
+        raise BadInput("there the router itself answers for names", field=where)
+    return to_network6(wish.cidr6, where)
 
 
 def _server(wish: MemberWish, cidr: IPv4Network, gateway: IPv4Address, where: str) -> Server:

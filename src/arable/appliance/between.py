@@ -4,21 +4,29 @@ Routers of a farm's networks meet on a VLAN of their own. Each leads there what 
 there what they let begin: both ends of a connection ask the same rules, so neither has to trust the other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from arable.appliance.values import Ports, host_in, ports_of, to_network
+from arable.appliance.values import (
+    Address,
+    Network,
+    Ports,
+    host_in,
+    ports_of,
+    to_network,
+    to_network6,
+)
 from arable.domain.errors import BadInput
 from arable.domain.guest_cidr import LINKS
-from arable.domain.manifest import LinkPort, Passage, Protocol
+from arable.domain.manifest import LinkPort, Neighbour, Passage, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Near:
-    """A neighbour network, and its router's address on the link."""
+    """A neighbour network of either family, and its router's address on the link."""
 
-    cidr: IPv4Network
+    cidr: Network
     via: IPv4Address
 
 
@@ -30,6 +38,11 @@ class Link:
     address: IPv4Address
     near: tuple[Near, ...]
 
+    @property
+    def cidrs(self) -> list[IPv4Network]:
+        """The neighbours' subnets."""
+        return [each.cidr for each in self.near if isinstance(each.cidr, IPv4Network)]
+
     def leads_to(self, address: IPv4Address) -> bool:
         """Whether a neighbour has it."""
         return any(address in each.cidr for each in self.near)
@@ -37,20 +50,18 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passing:
-    """Connections from `source` to `target` may begin. Only TCP and UDP have ports."""
+    """Connections from `source` to `target`, of one family, may begin. Only TCP and UDP have ports."""
 
     protocol: Protocol
-    source: IPv4Network
-    target: IPv4Network
+    source: Network
+    target: Network
     ports: Ports
 
-    def admits(
-        self, protocol: Protocol, source: IPv4Address, target: IPv4Address, port: int
-    ) -> bool:
+    def admits(self, protocol: Protocol, source: Address, target: Address, port: int) -> bool:
         """Whether this lets such a one begin."""
         return source in self.source and self.leads_to(protocol, target, port)
 
-    def leads_to(self, protocol: Protocol, target: IPv4Address, port: int) -> bool:
+    def leads_to(self, protocol: Protocol, target: Address, port: int) -> bool:
         """Whether it lets some begin there."""
         return (
             self.protocol in (Protocol.ALL, protocol)
@@ -59,32 +70,55 @@ class Passing:
         )
 
 
+def within(part: Network, whole: Network) -> bool:
+    """Whether all of a network is in another; never of one of the other family."""
+    if isinstance(part, IPv6Network):
+        return isinstance(whole, IPv6Network) and part.subnet_of(whole)
+    return isinstance(whole, IPv4Network) and part.subnet_of(whole)
+
+
 def link(asked: LinkPort, cidr: IPv4Network) -> Link:
     """The port as typed values. Raises `BadInput` naming the field that can't be."""
     address = host_in(LINKS, asked.address, "link.address")
+    near = neighbours(asked.neighbours, (cidr, LINKS), address, "link.neighbours")
+    return Link(vlan=asked.vlan, address=address, near=near)
+
+
+def neighbours(
+    wishes: Iterable[Neighbour], taken: Iterable[Network], own: IPv4Address, where: str
+) -> tuple[Near, ...]:
+    """Networks of the family of those that are `taken`, which none of them overlaps; their routers are not `own`."""
     near: list[Near] = []
-    for index, each in enumerate(asked.neighbours):
-        field = f"link.neighbours.{index}"
-        other = to_network(each.cidr, f"{field}.cidr")
+    parse, held = _parser(taken), list(taken)
+    for index, each in enumerate(wishes):
+        field = f"{where}.{index}"
+        other = parse(each.cidr, f"{field}.cidr")
         via = host_in(LINKS, each.via, f"{field}.via")
-        if any(other.overlaps(taken) for taken in (cidr, LINKS, *(seen.cidr for seen in near))):
+        if any(other.overlaps(one) for one in held):
             raise BadInput(f"{other} is somewhere else already", field=f"{field}.cidr")
-        if via in (address, *(seen.via for seen in near)):
+        if via in (own, *(seen.via for seen in near)):
             raise BadInput(f"{via} is another router's", field=f"{field}.via")
         near.append(Near(cidr=other, via=via))
-    return Link(vlan=asked.vlan, address=address, near=tuple(near))
+        held.append(other)
+    return tuple(near)
 
 
-def passing(wishes: Iterable[Passage], cidr: IPv4Network, to: Link | None) -> tuple[Passing, ...]:
-    """The passages as typed values, each with one end here and one at a neighbour."""
+def _parser(networks: Iterable[Network]) -> Callable[[str, str], Network]:
+    return to_network6 if any(each.version == 6 for each in networks) else to_network
+
+
+def passing(
+    wishes: Iterable[Passage], cidr: Network, near: Iterable[Near], where: str = "passages"
+) -> tuple[Passing, ...]:
+    """The passages as typed values, each with one end here and one at a neighbour, all of one family."""
     made: list[Passing] = []
-    near = [each.cidr for each in to.near] if to else []
+    parse, others = _parser([cidr]), [each.cidr for each in near]
     for index, asked in enumerate(wishes):
-        field = f"passages.{index}"
-        source = to_network(asked.source, f"{field}.source")
-        target = to_network(asked.target, f"{field}.target")
+        field = f"{where}.{index}"
+        source = parse(asked.source, f"{field}.source")
+        target = parse(asked.target, f"{field}.target")
         for here, there in ((source, target), (target, source)):
-            if here.subnet_of(cidr) and any(there.subnet_of(other) for other in near):
+            if within(here, cidr) and any(within(there, other) for other in others):
                 break
         else:
             raise BadInput(f"{source} to {target} does not lead through here", field=field)

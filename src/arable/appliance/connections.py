@@ -72,16 +72,33 @@ def stays6(router: Router, connection: Connection6) -> bool:
     source, target = connection.source, connection.target
     if source.is_link_local or target.is_link_local or target.is_multicast:
         return True
-    if router.six is None:
+    six = router.six
+    if six is None:
         return False
-    if source in router.six.cidr and target not in router.six.cidr:
-        return _may_leave(router, connection)
-    if target in router.six.cidr and source not in router.six.cidr:
+    if target in map(six.twin, router.out.addresses if router.out else ()):
+        return connection.protocol is not Protocol.TCP or _balanced6(router, connection)
+    near = six.is_near(source) or six.is_near(target)
+    if near and any(
+        each.admits(connection.protocol, source, target, connection.port) for each in six.passings
+    ):
+        return True
+    if source in six.cidr and target not in six.cidr:
+        return (six.upstream is not None or not near) and _may_leave(router, connection)
+    if target in six.cidr and source not in six.cidr:
         return any(
             opening.public is None and opening.admits(connection.protocol, source, connection.port)
             for opening in router.inbound
         )
     return True
+
+
+def _balanced6(router: Router, connection: Connection6) -> bool:
+    return any(
+        (each.at6, each.port) == (connection.target, connection.port)
+        and each.clients6 is not None
+        and connection.source in each.clients6
+        for each in router.balancers
+    )
 
 
 def _is_between(router: Router, connection: Connection, publics: Collection[IPv4Address]) -> bool:

@@ -60,7 +60,7 @@ def _six(router: Router, device: str) -> list[str]:
     """
     if router.six is None:
         return []
-    leads = 1800 if router.six.upstream else 0
+    leads = 1800 if router.six.leads_on else 0
     return [
         "enable-ra",
         f"dhcp-range={router.six.cidr.network_address},static,slaac,64,{_LEASE_TIME}",

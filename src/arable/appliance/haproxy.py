@@ -94,11 +94,13 @@ def _lines(
 def _frontend(each: Balanced, folder: PurePosixPath) -> Iterator[str]:
     yield f"frontend {each.id}"
     yield f"    mode {each.traffic}"
-    bind = f"    bind {each.at}:{each.port}"
+    how = ""
     if each.pem:
-        bind += f" ssl crt {folder / certificate(each)}"
-        bind += " alpn h2,http/1.1" if each.traffic is Traffic.HTTP else ""
-    yield bind
+        how = f" ssl crt {folder / certificate(each)}"
+        how += " alpn h2,http/1.1" if each.traffic is Traffic.HTTP else ""
+    yield f"    bind {each.at}:{each.port}{how}"
+    if each.at6:
+        yield f"    bind [{each.at6}]:{each.port}{how}"
     if each.traffic is Traffic.HTTP:
         yield "    option forwardfor"
         yield f"    http-request set-header X-Forwarded-Proto {'https' if each.pem else 'http'}"
@@ -113,7 +115,8 @@ def _backend(each: Balanced) -> Iterator[str]:
     if each.algorithm is Algorithm.SOURCE:
         yield "    hash-type consistent"  # so that weights can change while it runs
     if each.stickiness is Stickiness.SOURCE:
-        yield "    stick-table type ip size 100k expire 30m peers self"
+        kind = "ipv6" if each.at6 else "ip"  # that of IPv6 has room for both
+        yield f"    stick-table type {kind} size 100k expire 30m peers self"
         yield "    stick on src"
     if each.stickiness is Stickiness.COOKIE:
         yield f"    dynamic-cookie-key {each.id}"

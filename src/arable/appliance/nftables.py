@@ -9,7 +9,6 @@ about. A guest that calls its own network's public address goes through the same
 """
 
 from collections.abc import Iterator
-from ipaddress import IPv6Network
 
 from arable.appliance.balancing import Balanced
 from arable.appliance.between import Passing
@@ -64,11 +63,31 @@ def _forward(router: Router) -> Iterator[str]:
         cidr6 = router.six.cidr
         yield f'iifname "{GUESTS}" oifname "{PUBLIC}" ip6 saddr {cidr6} jump outward'
         yield f'iifname "{PUBLIC}" oifname "{GUESTS}" ip6 daddr {cidr6} ip6 saddr != {cidr6} jump inward6'
+        if router.six.near:
+            yield from _between_six(router.six)
     for each in router.tunnels:
         if each.behind:
             there, far = each.interface, _any_of(each)
             yield f'iifname "{GUESTS}" oifname "{there}" ip saddr {router.cidr} ip daddr {far} jump outward'
             yield f'iifname "{there}" oifname "{GUESTS}" ip saddr {far} ip daddr {router.cidr} jump {there}'
+
+
+def _between_six(six: Six) -> Iterator[str]:
+    """By the passages; and since neighbours' machines have no other addresses outside, also what the edge would let by.
+
+    So a rule between two networks takes nothing away that goes round by the world without it.
+    """
+    leaves = f'iifname "{GUESTS}" oifname "{LINK}" ip6 saddr {six.cidr}'
+    comes = f'iifname "{LINK}" oifname "{GUESTS}" ip6 saddr {_near(six)} ip6 daddr {six.cidr}'
+    yield f"{leaves} jump between"
+    yield f"{comes} jump between"
+    if six.upstream:
+        yield f"{leaves} jump outward"
+        yield f"{comes} jump inward6"
+
+
+def _near(six: Six) -> str:
+    return f"{{ {', '.join(str(each.cidr) for each in six.near)} }}"
 
 
 def _outward(router: Router) -> Iterator[str]:
@@ -95,7 +114,9 @@ def _inward(opening: Opening) -> str:
 
 
 def _passing(each: Passing) -> str:
-    return f"ip saddr {each.source} ip daddr {each.target} {_to_ports(each, 'th dport')}accept"
+    family = "ip6" if each.source.version == 6 else "ip"
+    ends = f"{family} saddr {each.source} {family} daddr {each.target}"
+    return f"{ends} {_to_ports(each, 'th dport')}accept"
 
 
 def _admitted(each: Admitted) -> str:
@@ -108,8 +129,10 @@ def _any_of(tunnel: Tunnel) -> str:
 
 def _to_ports(opening: Opening | Passing | Admitted, what: str) -> str:
     """Matches of protocol and port; nothing when all are meant."""
-    six = isinstance(opening, Opening) and isinstance(opening.outside, IPv6Network)
-    named = "ipv6-icmp" if six and opening.protocol is Protocol.ICMP else opening.protocol
+    end = opening.outside if isinstance(opening, Opening) else opening.source
+    named = (
+        "ipv6-icmp" if end.version == 6 and opening.protocol is Protocol.ICMP else opening.protocol
+    )
     kind = "" if opening.protocol is Protocol.ALL else f"meta l4proto {named} "
     ports = f"{what} {_range(opening.ports)} " if opening.ports.last else ""
     return kind + ports
@@ -168,6 +191,8 @@ def _called_by_six(six: Six) -> Iterator[str]:
     yield f"{asked} {here} icmpv6 type echo-request accept"
     if six.upstream:
         yield f'iifname "{PUBLIC}" ip6 hoplimit 255 {_NEIGHBOURS} accept'
+    if six.near:
+        yield f'iifname "{LINK}" ip6 hoplimit 255 {_NEIGHBOURS} accept'
 
 
 def _called(router: Router, each: Balanced) -> Iterator[str]:
@@ -178,6 +203,11 @@ def _called(router: Router, each: Balanced) -> Iterator[str]:
     rest = f"ip daddr {each.at} ip saddr {each.clients} tcp dport {each.port} accept"
     if not each.inner:
         yield f'iifname {{ "{GUESTS}", "{PUBLIC}" }} {rest}'
+        if router.six and each.at6:
+            six = f"ip6 daddr {each.at6} ip6 saddr {each.clients6} tcp dport {each.port} accept"
+            yield f'iifname {{ "{GUESTS}", "{PUBLIC}" }} {six}'
+            if router.six.near:
+                yield f'iifname "{LINK}" ip6 saddr {_near(router.six)} {six}'
         return
     yield f'iifname "{GUESTS}" ip saddr {router.cidr} {rest}'
     for passing in router.passings:

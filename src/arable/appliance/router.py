@@ -16,11 +16,12 @@ from arable.appliance.balancing import Balanced, balanced
 from arable.appliance.between import Link, Passing, link, passing
 from arable.appliance.names import LABEL, Named, named
 from arable.appliance.pair import Paired, paired
-from arable.appliance.six import Six, either_network, machine_in, six
+from arable.appliance.six import Six, machine_in, six
 from arable.appliance.tunnels import Tunnel, tunnels
 from arable.appliance.values import (
     LAST_PORT,
     Ports,
+    either_network,
     host_in,
     own_public,
     ports_of,
@@ -180,11 +181,10 @@ def router(wish: ApplianceWish) -> Router:
         _static(asked, publics, cidr, gateway, f"statics.{index}")
         for index, asked in enumerate(wish.statics)
     )
-    balancers = balanced(wish.balancers, wish.inners, publics, cidr, gateway)
     joined = link(wish.link, cidr) if wish.link else None
-    led = tunnels(
-        wish.vpns, publics, [cidr, *(each.cidr for each in (joined.near if joined else ()))]
-    )
+    of_six = _six(wish, out, joined)
+    balancers = balanced(wish.balancers, wish.inners, publics, cidr, gateway, of_six)
+    led = tunnels(wish.vpns, publics, [cidr, *(joined.cidrs if joined else ())])
     _whole(statics, forwards, balancers, out)
     _ports_of_tunnels(led, forwards, statics)
     inbound: list[Opening] = []
@@ -215,18 +215,19 @@ def router(wish: ApplianceWish) -> Router:
         isolated=wish.isolated,
         restarts=wish.restarts,
         link=joined,
-        passings=passing(wish.passages, cidr, joined),
+        passings=passing(wish.passages, cidr, joined.near if joined else ())
+        + (of_six.passings if of_six else ()),
         tunnels=led,
         names=named(wish.names, cidr, joined, led),
         pair=paired(wish.pair) if wish.pair else None,
-        six=_six(wish, out),
+        six=of_six,
     )
 
 
-def _six(wish: ApplianceWish, out: WayOut | None) -> Six | None:
+def _six(wish: ApplianceWish, out: WayOut | None, joined: Link | None) -> Six | None:
     if wish.ipv6 is None:
         return None
-    return six(wish.ipv6, has_way_out=out is not None, mtu=wish.mtu)
+    return six(wish.ipv6, has_way_out=out is not None, mtu=wish.mtu, joined=joined)
 
 
 def _about(rule: FirewallRule, publics: Sequence[IPv4Address], field: str) -> IPv4Address | None:

@@ -1,10 +1,12 @@
 """IPv6 of a guest network, as its router has it: typed values, checked once."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
-from arable.appliance.values import to_network
+from arable.appliance.between import Link, Near, Passing, neighbours, passing
+from arable.appliance.values import to_network6
 from arable.domain.errors import BadInput
+from arable.domain.guest_ipv6 import twin_of
 from arable.domain.manifest import Ipv6Net
 
 _LEAST_MTU = 1280  # of RFC 8200
@@ -12,19 +14,34 @@ _LEAST_MTU = 1280  # of RFC 8200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Six:
-    """The /64 of the guests, the router's address in it, and who leads on to the world, if it leads there."""
+    """The /64 of the guests, the router's address in it, and who leads on to the world, if it leads there.
+
+    `near` are those of neighbours, to which it leads on the link.
+    """
 
     cidr: IPv6Network
     gateway: IPv6Address
     upstream: IPv6Address | None
+    near: tuple[Near, ...] = ()
+    passings: tuple[Passing, ...] = ()
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether it leads anywhere, so that it is advertised as the way."""
+        return self.upstream is not None or bool(self.near)
+
+    def is_near(self, address: IPv6Address) -> bool:
+        """Whether a neighbour has it."""
+        return any(address in each.cidr for each in self.near)
+
+    def twin(self, public: IPv4Address) -> IPv6Address:
+        """Where what is at a public address of IPv4 may be called by IPv6."""
+        return IPv6Address(twin_of(str(self.cidr), str(public)))
 
 
-def six(asked: Ipv6Net, *, has_way_out: bool, mtu: int) -> Six:
+def six(asked: Ipv6Net, *, has_way_out: bool, mtu: int, joined: Link | None = None) -> Six:
     """The wish as typed values. Raises `BadInput` naming the field that can't be."""
-    try:
-        cidr = IPv6Network(asked.cidr)
-    except ValueError:
-        raise BadInput(f"{asked.cidr!r} is no IPv6 network", field="ipv6.cidr") from None
+    cidr = to_network6(asked.cidr, "ipv6.cidr")
     if cidr.prefixlen != 64:
         raise BadInput("a guest network has a /64", field="ipv6.cidr")
     gateway = to_address6(asked.gateway, "ipv6.gateway")
@@ -35,7 +52,30 @@ def six(asked: Ipv6Net, *, has_way_out: bool, mtu: int) -> Six:
     upstream = to_address6(asked.upstream, "ipv6.upstream") if asked.upstream else None
     if upstream is not None and (upstream in cidr or upstream.is_multicast):
         raise BadInput(f"{upstream} can't be outside", field="ipv6.upstream")
-    return Six(cidr=cidr, gateway=gateway, upstream=upstream if has_way_out else None)
+    near = _near(asked, cidr, joined)
+    return Six(
+        cidr=cidr,
+        gateway=gateway,
+        upstream=upstream if has_way_out else None,
+        near=near,
+        passings=passing(asked.passages, cidr, near, "ipv6.passages"),
+    )
+
+
+def _near(asked: Ipv6Net, cidr: IPv6Network, joined: Link | None) -> tuple[Near, ...]:
+    """Neighbours that are on the link by IPv4, too: there they are known by what they have there."""
+    if not asked.near:
+        return ()
+    if joined is None:
+        raise BadInput("without a link there are no neighbours", field="ipv6.near")
+    found = neighbours(asked.near, [cidr], joined.address, "ipv6.near")
+    known = {each.via for each in joined.near}
+    for index, each in enumerate(found):
+        if each.cidr.prefixlen != cidr.prefixlen:
+            raise BadInput("a guest network has a /64", field=f"ipv6.near.{index}.cidr")
+        if each.via not in known:
+            raise BadInput(f"{each.via} is no neighbour's", field=f"ipv6.near.{index}.via")
+    return found
 
 
 def to_address6(text: str, field: str) -> IPv6Address:
@@ -57,13 +97,3 @@ def machine_in(of: Six | None, text: str, field: str) -> IPv6Address | None:
     if found not in of.cidr or found in (of.gateway, of.cidr.network_address):
         raise BadInput(f"{found} is no address for a machine in {of.cidr}", field=field)
     return found
-
-
-def either_network(text: str, field: str) -> IPv4Network | IPv6Network:
-    """A network of either family; raises `BadInput`."""
-    if ":" not in text:
-        return to_network(text, field)
-    try:
-        return IPv6Network(text)
-    except ValueError:
-        raise BadInput(f"{text!r} is no IPv6 network", field=field) from None

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from arable.domain.errors import BadInput
 
 LAST_PORT = 65_535
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,19 @@ def to_network(text: str, field: str) -> IPv4Network:
         return IPv4Network(text)
     except ValueError:
         raise BadInput(f"{text!r} is no IPv4 network", field=field) from None
+
+
+def to_network6(text: str, field: str) -> IPv6Network:
+    """The same of IPv6."""
+    try:
+        return IPv6Network(text)
+    except ValueError:
+        raise BadInput(f"{text!r} is no IPv6 network", field=field) from None
+
+
+def either_network(text: str, field: str) -> Network:
+    """A network of either family; raises `BadInput`."""
+    return to_network6(text, field) if ":" in text else to_network(text, field)
 
 
 def host_in(cidr: IPv4Network, text: str, field: str) -> IPv4Address:

@@ -383,20 +383,13 @@ def item(
         restarts=row.restarts,
         link=_link(row, linked),
         passages=tuple(
-            Passage(
-                source=each.source,
-                target=each.target,
-                protocol=Protocol(each.protocol),
-                first_port=each.first_port,
-                last_port=each.last_port,
-            )
-            for each in linked
+            _passage(each, each.source, each.target) for each in linked if ":" not in each.source
         ),
         vpns=tunnelled,
         inners=tuple(each for each in balanced if not each.public),
         names=named,
         pair=pair,
-        ipv6=_ipv6(row),
+        ipv6=_ipv6(row, linked),
         runtime=row.runtime,
     )
     text = _encode(wish).decode()
@@ -411,12 +404,38 @@ _USUAL_RUNTIME = ',"runtime":"namespace"}'
 _NO_IPV6 = ',"ipv6":null}'
 
 
-def _ipv6(row: NetworkRow) -> Ipv6Net | None:
-    """Its /64, and the way out, unless it has none."""
+def _passage(each: LinkedRow, source: str, target: str) -> Passage:
+    return Passage(
+        source=source,
+        target=target,
+        protocol=Protocol(each.protocol),
+        first_port=each.first_port,
+        last_port=each.last_port,
+    )
+
+
+def _ipv6(row: NetworkRow, linked: Sequence[LinkedRow]) -> Ipv6Net | None:
+    """Its /64, the way out, unless it has none, and what leads to neighbours that have IPv6, too.
+
+    A rule about all of a network is about its machines, by whichever family they call.
+    """
     if row.ipv6_cidr is None:
         return None
     upstream = "" if row.isolated else row.ipv6_gateway or ""
-    return Ipv6Net(cidr=row.ipv6_cidr, gateway=gateway_of(row.ipv6_cidr), upstream=upstream)
+    both = [each for each in linked if each.near6]
+    near = dict.fromkeys((each.near6, each.near_number) for each in both)
+    return Ipv6Net(
+        cidr=row.ipv6_cidr,
+        gateway=gateway_of(row.ipv6_cidr),
+        upstream=upstream,
+        near=tuple(Neighbour(cidr=cidr or "", via=link_address(number)) for cidr, number in near),
+        passages=tuple(
+            _passage(each, source or "", each.called6 or "")
+            for each in both
+            for source in ((each.source if ":" in each.source else each.calls6),)
+            if each.source == each.calls or ":" in each.source
+        ),
+    )
 
 
 def _resolvers(row: NetworkRow) -> tuple[str, ...]:

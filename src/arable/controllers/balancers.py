@@ -23,6 +23,7 @@ def wished(tx: Tx, networks: Sequence[NetworkId]) -> dict[NetworkId, tuple[Balan
             algorithm=each.algorithm,
             stickiness=each.stickiness,
             cidr=each.cidr,
+            cidr6=each.cidr6,
             check=each.check,
             members=tuple(_member(row) for row in members.get(each.id, ())),
             certificate=each.certificate,

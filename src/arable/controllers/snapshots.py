@@ -6,7 +6,7 @@ from datetime import datetime
 from arable.controllers import bringing, carries, copies
 from arable.domain.errors import CloudError, Unavailable
 from arable.domain.event import Event
-from arable.domain.ids import SnapshotId, VolumeId
+from arable.domain.ids import HostId, OperationId, SnapshotId, VolumeId
 from arable.domain.manifest import GIVE_UP, HostReport, ItemKind
 from arable.domain.snapshot import (
     SNAPSHOT,
@@ -44,17 +44,22 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     done: list[Kept] = []
     failed: list[tuple[Kept, SnapshotSeen]] = []
     told: dict[SnapshotId, str] = {}
+    waits: list[Kept] = []
     for operation, row in rows.items():
         host, seen = said[operation]
-        if row.host != host or seen.act != _ACTS[_S(row.state)]:
+        if host not in (row.host, row.by) or seen.act != _ACTS[_S(row.state)]:
             continue
         if seen.done:
             done.append(row)
         elif seen.tries >= GIVE_UP and row.state != _S.DELETING:
             failed.append((row, seen))
-        elif seen.told != row.told:
-            told[row.id] = seen.told
+        else:
+            if host == row.host and row.state != _S.RESTORING:
+                waits.append(row)
+            if seen.told != row.told and host == (row.by or row.host):
+                told[row.id] = seen.told
     snapshots.tell(tx, told)
+    _follow(tx, waits)
     _done(tx, done, at)
     for row, seen in failed:
         _failed(tx, row, seen, at)
@@ -64,9 +69,32 @@ def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
     manifests.take_back(
         tx,
         ItemKind.SNAPSHOT,
-        [(host, key) for key, (host, _) in others.items() if key not in waited]
-        + [(row.host, row.operation) for row in done if row.host and row.operation],
+        [(host, key) for key, (host, _) in others.items() if key not in waited] + _told(done),
     )
+
+
+def _follow(tx: Tx, rows: Sequence[Kept]) -> None:
+    """What waits in a pool of files is wished of where the guest is that has the file open, and nowhere else beside the
+    pool's keeper: it may have started, or gone to another host, since it was asked for.
+    """
+    there = snapshots.openers(tx, {row.volume for row in rows}) if rows else {}
+    for row in rows:
+        host = there.get(row.volume)
+        if host == row.by or row.operation is None or row.pool is None:
+            continue
+        if row.by:
+            manifests.take_back(tx, ItemKind.SNAPSHOT, [(row.by, row.operation)])
+        if host:
+            wish = SnapshotWish(
+                operation=row.operation,
+                act=_ACTS[_S(row.state)],
+                snapshot=row.id,
+                volume=row.volume,
+                pool=row.pool,
+            )
+            body = json_text(wish)
+            manifests.put(tx, [manifests.Item(host, ItemKind.SNAPSHOT, row.operation, body)])
+        snapshots.open_at(tx, row.id, host)
 
 
 def lost(tx: Tx, volumes: Collection[VolumeId], at: datetime, *, replicas: bool = True) -> None:
@@ -124,8 +152,9 @@ def _failed(tx: Tx, row: Kept, seen: SnapshotSeen, at: datetime) -> None:
         volume=row.volume,
         pool=row.pool,
     )
-    item = manifests.Item(row.host, ItemKind.SNAPSHOT, row.operation, json_text(wish))
-    manifests.put(tx, [item])
+    body = json_text(wish)
+    items = [manifests.Item(host, ItemKind.SNAPSHOT, id_, body) for host, id_ in _told([row])]
+    manifests.put(tx, items)
     _tell(tx, row, "snapshot.failed", why, at)
 
 
@@ -157,8 +186,17 @@ def _remove(tx: Tx, rows: Sequence[Kept], at: datetime, error: CloudError | None
 
 
 def _take_back(tx: Tx, rows: Iterable[Kept]) -> None:
-    wanted = [(row.host, row.operation) for row in rows if row.host and row.operation]
-    manifests.take_back(tx, ItemKind.SNAPSHOT, wanted)
+    manifests.take_back(tx, ItemKind.SNAPSHOT, _told(rows))
+
+
+def _told(rows: Iterable[Kept]) -> list[tuple[HostId, OperationId]]:
+    """Who was told of what is under way with them."""
+    return [
+        (host, row.operation)
+        for row in rows
+        for host in (row.host, row.by)
+        if host and row.operation
+    ]
 
 
 def _tell(tx: Tx, row: Kept, kind: str, text: str, at: datetime, about: str | None = None) -> None:

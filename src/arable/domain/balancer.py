@@ -67,7 +67,7 @@ class Balancer:
     """A balancer as it is kept. With a `certificate` (PEM, the whole chain) it speaks TLS.
 
     Only a public one has an `address`; a probe's `port` is 0. `sealed` is the certificate's private key, encrypted;
-    `cidr` who may use it.
+    `cidr` who may use it, `cidr6` who by IPv6: empty, nobody.
     """
 
     id: BalancerId
@@ -81,6 +81,7 @@ class Balancer:
     algorithm: Algorithm
     stickiness: Stickiness
     cidr: str
+    cidr6: str = ""
     check: Check
     certificate: str = ""
     sealed: str = ""
@@ -146,7 +147,8 @@ class MemberWish:
 class BalancerWish:
     """What the appliance is told. The key stands in the store `sealed`, and open (`key`) only from a server to an agent.
 
-    Without a `public` address it is at the gateway, and with port 0 nowhere. With `calm` it is watched.
+    Without a `public` address it is at the gateway, and with port 0 nowhere. With `calm` it is watched. With `cidr6` it is
+    called by IPv6, too, at the address that goes with its public one.
     """
 
     id: BalancerId
@@ -162,6 +164,7 @@ class BalancerWish:
     calm: Calm | None = None
     sealed: str = field(default="", repr=False)
     key: str = field(default="", repr=False)
+    cidr6: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from arable.domain.errors import BadInput, Conflict
 from arable.domain.ids import Ipv6RangeId, ZoneId
@@ -67,6 +67,16 @@ def _base(cidr: str) -> int:
 def address_of(cidr: str, mac: str) -> str:
     """The address of a port of this MAC in a /64."""
     return str(IPv6Address(_base(cidr) | _interface(mac)))
+
+
+def twin_of(cidr: str, public: str) -> str:
+    """The address in a network's /64 that goes with a public address of IPv4. No machine has it, for the same reason."""
+    return str(IPv6Address(_base(cidr) | int(IPv4Address(public))))
+
+
+def on_link(address: IPv4Address) -> str:
+    """Of the router that has this address where routers of a farm meet: it needs no plan, as that one needs none."""
+    return str(IPv6Address(int(_LINK_LOCAL.network_address) | int(address)))
 
 
 def prefix_of(address: str) -> str:

@@ -275,12 +275,16 @@ class Passage:
 class Ipv6Net:
     """The network's /64, the router's address in it, and where the world is (on the public VLAN), if it leads there.
 
-    The router answers for its machines there (neighbour discovery by proxy), so nobody has to be told a route.
+    The router answers for its machines there (neighbour discovery by proxy), so nobody has to be told a route. `near` are
+    the /64 of neighbours on the farm's link, whose routers have addresses there that follow from those of IPv4 (`via`);
+    `passages` are what may begin between them and here. Older agents know neither, and let nothing pass.
     """
 
     cidr: str
     gateway: str
     upstream: str = ""
+    near: tuple[Neighbour, ...] = ()
+    passages: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from arable.domain.ids import AccountId, OperationId, PoolId, SnapshotId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, HostId, OperationId, PoolId, SnapshotId, VolumeId, ZoneId
 from arable.domain.lifecycle import table
 
 MOST_OF_A_VOLUME = 32
@@ -54,7 +54,10 @@ SNAPSHOT = table(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """`mib` is what its volume had when it was taken: so much of its pool may be needed to keep it."""
+    """`mib` is what its volume had when it was taken: so much of its pool may be needed to keep it.
+
+    `by` is a host that is told of what is under way beside the one of its pool: there a guest has the volume's file open.
+    """
 
     id: SnapshotId
     account: AccountId
@@ -64,6 +67,7 @@ class Snapshot:
     mib: int
     state: SnapshotState = SnapshotState.CREATING
     operation: OperationId | None = None  # that waits for what is under way
+    by: HostId | None = None
     told: str = ""  # why that is not over yet
     generation: int = 1
     created_at: datetime

@@ -19,6 +19,7 @@ from arable.domain.balancer import (
     Traffic,
 )
 from arable.domain.errors import BadInput, Conflict, NotFound, Stale
+from arable.domain.guest_ipv6 import twin_of
 from arable.domain.ids import AccountId, AddressId, BalancerId, MachineId, NetworkId, NicId
 from arable.domain.machine import LIVING, Machine
 from arable.domain.network import Network, NetworkState
@@ -30,7 +31,7 @@ from arable.services.asks import check_expected, network_changed, own_network, t
 from arable.services.call import Call
 from arable.services.operations import shown
 from arable.services.pages import paged
-from arable.services.rules import check_port_free, cidr_of, network_of, nic_of
+from arable.services.rules import check_port_free, cidr6_of, cidr_of, network_of, nic_of
 from arable.store import balancers, machines, networks, nics, rules
 from arable.store.balancers import MemberRow
 from arable.wire.balancers import (
@@ -92,6 +93,7 @@ def _made(call: Call, ask: BalancerIn) -> tuple[Network, Balancer, str]:
         algorithm=Algorithm(ask.algorithm),
         stickiness=Stickiness(ask.stickiness),
         cidr=cidr_of(ask.cidr),
+        cidr6=_cidr6(network, kind, port, ask.cidr6),
         check=_check(ask.check),
         certificate=certificate,
         sealed=sealed,
@@ -118,6 +120,8 @@ def update(call: Call, balancer: BalancerId, change: BalancerChange) -> Balancer
         but["stickiness"] = Stickiness(change.stickiness)
     if change.cidr is not UNSET:
         but["cidr"] = cidr_of(change.cidr)
+    if change.cidr6 is not UNSET:
+        but["cidr6"] = _cidr6(network, found.kind, found.port, change.cidr6)
     if change.check is not UNSET:
         but["check"] = _check(change.check)
     if change.certificate is not UNSET or change.private_key is not UNSET:
@@ -390,6 +394,19 @@ def _check_name(call: Call, account: AccountId, name: str) -> None:
         raise Conflict(f"there is a balancer named {name} already", field="name")
 
 
+def _cidr6(network: Network, kind: BalancerKind, port: int, asked: str | None) -> str:
+    """Who may call it by IPv6, as it is kept."""
+    if asked is None:
+        return ""
+    if kind is not BalancerKind.PUBLIC:
+        raise BadInput("only one at a public address is called by IPv6", field="cidr6")
+    if network.ipv6_cidr is None:
+        raise Conflict(f"{network.name} has no IPv6", field="cidr6")
+    if port == NAMES_PORT:
+        raise BadInput("at this port of IPv6 a network asks for names", field="cidr6")
+    return cidr6_of(asked, "cidr6")
+
+
 def _check_sense(made: Balancer) -> None:
     if made.stickiness is Stickiness.COOKIE and made.traffic is not Traffic.HTTP:
         raise BadInput("cookies are HTTP's", field="stickiness")
@@ -508,6 +525,7 @@ def _shapes(call: Call, found: Sequence[Balancer]) -> list[BalancerOut]:
     publics = balancers.publics(call.tx, {each.address for each in found if each.address})
     inner = {each.network for each in found if each.kind is BalancerKind.INNER}
     gateways = balancers.gateways(call.tx, inner)
+    prefixes = balancers.prefixes(call.tx, {each.network for each in found if each.cidr6})
     seen = balancers.seen(call.tx, every)
     return [
         BalancerOut(
@@ -524,6 +542,10 @@ def _shapes(call: Call, found: Sequence[Balancer]) -> list[BalancerOut]:
             algorithm=each.algorithm.value,
             stickiness=each.stickiness.value,
             cidr=each.cidr,
+            public6=twin_of(prefixes[each.network], publics[each.address])
+            if each.cidr6 and each.address
+            else None,
+            cidr6=each.cidr6 or None,
             check=CheckOut(
                 kind=each.check.kind.value,
                 path=each.check.path,

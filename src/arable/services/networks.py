@@ -205,6 +205,7 @@ def update(call: Call, network: NetworkId, change: NetworkChange) -> NetworkOut:
     """Another name, DNS domain or resolvers. Its subnet stays: machines, and rules elsewhere, have addresses of it."""
     if change.ipv6 is True:
         ipv6_ranges.hold_machines(call.tx, network)
+        networks.by_ids(call.tx, [network, *rules.joined(call.tx, network)], lock=True)
     found = own_network(call, network)
     belonging.check_free(call, network)
     check_expected(call, found.generation, "network")
@@ -251,6 +252,8 @@ def with_ipv6(call: Call, found: Network, *, wanted: bool) -> dict[str, Any]:
     taken = ipv6_ranges.take(call.tx, found.zone)
     if ipv6_ranges.wake_machines(call.tx, found.id):
         nudge(call.tx, MACHINES)
+    for each in sorted(rules.joined(call.tx, found.id)):
+        routing.note_changed(call.tx, each)  # its router leads there by IPv6, too
     tell(call, found.account, "network.changed", found.id, f"{found.name}: has {taken.cidr}, too")
     return {"ipv6_range": taken.range, "ipv6_number": taken.number, "ipv6_cidr": taken.cidr}
 

@@ -104,9 +104,7 @@ def between(call: Call, ask: BetweenIn) -> RuleMadeOut:
         raise Conflict(f"{source.name} and {network.name} are of different farms", field="source")
     if source.state is not NetworkState.READY:
         raise Conflict(f"{source.name} was deleted", field="source")
-    cidr = source.cidr if ask.cidr is None else cidr_of(ask.cidr)
-    if not IPv4Network(cidr).subnet_of(IPv4Network(source.cidr)):
-        raise BadInput(f"not a part of {source.cidr}, which is {source.name}", field="cidr")
+    cidr = _part_of(source, network, ask.cidr)
     made = Rule(
         id=RuleId(call.around.ids.new("rule")),
         account=network.account,
@@ -128,6 +126,24 @@ def between(call: Call, ask: BetweenIn) -> RuleMadeOut:
     answer = _kept(call, network, made, f"{made.protocol} from {source.name} allowed")
     routing.wait_also(call.tx, OperationId(answer.operation), source.id)
     return answer
+
+
+def _part_of(source: Network, network: Network, asked: str | None) -> str:
+    """Who of the source may call; all of it is kept as its subnet of IPv4, and means both families."""
+    if asked is None:
+        return source.cidr
+    if ":" not in asked:
+        cidr = cidr_of(asked)
+        if not IPv4Network(cidr).subnet_of(IPv4Network(source.cidr)):
+            raise BadInput(f"not a part of {source.cidr}, which is {source.name}", field="cidr")
+        return cidr
+    for each in (source, network):
+        if each.ipv6_cidr is None:
+            raise Conflict(f"{each.name} has no IPv6", field="cidr")
+    cidr = cidr6_of(asked)
+    if not IPv6Network(cidr).subnet_of(IPv6Network(source.ipv6_cidr or cidr)):
+        raise BadInput(f"not a part of {source.ipv6_cidr}, which is {source.name}", field="cidr")
+    return cidr
 
 
 def static_nat(call: Call, ask: StaticNatIn) -> RuleMadeOut:
@@ -365,14 +381,14 @@ def cidr_of(text: str) -> str:
         ) from None
 
 
-def cidr6_of(text: str) -> str:
+def cidr6_of(text: str, field: str = "cidr") -> str:
     """The same of IPv6."""
     try:
         return str(IPv6Network(text))
     except ValueError:
         raise BadInput(
             "not an IPv6 subnet: it looks like 2001:db8::/32, with no bits set after the prefix",
-            field="cidr",
+            field=field,
         ) from None
 
 

@@ -10,7 +10,7 @@ from arable.domain.ids import HostId, MachineId, VolumeId
 from arable.domain.machine import Machine, MachineState, MachineWish
 from arable.domain.move import MoveStage, MoveWhy
 from arable.domain.operation import Operation
-from arable.domain.pool import Pool
+from arable.domain.pool import ISCSI, NBD, Pool
 from arable.domain.units import Size
 from arable.domain.volume import Volume, VolumeState
 from arable.services.call import Call
@@ -27,8 +27,12 @@ from arable.store import (
 )
 from arable.store.nudges import nudge
 
-NBD = "nbd"
-"""The kind of pools between which disks go while their machine runs."""
+FROM, TO = (NBD, ISCSI), (NBD,)
+"""The kinds of pools between which disks go while their machine runs.
+
+Not to iSCSI: QEMU waits for a target that is lost, and may hold up a guest whose own disks are whole. Not from or to
+files: what is open there can't be taken from who has it (docs/decisions/0061).
+"""
 
 
 def runs(machine: Machine) -> bool:
@@ -86,11 +90,11 @@ def cancel(call: Call, machine: MachineId) -> None:
 
 
 def _check_pools(call: Call, machine: Machine, volume: Volume, source: Pool, target: Pool) -> None:
-    for pool in (source, target):
-        if pool.kind != NBD:
+    for pool, kinds in ((source, FROM), (target, TO)):
+        if pool.kind not in kinds:
             raise Conflict(
-                f"{machine.name} runs, and disks of a machine that runs go from one pool of the kind nbd to another"
-                f" only; {pool.name} is {pool.kind}. Stop {machine.name}, or detach {volume.name or volume.id} if it is not its first disk",
+                f"{machine.name} runs, and disks of a machine that runs go from a pool of the kind nbd or iscsi to one of"
+                f" the kind nbd only; {pool.name} is {pool.kind}. Stop {machine.name}, or detach {volume.name or volume.id} if it is not its first disk",
                 field="pool",
             )
     host = hosts.get(call.tx, HostId(target.host or ""))

@@ -10,11 +10,10 @@ Limits are held before machines, these before snapshots, then volumes, and hosts
 from arable.domain import ids
 from arable.domain.access import Permission, Scope
 from arable.domain.errors import BadInput, Conflict, LimitExceeded, NoRoom, NotFound
-from arable.domain.ids import AccountId, HostId, OperationId, PoolId, SnapshotId, VolumeId, ZoneId
+from arable.domain.ids import AccountId, HostId, OperationId, SnapshotId, VolumeId, ZoneId
 from arable.domain.machine import LIVING, MachineState, MachineWish
 from arable.domain.manifest import ItemKind
 from arable.domain.operation import Operation, OperationState
-from arable.domain.pool import FILE
 from arable.domain.snapshot import (
     MOST_OF_A_VOLUME,
     Snapshot,
@@ -36,7 +35,6 @@ from arable.store import (
     copying,
     hosts,
     operations,
-    pools,
     quotas,
     reservations,
     snapshots,
@@ -96,8 +94,6 @@ def create(call: Call, ask: SnapshotIn) -> SnapshotMadeOut:
     if machine and machine.wish not in LIVING:
         raise Conflict(f"{machine.name} is on its way out ({machine.state})", field="volume")
     host = _host(call, found)
-    if found.pool and machine and (machine.host or machine.wish == MachineWish.RUNNING):
-        _check_reached(call, found.pool, found.name, machine.name)
     if snapshots.count_of(call.tx, found.id) >= MOST_OF_A_VOLUME:
         raise LimitExceeded(
             f"{found.name} has {MOST_OF_A_VOLUME} snapshots, and no volume has more; delete one",
@@ -116,6 +112,7 @@ def create(call: Call, ask: SnapshotIn) -> SnapshotMadeOut:
         name=ask.name,
         mib=found.mib,
         operation=operation.id,
+        by=_by(call, found),
         created_at=call.around.clock.now(),
     )
     snapshots.add(call.tx, snapshot)
@@ -194,7 +191,7 @@ def delete(call: Call, snapshot: SnapshotId) -> OperationOut:
     operation = begin(call, "snapshot.delete", snapshot, found.account, done=False)
     if found.operation:
         _supersede(call, found, found.operation, operation.id, host)
-    after = found.after(SnapshotEvent.DELETE, operation=operation.id)
+    after = found.after(SnapshotEvent.DELETE, operation=operation.id, by=_by(call, volume))
     snapshots.save(call.tx, after)
     _wish(call, host, SnapshotAct.DROP, after, volume)
     tell(call, found.account, "snapshot.deleting", snapshot, f"{found.name}: is being deleted")
@@ -209,7 +206,8 @@ def _supersede(
         why={"superseded_by": by, "snapshot": snapshot.id},
     )
     operations.settle_many(call.tx, {waiting: (1, error)}, call.around.clock.now())
-    wishes.take_back(call.tx, ItemKind.SNAPSHOT, [(host, waiting)])
+    told = [host, *([snapshot.by] if snapshot.by else [])]
+    wishes.take_back(call.tx, ItemKind.SNAPSHOT, [(each, waiting) for each in told])
 
 
 def _forget(call: Call, snapshot: Snapshot) -> Operation:
@@ -260,8 +258,15 @@ def _wish(call: Call, host: HostId, act: SnapshotAct, snapshot: Snapshot, volume
         pool=volume.pool,
         bytes=volume.mib * MIB,
     )
-    item = wishes.Item(host, ItemKind.SNAPSHOT, snapshot.operation, json_text(wish))
-    wishes.put(call.tx, [item])
+    told = [host, *([snapshot.by] if snapshot.by else [])]
+    body = json_text(wish)
+    items = [wishes.Item(each, ItemKind.SNAPSHOT, snapshot.operation, body) for each in told]
+    wishes.put(call.tx, items)
+
+
+def _by(call: Call, volume: Volume) -> HostId | None:
+    """Of a pool of files: where its guest has it open, beyond the reach of its keeper (docs/decisions/0043)."""
+    return snapshots.openers(call.tx, [volume.id]).get(volume.id)
 
 
 def _volume(call: Call, id_: VolumeId) -> Volume:
@@ -281,16 +286,6 @@ def _host(call: Call, volume: Volume) -> HostId:
     host = attachments.pool_host(call.tx, volume.pool)
     assert host, "pools of volumes are hosts' own"
     return host
-
-
-def _check_reached(call: Call, pool: PoolId, volume: str, machine: str) -> None:
-    """A file may be open on its machine's host, where its pool's keeper can't reach it (docs/decisions/0043)."""
-    if pools.get(call.tx, pool).kind == FILE:
-        raise Conflict(
-            f"{volume} is in a pool of files, where snapshots are taken while the machine is off:"
-            f" stop {machine} first",
-            field="volume",
-        )
 
 
 def _held(call: Call, id_: SnapshotId) -> Snapshot:

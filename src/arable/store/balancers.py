@@ -56,7 +56,8 @@ TOPIC = "load"
 """Of those who act on what is told of balancers that are watched."""
 
 _CHANGING = (
-    *("name", "algorithm", "stickiness", "cidr", "health", "certificate", "sealed", "generation"),
+    *("name", "algorithm", "stickiness", "cidr", "cidr6"),
+    *("health", "certificate", "sealed", "generation"),
 )
 _FIXED = ("id", "account", "network", "kind", "address", "port", "traffic", "created_at")
 _SELECT = raw(t.balancer, (*_FIXED, *_CHANGING))
@@ -153,6 +154,13 @@ def gateways(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, str]:
     """Where these networks' inner balancers are."""
     c = t.network.c
     query = select(c.id, c.gateway).where(among(tx, c.id, networks))
+    return {NetworkId(id_): text_ for id_, text_ in tx.execute(query)}
+
+
+def prefixes(tx: Tx, networks: Iterable[NetworkId]) -> dict[NetworkId, str]:
+    """The /64 of those of these networks that have one."""
+    c = t.network.c
+    query = select(c.id, c.ipv6_cidr).where(among(tx, c.id, networks), c.ipv6_cidr.is_not(None))
     return {NetworkId(id_): text_ for id_, text_ in tx.execute(query)}
 
 
@@ -333,13 +341,14 @@ def seen(
 def _changing(balancer: Balancer) -> tuple[Any, ...]:
     return (
         *(balancer.name, balancer.algorithm.value, balancer.stickiness.value, balancer.cidr),
+        balancer.cidr6,
         *(json_text(balancer.check), balancer.certificate, balancer.sealed, balancer.generation),
     )
 
 
 def _balancer(row: Any) -> Balancer:
     (id_, account, network, kind, address, port, traffic, created_at) = row[:8]
-    (name, algorithm, stickiness, cidr, check, certificate, sealed, generation) = row[8:]
+    (name, algorithm, stickiness, cidr, cidr6, check, certificate, sealed, generation) = row[8:]
     return Balancer(
         id=id_,
         account=account,
@@ -352,6 +361,7 @@ def _balancer(row: Any) -> Balancer:
         algorithm=Algorithm(algorithm),
         stickiness=Stickiness(stickiness),
         cidr=cidr,
+        cidr6=cidr6,
         check=_check(check),
         certificate=certificate,
         sealed=sealed,

@@ -137,7 +137,10 @@ class RuleRow(NamedTuple):
 
 
 class LinkedRow(NamedTuple):
-    """A rule between two networks, as the router of one of them has it; `near` is the other one."""
+    """A rule between two networks, as the router of one of them has it; `near` is the other one.
+
+    `source` is what the rule says, `calls` all of the calling network; the prefixes of IPv6 are None where one has none.
+    """
 
     network: NetworkId
     near_cidr: str
@@ -148,6 +151,10 @@ class LinkedRow(NamedTuple):
     protocol: str
     first_port: int
     last_port: int
+    calls: str
+    calls6: str | None = None
+    called6: str | None = None
+    near6: str | None = None
 
 
 class LeaseRow(NamedTuple):
@@ -261,6 +268,10 @@ def linked(tx: Tx, of: Sequence[NetworkId]) -> list[LinkedRow]:
             rule.protocol,
             rule.first_port,
             rule.last_port,
+            case((comes, here.c.cidr), else_=near.c.cidr),
+            case((comes, here.c.ipv6_cidr), else_=near.c.ipv6_cidr),
+            case((comes, near.c.ipv6_cidr), else_=here.c.ipv6_cidr),
+            near.c.ipv6_cidr,
         )
         .select_from(schema.rule)
         .join(here, or_(comes, goes))

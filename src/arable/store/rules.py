@@ -123,6 +123,13 @@ def callers(tx: Tx, network: NetworkId) -> set[NetworkId]:
     return set(tx.scalars(query))
 
 
+def joined(tx: Tx, network: NetworkId) -> set[NetworkId]:
+    """The networks with which there are rules, of whichever direction."""
+    c = t.rule.c
+    called = select(c.network).where(c.source == network).distinct()
+    return callers(tx, network) | set(tx.scalars(called))
+
+
 def add(tx: Tx, rule: Rule) -> None:
     """Keep a new rule."""
     row = (

@@ -1229,6 +1229,7 @@ snapshot = Table(
     _count("mib"),
     _text("state"),  # domain.snapshot.SnapshotState
     Column("operation", String, nullable=True, index=True),
+    Column("by", String, nullable=True),  # a host that is told of it beside its pool's
     _text("told", ""),
     _generation(),
     _at("created_at"),
@@ -1302,6 +1303,7 @@ balancer = Table(
     _text("algorithm"),
     _text("stickiness"),
     _text("cidr", "0.0.0.0/0"),
+    _text("cidr6", ""),  # who may use it by IPv6; empty: nobody
     _json("health"),  # how members are checked
     _text("certificate", ""),
     _text("sealed", ""),  # its private key, encrypted

@@ -17,6 +17,7 @@ from arable.domain.ids import (
     VolumeId,
     ZoneId,
 )
+from arable.domain.pool import FILE
 from arable.domain.snapshot import Snapshot, SnapshotState
 from arable.domain.volume import Change
 from arable.store import kept
@@ -41,7 +42,7 @@ class SnapshotFilter:
 
 
 class Kept(NamedTuple):
-    """A snapshot, and the host that has it."""
+    """A snapshot, and the host that has it; `by` is one that is told of what is under way, too."""
 
     id: SnapshotId
     account: AccountId
@@ -54,6 +55,7 @@ class Kept(NamedTuple):
     pool: PoolId | None
     host: HostId | None
     volume_name: str
+    by: HostId | None
 
 
 def add(tx: Tx, snapshot: Snapshot) -> None:
@@ -136,9 +138,30 @@ def settle(tx: Tx, rows: Sequence[tuple[SnapshotId, SnapshotState, OperationId |
     """These are in these states now, and these operations wait for them."""
     values = [(state.value, operation, "", id_) for id_, state, operation in rows]
     change_rows(tx, t.snapshot, ("state", "operation", "told"), values)
+    over = [id_ for id_, _state, operation in rows if operation is None]
+    if over:
+        forgotten = update(t.snapshot).where(among(tx, _s.id, over), _s.by.is_not(None))
+        tx.execute(forgotten.values(by=None))
     if rows:
         here = update(t.snapshot).where(among(tx, _s.id, [id_ for id_, *_ in rows]))
         tx.execute(here.values(generation=_s.generation + 1))
+
+
+def openers(tx: Tx, volumes: Iterable[VolumeId]) -> dict[VolumeId, HostId]:
+    """Where guests may have the files of these volumes open, of those in pools of files; not those on the pool's own host."""
+    m = t.machine.c
+    query = (
+        select(_v.id, m.host)
+        .join(t.machine, m.id == _v.machine)
+        .join(t.pool, _p.id == _v.pool)
+        .where(among(tx, _v.id, volumes), _p.kind == FILE, m.host.is_not(None), m.host != _p.host)
+    )
+    return {VolumeId(volume): HostId(host) for volume, host in tx.execute(query)}
+
+
+def open_at(tx: Tx, snapshot: SnapshotId, host: HostId | None) -> None:
+    """That host is told of what is under way with it, too, and no other."""
+    tx.execute(update(t.snapshot).where(_s.id == snapshot).values(by=host))
 
 
 def tell(tx: Tx, told: Mapping[SnapshotId, str]) -> None:
@@ -168,4 +191,5 @@ _KEPT = select(
     *(_s.id, _s.account, _s.volume, _s.name, _s.mib, _s.state, _s.operation, _s.told),
     *(_v.pool, _p.host),
     case((_v.name == "", _v.id), else_=_v.name),
+    _s.by,
 ).select_from(t.snapshot.join(t.volume, _v.id == _s.volume).outerjoin(t.pool, _p.id == _v.pool))

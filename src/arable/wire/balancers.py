@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.common import DrainSeconds, Id, In, Name, NameOrId, Out, PageQuery
-from arable.wire.rules import AnyCidr, Port
+from arable.wire.rules import AnyCidr, Cidr6, Port
 
 ProtocolName = Annotated[
     Literal["tcp", "http"],
@@ -115,6 +115,13 @@ class BalancerIn(In, frozen=True, kw_only=True):
     algorithm: AlgorithmName = "round-robin"
     stickiness: StickinessName = "none"
     cidr: Annotated[AnyCidr, Meta(description="Who may use it.")] = "0.0.0.0/0"
+    cidr6: Annotated[
+        Cidr6 | None,
+        Meta(
+            description="Who may use it by IPv6, at the address that its network has beside the public one (`public6`);"
+            " null: nobody. Members are called by IPv4 all the same."
+        ),
+    ] = None
     check: CheckIn = CheckIn()
     members: Annotated[tuple[MemberIn, ...], Meta(max_length=200)] = ()
     certificate: Pem | None = None
@@ -128,6 +135,9 @@ class BalancerChange(In, frozen=True, kw_only=True):
     algorithm: AlgorithmName | UnsetType = UNSET
     stickiness: StickinessName | UnsetType = UNSET
     cidr: Annotated[AnyCidr | UnsetType, Meta(description="Who may use it.")] = UNSET
+    cidr6: Annotated[
+        Cidr6 | UnsetType | None, Meta(description="Who may use it by IPv6; null: nobody.")
+    ] = UNSET
     check: CheckIn | UnsetType = UNSET
     certificate: Annotated[
         Pem | UnsetType | None, Meta(description="With its key; null: no TLS any more.")
@@ -184,6 +194,8 @@ class BalancerOut(Out, frozen=True, kw_only=True):
     algorithm: str
     stickiness: str
     cidr: str
+    public6: Annotated[str | None, Meta(description="Where it is called by IPv6; null: it is not.")]
+    cidr6: str | None
     check: CheckOut
     members: list[MemberOut]
     tls: bool

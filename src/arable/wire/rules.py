@@ -33,6 +33,18 @@ EitherCidr = Annotated[
 ]
 
 
+Cidr6 = Annotated[
+    str,
+    Meta(
+        min_length=4,
+        max_length=43,
+        pattern=r"^[0-9A-Fa-f:]*:[0-9A-Fa-f:]*/[0-9]{1,3}$(?!\n)",
+        description="An IPv6 subnet without host bits; ::/0: everybody.",
+        examples=["::/0"],
+    ),
+]
+
+
 class ForwardIn(In, frozen=True, kw_only=True):
     """Ports of a public address lead to a machine. Nothing passes the firewall without a rule, or `open`."""
 
@@ -87,13 +99,19 @@ class FirewallIn(In, frozen=True, kw_only=True):
 
 
 class BetweenIn(In, frozen=True, kw_only=True):
-    """Lets connections from one network to another begin, router to router. Nothing passes between them without a rule."""
+    """Lets connections from one network to another begin, router to router. Nothing passes between them without a rule.
+
+    About all of the source, it is about its machines by IPv4 and, where both networks have it, by IPv6.
+    """
 
     source: Annotated[Id, Meta(description="The network whose machines call.")]
     network: Annotated[Id, Meta(description="The network that they call; of the same farm.")]
     protocol: Literal["tcp", "udp", "icmp", "all"] = "tcp"
     cidr: Annotated[
-        AnyCidr | None, Meta(description="A part of the source alone; null: all of it.")
+        EitherCidr | None,
+        Meta(
+            description="A part of the source alone, of IPv4 or IPv6, and by that family alone; null: all of it."
+        ),
     ] = None
     first_port: Annotated[Port | None, Meta(description="TCP and UDP; null: all ports.")] = None
     last_port: Annotated[Port | None, Meta(description="Null: one port only.")] = None

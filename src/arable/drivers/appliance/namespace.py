@@ -226,8 +226,8 @@ class NamespaceAppliances:
         self._join_host(made)
         self._join_public(made)
         self._join_link(made)
-        six.settle(netns, made.six, mac_of(network, GUESTS), mac_of(network, PUBLIC))
-        six.answer_for(netns, made.six, [each.ipv6 for each in held if each.ipv6])
+        six.settle(netns, made, mac_of(network, GUESTS), mac_of(network, PUBLIC))
+        six.answer_for(netns, made, [each.ipv6 for each in held if each.ipv6])
         guarded = self._guard(made, before.guard, before.term)
         self._pair(made)
         # The rules name ranges; who may speak from them are the tunnels' peers.

@@ -15,19 +15,22 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from arable.appliance.pair import GUESTS, PUBLIC
+from arable.appliance.pair import GUESTS, LINK, PUBLIC
+from arable.appliance.router import Router
 from arable.appliance.six import Six
-from arable.domain.guest_ipv6 import link_local
+from arable.domain.guest_ipv6 import link_local, on_link
 from arable.drivers import namespaces
 from arable.drivers.network.links import failing, set_sysctl
 
 _PERMANENT, _NODAD = 0x80, 0x02
 _PROXY = 0x08  # of a neighbour that is answered for
 _DEFAULT = "::/0"
+_MAIN = 254
 
 
-def settle(netns: str, six: Six | None, mac_inside: str, mac_outside: str) -> None:
+def settle(netns: str, made: Router, mac_inside: str, mac_outside: str) -> None:
     """The interfaces have IPv6, as far as they are to; `mac_…` are those of the guests' side and of the world's."""
+    six = made.six
 
     def act() -> None:
         with IPRoute() as ip:
@@ -35,6 +38,7 @@ def settle(netns: str, six: Six | None, mac_inside: str, mac_outside: str) -> No
             if six is not None:
                 set_sysctl("net/ipv6/conf/all/forwarding", "1")
             inside = [(link_local(mac_inside), 64), (str(six.gateway), 64)] if six else []
+            inside += [(str(each), 128) for each in _twins(made)]
             _have(ip, GUESTS, there[GUESTS], inside)
             if PUBLIC in there:
                 leads = six is not None and six.upstream is not None
@@ -44,15 +48,38 @@ def settle(netns: str, six: Six | None, mac_inside: str, mac_outside: str) -> No
                     set_sysctl(f"net/ipv6/neigh/{PUBLIC}/proxy_delay", "0")
                     way = {"gateway": str(six.upstream), "oif": there[PUBLIC]}
                     ip.route("replace", dst=_DEFAULT, family=socket.AF_INET6, **way, flags=_ONLINK)
+            if LINK in there:
+                meets = six is not None and bool(six.near)
+                own = [(on_link(made.link.address), 64)] if meets and made.link else []
+                _have(ip, LINK, there[LINK], own)
+                _lead_between(ip, there[LINK], six)
 
     with failing("give an appliance IPv6"):
         namespaces.inside(netns, act)
 
 
-def answer_for(netns: str, six: Six | None, machines: Iterable[IPv6Address]) -> None:
+def _twins(made: Router) -> list[IPv6Address]:
+    """Where its balancers are called by IPv6."""
+    return sorted({each.at6 for each in made.balancers if each.at6})
+
+
+def _lead_between(ip: Any, index: int, six: Six | None) -> None:
+    """What is a neighbour's goes to its router, and nothing else goes there."""
+    wanted = {str(each.cidr): on_link(each.via) for each in six.near} if six else {}
+    for route in ip.get_routes(oif=index, family=socket.AF_INET6, table=_MAIN):
+        to = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
+        if route.get_attr("RTA_GATEWAY") and to not in wanted:
+            ip.route("del", dst=to, oif=index, family=socket.AF_INET6)
+    for to, via in wanted.items():
+        ip.route("replace", dst=to, gateway=via, oif=index, family=socket.AF_INET6, flags=_ONLINK)
+
+
+def answer_for(netns: str, made: Router, machines: Iterable[IPv6Address]) -> None:
     """Outside, the router answers for these, and for itself, and for nobody else."""
+    six = made.six
     leads = six is not None and six.upstream is not None
-    wanted = {str(six.gateway), *map(str, machines)} if six and leads else set()
+    ours = map(str, (*_twins(made), *machines))
+    wanted = {str(six.gateway), *ours} if six and leads else set()
 
     def act() -> None:
         with IPRoute() as ip:

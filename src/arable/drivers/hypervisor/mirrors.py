@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, fromstring, tostring
 import libvirt
 
 from arable.domain.errors import NotFound, Unavailable
-from arable.drivers.hypervisor import domain_xml
+from arable.drivers.hypervisor import domain_xml, lent_secrets
 from arable.drivers.hypervisor.protocol import GuestDisk, Mirror, MirrorState, together
 
 _FLAGS = (
@@ -31,7 +31,7 @@ def mirror(domain: libvirt.virDomain, disks: Sequence[GuestDisk], bytes_per_seco
             continue
         limits = {libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: max(1, each)} if each else {}
         made = tostring(domain_xml.copy_of(disk), encoding="unicode")
-        with _told(domain):
+        with lent_secrets.lent(domain.connect(), [disk]), _told(domain):
             domain.blockCopy(_name(there), made, limits, _FLAGS)
 
 
@@ -94,10 +94,12 @@ def _pairs(
 
 def _is_at(source: Element | None, disk: GuestDisk) -> bool:
     host = None if source is None else source.find("host")
-    if source is None or host is None or disk.nbd is None:
+    wanted = domain_xml.copy_of(disk).find("source")
+    there = None if wanted is None else wanted.find("host")
+    if source is None or host is None or wanted is None or there is None:
         return False
-    at = (source.get("name"), host.get("name"), host.get("port"))
-    return at == (disk.nbd.name, disk.nbd.address, str(disk.nbd.port))
+    same = all(source.get(name) == wanted.get(name) for name in ("protocol", "name"))
+    return same and all(host.get(name) == there.get(name) for name in ("name", "port"))
 
 
 def _name(disk: Element) -> str:

@@ -81,8 +81,7 @@ class FileStorage(ServedStorage):
     def _must_be_closed(self, volume: VolumeId) -> None:
         if file_locks.in_use(self._existing(volume)):
             raise InUse(
-                f"{volume} is open on the host that runs its machine: in a pool of files snapshots are taken, and"
-                " dropped, while the machine is off"
+                f"{volume} is open on the host that runs its machine, which takes and drops its snapshots meanwhile"
             )
 
 
