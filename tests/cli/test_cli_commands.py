@@ -92,7 +92,9 @@ def test_a_refusal_says_what_which_field_and_the_request(customer: Arable) -> No
 
 def test_what_can_not_be_meant_ends_with_status_2_and_the_option(customer: Arable) -> None:
     for words, said in (
-        (("machine", "deploy", "web"), "Missing option '--offering'"),
+        (("machine", "deploy", "web"), "Missing option '--offering'. `arable offering list` shows what there is."),
+        (("machine", "show"), "Missing argument 'NAME'. `arable machine list` shows what there is."),
+        (("machine", "deploy"), "Missing argument 'NAME'."),
         (("machine", "deploy", "web", "--image", "a_b", "--offering", "tiny"), "image: is not of the right form"),
         (("machine", "deploy", "web", "--image", "i", "--offering", "o", "--disk", "fast,size=3"), "'size' is not known there"),
         (("machine", "deploy", "web", "--image", "i", "--offering", "o", "--user-data", "@/nope"), "can't be read"),

@@ -14,11 +14,12 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from arable.cli.loading import spared
-from arable.cli.nouns import NOUNS, Noun
+from arable.cli.nouns import BY_FIELD, NOUNS, Noun
 from arable.cli.output import Format
 from arable.cli.speaking import Defaults
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
+_SUBJECT = "subject_"  # the parameter of verbs that says of which thing (`verbs.py`)
 USE, YOU, NOUN, RUN = "From files", "You", "Nouns", "Processes"
 
 
@@ -37,6 +38,15 @@ class Late(TyperCommand):
 class Top(TyperGroup):
     """`arable` itself: its commands under headings."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """What was not said is often the name of something: who is told that is told where to look for it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if type(error).__name__ == "MissingParameter" and not error.message:
+                error.message = _where_to_look(error)
+            raise
+
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order in which they were added."""
         del ctx
@@ -54,6 +64,14 @@ class Top(TyperGroup):
             if rows:
                 with formatter.section(heading):
                     formatter.write_dl(rows)
+
+
+def _where_to_look(error: typer.BadParameter) -> str:
+    """The list that has what is missing, if it is the name of something that is there."""
+    missing = (error.param.name or "") if error.param else ""
+    above = error.ctx.parent.info_name if error.ctx and error.ctx.parent else None
+    noun = above if missing == _SUBJECT else BY_FIELD.get(missing, "")
+    return f"`arable {noun} list` shows what there is." if noun in NOUNS else ""
 
 
 def late(name: str, about: str, heading: str, make: Callable[[], Any]) -> Late:

@@ -228,7 +228,7 @@ def _words(made: PoolPlanOut, known: _Known) -> list[str]:
     return told
 
 
-def _needed(count: int) -> str:
+def _needed(count: int | None) -> str:
     return "1 is needed" if count == 1 else f"{count} are needed"
 
 
