@@ -27,7 +27,7 @@ export function once(title, about, text) {
 }
 
 /** Whether somebody has typed something into it that is not sent yet, or is about to. */
-function touched(node) {
+export function touched(node) {
   const usual = (each) => Math.max(0, [...each.options].findIndex((one) => one.defaultSelected));
   const differs = (each) => (each.matches("select") ? each.selectedIndex !== usual(each)
     : each.type === "checkbox" ? each.checked !== each.defaultChecked : each.value !== each.defaultValue);

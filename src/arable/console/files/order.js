@@ -1,7 +1,7 @@
 // One order: what it asks for, what it costs, how far it is, and what may be done with it.
 
-import { acting } from "./acts.js";
 import { call } from "./api.js";
+import { brief } from "./document.js";
 import { element, moment, state } from "./element.js";
 import { form, words } from "./forms.js";
 import { facts, link, living, part } from "./lists.js";
@@ -35,7 +35,7 @@ export async function order(page, _who, look, id) {
       rows.push(["Ordered", moment(found.created_at)]);
       if (found.ended_at) rows.push(["Ended", moment(found.ended_at)]);
       return [facts(rows), found.farm ? element("p", {}, link(`#/farms/${found.farm}`, `To the farm ${found.name}`)) : null, going,
-        part("What it asks for", element("pre", { tabindex: "0", "aria-label": "The farm's document" }, write({ kind: "farm", ...found.document })))];
+        part("What it asks for", element("pre", { tabindex: "0", "aria-label": "The farm's document" }, write({ kind: "farm", ...brief(found.document, found.name) })))];
     },
     offers: (found) => [found.state, found.generation],
     forms: (found, acts) => formsOf(found, acts.follow),
@@ -54,6 +54,6 @@ function formsOf(found, done) {
   return [
     waits ? answer("Approve the order", "approve", { about: found.credit ? `It costs ${price(found)}; the account has ${found.credit}. Approved, its farm is made.` : "Approved, its farm is made." }) : null,
     waits ? answer("Refuse the order", "refuse", { danger: true }) : null,
-    ["queued", "reviewing", "approved"].includes(found.state) ? acting([{ text: "Withdraw the order", path: `${path}/withdraw`, cli: ["arable", "order", "withdraw", found.id], danger: true }], done) : null,
+    ["queued", "reviewing", "approved"].includes(found.state) ? form("Withdraw the order", { path: `${path}/withdraw`, cli: ["arable", "order", "withdraw", found.id], expects: found.generation, done, danger: true, about: "Nothing is made of it." }) : null,
     waits && !may(`${path}/approve`) ? element("p", { class: "hint" }, "An operator approves or refuses it.") : null];
 }
