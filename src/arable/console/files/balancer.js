@@ -9,7 +9,7 @@ import { learn, nameOf } from "./names.js";
 
 const WORDS = (all) => all.map((each) => [each, each]);
 const ALGORITHMS = [["round-robin", "one after the other"], ["least-connections", "who has the fewest connections"], ["source", "by the client's address"]];
-const STICKINESS = [["none", "do not"], ["source", "by their address"], ["cookie", "by a cookie"]];
+const STICKINESS = [["none", "to any member"], ["source", "to the same one, by their address"], ["cookie", "to the same one, by a cookie"]];
 const said = (options, value) => options.find(([each]) => each === value)?.[1] ?? value;
 
 export async function balancer(page, _who, look, id) {

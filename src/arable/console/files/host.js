@@ -67,13 +67,13 @@ function formsOf(found, acts) {
       fields: [count("CPU, percent", "cpu_percent", { value: found.cpu_mhz.percent, min: "10", max: "10000" }), count("Memory, percent", "memory_percent", { value: found.memory_mib.percent, min: "10", max: "10000" }),
         count("Disk, percent", "disk_percent", { value: found.disk_mib.percent, min: "10", max: "10000" }), several("For", "roles", { value: found.roles.join(", "), hint: ROLES.map(([each]) => each).join(", ") }), several("Tags", "tags", { value: found.tags.join(", "), none: [] })] }),
     form("Let it in anew", { path: "/v1/join-tokens", cli: cli("invite", "--host", name), fixed: { host: id }, about: "For a host that lost its certificate, or was off for longer than that lives. It keeps what it is and has.",
-      fields: [count("Counts for seconds", "seconds", { min: "1", max: "86400", placeholder: "as the settings say" })], done(made) {
+      fields: [count("Counts for seconds", "seconds", { min: "1", max: "86400", hint: "Left empty: as the settings say." })], done(made) {
         done(null);
         if (made.token) acts.tell(invitation(`${name} may join anew`, made));
       } }),
     bmc ? form("Switch its power", { path: `${path}/power`, cli: cli("power", name), done, danger: true, about: "Off: at once, and what runs on it is lost.", fields: [choice("Power", "power", [["on", "on"], ["off", "off"]], { flag: null, words: (said) => [`--${said}`] })] }) : null,
     form(bmc ? "Say anew by what its power is switched" : "Say by what its power is switched", { method: "PUT", path: `${path}/bmc`, cli: cli("power", name), done, about: "By its management controller (Redfish) a host that is down is seen off, so that its machines start elsewhere at once.",
-      fields: [words("Address of the controller", "url", { required: true, value: bmc?.url ?? "", most: 500, placeholder: "10.9.0.11, by https", flag: "--redfish" }), words("User", "user", { required: true, value: bmc?.user ?? "" }), secret("Password", "password", { required: true, hint: "On the command line: --password-file." }),
+      fields: [words("Address of the controller", "url", { required: true, value: bmc?.url ?? "", most: 500, hint: "With https before it.", flag: "--redfish" }), words("User", "user", { required: true, value: bmc?.user ?? "" }), secret("Password", "password", { required: true, hint: "On the command line: --password-file." }),
         words("SHA-256 of its certificate", "fingerprint", { most: 95, hint: "Instead of an authority." }), text("Authority of its certificate (PEM)", "authority", { words: () => ["--authority", "ca.pem"], hint: "Left empty: those that management servers trust." })] }),
     bmc ? form("Forget by what its power is switched", { method: "DELETE", path: `${path}/bmc`, cli: cli("power", "--forget", name), done }) : null,
     found.state === "silent" ? confirmed(name, "Declare it down", "You have made sure that it is off: its machines start elsewhere. If it still ran, they would run twice.",

@@ -60,7 +60,7 @@ function joining(pods, acts) {
   const twice = (each) => pods.filter((one) => one.name === each.name).length > 1;
   return form("Let a host join", { path: "/v1/join-tokens", cli: ["arable", "host", "invite"], about: "Makes a token for one host. What to type on the host is shown then.",
     fields: [choice("Pod", "pod", pods.map((each) => [each.id, `${each.zone} / ${each.name}`, twice(each) ? each.id : each.name])), ticks("For", "roles", ROLES, { hint: "None ticked: for machines alone." }), several("Tags", "tags", { placeholder: "ssd, gpu" }),
-      count("Counts for seconds", "seconds", { min: "1", max: "86400", placeholder: "as the settings say" })],
+      count("Counts for seconds", "seconds", { min: "1", max: "86400", hint: "Left empty: as the settings say." })],
     done(made) {
       acts.follow(null);
       if (made.token) acts.tell(invitation("A host may join", made));

@@ -38,7 +38,7 @@ export async function order(page, _who, look, id) {
         part("What it asks for", element("pre", { tabindex: "0", "aria-label": "The farm's document" }, write({ kind: "farm", ...brief(found.document, found.name) })))];
     },
     offers: (found) => [found.state, found.generation],
-    forms: (found, acts) => formsOf(found, acts.follow),
+    forms: (found, acts) => formsOf(found, () => acts.follow(null)), // its operation is shown already
   });
   return { look: shown.look, close() {
     shown.close();

@@ -40,9 +40,9 @@ function formsOf(found, done) {
   const path = `/v1/pools/${found.id}`;
   const sure = element("input", { type: "checkbox" });
   return [
-    form("Change how much may be promised", { method: "PATCH", path, expects: found.generation, cli: ["arable", "pool", "update", found.name], done, changes: true, about: "It is its host's over-commit of disk.",
+    form("Change how much may be promised", { method: "PATCH", path, expects: found.generation, cli: ["arable", "pool", "update", found.id], done, changes: true, about: "It is its host's over-commit of disk.",
       fields: [count("Percent of what it has", "percent", { value: found.percent, min: "10", max: "10000", required: true })] }),
     found.plan.volumes ? confirmed(found.name, "Fail over", "Machines and volumes with a replica are brought back from it. What was written since its last whole point is lost.",
-      () => ({ path: `${path}/fail-over`, body: { without_power: sure.checked }, cli: [["arable", "pool", "fail-over", ...(sure.checked ? ["--without-power"] : []), found.name]] }), done,
+      () => ({ path: `${path}/fail-over`, body: { without_power: sure.checked }, cli: [["arable", "pool", "fail-over", ...(sure.checked ? ["--without-power"] : []), found.id]] }), done,
       [field("I have made sure that its host has no power, and gets none before this is done", sure, { path: "without_power" })]) : null];
 }

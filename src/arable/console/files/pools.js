@@ -7,7 +7,7 @@ import { link, listed, living } from "./lists.js";
 import { learn, nameOf } from "./names.js";
 
 export const KINDS = { local: "disks of its host", nbd: "shared by NBD", iscsi: "shared by iSCSI", file: "a directory that hosts have mounted" };
-const FILLS = { ok: ["good", "well"], warning: ["between", "filling up"], critical: ["bad", "nearly full"], full: ["bad", "full"] };
+const FILLS = { ok: ["good", "has room"], warning: ["between", "filling up"], critical: ["bad", "nearly full"], full: ["bad", "full"] };
 
 /** How full it is, by the settings' thresholds. */
 export const filled = (pool) => element("span", {}, element("span", { class: `state ${FILLS[pool.fill][0]}` }, FILLS[pool.fill][1]), pool.takes_disks ? "" : ", takes no more disks");
