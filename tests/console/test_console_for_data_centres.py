@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from arable.wire.blueprints import BlueprintIn
 from arable.wire.hosts import HostChange, JoinTokenQuery
 from arable.wire.orders import OrderIn, OrderQuery
 from arable.wire.pools import PoolChange
@@ -114,7 +115,7 @@ def test_a_host_and_its_pool_are_found_and_changed(operators):
     client.hosts.update(idle.id, HostChange(cpu_percent=idle.cpu_mhz.percent, tags=()))
 
 
-def test_an_order_is_reviewed_and_the_only_server_is_not_drained(scene, operators, carols):
+def test_an_order_is_reviewed_and_the_only_server_is_not_drained(scene, operators):
     page, client = operators.page, operators.client
     operators.open("plans", "Plans")
     rule = {"tiers__0__least": "5", "tiers__0__most": "2", "tiers__0__value": "70"}
@@ -123,11 +124,14 @@ def test_an_order_is_reviewed_and_the_only_server_is_not_drained(scene, operator
     operators.send("Make a plan that scales by load", tiers__0__least="1", tiers__0__most="3")
     page.get_by_role("row", name="growing").get_by_text("70 CPU, percent for each").wait_for()
     client.settings.update(SettingsChange(values={"order_review": "all"}))
+    trent = scene.served.customer("trent")
+    blueprint = {"name": "web", "image": "tiny", "offering": "small"}
+    trent.blueprints.create(msgspec.convert(blueprint, BlueprintIn))
     tier = {"name": "web", "blueprint": "web", "networks": ["web"], "least": 1}
     document = {"networks": [{"name": "web"}], "tiers": [tier]}
     for name in ("fair", "fowl"):
         ask = {"document": {"name": name, **document}, "plan": "growing", "purchase_order": "PO-7"}
-        scene.customer.orders.create(msgspec.convert(ask, OrderIn))
+        trent.orders.create(msgspec.convert(ask, OrderIn))
 
     def waiting() -> bool:
         found = client.orders.page(OrderQuery(state=("reviewing",))).items
@@ -136,7 +140,7 @@ def test_an_order_is_reviewed_and_the_only_server_is_not_drained(scene, operator
     scene.hall.until(waiting)
     operators.open("orders", "Orders")
     queue = page.get_by_role("region", name="To be reviewed")
-    queue.get_by_role("row", name="fowl alice alice growing").wait_for()
+    queue.get_by_role("row", name="fowl trent trent growing").wait_for()
     queue.get_by_role("link", name="fowl").click()
     page.get_by_role("heading", name="fowl", level=1).wait_for()
     page.get_by_text("an hour").first.wait_for()
@@ -147,14 +151,18 @@ def test_an_order_is_reviewed_and_the_only_server_is_not_drained(scene, operator
     queue.get_by_role("link", name="fair").click()
     page.get_by_role("heading", name="fair", level=1).wait_for()
     operators.send("Approve the order", reason="welcome")
-    scene.hall.until(lambda: "fair" in scene.farms())
-    (order,) = client.orders.page(OrderQuery(farm=scene.farms()["fair"].id)).items
+
+    def made() -> dict[str, str]:
+        return {each.name: each.id for each in trent.farms.all()}
+
+    scene.hall.until(lambda: "fair" in made())
+    (order,) = client.orders.page(OrderQuery(farm=made()["fair"])).items
     operators.open("orders", "Orders")
     operators.open(f"orders/{order.id}", "fair")
     page.get_by_role("link", name="To the farm fair").wait_for()
     page.get_by_text("approved: welcome").wait_for()
     client.settings.update(SettingsChange(values={"order_review": None}))
-    assert {each.state for each in scene.customer.orders.page().items} >= {"refused"}
+    assert {each.state for each in trent.orders.page().items} >= {"refused"}
 
     operators.open("plans", "Plans")
     page.get_by_role("button", name="Disable the plan growing").click()

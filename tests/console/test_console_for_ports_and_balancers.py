@@ -8,7 +8,6 @@ from arable.wire.addresses import AddressQuery
 from arable.wire.balancers import BalancerIn
 from arable.wire.images import ImageIn
 from arable.wire.machines import DeployIn, NicIn
-
 from arable.wire.networks import NetworkIn, NetworkQuery
 from arable.wire.offerings import OfferingIn
 from arable.wire.regions import FederationIn

@@ -16,7 +16,7 @@ export async function control(page, _who, look) {
     forms: (found, acts) => {
       const one = (label, verb, about_, servers) => (servers.length ? form(label, { path: `/v1/control/${verb}`, cli: ["arable", "control", verb], about: about_, done: acts.follow,
         fields: [choice("Server", "server", servers.map((each) => [each.name, each.name]), { argument: true })] }) : null);
-      return [one("Drain a management server", "drain", "Its farms and hosts go to the others, so that it can be stopped without a failed call.", found.servers.filter((each) => each.state === "ready")),
+      return [one("Drain a management server", "drain", "Its farms and hosts go to the others, so that it can be stopped without a failed call.", found.servers.filter((each) => ["ready", "silent"].includes(each.state))),
         one("Have it work again", "undrain", "It takes farms and hosts again.", found.servers.filter((each) => each.state === "draining"))];
     },
   });
