@@ -66,8 +66,10 @@ export function living(page, look, { title, lead = [], read, show, forms = () =>
         document.title = `${found.name} - Arable`;
       }
       const now = JSON.stringify(found);
-      if (before !== now) fill(place, ...(await show(found, acts)));
-      before = now;
+      if (before !== now && !place.querySelector("button.small.danger")) { // one that waits to be pressed again stays where it is
+        fill(place, ...(await show(found, acts)));
+        before = now;
+      }
       const key = JSON.stringify(offers(found));
       if (offered === key || touched(under)) return;
       offered = key;
