@@ -60,7 +60,7 @@ def test_a_machine_gets_a_port_and_another_size(scene, operators, carols, pair):
     form = carols.form("Give it another size")
     form.get_by_label("Size").select_option(label="wide: 2 CPU, 512 MiB")
     carols.send("Give it another size")
-    page.get_by_text("wide: 2 CPU").first.wait_for()
+    page.locator("dd", has_text="wide: 2 CPU").wait_for()
     assert carol.machines.get(left.id).cpus == 2
     carols.send("Change its name", name="Not a name")
     carols.refused("name")
@@ -89,7 +89,7 @@ def test_a_balancer_is_changed_and_its_members(scene, carols, pair):
     carols.send("Change it", cidr="10.0.0.1/8")
     carols.refused("cidr")
     carols.send("Change it", cidr="198.51.100.0/24", check__interval="9")
-    page.get_by_text("every 9 s").wait_for()
+    page.locator("dd", has_text="every 9 s").wait_for()
     found = carol.balancers.get(made.id)
     assert (found.cidr, found.check.interval, found.check.rise) == ("198.51.100.0/24", 9, 2)
     assert [(each.machine_name, each.weight, each.draining) for each in found.members[1:]] == [
