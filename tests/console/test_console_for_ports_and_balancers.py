@@ -73,7 +73,13 @@ def test_a_balancer_is_changed_and_its_members(scene, carols, pair):
     (network,) = carol.networks.page(NetworkQuery(name="stage")).items
     (address,) = carol.addresses.page(AddressQuery(network=network.id)).items
     members = [{"machine": pair["left"].id, "port": 80}]
-    ask = {"name": "spread", "address": address.id, "port": 80, "members": members}
+    ask = {
+        "name": "spread",
+        "address": address.id,
+        "port": 80,
+        "members": members,
+        "check": {"rise": 4},
+    }
     made = carol.balancers.create(msgspec.convert(ask, BalancerIn)).balancer
     scene.moves(carol)
     carols.open(f"networks/{network.id}", "stage")
@@ -91,7 +97,7 @@ def test_a_balancer_is_changed_and_its_members(scene, carols, pair):
     carols.send("Change it", cidr="198.51.100.0/24", check__interval="9")
     page.locator("dd", has_text="every 9 s").wait_for()
     found = carol.balancers.get(made.id)
-    assert (found.cidr, found.check.interval, found.check.rise) == ("198.51.100.0/24", 9, 2)
+    assert (found.cidr, found.check.interval, found.check.rise) == ("198.51.100.0/24", 9, 4)
     assert [(each.machine_name, each.weight, each.draining) for each in found.members[1:]] == [
         ("right", 3, True)
     ]

@@ -55,13 +55,17 @@ function formsOf(found, done) {
   const weight = (but) => count("Weight", "weight", { min: "1", max: "256", ...but });
   const member = () => choice("Member", "machine", found.members.map((each) => [each.machine, each.machine_name, each.machine_name]), { sent: false, argument: true });
   const http = (label, at, value, but) => count(label, `check.${at}`, { value, ...but });
+  const kept = (said_) => { // a check is whole: what is not said of it would be the usual again
+    if (!Object.keys(said_).some((each) => each.startsWith("check."))) return [];
+    return Object.entries(check).filter(([each]) => said_[`check.${each}`] === undefined).flatMap(([each, value]) => [`--check-${each.replaceAll("_", "-")}`, String(value)]);
+  };
   return [
     free.length ? form("Add a member", { path: `${path}/members`, cli: cli("add-member", name), done, fields: [choice("Machine", "machine", byName(free)), port({ required: true, value: found.members[0]?.port ?? 80 }), weight({ placeholder: "1" })] }) : null,
     found.members.length ? form("Change a member", { method: "PATCH", path: (said_) => `${path}/members/${said_.machine}`, cli: cli("update-member", name), done, when: (said_) => said_.port !== undefined || said_.weight !== undefined,
       fields: [member(), port({ placeholder: "as it is" }), weight({ placeholder: "as it is", hint: "Of two, one with twice the weight gets twice as many." })] }) : null,
     found.members.length ? form("Take a member out", { method: "DELETE", path: (said_) => `${path}/members/${said_.machine}${said_.drain_seconds === undefined ? "" : `?drain_seconds=${said_.drain_seconds}`}`, cli: cli("remove-member", name), done, danger: true,
       fields: [member(), count("Let it end what it has, for seconds", "drain_seconds", { sent: false, placeholder: "at once" })] }) : null,
-    form("Change it", { method: "PATCH", path, expects: found.generation, cli: cli("update", name), done, changes: true,
+    form("Change it", { method: "PATCH", path, expects: found.generation, done, changes: true, cli: (said_) => cli("update", name, ...kept(said_)),
       shape: (body) => (body.check ? { ...body, check: { ...check, ...body.check } } : body),
       fields: [named("Name", { argument: false, value: name }), choice("Who gets the next one", "algorithm", ALGORITHMS, { value: found.algorithm }), choice("Clients come back", "stickiness", STICKINESS, { value: found.stickiness }), words("For whom", "cidr", { value: found.cidr, hint: "0.0.0.0/0: everybody" }),
         choice("Members are asked", "check.kind", WORDS(["tcp", "http"]), { value: check.kind }), words("For which path", "check.path", { value: check.path }), http("Lowest good status", "lowest_status", check.lowest_status), http("Highest good status", "highest_status", check.highest_status),
