@@ -10,6 +10,8 @@ import pytest
 
 from arable.api.routes import OPERATIONS
 from arable.cli.app import build
+from arable.wire.addresses import AddressQuery
+from arable.wire.balancers import BalancerIn
 from arable.wire.images import ImageIn
 from arable.wire.networks import NetworkQuery
 from arable.wire.offerings import DiskOfferingIn
@@ -83,10 +85,18 @@ def test_customers_forms_say_what_can_be_typed(scene, carols, box):
     pages = {"images": "Images", f"images/{image.id}": "spare", "networks": "Networks"}
     more = {"keys": "Keys and password", "volumes": "Volumes", f"networks/{network.id}": "front"}
     others = {"vpns": "VPNs", "snapshots": "Snapshots", f"machines/{box.id}": "box"}
+    (address,) = client.addresses.page(AddressQuery(network=network.id)).items
+    ask = {"name": "typed", "address": address.id, "port": 8081}
+    ask["members"] = [{"machine": box.id, "port": 80}]
+    balancer = client.balancers.create(msgspec.convert(ask, BalancerIn)).balancer
+    scene.moves(client)
+    others |= {f"balancers/{balancer.id}": "typed", "groups": "Groups", "orders": "Orders"}
     found = told(
         carols, {**pages, **more, **others, "blueprints": "Blueprints", "deploy": "Deploy machines"}
     )
-    assert len(found) > 20
+    client.balancers.delete(balancer.id)
+    scene.moves(client)
+    assert len(found) > 30
     for line, call in found.items():
         can_be_typed(line)
         can_be_called(call)
@@ -96,8 +106,16 @@ def test_operators_forms_say_what_can_be_typed(scene, operators):
     account = scene.served.accounts["alice"]
     pages = {"accounts": "Accounts", f"accounts/{account}": "alice", "prices": "Prices"}
     more = {"settings": "Settings", "alerts": "Alerts", "offerings": "Offerings"}
-    found = told(operators, {**pages, **more})
-    assert len(found) > 15
+    (zone,) = operators.client.zones.page().items
+    host = operators.client.hosts.page().items[0]
+    others = {"zones": "Zones", f"zones/{zone.id}": zone.name, "hosts": "Hosts", "plans": "Plans"}
+    rest = {
+        f"hosts/{host.id}": host.name,
+        f"pools/{host.pool}": "local",
+        "control": "Control plane",
+    }
+    found = told(operators, {**pages, **more, **others, **rest, "regions": "Regions"})
+    assert len(found) > 35
     for line, call in found.items():
         can_be_typed(line)
         can_be_called(call)

@@ -29,6 +29,9 @@ PAGES = {
     "keys": "Keys and password",
     "networks": "Networks",
     "volumes": "Volumes",
+    "groups": "Groups",
+    "orders": "Orders",
+    "plans": "Plans",
 }
 
 

@@ -107,18 +107,22 @@ export function following(page, look) {
   const sure = (text, label, method, path, body, more = {}) => {
     if (!may(path)) return null;
     let asked = false;
-    const made = button(text, () => {
-      if (asked) return void send(method, path, { body, ...more });
-      asked = true;
-      fill(made, `${text}: sure?`);
-      made.setAttribute("aria-label", `Really: ${label}`);
-      made.classList.add("danger");
-    }, { class: "small", "aria-label": label, onblur() {
+    const rest = () => {
       asked = false;
       fill(made, text);
       made.setAttribute("aria-label", label);
       made.classList.remove("danger");
-    } });
+    };
+    const made = button(text, () => {
+      if (asked) {
+        rest();
+        return void send(method, path, { body, ...more });
+      }
+      asked = true;
+      fill(made, `${text}: sure?`);
+      made.setAttribute("aria-label", `Really: ${label}`);
+      made.classList.add("danger");
+    }, { class: "small", "aria-label": label, onblur: rest });
     return made;
   };
 

@@ -35,17 +35,17 @@ export async function dataCentre(page, who, look) {
       await learn([...some.items.map((host) => host.pod), ...stores.items.map((pool) => pool.host).filter(Boolean)], [["/v1/pods", {}], ["/v1/hosts", {}]]);
       fill(alerts, element("h2", {}, "Alerts"), alertTable(open, acts, "Open alerts", "Nothing asks for anybody."));
       fill(zones, element("h2", {}, "Zones"), table(["Zone", "Hosts up", "Machines", "CPU", "Memory", "Disk", "Guest networks", "Public addresses"],
-        places.map((zone, at) => [zone.name, `${full[at].hosts.up} of ${full[at].hosts.total}`, full[at].machines,
+        places.map((zone, at) => [element("a", { href: `#/zones/${zone.id}` }, zone.name), `${full[at].hosts.up} of ${full[at].hosts.total}`, full[at].machines,
           share(full[at].cpu_mhz.reserved, full[at].cpu_mhz.total, "MHz"), share(full[at].memory_mib.reserved, full[at].memory_mib.total, "MiB"),
           share(full[at].disk_mib.reserved, full[at].disk_mib.total, "MiB"), share(full[at].vlans.total - full[at].vlans.free, full[at].vlans.total, ""),
           share(full[at].addresses.total - full[at].addresses.free, full[at].addresses.total, "")]), "Reserved of what there is"));
       fill(hosts, some.items.length ? table(["Host", "State", "Pod", "For", "Machines", "CPU", "Memory"], some.items.map((host) => [
         element("a", { href: `#/hosts/${host.id}` }, host.name), element("span", {}, state(host.state), host.maintenance ? " in maintenance" : ""),
         nameOf(host.pod), host.roles.join(", "), host.machines, share(host.cpu_mhz.reserved, host.cpu_mhz.total, "MHz"),
-        share(host.memory_mib.reserved, host.memory_mib.total, "MiB")]), "Hosts") : element("p", {}, "There is none."),
+        share(host.memory_mib.reserved, host.memory_mib.total, "MiB")]), "Hosts") : element("p", {}, "There is none. ", element("a", { href: "#/hosts" }, "Let one join"), "."),
       some.next ? element("p", { class: "hint" }, `These are the first ${MOST}.`) : null);
       fill(pools, element("h2", {}, "Storage pools"), table(["Pool", "Kind", "Host", "In use", "Promised", "Takes disks"], stores.items.map((pool) => [
-        pool.name, pool.kind, pool.host ? nameOf(pool.host) : "", share(pool.used_mib, pool.total_mib, "MiB"),
+        element("a", { href: `#/pools/${pool.id}` }, pool.name), pool.kind, pool.host ? nameOf(pool.host) : "", share(pool.used_mib, pool.total_mib, "MiB"),
         share(pool.allocated_mib, pool.reservable_mib, "MiB"), pool.takes_disks ? "yes" : "no"]), "Storage pools"),
       stores.next ? element("p", { class: "hint" }, `These are the first ${MOST}.`) : null);
     },

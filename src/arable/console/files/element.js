@@ -60,7 +60,7 @@ export function table(heads, rows, caption) {
 }
 
 export function state(word) {
-  const good = ["ready", "serving", "running", "done", "up", "attached", "available"];
+  const good = ["ready", "serving", "running", "done", "up", "attached", "available", "approved", "reached"];
   const bad = ["failed", "error", "lost", "refused", "down", "silent"];
   return element("span", { class: `state ${good.includes(word) ? "good" : bad.includes(word) ? "bad" : "between"}` }, word);
 }

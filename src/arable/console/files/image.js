@@ -2,6 +2,7 @@
 
 import { confirmed } from "./acts.js";
 import { call, upload } from "./api.js";
+import { copiesOf, copyForms, showCopies } from "./copies.js";
 import { button, element, field, fill, moment, select } from "./element.js";
 import { equivalent } from "./equivalent.js";
 import { form, named } from "./forms.js";
@@ -19,7 +20,10 @@ export async function image(page, who, look, id) {
   const shown = living(page, look, {
     title: "Image",
     gone: ["image", "#/images"],
-    read: () => call("GET", `/v1/images/${id}`),
+    async read() {
+      const found = await call("GET", `/v1/images/${id}`);
+      return { ...found, copies: await copiesOf(found) };
+    },
     show(found, acts) {
       const own = found.account === who.account || may("infra:write");
       fill(place, own && !found.operation ? sending?.node : null);
@@ -31,12 +35,13 @@ export async function image(page, who, look, id) {
       return [facts(rows), listed(["Version", "Size", "Parts", "SHA-256", "Came", ""], found.versions.map((each) => [each.number, size(each.bytes),
         each.parts.map((one) => `${one.role} (${one.format}${one.virtual_bytes > one.bytes ? `, ${size(one.virtual_bytes)} to the machine` : ""})`).join(", "), each.digest, moment(each.created_at),
         own ? acts.sure("Delete", `Delete version ${each.number}`, "DELETE", `/v1/images/${id}/versions`, undefined, { query: { number: each.number } }) : null]),
-      "Versions, the newest first", "It has no version yet, so no machine can be made of it."), place];
+      "Versions, the newest first", "It has no version yet, so no machine can be made of it."), ...(found.copies ? showCopies(found.copies) : []), place];
     },
-    offers: (found) => [found.generation, found.versions.length],
+    offers: (found) => [found.generation, found.versions.map((each) => [each.number, each.pinned]), found.copies?.policy, found.copies?.regions],
     forms: (found, acts) => (found.account === who.account || may("infra:write") ? [
       form("Change it", { method: "PATCH", path: `/v1/images/${id}`, expects: found.generation, cli: ["arable", "image", "update", found.name], done: acts.follow, changes: true,
         fields: [named("Name", { argument: false, value: found.name }), ...bootFields(found)] }),
+      ...(found.copies ? copyForms(found, found.copies, acts) : []),
       confirmed(found.name, "Delete the image", found.versions.length ? "Its versions have to be deleted before." : "It is gone for good.",
         () => ({ method: "DELETE", path: `/v1/images/${id}`, cli: [["arable", "image", "delete", found.name]] }), acts.follow)] : []),
   });

@@ -27,7 +27,7 @@ export function once(title, about, text) {
 }
 
 /** Whether somebody has typed something into it that is not sent yet, or is about to. */
-function touched(node) {
+export function touched(node) {
   const usual = (each) => Math.max(0, [...each.options].findIndex((one) => one.defaultSelected));
   const differs = (each) => (each.matches("select") ? each.selectedIndex !== usual(each)
     : each.type === "checkbox" ? each.checked !== each.defaultChecked : each.value !== each.defaultValue);
@@ -66,8 +66,10 @@ export function living(page, look, { title, lead = [], read, show, forms = () =>
         document.title = `${found.name} - Arable`;
       }
       const now = JSON.stringify(found);
-      if (before !== now) fill(place, ...(await show(found, acts)));
-      before = now;
+      if (before !== now && !place.querySelector("button.small.danger")) { // one that waits to be pressed again stays where it is
+        fill(place, ...(await show(found, acts)));
+        before = now;
+      }
       const key = JSON.stringify(offers(found));
       if (offered === key || touched(under)) return;
       offered = key;

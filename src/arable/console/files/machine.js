@@ -3,7 +3,8 @@
 import { acting, confirmed } from "./acts.js";
 import { call, list } from "./api.js";
 import { element, field, fill, moment, state, status, table } from "./element.js";
-import { facts, link } from "./lists.js";
+import { byName, choice, form, secret, tick, words } from "./forms.js";
+import { facts, link, once, touched } from "./lists.js";
 import { may } from "./may.js";
 import { learn, nameOf } from "./names.js";
 import { progress } from "./progress.js";
@@ -17,9 +18,12 @@ export async function machine(page, who, look, id) {
   const does = element("div", {});
   const ports = element("div", {});
   const disks = element("div", {});
-  fill(page, title, about, does, under, ports, disks);
+  const told = element("div", {});
+  const more = element("div", {});
+  fill(page, title, about, does, under, told, ports, disks, more);
   let followed = null;
   let offered = ""; // for which state the buttons are
+  let asked = ""; // and for what the forms
   let stop = () => {};
 
   function follow(operation) {
@@ -57,12 +61,22 @@ export async function machine(page, who, look, id) {
       }
       if (found.network_kbps) rows.push(["Bandwidth", `${found.network_kbps} kbit/s each way, by its ${found.network_kbps_by}`]);
       fill(about, facts(rows));
-      fill(ports, table(["Network", "Address", "MAC"], found.nics.map((nic) => [nameOf(nic.network), nic.address, nic.mac]), "Ports"));
+      fill(ports, found.nics.length ? table(["Network", "Address", "MAC", ""], found.nics.map((nic) => [link(`#/networks/${nic.network}`, nameOf(nic.network)), [nic.address, nic.ipv6_address].filter(Boolean).join(", "), nic.mac,
+        nic.leaving ? "is being detached" : nic.default ? "its way out" : ""]), "Ports") : element("p", {}, "It has no port."));
       fill(disks, volumes.length ? table(["Disk", "Name", "MiB", "State", "When the machine goes"], volumes.map((disk) => [
         disk.position ? `disk ${disk.position}` : "root", disk.name, disk.mib, state(disk.state), disk.stays ? "stays" : "goes, too"]), "Disks") : null, volumes.length ? element("p", {}, link("#/snapshots", "Snapshots of disks")) : null);
       if (offered !== `${found.state} ${found.name}`) {
         offered = `${found.state} ${found.name}`;
         fill(does, ...buttons(found, (operation) => follow(operation.id)));
+      }
+      const key = JSON.stringify([found.state, found.name, found.generation, found.nics]);
+      if (asked !== key && !touched(more)) {
+        asked = key;
+        const tell = (password) => {
+          fill(told, once(`Password in ${found.name}`, "It is shown this once.", password));
+          told.querySelector("pre").focus();
+        };
+        fill(more, ...(NO_LONGER.includes(found.state) ? [] : await changes(found, (answer) => follow(answer?.operation ?? answer?.id), look, tell)));
       }
       if (found.operation && followed === null) follow(found.operation);
     },
@@ -87,4 +101,39 @@ function buttons(found, done) {
   const screen = found.state === "running" && may(`/v1/machines/${found.id}/console`)
     ? element("p", { class: "acts" }, link(`#/machines/${found.id}/console`, "Open its console", "button")) : null;
   return [screen, acting(acts, done), going];
+}
+
+/** Its size, ports and password. */
+async function changes(found, follow, look, tell) {
+  const path = `/v1/machines/${found.id}`;
+  const { name, nics } = found;
+  if (!may(path)) return [];
+  const [offerings, networks] = await Promise.all([list("/v1/offerings"), list("/v1/networks", { account: found.account })]);
+  const done = (answer) => {
+    if (answer?.operation || answer?.id?.startsWith("operation-")) follow(answer);
+    else look();
+  };
+  const sizes = offerings.filter((each) => each.enabled && each.id !== found.offering);
+  const free = networks.filter((each) => each.zone === found.zone && !nics.some((nic) => nic.network === each.id));
+  const port = (some) => choice("Port", "nic", some.map((nic) => [nic.id, `${nameOf(nic.network)}, ${nic.address}`]), { sent: false, argument: true });
+  const others = nics.filter((nic) => !nic.default && !nic.leaving);
+  const staying = nics.filter((nic) => !nic.leaving);
+  const cli = (...said) => ["arable", ...said];
+  return [
+    found.state !== "stopped" ? element("p", { class: "hint" }, "It gets another size while it is stopped.")
+      : sizes.length ? form("Give it another size", { path: `${path}/resize`, cli: cli("machine", "resize", name), expects: found.generation, done, fields: [choice("Size", "offering",
+        sizes.map((each) => [each.name, `${each.name}: ${each.cpus} CPU, ${each.memory_mib} MiB`]))] }) : element("p", { class: "hint" }, "There is no other size that it could have."),
+    free.length ? form("Attach it to a network", { path: "/v1/nics", cli: cli("nic", "attach", "--machine", name), fixed: { machine: found.id }, done, fields: [choice("Network", "network", byName(free)), words("Address", "address", { placeholder: "any free one" }),
+      tick("Its way out from now on", "default")] }) : null,
+    staying.length ? form("Change a port", { method: "PATCH", path: (said) => `/v1/nics/${said.nic}`, cli: cli("nic", "update"), done, about: "With another address, a machine that runs has it after it was rebooted.", when: (said) => said.address !== undefined || said.default !== undefined,
+      fields: [port(staying), words("Another address", "address", { placeholder: "as it is" }), tick("Its way out from now on", "default")] }) : null,
+    others.length ? form("Detach it from a network", { method: "DELETE", path: (said) => `/v1/nics/${said.nic}${said.force ? "?force=true" : ""}`, cli: cli("nic", "detach"), done, danger: true,
+      fields: [port(others), tick("Restart it, if its guest does not let go", "force", { sent: false })] }) : null,
+    form("Reset a password within it", { path: `${path}/reset-password`, cli: cli("machine", "reset-password", name), about: "Left empty, one is drawn, and shown this once.", fields: [words("User", "user", { placeholder: "root" }), secret("New password", "password", { hint: "On the command line: --ask-password." })],
+      done(answer) {
+        follow(answer);
+        if (answer.password) tell(answer.password);
+      } }),
+    form("Change its name", { method: "PATCH", path, expects: found.generation, cli: cli("machine", "update", name), done, changes: true, fields: [words("Name", "name", { required: true, value: name, most: 63 })] }),
+    found.host && found.state === "running" && may(`${path}/move`) ? form("Move it to another host", { path: `${path}/move`, cli: cli("machine", "move", name), done, about: "While it runs.", fields: [words("To the host", "to", { placeholder: "the best one" })] }) : null];
 }

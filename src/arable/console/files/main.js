@@ -4,6 +4,7 @@ import { account } from "./account.js";
 import { accounts } from "./accounts.js";
 import { alerts } from "./alerts.js";
 import { call, list, onEnd, signedIn, signIn, signOut } from "./api.js";
+import { balancer } from "./balancer.js";
 import { bills } from "./bills.js";
 import { blueprint } from "./blueprint.js";
 import { blueprints } from "./blueprints.js";
@@ -13,7 +14,9 @@ import { deploy } from "./deploy.js";
 import { button, element, field, fill, moment, state, status } from "./element.js";
 import { farm } from "./farm.js";
 import { farms } from "./farms.js";
+import { groups } from "./groups.js";
 import { host } from "./host.js";
+import { hosts } from "./hosts.js";
 import { image } from "./image.js";
 import { images } from "./images.js";
 import * as live from "./live.js";
@@ -24,15 +27,23 @@ import { forget } from "./names.js";
 import { network } from "./network.js";
 import { networks } from "./networks.js";
 import { offerings } from "./offerings.js";
+import { order } from "./order.js";
+import { orders } from "./orders.js";
 import { own } from "./own.js";
+import { plans } from "./plans.js";
+import { pool } from "./pool.js";
+import { pools } from "./pools.js";
 import { prices } from "./prices.js";
 import { showProblem } from "./problems.js";
 import { provision } from "./provision.js";
+import { regions } from "./regions.js";
 import { serial } from "./serial.js";
 import { settings } from "./settings.js";
 import { snapshots } from "./snapshots.js";
 import { volumes } from "./volumes.js";
 import { vpns } from "./vpns.js";
+import { zone } from "./zone.js";
+import { zones } from "./zones.js";
 
 const PAGES = [
   [/^#\/farms$/, "Farms", farms],
@@ -48,15 +59,26 @@ const PAGES = [
   [/^#\/images\/(image-[0-9a-z]+)$/, "Image", image],
   [/^#\/networks$/, "Networks", networks],
   [/^#\/networks\/(network-[0-9a-z]+)$/, "Network", network],
+  [/^#\/balancers\/(balancer-[0-9a-z]+)$/, "Balancer", balancer],
+  [/^#\/groups$/, "Groups", groups],
   [/^#\/volumes$/, "Volumes", volumes],
   [/^#\/snapshots$/, "Snapshots", snapshots],
   [/^#\/vpns$/, "VPNs", vpns],
+  [/^#\/orders$/, "Orders", orders],
+  [/^#\/orders\/(order-[0-9a-z]+)$/, "Order", order],
+  [/^#\/plans$/, "Plans", plans],
   [/^#\/bills$/, "Bills", bills],
   [/^#\/keys$/, "Keys and password", own],
   [/^#\/deploy$/, "Deploy machines", deploy, "machine:write"],
   [/^#\/data-centre$/, "Data centre", dataCentre],
+  [/^#\/zones$/, "Zones", zones],
+  [/^#\/zones\/(zone-[0-9a-z]+)$/, "Zone", zone],
+  [/^#\/hosts$/, "Hosts", hosts],
+  [/^#\/pools$/, "Storage pools", pools],
+  [/^#\/pools\/(pool-[0-9a-z]+)$/, "Storage pool", pool],
   [/^#\/hosts\/(host-[0-9a-z]+)$/, "Host", host],
   [/^#\/control$/, "Control plane", control],
+  [/^#\/regions$/, "Regions", regions],
   [/^#\/alerts$/, "Alerts", alerts],
   [/^#\/accounts$/, "Accounts", accounts],
   [/^#\/accounts\/(account-[0-9a-z]+)$/, "Account", account],
@@ -66,8 +88,8 @@ const PAGES = [
 ];
 // What stands above all pages: for everybody, and for whom it concerns, as permissions say.
 const USUAL = [["farms", "Farms"], ["provision", "Provision", "farm:write"], ["blueprints", "Blueprints"], ["machines", "Machines"], ["images", "Images"], ["networks", "Networks"], ["vpns", "VPNs"], ["volumes", "Volumes"],
-  ["snapshots", "Snapshots"], ["bills", "Bills"], ["keys", "Keys and password"]];
-const OPERATING = [["data-centre", "Data centre", "infra:read"], ["control", "Control plane", "infra:read"], ["alerts", "Alerts", "infra:read"], ["accounts", "Accounts", "account:write"],
+  ["snapshots", "Snapshots"], ["groups", "Groups"], ["orders", "Orders"], ["plans", "Plans"], ["bills", "Bills"], ["keys", "Keys and password"]];
+const OPERATING = [["data-centre", "Data centre", "infra:read"], ["zones", "Zones", "infra:read"], ["hosts", "Hosts", "infra:read"], ["pools", "Storage pools", "infra:read"], ["control", "Control plane", "infra:read"], ["regions", "Regions", "infra:read"], ["alerts", "Alerts", "infra:read"], ["accounts", "Accounts", "account:write"],
   ["offerings", "Offerings", "catalogue:write"], ["prices", "Prices", "billing:write"], ["settings", "Settings", "infra:read"]];
 const TASKS = 20;
 const EVENTS = 30;

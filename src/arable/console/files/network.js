@@ -55,7 +55,7 @@ function held({ id, taken, rules, balancers, machines }, acts) {
       other(each), remove("Delete", `/v1/rules/${each.id}`, `Delete the rule ${KINDS[each.kind]} ${each.public || ""} ${ports(each.first_port, each.last_port)}`)]),
     "Rules", "Nothing comes in: there is no rule."),
     rules.some((each) => each.direction === "out") ? element("p", { class: "hint" }, "Nothing goes out but what its rules for that let pass.") : null),
-    balancers.length ? part("Balancers", listed(["Balancer", "Called at", "How", "Members", ""], balancers.map((each) => [each.name,
+    balancers.length ? part("Balancers", listed(["Balancer", "Called at", "How", "Members", ""], balancers.map((each) => [link(`#/balancers/${each.id}`, each.name),
       each.port ? `${each.called_at}:${each.port}` : "nowhere: it only checks", `${each.protocol}${each.tls ? " with TLS" : ""}, ${each.algorithm}`,
       each.members.map((member) => `${member.machine_name}:${member.port} ${member.up === null ? "not checked yet" : member.up ? "up" : `down: ${member.told}`}${member.draining ? ", draining" : ""}`).join("; "),
       remove("Delete", `/v1/balancers/${each.id}`, `Delete the balancer ${each.name}`)]), "Balancers", "")) : null,

@@ -1,0 +1,74 @@
+// One balancer: who its members are and how they are, what it does, and how it is changed.
+
+import { confirmed } from "./acts.js";
+import { call, list } from "./api.js";
+import { element, moment, state } from "./element.js";
+import { byName, choice, count, form, named, words } from "./forms.js";
+import { facts, link, listed, living, part } from "./lists.js";
+import { learn, nameOf } from "./names.js";
+
+const WORDS = (all) => all.map((each) => [each, each]);
+const ALGORITHMS = [["round-robin", "one after the other"], ["least-connections", "who has the fewest connections"], ["source", "by the client's address"]];
+const STICKINESS = [["none", "to any member"], ["source", "to the same one, by their address"], ["cookie", "to the same one, by a cookie"]];
+const said = (options, value) => options.find(([each]) => each === value)?.[1] ?? value;
+
+export async function balancer(page, _who, look, id) {
+  return living(page, look, {
+    title: "Balancer",
+    gone: ["balancer", "#/networks"],
+    async read() {
+      const found = await call("GET", `/v1/balancers/${id}`);
+      const [machines, stats] = await Promise.all([list("/v1/machines", { network: found.network }, 200), call("GET", `/v1/balancers/${id}/stats`).catch(() => null)]);
+      await learn([found.network], [["/v1/networks", { account: found.account }]]);
+      return { ...found, machines: machines.map((each) => ({ id: each.id, name: each.name })), stats };
+    },
+    show: (found, acts) => [about(found), members(found, acts)],
+    offers: (found) => [found.generation, found.name, found.members.map((each) => [each.machine, each.port, each.weight]), found.machines],
+    forms: (found, acts) => formsOf(found, acts.follow),
+  });
+}
+
+function about(found) {
+  const { check, stats } = found;
+  const rows = [["Called at", found.port ? `${found.called_at}:${found.port}` : "nowhere: it only checks"], ["How", `${found.protocol}${found.tls ? " with TLS" : ""}`], ["Network", link(`#/networks/${found.network}`, nameOf(found.network))],
+    ["Who gets the next one", said(ALGORITHMS, found.algorithm)], ["Clients come back", said(STICKINESS, found.stickiness)], ["For whom", found.cidr === "0.0.0.0/0" ? "everybody" : found.cidr],
+    ["Members are asked", `${check.kind === "http" ? `for ${check.path}, by HTTP; good are ${check.lowest_status} to ${check.highest_status}` : "for a connection"}, every ${check.interval} s`]];
+  if (found.certificate_until) rows.push(["Certificate until", moment(found.certificate_until)]);
+  if (stats) rows.push(["Now", `${stats.sessions} sessions, ${stats.request_rate} requests a second, ${stats.response_ms} ms`], ["So far", `${stats.requests} requests, ${stats.all_sessions} sessions`]);
+  return facts(rows);
+}
+
+function members({ id, members: all, stats }, acts) {
+  const of = (member) => stats?.members.find((each) => each.machine === member.machine);
+  return part("Members", listed(["Machine", "Address", "Weight", "State", "Sessions", "Errors", ""], all.map((each) => [link(`#/machines/${each.machine}`, each.machine_name), `${each.address}:${each.port}`, each.weight,
+    element("span", {}, state(each.up === null ? "not checked yet" : each.up ? "up" : "down"), each.draining ? ", draining" : "", each.told ? `: ${each.told}` : ""), of(each)?.sessions ?? "", of(each)?.errors ?? "",
+    acts.small(each.draining ? "Let it have new ones" : "Drain", `${each.draining ? "Let it have new ones" : "Drain"}: ${each.machine_name}`, "PATCH", `/v1/balancers/${id}/members/${each.machine}`, { draining: !each.draining })]),
+  "Members of the balancer", "It has none, so nobody answers. Add a machine of its network."));
+}
+
+function formsOf(found, done) {
+  const { id, name, check } = found;
+  const path = `/v1/balancers/${id}`;
+  const cli = (...rest) => ["arable", "balancer", ...rest];
+  const free = found.machines.filter((each) => !found.members.some((one) => one.machine === each.id));
+  const port = (but) => count("Port", "port", { min: "1", max: "65535", ...but });
+  const weight = (but) => count("Weight", "weight", { min: "1", max: "256", ...but });
+  const member = () => choice("Member", "machine", found.members.map((each) => [each.machine, each.machine_name, each.machine_name]), { sent: false, argument: true });
+  const http = (label, at, value, but) => count(label, `check.${at}`, { value, ...but });
+  const kept = (said_) => { // a check is whole: what is not said of it would be the usual again
+    if (!Object.keys(said_).some((each) => each.startsWith("check."))) return [];
+    return Object.entries(check).filter(([each]) => said_[`check.${each}`] === undefined).flatMap(([each, value]) => [`--check-${each.replaceAll("_", "-")}`, String(value)]);
+  };
+  return [
+    free.length ? form("Add a member", { path: `${path}/members`, cli: cli("add-member", name), done, fields: [choice("Machine", "machine", byName(free)), port({ required: true, value: found.members[0]?.port ?? 80 }), weight({ placeholder: "1" })] }) : null,
+    found.members.length ? form("Change a member", { method: "PATCH", path: (said_) => `${path}/members/${said_.machine}`, cli: cli("update-member", name), done, when: (said_) => said_.port !== undefined || said_.weight !== undefined,
+      fields: [member(), port({ placeholder: "as it is" }), weight({ placeholder: "as it is", hint: "Of two, one with twice the weight gets twice as many." })] }) : null,
+    found.members.length ? form("Take a member out", { method: "DELETE", path: (said_) => `${path}/members/${said_.machine}${said_.drain_seconds === undefined ? "" : `?drain_seconds=${said_.drain_seconds}`}`, cli: cli("remove-member", name), done, danger: true,
+      fields: [member(), count("Let it end what it has, for seconds", "drain_seconds", { sent: false, placeholder: "at once" })] }) : null,
+    form("Change it", { method: "PATCH", path, expects: found.generation, done, changes: true, cli: (said_) => cli("update", name, ...kept(said_)),
+      shape: (body) => (body.check ? { ...body, check: { ...check, ...body.check } } : body),
+      fields: [named("Name", { argument: false, value: name }), choice("Who gets the next one", "algorithm", ALGORITHMS, { value: found.algorithm }), choice("Clients come back", "stickiness", STICKINESS, { value: found.stickiness }), words("For whom", "cidr", { value: found.cidr, hint: "0.0.0.0/0: everybody" }),
+        choice("Members are asked", "check.kind", WORDS(["tcp", "http"]), { value: check.kind }), words("For which path", "check.path", { value: check.path }), http("Lowest good status", "lowest_status", check.lowest_status), http("Highest good status", "highest_status", check.highest_status),
+        http("Every so many seconds", "interval", check.interval), http("Waiting so many", "timeout", check.timeout), http("Up after so many", "rise", check.rise), http("Down after so many", "fall", check.fall)] }),
+    confirmed(name, "Delete the balancer", "Its port answers nobody any more; its machines stay.", () => ({ method: "DELETE", path, expects: found.generation, cli: [cli("delete", name)] }), done)];
+}
