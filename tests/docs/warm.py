@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO
 
+NOWHERE = "http://127.0.0.1:1"
 _LENGTH = 4  # bytes of a number on the wire
 _TYPED = """\
 #!{python} -IS
@@ -140,9 +141,10 @@ if __name__ == "__main__":
 
     for _module in sorted(Path(arable.cli.__file__).parent.glob("[!_]*.py")):
         import_module(f"arable.cli.{_module.stem}")
-    from arable.client import arable as _client  # noqa: F401
+    from arable.client.arable import Arable
     from arable.processes.main import main
 
+    Arable(NOWHERE).close()  # the first one imports what it sends with
     gc.freeze()
     _commands = _Commands(sys.argv[1], sys.stdin.buffer)
     print("warm", flush=True)

@@ -23,6 +23,11 @@ WHAT = "alert"
 _a = t.alert.c
 _s = t.alert_signal.c
 _OPEN = (_a.until.is_(None), _a.opened_at.is_not(None))
+_SIGNALS = (
+    select(_s.kind, _s.subject, _s.name, _s.severity, _s.text)
+    .where(_s.at > bindparam("after"))
+    .order_by(_s.server)
+)
 _NAMES_SHOWN = 3
 
 
@@ -260,10 +265,9 @@ def signal(tx: Tx, server: str, found: Sequence[Finding], at: datetime) -> None:
 
 def signals(tx: Tx, at: datetime) -> list[Finding]:
     """What servers' processes said not long ago."""
-    query = select(_s.kind, _s.subject, _s.name, _s.severity, _s.text)
     return [
         Finding(AlertKind(kind), subject, name, Severity(severity), told)
         for kind, subject, name, severity, told in tx.execute(
-            query.where(_s.at > at - SIGNAL_COUNTS).order_by(_s.server)
+            _SIGNALS, {"after": at - SIGNAL_COUNTS}
         )
     ]

@@ -8,15 +8,28 @@ nothing, however many write at once.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
 from arable.domain.region import Fact, FactKey, FactKind
 from arable.store import schema as t
 from arable.store.database import Tx
-from arable.store.many import among
+from arable.store.many import among, among_given, given
 from arable.store.rows import json_text, put_rows, raw
 
 _f, _c, _q = t.grid_fact.c, t.grid_counter.c, t.grid_quarantine.c
@@ -25,6 +38,11 @@ _OVER = "(region, kind, key) do update set " + ", ".join(
     f"{name} = excluded.{name}" for name in _COLUMNS[3:]
 )
 _COUNTER = "grid"
+_HERE = (
+    raw(t.grid_fact, _COLUMNS)
+    .where(_f.region == bindparam("there"), _f.body.is_not(None))
+    .order_by(_f.kind, _f.key)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +107,19 @@ def put(tx: Tx, region: str, facts: Sequence[Fact], first: int = 0) -> None:
     put_rows(tx, t.grid_fact, _COLUMNS, rows, _OVER)
 
 
-def of(tx: Tx, region: str, kind: FactKind | None = None) -> list[Fact]:
-    """What is the case there."""
-    query = raw(t.grid_fact, _COLUMNS).where(_f.region == region, _f.body.is_not(None))
-    if kind is not None:
-        query = query.where(_f.kind == str(kind))
-    return [_fact(row) for row in tx.execute(query.order_by(_f.kind, _f.key))]
+def of(tx: Tx, region: str, *kinds: FactKind) -> list[Fact]:
+    """What is the case there, of all kinds or of these."""
+    values: dict[str, Any] = {"there": region}
+    query = _HERE
+    if kinds:
+        values["some"] = given(tx, map(str, kinds))
+        query = _of_kinds(tx.dialect.name)
+    return [_fact(row) for row in tx.execute(query, values)]
+
+
+@cache
+def _of_kinds(dialect: str) -> Select[Any]:
+    return _HERE.where(among_given(dialect, _f.kind, "some"))
 
 
 def some(tx: Tx, region: str, kind: FactKind, keys: Iterable[str]) -> dict[str, Fact]:

@@ -20,6 +20,8 @@ TOPIC = "grid"
 
 _m, _k, _l = t.grid_member.c, t.grid_token.c, t.grid_link.c
 _LINK = "grid"
+_LINKED = select(*(c for c in t.grid_link.c if c.name != "id")).where(_l.id == _LINK)
+_LINKED_ALONE = _LINKED.with_for_update()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +161,7 @@ def forget_tokens(tx: Tx, before: datetime) -> None:
 
 def link(tx: Tx, *, lock: bool = False) -> Link | None:
     """None: this region is in no grid."""
-    query = select(*(c for c in t.grid_link.c if c.name != "id")).where(_l.id == _LINK)
-    row = tx.execute(query.with_for_update() if lock else query).first()
+    row = tx.execute(_LINKED_ALONE if lock else _LINKED).first()
     return None if row is None else kept.value(Link, row)
 
 

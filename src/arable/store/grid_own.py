@@ -39,9 +39,11 @@ def facts(
 ) -> list[Fact]:
     """What is to be said anew of these kinds: what changed since it was said last, and what is the case no more."""
     changed: list[tuple[FactKind, str, Any, str]] = []
+    known: dict[FactKind, Said] = {kind: {} for kind in kinds}
+    for fact in grid_facts.of(tx, region, *sorted(kinds)):
+        known[fact.kind][fact.key] = (fact.body, fact.audience)
     for kind in sorted(kinds):
-        now = _now(tx, kind, software, api)
-        before = {fact.key: (fact.body, fact.audience) for fact in grid_facts.of(tx, region, kind)}
+        now, before = _now(tx, kind, software, api), known[kind]
         changed += [
             (kind, key, *said) for key, said in sorted(now.items()) if before.get(key) != said
         ]

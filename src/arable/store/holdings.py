@@ -26,6 +26,7 @@ _ORPHANS = (
     .order_by(_f.id)
     .limit(bindparam("limit"))
 )
+_HELD = select(func.count()).select_from(schema.farm).where(_f.holder == bindparam("by"))
 _COUNTS = text(f"""
     select count(*),
       coalesce(sum(case when segment.id is null then 1 else 0 end), 0),
@@ -155,8 +156,7 @@ def _farms(tx: Tx, work: str, **values: Any) -> list[FarmId]:
 
 def count(tx: Tx, holder: SegmentId) -> int:
     """How many farms it holds."""
-    query = select(func.count()).select_from(schema.farm).where(_f.holder == holder)
-    return tx.execute(query).scalar_one()
+    return int(tx.execute(_HELD, {"by": holder}).scalar_one())
 
 
 def confirm(tx: Tx, holder: SegmentId) -> int:

@@ -5,9 +5,10 @@ Whoever decides about one holds its machine's row. What hosts say is noted in co
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, text, update
 
 from arable.domain.ids import HostId, MachineId, OperationId, PodId, PoolId, ZoneId
 from arable.domain.manifest import GuestSeen, MovePhase
@@ -16,7 +17,7 @@ from arable.domain.units import MIB
 from arable.store import schema as t
 from arable.store.columns import micros
 from arable.store.database import Tx
-from arable.store.many import among
+from arable.store.many import among, among_given, given
 from arable.store.rows import change_rows, put_rows, raw
 
 TOPIC = "moves"
@@ -76,6 +77,14 @@ _WRITTEN_OVER = "(id) do update set " + ", ".join(
 )
 
 
+_ALL_GOING = raw(t.move, _COLUMNS).where(_UNDER_WAY)
+_FAILING = (
+    select(_v.id, t.machine.c.name, _v.tries, _v.told)
+    .join(t.machine, t.machine.c.id == _v.id)
+    .where(_v.tries >= bindparam("least"), _v.changed_at >= bindparam("since"))
+    .order_by(_v.id)
+    .limit(100)
+)
 _GOING = select(_v.id).where(_UNDER_WAY).order_by(_v.id).limit(bindparam("limit"))
 
 
@@ -92,14 +101,19 @@ def of(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, MoveRow]:
 
 def bound(tx: Tx, machines: Iterable[MachineId]) -> dict[MachineId, MoveRow]:
     """Those of these machines' moves that hosts may know of."""
-    query = raw(t.move, _COLUMNS).where(_UNDER_WAY, among(tx, _v.id, machines))
-    rows = (MoveRow._make(row) for row in tx.execute(query))
+    asked = {"some": given(tx, machines)}
+    rows = (MoveRow._make(row) for row in tx.execute(_going_of(tx.dialect.name), asked))
     return {row.id: row for row in rows if row.bound}
+
+
+@cache
+def _going_of(dialect: str) -> Select[Any]:
+    return _ALL_GOING.where(among_given(dialect, _v.id, "some"))
 
 
 def all_bound(tx: Tx) -> list[MoveRow]:
     """Every move that hosts may know of."""
-    rows = (MoveRow._make(row) for row in tx.execute(raw(t.move, _COLUMNS).where(_UNDER_WAY)))
+    rows = (MoveRow._make(row) for row in tx.execute(_ALL_GOING))
     return [row for row in rows if row.bound]
 
 
@@ -196,15 +210,7 @@ def counts(tx: Tx) -> dict[str, int]:
 
 def failing(tx: Tx, tries: int, since: datetime) -> list[tuple[MachineId, str, int, str]]:
     """Machines that could not be moved so many times in a row, the last time since then: name, how often, why."""
-    m = t.machine.c
-    query = (
-        select(_v.id, m.name, _v.tries, _v.told)
-        .join(t.machine, m.id == _v.id)
-        .where(_v.tries >= tries, _v.changed_at >= since)
-        .order_by(_v.id)
-        .limit(100)
-    )
-    return [tuple(row) for row in tx.execute(query)]
+    return [tuple(row) for row in tx.execute(_FAILING, {"least": tries, "since": since})]
 
 
 class Place(NamedTuple):

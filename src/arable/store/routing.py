@@ -29,7 +29,7 @@ from arable.domain.router_runtime import RouterRuntime
 from arable.store import addresses as addresses_
 from arable.store import balancers, router_memory, schema, usage_records, vlans, vpns
 from arable.store.database import Tx
-from arable.store.many import among
+from arable.store.many import among, among_given, given
 from arable.store.rows import json_text
 
 R = TypeVar("R", bound=tuple[Any, ...])
@@ -173,8 +173,14 @@ class LeaseRow(NamedTuple):
 
 def networks_by_id(tx: Tx, ids: Iterable[NetworkId]) -> list[NetworkRow]:
     """These networks, locked: whoever starts an appliance is alone with it."""
-    query = NETWORK.where(among(tx, _n.id, ids)).order_by(_n.id).with_for_update(of=schema.network)
-    return _rows(NetworkRow, tx.execute(query).all())
+    found = tx.execute(_networks_by_id(tx.dialect.name), {"some": given(tx, ids)})
+    return _rows(NetworkRow, found.all())
+
+
+@cache
+def _networks_by_id(dialect: str) -> Select[Any]:
+    query = NETWORK.where(among_given(dialect, _n.id, "some")).order_by(_n.id)
+    return query.with_for_update(of=schema.network)
 
 
 def networks_with_attention(
