@@ -106,7 +106,7 @@ def _brought(call: Call, row: SentVolume) -> SentVolume:
     if found.state is not OperationState.DONE or row.image is None:
         tries = row.tries + 1
         pause = timedelta(seconds=min(_SOON * 2 ** min(tries, 10), _LONGEST))
-        why = found.error.detail if found.error else "its copy could not be made"
+        why = found.error.text if found.error else "its copy could not be made"
         return replace(over, tries=tries, told=why, due_at=now + pause)
     try:
         version = images.version(call.tx, row.image)
