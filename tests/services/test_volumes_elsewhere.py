@@ -21,15 +21,15 @@ from arable.domain.manifest import GuestWish, ImagePart, PartFormat, PartRole
 from arable.domain.settings import ACCOUNT_IMAGE_MIB
 from arable.domain.units import MIB
 from arable.drivers.storage.sim import flat_file
-from arable.services import blueprints, farms, images, volumes
+from arable.services import attachments, blueprints, farms, images, volumes
 from arable.services.grid_desk import GridDesk
 from arable.sim.files import MemoryFiles
-from arable.store import came_volumes, settings, transfers
+from arable.store import came_volumes, sent_volumes, settings, transfers
 from arable.store import images as kept_images
 from arable.wire.blueprints import BlueprintVersionIn
 from arable.wire.images import ImageChange, ImageQuery, VersionQuery
 from arable.wire.machines import DeployIn
-from arable.wire.volumes import VolumeChange
+from arable.wire.volumes import AttachVolumeIn, VolumeChange
 
 READS = {key: value for key, value in BLUEPRINT.items() if key != "name"} | {"reads": ["catalogue"]}
 NAME = "catalogue@home"
@@ -432,6 +432,28 @@ def test_home_of_an_older_copy_tells_what_it_has_and_nothing_is_mixed(two):
     assert [number for _, number, _ in versions(two, "home")] == [2]
     assert [number for _, number, _ in versions(two, "london")][-1] == 3
     assert reads(two, element(two).id) == sha256("three")
+
+
+def test_a_restored_home_copies_anew_what_may_be_another_thing(two):
+    farm(two)
+    home = two["home"].cloud
+    with home.database.write() as tx:
+        sent_volumes.look_again(tx, home.around.clock.now())
+    copied(two, "newer")
+    wait(two)
+    assert arrive(two) == [sha256("newer")]
+
+
+def test_a_disk_of_an_element_is_no_volume_to_share(two):
+    farm(two)
+    made = element(two)
+    london = two["london"]
+    ((disk,),) = london.cloud.rows("select id from volume where read_only")
+    before = london.cloud.used(london.ann)
+    london.cloud.do(london.ann, attachments.attach, VolumeId(disk), AttachVolumeIn(machine=made.id))
+    assert london.cloud.used(london.ann) == before
+    refused = london.cloud.refused(london.ann, volumes.update, VolumeId(disk), VolumeChange(share="none"))  # fmt: skip
+    assert isinstance(refused, Conflict)
 
 
 def test_that_region_of_an_older_copy_is_told_anew(two):

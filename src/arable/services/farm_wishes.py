@@ -32,6 +32,7 @@ from arable.store import (
     images,
     offerings,
 )
+from arable.store import sent_volumes as kept_volumes
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.wire.blueprints import BlueprintVersionIn
@@ -108,6 +109,7 @@ def published(call: Call, of: Blueprint, version: BlueprintVersion) -> None:
         now = sent_volumes.with_volumes(tx, farm, now, call.around.clock.now())
         names = [each if isinstance(each, str) else each.name for each in said.secrets]
         _say(tx, part, with_secrets(tx, part.farm, now, names), call.around.clock.now())
+        kept_volumes.wake(tx, part.account, call.around.clock.now())
 
 
 def rotated(tx: Tx, secret: FarmSecret, at: datetime) -> None:

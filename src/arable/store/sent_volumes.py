@@ -43,6 +43,11 @@ def wake(tx: Tx, account: AccountId, at: datetime) -> None:
         nudge(tx, farm_regions.TOPIC)
 
 
+def look_again(tx: Tx, at: datetime) -> None:
+    """What is on them may be another thing than the store knows, which was set back: it is copied anew."""
+    tx.execute(update(t.sent_volume).values(shares=_s.shares + 1, operation=None, due_at=at))
+
+
 def due(tx: Tx, at: datetime, limit: int) -> Sequence[SentVolume]:
     """Those that are to be looked at now; those that wait for longest first."""
     query = select(t.sent_volume).where(_s.due_at <= at).order_by(_s.due_at, _s.volume).limit(limit)
