@@ -43,7 +43,7 @@ def check(tx: Tx, farm: Farm, names: Iterable[str], field: str) -> None:
             )
             raise Conflict(told, field=field)
         if found.storage_zone not in (None, farm.reaches):
-            told = f"its blueprint reads the volume {name}, which is in another storage zone than the farm"
+            told = f"its blueprint reads the volume {name}, which is in another storage zone than the farm (`arable volume update --storage-zone`)"
             raise BadInput(told, field=field)
 
 

@@ -378,7 +378,11 @@ def _fill(asking: Asking) -> str:
         )
         if shared and (waits or dice.random() < 0.5):
             return "nothing"
-        how = VolumeChange(share="none" if shared else "read-only")
+        how = (
+            VolumeChange(share="none")
+            if shared
+            else VolumeChange(storage_zone=None, share="read-only")
+        )
         region.ask(caller, lambda call: volumes.update(call, id_, how))
         return f"{id_} of {region.name}: {how.share}"
     query = "select id from machine where account = :a and state = 'running' and name like 'm%' order by id"
