@@ -4,7 +4,7 @@ import pytest
 from make_agent import HOST, PART, POOL, Rig, guest, make_drivers, off, volume
 
 from arable.domain.carry import CarryWish
-from arable.domain.errors import Forbidden
+from arable.domain.errors import Forbidden, NotFound
 from arable.domain.ids import HostId, OperationId
 from arable.domain.units import MIB
 from arable.drivers.storage.protocol import InUse
@@ -67,4 +67,13 @@ def test_only_the_host_that_is_named_may_read_and_only_while_it_is_wished() -> N
         with pytest.raises(Forbidden):
             list(passing.pieces)
     with pytest.raises(InUse):
+        lends(rig, wish)
+
+
+def test_what_was_never_made_is_not_waited_for() -> None:
+    """Its machine was stopped before its first start was through, say."""
+    rig, wish = Rig(), carry()
+    rig.wish(wish)
+    rig.settle()
+    with pytest.raises(NotFound, match="first starts"):
         lends(rig, wish)

@@ -12,6 +12,10 @@ from arable.store import wishes
 from arable.store.nudges import collected
 
 A, B = HostId("host-a"), HostId("host-b")
+RESERVED = """
+    update host set cpus = 8, cpu_mhz = 16000, memory_mib = 8192, disk_mib = 9999, reserved_cpus = 1,
+    reserved_cpu_mhz = 1000, reserved_memory_mib = 512, reserved_disk_mib = 1024, machines = 1
+"""
 
 
 @pytest.fixture
@@ -23,10 +27,7 @@ def two(cloud: Cloud) -> Cloud:
            values ('host-b', 'zone-here', 'pod-a', 'b', 'up', 0)"""
     )
     cloud.run("update host set manifest_generation = 2")
-    cloud.run(
-        """update host set cpus = 8, cpu_mhz = 16000, memory_mib = 8192, disk_mib = 9999, reserved_cpus = 1,
-               reserved_cpu_mhz = 1000, reserved_memory_mib = 512, reserved_disk_mib = 1024, machines = 1"""
-    )
+    cloud.run(RESERVED)
     with cloud.database.write() as tx:
         ((network,),) = tx.exec_driver_sql("select id from network").all()
         wishes.note_presence(tx, [(network, A), (network, B)])
@@ -146,3 +147,36 @@ def test_an_operation_that_waits_for_a_machine_ends_by_a_full_report(cloud: Clou
     say(cloud, full(machine, GuestState.RUNNING, generation=9))
     assert cloud.rows("select operation from machine")[0][0] is None
     assert cloud.rows("select state from operation")[0][0] == "done"
+
+
+@pytest.mark.parametrize(
+    ("state", "wish", "ends"),
+    [("stopping", "stopped", "stopped"), ("starting", "running", "stopped")],
+)
+def test_that_a_guest_is_off_counts_though_somebody_wants_to_look_at_its_machine(
+    cloud: Cloud, state: str, wish: str, ends: str
+) -> None:
+    """Its network was given IPv6, say: its host is told nothing that it would answer, and does not say it again."""
+    machine = there(cloud, cloud.account("me"), state, wish, busy=True)
+    cloud.run("update machine set told = 3, generation = 3, attention = true")
+    cloud.run(RESERVED)
+    say(cloud, full(machine, GuestState.STOPPED, generation=2))
+    assert cloud.rows("select state from machine")[0][0] == state, "that was before it was told"
+    say(cloud, full(machine, GuestState.STOPPED, generation=3))
+    assert cloud.rows("select state, operation from machine") == [(ends, None)]
+
+
+def test_that_a_machine_runs_as_asked_counts_though_somebody_wants_to_look_at_it(
+    cloud: Cloud,
+) -> None:
+    machine = there(cloud, cloud.account("me"), "running", "running", busy=True)
+    cloud.run("update machine set told = 3, generation = 3, attention = true")
+    say(cloud, full(machine, GuestState.RUNNING, generation=3))
+    assert cloud.rows("select operation from machine") == [(None,)]
+
+
+def test_that_a_guest_is_off_says_nothing_of_what_its_host_was_not_told_yet(cloud: Cloud) -> None:
+    machine = there(cloud, cloud.account("me"), "stopping", "stopped", busy=True)
+    cloud.run("update machine set told = 3, generation = 4, attention = true")
+    say(cloud, full(machine, GuestState.STOPPED, generation=3))
+    assert cloud.rows("select state from machine")[0][0] == "stopping"

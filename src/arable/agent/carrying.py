@@ -49,6 +49,7 @@ class Lending:
     shared: Callable[[], set[VolumeId]] = set
     _offers: dict[OperationId, tuple[CarryWish, Carries]] = field(default_factory=dict)
     _wished: dict[OperationId, CarryWish] = field(default_factory=dict)
+    _absent: frozenset[OperationId] = frozenset()  # of those, where it is in no pool of this host
 
     def look(self) -> None:
         """What may be read from now on."""
@@ -59,15 +60,22 @@ class Lending:
             if wish.source == self.host
         }
         offers: dict[OperationId, tuple[CarryWish, Carries]] = {}
+        pools = ground.drivers.pools
+        all_seen = all(pool.pool in seen.shelves for pool in pools)
+        absent = [
+            key
+            for key, wish in wished.items()
+            if all_seen and not any(_has(seen, pool, wish) for pool in pools)
+        ]
         known = seen.guests is not None or ground.drivers.hypervisor is None
         by_guests = held_by_guests(ground, seen) if wished and known else None
         if by_guests is not None:
             held = by_guests | self.shared() | ground.busy()
             for key, wish in wished.items():
-                pool = next((p for p in ground.drivers.pools if _has(seen, p, wish)), None)
+                pool = next((p for p in pools if _has(seen, p, wish)), None)
                 if isinstance(pool, Carries) and wish.volume not in held:
                     offers[key] = (wish, pool)
-        self._offers, self._wished = offers, wished
+        self._offers, self._wished, self._absent = offers, wished, frozenset(absent)
 
     def speed(self, operation: OperationId) -> int:
         """Bytes per second at which it may be read; 0: no limit."""
@@ -78,7 +86,7 @@ class Lending:
     def lend(self, asker: HostId, operation: OperationId) -> Iterator[Passing]:
         """The volume that waits to be read by that host.
 
-        Raises `Forbidden` for anybody else, `InUse` for what can't be lent now.
+        Raises `Forbidden` for anybody else, `InUse` for what can't be lent now, `NotFound` for what was never made.
         """
         wish = self._wished.get(operation)
         if wish is None:  # the other host may have heard of it first
@@ -86,6 +94,10 @@ class Lending:
         if wish.target != asker:
             raise Forbidden("this is not lent to this host")
         offer = self._offers.get(operation)
+        if offer is None and operation in self._absent:
+            raise NotFound(
+                f"{wish.volume} is not on {self.host}: a disk is made when its machine first starts"
+            )
         if offer is None:
             raise InUse(f"{wish.volume} is in use, or not there yet")
         with offer[1].lend(wish.volume) as passing:

@@ -10,7 +10,9 @@ from datetime import datetime
 from arable.controllers import wishes
 from arable.domain.ids import MachineId
 from arable.domain.machine import MachineWish
+from arable.domain.manifest import ItemKind
 from arable.store import attention, nics
+from arable.store import wishes as manifests
 from arable.store.attention import MachineRow, NicRow
 from arable.store.database import Tx
 from arable.store.wishes import Item
@@ -28,8 +30,14 @@ def collect(tx: Tx, at: datetime) -> int:  # noqa: ARG001
 
 
 def let_go(tx: Tx, machines: Iterable[MachineId]) -> None:
-    """The hosts of these (locked) machines have nothing of what was detached from them any more."""
-    nics.remove(tx, nics.leaving_of(tx, machines))
+    """The hosts of these (locked) machines have nothing of what was detached from them any more.
+
+    Routers are told here, too: whoever would tell them next time it looks at the machine finds no port then.
+    """
+    going = nics.leaving_of(tx, machines)
+    known = [(host, nic) for nic, hosts in going.items() for host in hosts]
+    manifests.take_back(tx, ItemKind.LEASE, known)
+    nics.remove(tx, going.keys())
 
 
 def leases(machine: MachineRow, ports: Sequence[NicRow], seed: str) -> list[Item]:

@@ -224,16 +224,17 @@ def shut_down(tx: Tx, row: MachineRow, at: datetime) -> None:
 
 
 def _sight(this: _Settling, row: MachineRow, guest: GuestSeen) -> None:
-    """One guest as its present host sees it."""
-    fresh = guest.generation >= row.told and not row.attention
+    """One guest as its present host sees it.
+
+    It counts also where somebody still wants to look at the machine, if it is as the newest wish says: then nothing
+    that its host would answer is told again, and the host does not say so again.
+    """
+    newest = guest.generation >= max(row.told, row.generation)
+    fresh = newest or (guest.generation >= row.told and not row.attention)
     if guest.state is GuestState.RUNNING and row.state == _S.RUNNING:
         row = _stalled(this, row, guest.stalled)
     match guest.state:
-        case GuestState.RUNNING if (
-            (fresh or _as_newest(row, guest))
-            and row.wish == _W.RUNNING
-            and guest.boots >= row.boots
-        ):
+        case GuestState.RUNNING if fresh and row.wish == _W.RUNNING and guest.boots >= row.boots:
             this.alike.add(row.id)
             _running(this, row)
         case GuestState.RUNNING if guest.told and row.state == _S.RUNNING:
@@ -257,14 +258,6 @@ def _sight(this: _Settling, row: MachineRow, guest: GuestSeen) -> None:
             this.change(row._replace(why=_why(row, waiting=guest.told)))
         case _:
             pass
-
-
-def _as_newest(row: MachineRow, guest: GuestSeen) -> bool:
-    """Whether one that starts runs by the newest wish already, though somebody still wants to look at it.
-
-    It may have been told just now, by who placed it: then nothing is told again, and its host does not say so again.
-    """
-    return row.state == _S.STARTING and guest.generation >= max(row.told, row.generation)
 
 
 def _stalled(this: _Settling, row: MachineRow, why: str) -> MachineRow:

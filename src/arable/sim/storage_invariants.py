@@ -45,16 +45,20 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
 
 
 def _carried(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
-    """Z3: a volume that goes to another pool is there where its row says, and nothing uses a copy of it elsewhere."""
+    """Z3: a volume that goes to another pool is there where its row says, and nothing uses a copy of it elsewhere.
+
+    One whose machine was stopped before it was seen running may not have been made.
+    """
     query = """
-        select c.volume, v.pool, v.erasing from carry c join volume v on v.id = c.volume
+        select c.volume, v.pool, v.erasing or not coalesce(m.ran, 1) from carry c
+          join volume v on v.id = c.volume left join machine m on m.id = v.machine and not v.stays
         where v.pool is not null
     """
-    for volume, its_pool, erasing in look(query):
+    for volume, its_pool, unsure in look(query):
         for sim in hosts.values():
             for pool in sim.pools.values():
                 held = pool.volumes.get(volume)
-                if pool.pool == its_pool and held is None and not erasing:
+                if pool.pool == its_pool and held is None and not unsure:
                     yield f"{volume} is not in {its_pool}, where it should be"
                 if pool.pool != its_pool and held and held.path in sim.used_files:
                     yield f"a copy of {volume} is in use in {pool.pool}, and it is in {its_pool}"

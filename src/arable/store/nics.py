@@ -1,6 +1,6 @@
 """How machines' ports on networks are kept, and which of a network's addresses they hold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, bindparam, func, or_, select, text, update
 
 from arable.domain.access import Scope
 from arable.domain.errors import NotFound
-from arable.domain.ids import AccountId, MachineId, NetworkId, NicId
+from arable.domain.ids import AccountId, HostId, MachineId, NetworkId, NicId
 from arable.domain.network import Nic
 from arable.store import schema as t
 from arable.store.database import Tx
@@ -156,11 +156,16 @@ def set_address(tx: Tx, nic: NicId, address: str, offset: int) -> None:
     tx.execute(changed.values(address=address, offset=offset))
 
 
-def leaving_of(tx: Tx, machines: Iterable[MachineId]) -> list[NicId]:
-    """Rows of these machines that are to go."""
-    c = t.nic.c
-    query = select(c.id).where(text("nic.leaving"), among(tx, c.machine, machines)).order_by(c.id)
-    return list(tx.execute(query).scalars())
+def leaving_of(tx: Tx, machines: Iterable[MachineId]) -> dict[NicId, list[HostId]]:
+    """Rows of these machines that are to go, and where their networks' routers are."""
+    c, n = t.nic.c, t.network.c
+    query = (
+        select(c.id, n.appliance_host, n.standby_host)
+        .join_from(t.nic, t.network, n.id == c.network)
+        .where(text("nic.leaving"), among(tx, c.machine, machines))
+        .order_by(c.id)
+    )
+    return {id_: [host for host in hosts if host] for id_, *hosts in tx.execute(query)}
 
 
 def forsaken(tx: Tx, limit: int) -> list[MachineId]:
@@ -184,7 +189,7 @@ def _forsaken() -> Select[Any]:
     )
 
 
-def remove(tx: Tx, ids: Sequence[NicId]) -> None:
+def remove(tx: Tx, ids: Collection[NicId]) -> None:
     """They are gone, and what led to them."""
     tx.execute(t.rule.delete().where(among(tx, t.rule.c.nic, ids)))
     tx.execute(t.balancer_member.delete().where(among(tx, t.balancer_member.c.nic, ids)))
