@@ -361,7 +361,7 @@ class Guests:
             iops=disk.iops,
             bytes_per_second=disk.bytes_per_second,
             position=disk.position,
-            read_only=disk.view_of is not None,
+            read_only=disk.read_only or disk.view_of is not None,
         )
 
     def _far(self, wish: GuestWish, disk: DiskWish, at: ExportAt) -> GuestDisk:
@@ -372,7 +372,7 @@ class Guests:
             serial=serial(disk.volume),
             bytes=disk.bytes,
             position=disk.position,
-            read_only=disk.view_of is not None,
+            read_only=disk.read_only or disk.view_of is not None,
         )
         if at.pool:
             assert self._ground.drivers.files is not None, "lacks nothing"

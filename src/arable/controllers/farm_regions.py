@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -22,10 +23,21 @@ from arable.domain.farm_part import FarmPart
 from arable.domain.grid import PeerState
 from arable.domain.ids import FarmId
 from arable.domain.settings import FARM_KEY_DAYS
+from arable.domain.volume_copies import SentVolume
 from arable.runtime.clock import Clock
 from arable.runtime.rounds import Rounds
 from arable.runtime.secret import Secret
-from arable.store import accounts, domains, farm_regions, farms, grid, grid_members, settings
+from arable.store import (
+    accounts,
+    came_volumes,
+    domains,
+    farm_regions,
+    farms,
+    grid,
+    grid_members,
+    sent_volumes,
+    settings,
+)
 from arable.store.database import Tx
 from arable.store.farm_documents import DONE
 from arable.store.grid_members import Link
@@ -38,6 +50,7 @@ log = logging.getLogger(__name__)
 TOPICS = frozenset({farm_regions.TOPIC, grid_members.TOPIC})
 MOST = 200  # in one round
 _AT_ONCE, _BYTES = 50, 4 << 20  # in one call
+_COPIES = 20  # of volumes, looked at in one round
 _REGIONS = 32  # asked at the same time
 _SECONDS = 3.0
 _KEYS_SECONDS, _KEYS_MOST = 60.0, 20  # between looks at keys, and of how many farms at once
@@ -64,6 +77,12 @@ class Hands(Protocol):
 
     def part_unheard(self, tx: Tx, part: FarmPart, told: str) -> None:
         """Its region could not be asked."""
+
+    def copy_volume(self, tx: Tx, sent: SentVolume) -> None:
+        """Do what is next for a volume that other regions read."""
+
+    def sweep_volumes(self, tx: Tx) -> int:
+        """Let go what came of other regions' volumes, and of this one's for others, and nobody reads any more; how much."""
 
     def rotate_links(self, tx: Tx, farm: Farm) -> None:
         """Its links to other regions get other keys."""
@@ -116,6 +135,7 @@ class FarmRegions:
         if fence is None:
             return
         self._renew_keys(fence)
+        self._copy_volumes(fence)
         self._answered()
         with self.look() as tx:
             due = farm_regions.due(tx, self.clock.now(), MOST, self._asked.keys())
@@ -147,6 +167,10 @@ class FarmRegions:
             return
         self._keys_due = now + _KEYS_SECONDS
         with self.look() as tx:
+            left = bool(came_volumes.left(tx, 1) or came_volumes.empty(tx, 1))
+        if left:
+            self._fenced(fence, self.hands.sweep_volumes, "what nobody reads of other regions")
+        with self.look() as tx:
             days = settings.get(tx, FARM_KEY_DAYS)
             before = self.clock.now() - timedelta(days=days)
             old = farm_regions.keyed_before(tx, before, _KEYS_MOST) if days else ()
@@ -163,6 +187,23 @@ class FarmRegions:
             self.transact(keep)
         except CloudError as error:
             log.warning("the links of %s keep their keys: %s", id_, error.public)
+
+    def _copy_volumes(self, fence: Fence) -> None:
+        """Of what other regions read there are to be copies."""
+        with self.look() as tx:
+            due = sent_volumes.due(tx, self.clock.now(), _COPIES)
+        for each in due:
+            self._fenced(fence, partial(self.hands.copy_volume, sent=each), each.volume)
+
+    def _fenced(self, fence: Fence, work: Callable[[Tx], Any], what: str) -> None:
+        def done(tx: Tx) -> None:
+            fence(tx)
+            work(tx)
+
+        try:
+            self.transact(done)
+        except CloudError as error:
+            log.warning("%s has to wait: %s", what, error.public)
 
     def _region(
         self, fence: Fence, link: Link | None, region: str, parts: Sequence[FarmPart]

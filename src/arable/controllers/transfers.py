@@ -200,6 +200,7 @@ class Transfers:
             known = {peer.name: peer for peer in grid.peers(tx)}
             holding = set(grid.holders(tx, [part.sha256]).get(part.sha256, ()))
             holding |= {each.region for each in grid.with_digest(tx, claimed.version.digest)}
+            holding |= {claimed.home}
             found = [known[name] for name in holding if name in known and known[name].url]
             asked = [peer for peer in found if peer.state is not PeerState.GONE]
             if not asked:

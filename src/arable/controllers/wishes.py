@@ -214,6 +214,8 @@ def _disk(volume: VolumeRow, pool: PoolId, made: bool, *, shared: bool) -> dict[
         wish["position"] = volume.position
     if volume.view_of:
         wish["view_of"] = volume.view_of
+    if volume.read_only:
+        wish["read_only"] = True
     if made:
         wish["made"] = True
     if not shared and volume.storage_zone:

@@ -33,6 +33,9 @@ class Image:
     beside: tuple[ImagePart, ...] = ()  # what that version has besides the disk: a kernel
     operation: OperationId | None = None  # that waits for that version
     told: str = ""  # why it is not there yet
+    home: str = (
+        ""  # its versions have what is on shared volumes of that region, for farms' parts in others
+    )
     generation: int = 1
     created_at: datetime
 

@@ -90,6 +90,7 @@ class DiskWish:
     storage_zone: str = ""  # said to storage hosts; empty: in none
     zoned: int = 0
     view_of: VolumeId | None = None  # it shows what is on that one, read-only
+    read_only: bool = False  # the guest reads its source, and writes nothing
     made: bool = False
 
 

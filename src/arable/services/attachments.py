@@ -52,7 +52,7 @@ def attach(call: Call, volume: VolumeId, ask: AttachVolumeIn) -> OperationOut:
     """Done when the machine has it: at once if that is off, else when its guest sees the disk."""
     call.caller.needs(Permission.MACHINE_WRITE)
     seen = volumes.get(call.tx, call.caller.scope, volume)
-    if seen.read_only:  # limits are held before machines
+    if seen.read_only and seen.machine is None:  # limits are held before machines
         quotas.take(call.tx, seen.account, volumes=1)
     machine = machine_of(call, MachineId(ask.machine))
     if machine.account != seen.account:

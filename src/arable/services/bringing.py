@@ -9,10 +9,10 @@ from dataclasses import replace
 from arable.domain.access import Permission, Scope
 from arable.domain.errors import Conflict, NotFound
 from arable.domain.event import Event
-from arable.domain.ids import AccountId, HostId, ImageId, OperationId
+from arable.domain.ids import AccountId, HostId, ImageId, OperationId, SnapshotId
 from arable.domain.image import Image, ImageVersion
 from arable.domain.manifest import ImagePart, ItemKind, PartRole
-from arable.domain.snapshot import SnapshotAct, SnapshotState, SnapshotWish
+from arable.domain.snapshot import Snapshot, SnapshotAct, SnapshotState, SnapshotWish
 from arable.domain.units import MIB
 from arable.domain.volume import Change, Volume
 from arable.services.agents import known
@@ -56,21 +56,7 @@ def create(call: Call, ask: ImageIn) -> ImageOut:
     call.caller.needs(Permission.VOLUME_READ)
     check_publishing(call, public=ask.public)
     account = call.caller.account
-    seen = named(call, account, ask.snapshot)
-    snapshot = snapshots.get(call.tx, Scope(account=account), seen.id, lock=True)
-    if snapshot.state is not SnapshotState.AVAILABLE:
-        raise Conflict(
-            f"{snapshot.name} is {snapshot.state}; wait until that is over", field="snapshot"
-        )
-    of = volumes.get(call.tx, Scope(account=account), snapshot.volume, lock=True)
-    if of.erasing or of.pool is None:
-        raise Conflict(f"{of.name or of.id} was changed meanwhile; ask again", field="snapshot")
-    if of.change is Change.MIGRATE:
-        raise Conflict(
-            f"{of.name or of.id} is being carried to another storage pool; wait until that is over",
-            field="snapshot",
-        )
-    check_limit(call.tx, images.bytes_of(call.tx, account) + snapshot.mib * MIB)
+    snapshot, of = _kept(call, account, named(call, account, ask.snapshot).id)
     booted = _booted(call, account, of)
     id_ = ImageId(call.around.ids.new("image"))
     operation = begin(call, "image.create", id_, account, done=False)
@@ -88,20 +74,65 @@ def create(call: Call, ask: ImageIn) -> ImageOut:
         created_at=call.around.clock.now(),
     )
     images.add(call.tx, image)
+    _wish(call, operation.id, snapshot, of)
+    tell(call, account, "image.creating", id_, f"{image.name}: is being made of {snapshot.name}")
+    return out(image, ())
+
+
+def again(
+    call: Call, image: Image | None, name: str, home: str, snapshot: SnapshotId
+) -> tuple[ImageId, OperationId]:
+    """Another version of an image of what is on a shared volume, or its first; the operation waits for it."""
+    account = call.caller.account
+    kept, of = _kept(call, account, snapshot)
+    now = call.around.clock.now()
+    if image is not None and image.operation is not None:
+        raise Conflict(f"another version of {image.name} is just being made")
+    id_ = ImageId(call.around.ids.new("image")) if image is None else image.id
+    operation = begin(call, "image.create", id_, account, done=False)
+    if image is None:
+        made = Image(id=id_, account=account, name=name, home=home, snapshot=kept.id, operation=operation.id, created_at=now)  # fmt: skip
+        images.add(call.tx, made)
+    else:
+        images.save(call.tx, image.changed(snapshot=kept.id, operation=operation.id, told=""))
+    _wish(call, operation.id, kept, of)
+    return id_, operation.id
+
+
+def _kept(call: Call, account: AccountId, id_: SnapshotId) -> tuple[Snapshot, Volume]:
+    """A snapshot whose host can bring what it keeps, held; and its volume, held."""
+    snapshot = snapshots.get(call.tx, Scope(account=account), id_, lock=True)
+    if snapshot.state is not SnapshotState.AVAILABLE:
+        raise Conflict(
+            f"{snapshot.name} is {snapshot.state}; wait until that is over", field="snapshot"
+        )
+    of = volumes.get(call.tx, Scope(account=account), snapshot.volume, lock=True)
+    if of.erasing or of.pool is None:
+        raise Conflict(f"{of.name or of.id} was changed meanwhile; ask again", field="snapshot")
+    if of.change is Change.MIGRATE:
+        raise Conflict(
+            f"{of.name or of.id} is being carried to another storage pool; wait until that is over",
+            field="snapshot",
+        )
+    check_limit(call.tx, images.bytes_of(call.tx, account) + snapshot.mib * MIB)
+    return snapshot, of
+
+
+def _wish(call: Call, operation: OperationId, snapshot: Snapshot, of: Volume) -> None:
+    """Its host is told to bring it."""
+    assert of.pool, "what it keeps is somewhere"
     host = attachments.pool_host(call.tx, of.pool)
     assert host, "pools of volumes are hosts' own"
     check_stays(call, host)
     wish = SnapshotWish(
-        operation=operation.id,
+        operation=operation,
         act=SnapshotAct.BRING,
         snapshot=snapshot.id,
         volume=of.id,
         pool=of.pool,
     )
-    item = wishes.Item(host, ItemKind.SNAPSHOT, operation.id, json_text(wish))
+    item = wishes.Item(host, ItemKind.SNAPSHOT, operation, json_text(wish))
     wishes.put(call.tx, [item])
-    tell(call, account, "image.creating", id_, f"{image.name}: is being made of {snapshot.name}")
-    return out(image, ())
 
 
 def may(

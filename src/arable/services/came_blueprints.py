@@ -4,6 +4,8 @@ One is called NAME@REGION, which nobody can call one by hand: so none is overwri
 versions have the numbers that they have at home, and never change. With the last tier that is made of it it goes.
 """
 
+from dataclasses import replace
+
 from msgspec import structs
 
 from arable.domain.blueprint import Blueprint, BlueprintVersion
@@ -11,7 +13,7 @@ from arable.domain.errors import CloudError, Conflict, NotFound
 from arable.domain.ids import AccountId, BlueprintId
 from arable.domain.image import Image
 from arable.services import blueprints as blueprints_
-from arable.services import catalogue
+from arable.services import came_volumes, catalogue
 from arable.services.asks import tell
 from arable.services.call import Call
 from arable.store import accounts, blueprints, images
@@ -63,6 +65,7 @@ def _taken(call: Call, region: str, said: FarmBlueprintIn) -> Blueprint:
             raise Conflict("another one of that number came before; publish it as another version")
         return found
     body = blueprints_.body_of(call, found, said.says, _image(call, said))
+    body = replace(body, reads=tuple(came_volumes.called(name, region) for name in body.reads))
     after = found.changed(newest=max(found.newest, said.number))
     blueprints.save(tx, after)
     blueprints.add_version(

@@ -15,7 +15,7 @@ from arable.domain.farm import Farm
 from arable.domain.farm_part import FarmPart
 from arable.domain.ids import OfferingId, kind_of
 from arable.services import blueprints as blueprints_
-from arable.services import farm_secrets, farm_tiers, farm_wishes
+from arable.services import farm_secrets, farm_tiers, farm_wishes, sent_volumes
 from arable.services.call import Call
 from arable.services.farm_spread import HOME, Spread
 from arable.store import blueprints, offerings
@@ -51,6 +51,7 @@ def kept(made: Spread, rows: Mapping[str, FarmPart]) -> Spread:
                 blueprints=said.blueprints,
                 secrets=said.secrets,
                 texts=said.texts,
+                volumes=said.volumes,
             )
     return replace(made, parts=parts)
 
@@ -87,10 +88,12 @@ def _part(
             offering=_offering(call, tier),
         )
         tiers.append(said)
+        sent_volumes.check(call.tx, farm, document.says.reads, f"{field}.blueprint")
         versions.append((said, version))
     names = farm_secrets.names(made.spec.secrets)
     whole = structs.replace(part, tiers=tuple(tiers), blueprints=tuple(goes.values()))
     whole = farm_wishes.with_secrets(call.tx, farm.id, whole, names)
+    whole = sent_volumes.with_volumes(call.tx, farm, whole, call.around.clock.now())
     for tier, version in versions:
         farm_tiers.check_version(whole, tier, version, f"tiers.{places[tier.name]}")
     return whole

@@ -15,7 +15,14 @@ from arable.domain.errors import BadInput, CloudError, Conflict, NotFound
 from arable.domain.farm import Farm, FarmState
 from arable.domain.farm_part import Partner, PartState
 from arable.domain.ids import AccountId
-from arable.services import came_blueprints, elsewhere, farm_links, farm_secrets, farms
+from arable.services import (
+    came_blueprints,
+    came_volumes,
+    elsewhere,
+    farm_links,
+    farm_secrets,
+    farms,
+)
 from arable.services.call import Call, Surroundings
 from arable.store import audit, farm_documents, farm_regions, quotas, tiers, zones
 from arable.store import farms as kept
@@ -40,6 +47,9 @@ def take(tx: Tx, around: Surroundings, region: str, ask: FarmPartIn) -> FarmPart
             state=PartState.REFUSED,
             told=told[:4096],
         )
+    known = farm_regions.partner(tx, region, ask.farm)
+    if known is not None and known.farm is not None and not known.gone:
+        came_volumes.again(tx, around, known.farm)
     return stands(tx, region, ask.farm)
 
 
@@ -55,11 +65,14 @@ def stands(tx: Tx, region: str, home: str) -> FarmPartOut:
     document = farm_documents.of(tx, [farm.id])[farm.id]
     rows = tiers.of_farms(tx, [farm.id]).get(farm.id, [])
     serving = tiers.serving(tx, [each.id for each in rows])
+    waits = ""
     if document.state is not FarmState.READY:
         state = PartState.LEAVING
     else:
-        state = PartState.CHANGING if document.attention else PartState.READY
-    told = document.told or next((f"{each.name}: {each.told}" for each in rows if each.told), "")
+        waits = came_volumes.waits(tx, farm.id)
+        state = PartState.CHANGING if document.attention or waits else PartState.READY
+    told = document.told or waits
+    told = told or next((f"{each.name}: {each.told}" for each in rows if each.told), "")
     return FarmPartOut(
         farm=home,
         version=known.version,
@@ -156,6 +169,7 @@ def _made(call: Call, region: str, ask: FarmPartIn, farm: Farm | None) -> Farm:
     else:
         _check_zone(call.tx, farm, taken.zone)
         farms.change(call, farm, taken)
+    came_volumes.take(call, region, farm, spec)
     farm_secrets.keep(call, farm, {each.name: each.text for each in ask.texts}, spec.texts)
     return farm
 

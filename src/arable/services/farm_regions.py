@@ -33,6 +33,7 @@ from arable.store import (
     grid_members,
     networks,
     public_ranges,
+    sent_volumes,
     zones,
 )
 from arable.store.columns import micros, moment
@@ -86,6 +87,7 @@ def let_go(call: Call, farm: Farm) -> None:
     for part in farm_regions.held(call.tx, farm.id).values():
         if not part.gone:
             farm_regions.put(call.tx, _next(call, part, {}, gone=True))
+    sent_volumes.wake(call.tx, farm.account, call.around.clock.now())
 
 
 def clear(call: Call, farm: Farm) -> bool:
@@ -325,6 +327,8 @@ def _wish(
         keyed_at = moment(wanted.keys * 1_000_000) if wanted.links else None
         wish = replace(_next(call, before, spec, gone=False), keyed_at=keyed_at)
         farm_regions.put(call.tx, wish)
+    if any(step.sign != "=" for step in steps):
+        sent_volumes.wake(call.tx, farm.account, call.around.clock.now())
     return steps
 
 

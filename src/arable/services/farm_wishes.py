@@ -14,12 +14,14 @@ import msgspec
 from msgspec import structs
 
 from arable.domain import template
+from arable.domain.access import EVERYTHING
 from arable.domain.blueprint import Blueprint, BlueprintVersion, Body
 from arable.domain.errors import Conflict
 from arable.domain.farm_part import FarmPart, PartState
 from arable.domain.farm_secret import FarmSecret
 from arable.domain.ids import FarmId
 from arable.domain.region import next_version
+from arable.services import sent_volumes
 from arable.services.call import Call
 from arable.store import (
     accounts,
@@ -30,11 +32,12 @@ from arable.store import (
     images,
     offerings,
 )
+from arable.store import sent_volumes as kept_volumes
 from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.wire.blueprints import BlueprintVersionIn
 from arable.wire.farm_secrets import FarmSecretIn
-from arable.wire.farms import FarmBlueprintIn, FarmPartSpec, FarmSpec
+from arable.wire.farms import FarmBlueprintIn, FarmPartSpec, FarmSpec, FarmVolumeIn
 
 _SECRET = "secret."  # noqa: S105 - how a word begins
 
@@ -102,8 +105,11 @@ def published(call: Call, of: Blueprint, version: BlueprintVersion) -> None:
         every = (*spec.blueprints, document(tx, of, version))
         goes = tuple(each for each in every if (each.name, each.number) in used)
         now = structs.replace(spec, tiers=tiers, blueprints=goes)
+        farm = farms.get(tx, EVERYTHING, part.farm)
+        now = sent_volumes.with_volumes(tx, farm, now, call.around.clock.now())
         names = [each if isinstance(each, str) else each.name for each in said.secrets]
         _say(tx, part, with_secrets(tx, part.farm, now, names), call.around.clock.now())
+        kept_volumes.wake(tx, part.account, call.around.clock.now())
 
 
 def rotated(tx: Tx, secret: FarmSecret, at: datetime) -> None:
@@ -114,6 +120,14 @@ def rotated(tx: Tx, secret: FarmSecret, at: datetime) -> None:
         spec = spec_of(part)
         texts = {**spec.texts, secret.name: secret.number}
         _say(tx, part, structs.replace(spec, texts=texts), at)
+
+
+def copied(tx: Tx, part: FarmPart, said: FarmVolumeIn, at: datetime) -> None:
+    """More is known of a volume that it reads: its region is told, unless it was."""
+    spec = spec_of(part)
+    now = sent_volumes.again(spec, said)
+    if now != spec:
+        _say(tx, part, now, at)
 
 
 def check_unused(tx: Tx, of: Blueprint) -> None:

@@ -23,6 +23,7 @@ from arable.services.operations import shown
 from arable.services.pages import paged
 from arable.services.references import References
 from arable.store import (
+    came_volumes,
     farm_documents,
     farms,
     networks,
@@ -236,6 +237,7 @@ def clear(call: Call, farm: Farm) -> bool:
         return cleared
     if not farm_documents.is_empty(call.tx, farm.id):
         return False
+    came_volumes.drop(call.tx, farm.id)
     storage_zones.clear(call.tx, StorageZoneId(farm.id), call.around.clock.now())
     farm_documents.forget(call.tx, farm.id)
     if document.operation is not None:

@@ -16,16 +16,19 @@ from arable.domain.farm import Farm, Part, PartKind
 from arable.domain.farm_part import FarmPart
 from arable.domain.ids import AccountId, BalancerId, ElementId, FarmId, MachineId, UserId, VolumeId
 from arable.domain.tier import Door, Release, Tier
+from arable.domain.volume_copies import SentVolume
 from arable.runtime.secret import Secret
 from arable.services import (
     attachments,
     balancers,
+    came_volumes,
     deployments,
     farm_regions,
     farm_secrets,
     farms,
     power,
     rollouts,
+    volume_copies,
     volumes,
 )
 from arable.services.belonging import FARM
@@ -97,11 +100,14 @@ class FarmHands:
             VolumeId(parts.get((PartKind.VOLUME, disk.part)) or _made(call, owner, disk))
             for disk in disks
         ]
-        ids += [_read(call, ask, name) for name in reads]
+        came = [(name, came_volumes.readable(tx, owner.farm, name)) for name in reads if came_volumes.is_one(name)]  # fmt: skip
+        ids += [_read(call, ask, name) for name in reads if not came_volumes.is_one(name)]
         given = _passwords(tx, owner)
         made = deployments.deploy(call, replace(ask, start=False), given).machines[0]
         for id_ in ids:
             attachments.attach(call, id_, AttachVolumeIn(machine=made.id))
+        for name, part in came:
+            came_volumes.give(call, MachineId(made.id), name, part)
         power.start(call, MachineId(made.id))
         return made
 
@@ -147,6 +153,12 @@ class FarmHands:
 
     def part_unheard(self, tx: Tx, part: FarmPart, told: str) -> None:
         farm_regions.unheard(tx, part, told, self.around().clock.now())
+
+    def copy_volume(self, tx: Tx, sent: SentVolume) -> None:
+        volume_copies.step(tx, self.around(), sent.account, sent.volume)
+
+    def sweep_volumes(self, tx: Tx) -> int:
+        return came_volumes.sweep(tx)
 
     def rotate_links(self, tx: Tx, farm: Farm) -> None:
         quotas.hold(tx, farm.account)

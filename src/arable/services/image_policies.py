@@ -17,7 +17,7 @@ from arable.domain.image_policy import ImagePolicy
 from arable.services import catalogue
 from arable.services.asks import check_expected
 from arable.services.call import Call, Surroundings
-from arable.services.images import version_out
+from arable.services.images import changeable, version_out
 from arable.store import accounts, grid, grid_members, image_policies, images
 from arable.store.database import Tx
 from arable.wire.image_policies import ImagePolicyIn, ImagePolicyOut, PinIn, PolicyPlace
@@ -28,7 +28,7 @@ from arable.wire.regions import IN_NO_GRID
 def get(call: Call, image: ImageId) -> ImagePolicyOut:
     """What is said, and how far it is."""
     call.caller.needs(Permission.IMAGE_READ)
-    found = images.own(call.tx, call.caller.scope, image)
+    found = changeable(call, image)
     policy = image_policies.of(call.tx, found.id)
     if policy is None:
         raise NotFound(f"nothing is said of where {found.name} should be")
@@ -38,7 +38,7 @@ def get(call: Call, image: ImageId) -> ImagePolicyOut:
 def put(call: Call, image: ImageId, ask: ImagePolicyIn) -> ImagePolicyOut:
     """From now on it should be there."""
     call.caller.needs(Permission.IMAGE_WRITE)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     check_expected(call, found.generation, "image")
     if not ask.at and not ask.labels:
         raise BadInput("name regions, or labels of regions", field="at")
@@ -65,7 +65,7 @@ def put(call: Call, image: ImageId, ask: ImagePolicyIn) -> ImagePolicyOut:
 def delete(call: Call, image: ImageId) -> None:
     """Nothing is said any more. Copies stay where they are until they are let go as any others."""
     call.caller.needs(Permission.IMAGE_WRITE)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     check_expected(call, found.generation, "image")
     if not image_policies.drop(call.tx, found.id):
         raise NotFound(f"nothing is said of where {found.name} should be")
@@ -83,7 +83,7 @@ def unpin(call: Call, image: ImageId, ask: PinIn) -> VersionOut:
 
 def _pinned(call: Call, image: ImageId, ask: PinIn, *, pinned: bool) -> VersionOut:
     call.caller.needs(Permission.IMAGE_WRITE)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     check_expected(call, found.generation, "image")
     images.version(call.tx, found.id, ask.version)
     images.pin(call.tx, found.id, ask.version, pinned=pinned)

@@ -83,7 +83,7 @@ def get(call: Call, image: ImageId) -> ImageOut:
 def update(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
     """What is said is changed; versions never are."""
     call.caller.needs(Permission.IMAGE_WRITE)
-    before = images.own(call.tx, call.caller.scope, image, lock=True)
+    before = changeable(call, image, lock=True)
     check_expected(call, before.generation, "image")
     after = before.changed(**msgspec.to_builtins(ask))
     check_publishing(call, public=after.public and not before.public)
@@ -96,7 +96,7 @@ def update(call: Call, image: ImageId, ask: ImageChange) -> ImageOut:
 def delete(call: Call, image: ImageId) -> None:
     """Only without versions. One that is being made of a snapshot is given up."""
     call.caller.needs(Permission.IMAGE_WRITE)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     check_expected(call, found.generation, "image")
     waited = bringing.waiting(call.tx, [found.operation]) if found.operation else {}
     images.remove(call.tx, found)
@@ -110,9 +110,18 @@ def delete(call: Call, image: ImageId) -> None:
 def delete_version(call: Call, image: ImageId, query: VersionQuery) -> None:
     """Only when nothing was made of it. Its number is not given again."""
     call.caller.needs(Permission.IMAGE_WRITE)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     images.remove_version(call.tx, images.version(call.tx, found.id, query.number))
     _give_up(call, found, query.number)
+
+
+def changeable(call: Call, id_: ImageId, *, lock: bool = False) -> Image:
+    """One of the caller's account, which its people may change."""
+    found = images.own(call.tx, call.caller.scope, id_, lock=lock)
+    if found.home:
+        told = f"{found.name} has what is on a shared volume of {found.home}, for farms that read it in other regions; it goes with them"
+        raise Conflict(told)
+    return found
 
 
 def _give_up(call: Call, image: Image, number: int) -> None:
@@ -150,7 +159,7 @@ def begin_version(prelude: Prelude, image: ImageId, query: UploadQuery) -> Incom
     """Before the first byte: refuse what can't become a version."""
     with prelude.look() as call:
         call.caller.needs(Permission.IMAGE_WRITE)
-        found = images.own(call.tx, call.caller.scope, image)
+        found = changeable(call, image)
         if query.role != "disk":
             raise BadInput(
                 "a version of one file is a disk; upload kernel and initrd as parts", field="role"
@@ -165,7 +174,7 @@ def upload_version(
     """A version of the one file that was received."""
     del query  # was heeded on the way in
     call.caller.needs(Permission.IMAGE_WRITE)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     keep(call.tx, call.around, found.account, [received])
     return new_version(call.tx, call.around, found, [received])
 
@@ -189,7 +198,7 @@ def upload_part(call: Call, query: UploadQuery, received: ImagePart) -> PartOut:
 def create_from_parts(call: Call, image: ImageId, ask: FromPartsIn) -> VersionOut:
     """A version of parts that the image's account brought. Those of others are as good as absent."""
     call.caller.needs(Permission.IMAGE_WRITE)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     brought = images.parts_of(call.tx, found.account, ask.parts)
     for at, sha256 in enumerate(ask.parts):
         if sha256 not in brought:
@@ -201,7 +210,7 @@ def copy_files(prelude: Prelude, image: ImageId, ask: FromFilesIn) -> tuple[Imag
     """Copy files of the management server in. The directory they must be in is the operator's choice at start."""
     with prelude.look() as call:
         _needs_operator(call)
-        found = images.own(call.tx, call.caller.scope, image)
+        found = changeable(call, image)
         for at, file in enumerate(ask.files):
             _check_format(file.role, file.format, f"files.{at}.format")
         said = [said_of(call.tx, file, found.account) for file in ask.files]
@@ -221,7 +230,7 @@ def create_from_files(
     """A version of the files that were copied in."""
     del ask
     _needs_operator(call)
-    found = images.own(call.tx, call.caller.scope, image, lock=True)
+    found = changeable(call, image, lock=True)
     keep(call.tx, call.around, found.account, copied)
     return new_version(call.tx, call.around, found, copied)
 
@@ -333,6 +342,7 @@ def out(image: Image, versions: Sequence[ImageVersion]) -> ImageOut:
         snapshot=image.snapshot,
         operation=image.operation,
         told=image.told,
+        home=image.home or None,
         generation=image.generation,
         created_at=image.created_at,
     )

@@ -12,7 +12,7 @@ from arable.domain.manifest import ItemKind, ScrapWish
 from arable.domain.offering import DiskOffering, StorageKind
 from arable.domain.units import MIB
 from arable.domain.volume import Change, Volume, VolumeState
-from arable.services import belonging
+from arable.services import belonging, sent_volumes
 from arable.services.asks import begin, check_expected, tell, under_way
 from arable.services.call import Call
 from arable.services.operations import shown
@@ -158,6 +158,8 @@ def _share(call: Call, volume: Volume, *, read_only: bool) -> Volume:
         )
     changed = volume.changed(read_only=read_only)
     volumes.save(call.tx, changed)
+    if read_only:
+        sent_volumes.shared(call.tx, changed, call.around.clock.now())
     text = "many machines may read it now" if read_only else "one machine may have it now"
     tell(call, volume.account, "volume.shared", volume.id, f"{volume.name}: {text}")
     return changed
@@ -202,6 +204,7 @@ def delete(call: Call, volume: VolumeId) -> OperationOut:
         carry_ends.stop(call.tx, row, call.around.clock.now(), gone)
         found = volumes.get(call.tx, call.caller.scope, volume, lock=True)
     check_unread(call, found)
+    sent_volumes.check_unneeded(call.tx, found)
     # Those that are being deleted may go with it: where that can't be done one by one, this can.
     if count := snapshots.wanted_of(call.tx, volume):
         raise Conflict(f"{found.name} has {count} snapshots, which go with it; delete them first")

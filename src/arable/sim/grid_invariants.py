@@ -12,7 +12,7 @@ from arable.controllers import image_policies
 from arable.domain.region import FactKind
 from arable.sim.grid_asks import LIMIT, Asking
 from arable.sim.grid_region import Grid, GridRegion
-from arable.store import grid_facts, grid_members
+from arable.store import came_volumes, grid_facts, grid_members, images
 from arable.store.database import Database
 
 _CHANGES = frozenset({FactKind.BILL})
@@ -40,16 +40,18 @@ class Watch:
         now: dict[str, set[str]] = {}
         hidden: set[str] = set()
         for name, region in self.grid.regions.items():
-            for digest, parts, arriving in _rows(
-                region.database, "select digest, parts, arriving from image_version order by digest"
+            for digest, parts, arriving, home in _rows(
+                region.database,
+                "select v.digest, v.parts, v.arriving, i.home from image_version v join image i on i.id = v.image"
+                " order by v.digest",
             ):
                 if arriving:
                     hidden.add(digest)
                     continue
                 here = all(region.has(part["sha256"]) for part in msgspec.json.decode(parts))
-                if here:
+                if here and not home:  # what is on shared volumes goes with those who read it
                     now.setdefault(digest, set()).add(name)
-                else:
+                elif not here:
                     yield f"{name} says that it has {digest[:12]}, and its bytes are not there"
         leaving = {
             digest
@@ -152,6 +154,7 @@ def at_rest(asking: Asking) -> Iterator[str]:
         yield from _knows(grid, region)
         yield from _images(region)
         yield from _parts(grid, region)
+        yield from _volumes(grid, region)
     yield from _evictions(grid)
 
 
@@ -234,6 +237,31 @@ def _parts(grid: Grid, region: GridRegion) -> Iterator[str]:
     yield from (f"{farm} of {region.name} has no part in {where}" for farm, where in wanted)
     orphans = "select b.name from blueprint b where b.home <> '' and not exists (select 1 from tier t where t.blueprint = b.id)"
     yield from (f"{name} is left in {region.name}" for (name,) in _rows(region.database, orphans))
+
+
+def _volumes(grid: Grid, region: GridRegion) -> Iterator[str]:
+    """Parts read what is on the volumes of their homes by now, and nothing is left that nobody reads."""
+    query = "select volume, made, shares, told from sent_volume where made < shares or operation is not null or snapshot is not null"
+    for volume, made, shares, told in _rows(region.database, query):
+        yield f"{volume} of {region.name} was shared {shares} times, and copied as of {made}: {told}"
+    on = "select s.volume, v.digest from sent_volume s join image_version v on v.image = s.image and v.number = s.number"
+    there = {digest for other in grid.regions.values() for _, digest in _rows(other.database, on)}
+    read = (
+        "select c.farm, c.name, v.digest, v.arriving from came_volume c left join image_version v"
+        " on v.image = c.image and v.number = c.number"
+    )
+    for farm, name, digest, arriving in _rows(region.database, read):
+        if digest is None or arriving or digest not in there:
+            yield f"{farm} of {region.name} is to read {name}, which is not here, or not what is there at home"
+    with region.database.read() as tx:
+        left = [
+            f"{id_}/{number}"
+            for id_, number in came_volumes.left(tx, 100)
+            if not images.used_by(tx, images.version(tx, id_, number))
+        ]
+        left += map(str, came_volumes.empty(tx, 100))
+    if left:
+        yield f"{region.name} keeps {left}, which nobody reads"
 
 
 def _evictions(grid: Grid) -> Iterator[str]:

@@ -141,6 +141,7 @@ class VolumeRow(NamedTuple):
     view_of: VolumeId | None = None
     made: int = 0
     replicated: bool = False
+    read_only: bool = False
 
 
 class Fresh(NamedTuple):
@@ -261,6 +262,7 @@ def select_volumes() -> Select[Any]:
         volume.view_of,
         volume.made,
         volume.replicated,
+        volume.read_only,
     ).select_from(schema.volume.outerjoin(schema.pool, pool.id == volume.pool))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Text, cast, delete, exists, insert, select, update
+from sqlalchemy import Text, and_, cast, delete, exists, insert, or_, select, update
 
 from arable.domain.farm_part import REMEMBERED, FarmPart, Partner
 from arable.domain.ids import AccountId, BlueprintId, FarmId
@@ -66,6 +66,39 @@ def made_of(tx: Tx, blueprint: BlueprintId, account: AccountId | None) -> list[F
         where.append(_r.account == account)
     query = select(t.farm_region).where(*where).order_by(_r.farm, _r.region).with_for_update()
     return [kept.value(FarmPart, row) for row in tx.execute(query)]
+
+
+def reading(tx: Tx, account: AccountId, *said: str) -> list[FarmPart]:
+    """Parts of the account, locked, of which one of these words is said; for what is seldom, as it reads their documents."""
+    text = cast(_r.spec, Text)
+    any_of_them = or_(*(text.contains(each, autoescape=True) for each in said))
+    query = select(t.farm_region).where(_r.account == account, ~_r.gone, any_of_them)
+    found = tx.execute(query.order_by(_r.farm, _r.region).with_for_update())
+    return [kept.value(FarmPart, row) for row in found]
+
+
+def waits_for(tx: Tx, account: AccountId, name: str) -> bool:
+    """Whether a part of the account may wait for a volume of that name."""
+    said = cast(_r.spec, Text).contains(name, autoescape=True)
+    return tx.execute(select(_r.farm).where(_r.account == account, ~_r.gone, said).limit(1)).first() is not None  # fmt: skip
+
+
+def is_told_of(tx: Tx, region: str, sha256: str) -> bool:
+    """Whether a part in that region is to read what has that (well-formed) digest, and it is of the part's own account."""
+    a, i, v, p = t.account.c, t.image.c, t.image_version.c, t.image_version_part.c
+    query = (
+        select(p.image)
+        .select_from(t.image_version_part)
+        .join(t.image_version, and_(v.image == p.image, v.number == p.number))
+        .join(t.image, i.id == p.image)
+        .join(t.account, a.id == i.account)
+        .join(t.farm_region, and_(_r.account == i.account, _r.region == region, ~_r.gone))
+        .where(
+            *(p.sha256 == sha256, i.home != "", a.enabled, ~v.arriving),
+            cast(_r.spec, Text).contains(sha256, autoescape=True),
+        )
+    )
+    return tx.execute(query.limit(1)).first() is not None
 
 
 def due(tx: Tx, at: datetime, limit: int, but: Collection[str] = ()) -> Sequence[FarmPart]:

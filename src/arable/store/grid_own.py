@@ -295,7 +295,7 @@ def _images(tx: Tx) -> Said:
         .join(t.image, image.id == version.image)
         .join(t.account, account.id == image.account)
         .join(t.domain, domain.id == account.domain)
-        .where(or_(image.public, account.enabled), ~version.arriving)
+        .where(or_(image.public, account.enabled), ~version.arriving, image.home == "")
     )
     said: Said = {}
     for row in tx.execute(query):

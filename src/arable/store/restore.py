@@ -24,6 +24,7 @@ from arable.store import (
     replica_wishes,
     reservations,
     resting,
+    sent_volumes,
     snapshots,
     transfers,
     volume_replicas,
@@ -59,6 +60,7 @@ def renew(tx: Tx, name: str, at: datetime) -> None:
     # A word of the grid manager's that was for then is not for now, and copies that it let go since may not be there.
     evictions.give_up(tx, at)
     transfers.look_again(tx, name, at)
+    sent_volumes.look_again(tx, at)
 
 
 def _end_moves(tx: Tx, at: datetime) -> None:

@@ -461,9 +461,17 @@ image = Table(
     _json("beside", "[]"),  # list of ImagePart that this version has besides
     Column("operation", String, nullable=True, index=True),  # that waits for it
     _text("told", ""),
+    # The region of the shared volumes whose contents its versions are (docs/decisions/0052); empty: an image as any.
+    _text("home", ""),
     _generation(),
     _at("created_at"),
     UniqueConstraint("account", "name"),
+    Index(
+        "ix_image_home",
+        "home",
+        sqlite_where=text("home <> ''"),
+        postgresql_where=text("home <> ''"),
+    ),
 )
 
 # Immutable once ready. `digest` is the SHA-256 of its one part, or of its parts' digests in order of role.
@@ -1508,6 +1516,38 @@ farm_partner = Table(
     _count("version"),
     _flag("gone"),  # it was let go, as of that version
     _at("changed_at"),
+)
+
+# Shared volumes of this region that parts of farms in others read, and the image versions that have what is on them.
+sent_volume = Table(
+    "sent_volume",
+    metadata,
+    Column("volume", String, primary_key=True),
+    Column("account", String, nullable=False, index=True),
+    _count("shares", 1),  # grows each time that the volume is shared anew
+    _count("taken"),  # as of which the snapshot is, or is being taken
+    _count("made"),  # as of which `number` is; 0: there is none yet
+    Column("image", String, nullable=True),
+    _count("number"),
+    Column("snapshot", String, nullable=True),  # while a version is being made
+    Column("operation", String, nullable=True),  # that waits for the version
+    _text("told", ""),  # why there is none yet
+    _count("tries"),  # in vain, in a row
+    _at("due_at", null=True),  # when it is to be looked at; none: nothing is to be done
+    Index("ix_sent_volume_due_at", "due_at"),
+)
+
+# Volumes of a home region that parts of its farms here read, by what blueprints call them, and which version of which
+# image has what is on them.
+came_volume = Table(
+    "came_volume",
+    metadata,
+    Column("farm", String, ForeignKey("farm.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String, primary_key=True),  # NAME@REGION
+    Column("image", String, nullable=True, index=True),  # none: home has no copy of it yet
+    _count("number"),
+    _count("before"),  # the version that was here before that one; 0: none
+    _text("told", ""),  # what home says of one that it has no copy of
 )
 
 farm_secret = Table(

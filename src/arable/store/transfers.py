@@ -55,6 +55,9 @@ class Claimed(NamedTuple):
     version: ImageVersion
     name: str
     account: AccountId
+    home: str = (
+        ""  # the region that told of it, beside those of which the catalogue says that they have it
+    )
 
 
 def begin(tx: Tx, transfer: Transfer) -> Transfer:
@@ -138,12 +141,12 @@ def claim(tx: Tx, id_: TransferId, me: str, now: datetime, until: datetime) -> C
         select(t.image_version).where(_v.image == transfer.image, _v.number == transfer.number)
     ).first()
     image = t.image.c
-    whose = select(image.name, image.account).where(image.id == transfer.image)
+    whose = select(image.name, image.account, image.home).where(image.id == transfer.image)
     if row is None:  # the version was deleted meanwhile: nothing to fetch
         tx.execute(delete(t.transfer).where(_x.id == id_))
         return None
-    name, account = tx.execute(whose).one()
-    return Claimed(transfer, kept.value(ImageVersion, row), name, AccountId(account))
+    name, account, home = tx.execute(whose).one()
+    return Claimed(transfer, kept.value(ImageVersion, row), name, AccountId(account), home)
 
 
 def went_on(
@@ -223,6 +226,10 @@ def _wake(tx: Tx, transfer: Transfer) -> None:
     waits = (_m.state == MachineState.WAITING.value, _m.host.is_(None))
     if tx.execute(update(t.machine).where(*here, *waits).values(attention=True)).rowcount:
         nudge(tx, "machines")
+    parts = select(t.came_volume.c.farm).where(t.came_volume.c.image == transfer.image)
+    of_parts = update(t.tier).where(t.tier.c.farm.in_(parts))
+    if tx.execute(of_parts.values(attention=True, again_at=None)).rowcount:
+        nudge(tx, "tiers")
 
 
 def _ours(id_: TransferId, me: str) -> ColumnElement[bool]:

@@ -160,6 +160,20 @@ class FarmBlueprintIn(In, frozen=True, kw_only=True):
     says: BlueprintVersionIn
 
 
+class FarmVolumeIn(In, frozen=True, kw_only=True):
+    """A shared volume of home that a blueprint there `reads`, and what is on it: a disk by its digest, which home has.
+
+    Without a digest there is no copy of it yet, and `told` says why; `id` is empty when home has no such volume.
+    """
+
+    id: Id | None = None  # at home
+    name: Name
+    sha256: Sha256 | None = None
+    bytes: Annotated[int, Meta(ge=0, le=MOST)] = 0  # of the file
+    virtual_bytes: Annotated[int, Meta(ge=0, le=MOST)] = 0
+    told: Annotated[str, Meta(max_length=1024)] = ""
+
+
 class FarmPartSpec(FarmSpec, frozen=True, kw_only=True):
     """What a part of a farm is to be that has others in other regions. Made by the farm's home region alone."""
 
@@ -171,6 +185,7 @@ class FarmPartSpec(FarmSpec, frozen=True, kw_only=True):
     texts: Annotated[dict[Name, Whole], Meta(max_length=50)] = field(
         default_factory=dict
     )  # how many texts each secret had
+    volumes: Annotated[tuple[FarmVolumeIn, ...], Meta(max_length=300)] = ()
 
 
 class FarmIn(FarmSpec, frozen=True, kw_only=True):

@@ -121,6 +121,13 @@ class ImageOut(Out, frozen=True, kw_only=True):
     told: Annotated[
         str, Meta(description="Why that is not done yet, by the last word of who does it.")
     ] = ""
+    home: Annotated[
+        str | None,
+        Meta(
+            description="The region of the shared volume whose contents its versions are, for farms' tiers that read it in "
+            "other regions; it comes and goes with them."
+        ),
+    ] = None
     generation: int
     created_at: datetime
 

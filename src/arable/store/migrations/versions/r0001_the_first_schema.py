@@ -630,6 +630,23 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_segment')),
     sa.UniqueConstraint('seq', name=op.f('uq_segment_seq'))
     )
+    op.create_table('sent_volume',
+    sa.Column('volume', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('shares', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('taken', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('made', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('image', sa.String(), nullable=True),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('snapshot', sa.String(), nullable=True),
+    sa.Column('operation', sa.String(), nullable=True),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('tries', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('due_at', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('volume', name=op.f('pk_sent_volume'))
+    )
+    op.create_index(op.f('ix_sent_volume_account'), 'sent_volume', ['account'], unique=False)
+    op.create_index('ix_sent_volume_due_at', 'sent_volume', ['due_at'], unique=False)
     op.create_table('service_plan',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
@@ -942,6 +959,7 @@ def upgrade() -> None:
     sa.Column('beside', sa.Text(), server_default='[]', nullable=False),
     sa.Column('operation', sa.String(), nullable=True),
     sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.Column('home', sa.String(), server_default='', nullable=False),
     sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_image_account')),
@@ -949,6 +967,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('account', 'name', name=op.f('uq_image_account_name'))
     )
     op.create_index(op.f('ix_image_account'), 'image', ['account'], unique=False)
+    op.create_index('ix_image_home', 'image', ['home'], unique=False, sqlite_where=sa.text("home <> ''"), postgresql_where=sa.text("home <> ''"))
     op.create_index(op.f('ix_image_operation'), 'image', ['operation'], unique=False)
     op.create_table('image_part',
     sa.Column('account', sa.String(), nullable=False),
@@ -1224,6 +1243,17 @@ def upgrade() -> None:
     sa.UniqueConstraint('image', 'number', name=op.f('uq_transfer_image_number'))
     )
     op.create_index('ix_transfer_wanted', 'transfer', ['next_at'], unique=False, sqlite_where=sa.text("state = 'wanted'"), postgresql_where=sa.text("state = 'wanted'"))
+    op.create_table('came_volume',
+    sa.Column('farm', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=True),
+    sa.Column('number', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('before', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('told', sa.String(), server_default='', nullable=False),
+    sa.ForeignKeyConstraint(['farm'], ['farm.id'], name=op.f('fk_came_volume_farm'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('farm', 'name', name=op.f('pk_came_volume'))
+    )
+    op.create_index(op.f('ix_came_volume_image'), 'came_volume', ['image'], unique=False)
     op.create_table('farm_part',
     sa.Column('farm', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
