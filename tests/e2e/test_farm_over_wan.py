@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from arable.drivers.namespaces import inside
 from arable.lab import fail, topology
+from arable.lab.blueprints import BLUEPRINTS, DISKS
 from arable.lab.topology import WAN
 from arable.processes import up
 from arable.processes.up import Cloud, Wanted
@@ -20,6 +22,7 @@ from arable.wire.farms import FarmRegionOut
 from arable.wire.regions import FederationIn
 from arable.wire.settings import SettingsChange
 from arable.wire.tiers import TierOut
+from arable.wire.volumes import AttachVolumeIn, DetachVolumeIn, VolumeChange, VolumeIn
 from arable.wire.vpns import VpnOut
 from cli.command_line import Arable as CommandLine
 from e2e.customers import Customer, customer
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.real
 log = logging.getLogger(__name__)
 
 EXAMPLE = up.EXAMPLES / "content-distribution.yaml"
+ON_IT = "what San Jose published\n"
 SAN_JOSE, NEW_YORK, LONDON = "san-jose", "new-york", "london"
 
 
@@ -96,8 +100,9 @@ def test_caches_in_another_region_fetch_through_the_vpn_and_go_on_without_it(
     site = far.made.site
     assert site
     home, london = far.acme[SAN_JOSE], far.acme[LONDON]
+    caches_read_a_volume(home)
     document = tmp_path / "content.yaml"
-    said = EXAMPLE.read_text().splitlines()
+    said = EXAMPLE.read_text().replace("blueprint: cache", "blueprint: library").splitlines()
     document.write_text("\n".join(line for line in said if NEW_YORK not in line or line[0] == "#"))
     arable = CommandLine(tmp_path, {"ARABLE_URL": home.url, "ARABLE_TOKEN": home.token})
     arable("farm", "apply", "-f", str(document), "--timeout", "600")
@@ -113,8 +118,11 @@ def test_caches_in_another_region_fetch_through_the_vpn_and_go_on_without_it(
     until(lambda: {far.fetched("logo")[1] for _ in range(4)} == {"kept"}, "both caches have it")
     assert far.vpn(LONDON).peer_key == far.vpn(SAN_JOSE).public_key
 
-    # Nothing else passes: the origin's machines can't be called by other ports, nor London's from there.
+    # What is on San Jose's volume they have on a disk of their own, to which they can't write.
     cache = london.at("content-london-1")
+    assert cache.run(f"head -c {len(ON_IT)} /dev/sda; cat /sys/block/sda/ro") == f"{ON_IT}1\n"
+
+    # Nothing else passes: the origin's machines can't be called by other ports, nor London's from there.
     inner = far.vpn(LONDON).peer_cidrs[0].removesuffix(".0/24")
     assert "shut" in cache.run(f"timeout 5 nc {inner}.1 22 < /dev/null && echo open || echo shut")
 
@@ -154,6 +162,25 @@ def test_caches_in_another_region_fetch_through_the_vpn_and_go_on_without_it(
     until(lambda: {far.fetched("logo")[1] for _ in range(4)} == {"kept"}, "both have it again", 300)
     arable("farm", "delete", "content", "--timeout", "600")
     assert not [each for each in london.api.farms.all() if each.name == "content"]
+
+
+def caches_read_a_volume(home: Customer) -> None:
+    """Somebody at home writes on it and shares it, and a blueprint for caches names it."""
+    api = home.api
+    home.wait(home.deploy("editor"))
+    volume = api.volumes.create(VolumeIn(name="catalogue", offering=DISKS, mib=4)).id
+    home.wait(api.volumes.attach(volume, AttachVolumeIn(machine=home.machine("editor").id)).id)
+    editor = home.at("editor")
+    editor.run("while [ ! -b /dev/sda ]; do sleep 1; done")
+    editor.run(f"printf '%s' '{ON_IT}' | dd of=/dev/sda conv=notrunc,fsync 2>/dev/null")
+    home.wait(api.volumes.detach(volume, DetachVolumeIn()).id)
+    home.hang_up()
+    api.volumes.update(volume, VolumeChange(storage_zone=None))
+    api.volumes.update(volume, VolumeChange(share="read-only"))
+    (cache,) = (each for each in BLUEPRINTS if each.name == "cache")
+    api.blueprints.create(
+        msgspec.structs.replace(cache, name="library", public=False, reads=("catalogue",))
+    )
 
 
 def part(home: Customer) -> FarmRegionOut:
