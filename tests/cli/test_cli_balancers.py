@@ -75,6 +75,18 @@ def test_one_for_other_networks_is_made_by_a_file_or_by_hand(customer, write) ->
     assert "it can't be changed" in customer("apply", "-f", write(elsewhere), status=1).err
 
 
+def test_a_part_of_a_check_is_changed_and_the_rest_stays(customer) -> None:
+    apply(customer, str(EXAMPLE))
+    how = ("--check-kind", "http", "--check-path", "/ok", "--check-interval", "7")
+    customer("balancer", "update", "shop", *how, "--no-wait")
+    customer("balancer", "update", "shop", "--check-timeout", "2", "--no-wait")
+    check = customer.json("balancer", "show", "shop")["check"]
+    told = (check["kind"], check["path"], check["interval"], check["timeout"])
+    assert told == ("http", "/ok", 7, 2)
+    check_kept = customer.json("balancer", "update", "shop", "--name", "store", "--no-wait")
+    assert customer.json("balancer", "show", "store")["check"] == check, check_kept
+
+
 @pytest.mark.parametrize("drains", [True, False])
 def test_members_are_named_as_machines_are(customer, drains) -> None:
     apply(customer, str(EXAMPLE))

@@ -333,7 +333,6 @@ class Verb:
         if self._member is not None:
             (field,) = (each for each in self.fields["ask"] if each.path == (self._member,))
             given[field.name] = part
-        arguments = dict(self._arguments(cli, given))
         call = getattr(cli.cloud, self.noun.group)
         subjects = given.get("subject_")
         if self.subject is None:
@@ -348,6 +347,7 @@ class Verb:
             if self.within is not None:
                 other = names.id_of(cli, NOUNS[self.within], part)
                 ids = [(*each, other) for each in ids]
+        arguments = dict(self._arguments(cli, given, ids[0]))
         how = cli.how if self.writes else {}
         if cli.key is not None and len(ids) > 1:
             raise Misused("a key is for one request; say one thing", field="--idempotency-key")
@@ -361,7 +361,9 @@ class Verb:
             raise
         self._answered(cli, answers, subjects if self.many else None)
 
-    def _arguments(self, cli: Cli, given: "Mapping[str, Any]") -> Iterator[tuple[str, Any]]:
+    def _arguments(
+        self, cli: Cli, given: "Mapping[str, Any]", about: tuple[str, ...]
+    ) -> Iterator[tuple[str, Any]]:
         for name, group in self.fields.items():
             values = self._collected(cli, name, given)
             self._ask_secrets(group, values, given)
@@ -371,7 +373,22 @@ class Verb:
             if not values and self.call == "update":
                 options = ", ".join(each.option for each in group)
                 raise Misused(f"say what to change: {options}")
+            if self.call == "update":
+                self._keep_the_rest(cli, values, group, about)
             yield name, fields.built(self.structs[name], values, group)
+
+    def _keep_the_rest(
+        self, cli: Cli, values: dict[str, Any], group: tuple[Field, ...], about: tuple[str, ...]
+    ) -> None:
+        """What consists of several options is replaced as a whole: those that nobody said stay as they are."""
+        wholes = {each.path[0] for each in group if len(each.path) > 1} & values.keys()
+        if not wholes:
+            return
+        found = getattr(cli.cloud, self.noun.group).get(*about)
+        for whole in wholes:
+            known = {each.path[1] for each in group if each.path[0] == whole}
+            now = msgspec.to_builtins(getattr(found, whole, None)) or {}
+            values[whole] = {k: v for k, v in now.items() if k in known} | values[whole]
 
     def _collected(self, cli: Cli, name: str, given: "Mapping[str, Any]") -> dict[str, Any]:
         return fields.collected(

@@ -16,6 +16,7 @@ from arable.domain.manifest import PartFormat, PartRole
 from arable.runtime.entropy import Random
 from arable.services import (
     accounts,
+    attachments,
     blueprints,
     catalogue,
     elsewhere,
@@ -27,11 +28,12 @@ from arable.services import (
     images,
     power,
     regions,
+    volumes,
 )
 from arable.services.call import Call
 from arable.services.elsewhere import Asked
 from arable.sim.grid_region import Grid, GridRegion, deploy
-from arable.sim.ground import OFFERING
+from arable.sim.ground import DISK, OFFERING
 from arable.store import grid_members
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.catalogue import FetchIn
@@ -43,11 +45,14 @@ from arable.wire.image_policies import ImagePolicyIn, PinIn
 from arable.wire.images import ImageIn, UploadQuery, VersionQuery
 from arable.wire.machines import DestroyIn
 from arable.wire.regions import FederationIn, RegionChange
+from arable.wire.volumes import AttachVolumeIn, DetachVolumeIn, VolumeChange, VolumeIn
 
 CHUNK = 64 << 10
 MOST_FARMS, MOST_IMAGES, MOST_VERSIONS, MOST_MACHINES = 3, 5, 4, 8
 LIMIT = 6  # machines of the second customer in all regions together
 LABEL = "near"
+READ = "catalogue"
+"""The volume of a customer that tiers in other regions read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,8 +353,57 @@ def _destroy(asking: Asking) -> str:
 # --- farms
 
 
+def _fill(asking: Asking) -> str:
+    """A step further with a volume that many are to read: made, written by a machine, shared, given back, shared anew."""
+    region, dice = asking.region(), asking.dice
+    caller = _customer(asking, region)
+    found = asking.rows(
+        region,
+        "select id, machine, pool, read_only, change from volume where account = :a and name = :n and stays and not erasing",
+        a=caller.account,
+        n=READ,
+    )
+    if not found:
+        new = VolumeIn(name=READ, offering=DISK, mib=64)
+        return str(region.ask(caller, lambda call: volumes.create(call, new)).id)
+    id_, machine, pool, shared, change = found[0]
+    if change:
+        return "nothing"
+    if machine is not None:
+        region.ask(caller, lambda call: attachments.detach(call, id_, DetachVolumeIn()))
+        return f"{id_} is given back"
+    if pool is not None:
+        waits = asking.rows(
+            region, "select 1 from sent_volume where volume = :v and made < shares", v=id_
+        )
+        if shared and (waits or dice.random() < 0.5):
+            return "nothing"
+        how = (
+            VolumeChange(share="none")
+            if shared
+            else VolumeChange(storage_zone=None, share="read-only")
+        )
+        region.ask(caller, lambda call: volumes.update(call, id_, how))
+        return f"{id_} of {region.name}: {how.share}"
+    query = "select id from machine where account = :a and state = 'running' and name like 'm%' order by id"
+    running = asking.rows(region, query, a=caller.account)
+    if not running:
+        return "nothing"
+    (at,) = dice.choice(running)
+    region.ask(caller, lambda call: attachments.attach(call, id_, AttachVolumeIn(machine=at)))
+    return f"{id_} to {at}"
+
+
+def _is_shared(asking: Asking, region: GridRegion, caller: Caller) -> bool:
+    query = "select 1 from volume where account = :a and name = :n and read_only and not erasing and view_of is null"
+    return bool(asking.rows(region, query, a=caller.account, n=READ))
+
+
 def _document(asking: Asking, home: GridRegion, blueprint: str) -> dict[str, Any]:
+    """Tiers elsewhere are of a blueprint that reads a volume, if there is one."""
     dice = asking.dice
+    reads = asking.rows(home, "select 1 from blueprint where name = :n", n=f"{blueprint}-far")
+    other = {"blueprint": f"{blueprint}-far"} if reads else {}
     others = [name for name in sorted(asking.grid.regions) if name != home.name]
     far = [name for name in others if dice.random() < 0.6]
     tier = {"blueprint": blueprint, "most": 3}
@@ -362,6 +416,7 @@ def _document(asking: Asking, home: GridRegion, blueprint: str) -> dict[str, Any
             {"name": edge, "networks": [edge], "region": name, "least": dice.choice((1, 1, 2))}
             | tier
             | more
+            | other
         )
     return {
         "secrets": ["db"] if dice.random() < 0.4 else [],
@@ -393,6 +448,9 @@ def _apply(asking: Asking) -> str:
         "offering": OFFERING,
         "ports": [{"port": 8080}],
     }
+    if _is_shared(asking, home, caller):
+        far = made | {"name": f"b{name}-far", "reads": [READ]}
+        home.ask(caller, lambda call: blueprints.create(call, msgspec.convert(far, BlueprintIn)))
     said = {"name": name, **_document(asking, home, f"b{name}")}
 
     def work(call: Call) -> str:
@@ -494,6 +552,7 @@ ASKS: tuple[tuple[str, Ask], ...] = (
     *(("changes a farm", _change),) * 3,
     *(("removes a farm", _remove),) * 2,
     ("rotates", _rotate),
+    *(("fills or shares a volume", _fill),) * 4,
     ("instructs", _instruct),
     ("labels", _label),
 )

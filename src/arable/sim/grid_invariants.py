@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from arable.controllers import image_policies
-from arable.domain.region import FactKind
+from arable.domain.region import Fact, FactKind
 from arable.sim.grid_asks import LIMIT, Asking
 from arable.sim.grid_region import Grid, GridRegion
 from arable.store import came_volumes, grid_facts, grid_members, images
@@ -169,8 +169,21 @@ def _told(grid: Grid, region: GridRegion) -> Iterator[str]:
         there = {fact.at: fact for fact in grid_facts.of(tx, region.name)}
     for at in sorted(own.keys() | there.keys(), key=str):
         mine, its = own.get(at), there.get(at)
-        if (mine and (mine.body, mine.version)) != (its and (its.body, its.version)):
+        if _steady(mine) != _steady(its):
             yield f"of {region.name} the grid manager believes {its}, and it is {mine}"
+
+
+def _steady(fact: Fact | None) -> tuple[Any, int] | None:
+    """What of a fact stands still once nobody asks for anything: how busy machines are never does."""
+    if fact is None:
+        return None
+    return _steady_body(fact), 0 if fact.kind is FactKind.ZONE else fact.version
+
+
+def _steady_body(fact: Fact) -> Any:
+    if fact.kind is not FactKind.ZONE:
+        return fact.body
+    return {key: told for key, told in fact.body.items() if key != "used_millicpus"}
 
 
 def _knows(grid: Grid, region: GridRegion) -> Iterator[str]:
@@ -184,7 +197,7 @@ def _knows(grid: Grid, region: GridRegion) -> Iterator[str]:
         with other.database.read() as tx:
             said = [f for f in grid_facts.of(tx, other.name) if f.audience in may]
         with region.database.read() as tx:
-            known = {fact.at: fact.body for fact in grid_facts.of(tx, other.name)}
+            known = {fact.at: _steady_body(fact) for fact in grid_facts.of(tx, other.name)}
         images = {
             (account, image, number, digest)
             for account, image, number, digest in _rows(
@@ -199,7 +212,7 @@ def _knows(grid: Grid, region: GridRegion) -> Iterator[str]:
         }
         if images != told:
             yield f"{region.name} believes that {other.name} has {images ^ told}, or not"
-        rest = {f.at: f.body for f in said if f.kind not in {FactKind.IMAGE, *_CHANGES}}
+        rest = {f.at: _steady_body(f) for f in said if f.kind not in {FactKind.IMAGE, *_CHANGES}}
         seen = {at: body for at, body in known.items() if FactKind(at[0]) not in _CHANGES}
         for at in sorted(rest.keys() | seen.keys(), key=str):
             if rest.get(at) != seen.get(at):
