@@ -27,6 +27,8 @@ from arable.domain.errors import CloudError, NotFound, Unavailable
 from arable.domain.grid import Peer
 from arable.domain.sources import Seen
 from arable.drivers.storage.image_store import ImageStore
+from arable.drivers.storage.part_chunks import FolderChunks
+from arable.drivers.storage.room import Room as Disk
 from arable.runtime.clock import VirtualClock
 from arable.services import deployments, elsewhere, farm_partners
 from arable.services.call import Surroundings
@@ -53,11 +55,25 @@ _DEPLOY = UseCase("machines.deploy", deployments.deploy, deployments.deploy_batc
 T = TypeVar("T")
 
 
+class _Chunks(FolderChunks):
+    """Chunks that tell when what came of a part is given up, as it is after a damaged one."""
+
+    def __init__(self, folder: Path, disk: Disk, removed: Callable[[str], None]) -> None:
+        super().__init__(folder, disk)
+        self._images, self._removed = folder, removed
+
+    def forget(self, sha256: str) -> None:
+        super().forget(sha256)
+        if not (self._images / sha256).exists():
+            self._removed(sha256)
+
+
 class SimStore(ImageStore):
     """An image store whose files are as old as the world's time says."""
 
     def __init__(self, directory: Path, clock: VirtualClock) -> None:
         super().__init__(directory)
+        self.chunked = _Chunks(directory, self._room, self._given_up)
         self.folder, self._clock = directory, clock
         self.removed: Callable[[str], None] = lambda _sha256: None
         self._stamped: dict[str, int] = {}
@@ -72,6 +88,9 @@ class SimStore(ImageStore):
 
     def remove(self, sha256: str) -> None:
         super().remove(sha256)
+        self.removed(sha256)
+
+    def _given_up(self, sha256: str) -> None:
         self.removed(sha256)
 
     def disk(self) -> tuple[int, int]:
