@@ -66,12 +66,12 @@ def test_a_disk_goes_to_another_storage_host_under_a_guest_that_writes(site) -> 
         sh.run("dd if=/dev/urandom of=/tmp/much bs=64k count=64 2>/dev/null")
         told = sh.run("sha256sum /tmp/much").split()[0]
         sh.run("dd if=/tmp/much of=/dev/vda bs=64k seek=900 conv=notrunc,fsync 2>/dev/null")
-        # Each round writes elsewhere, and counts what it was told is written.
+        # Each round writes elsewhere, and counts what it was told is written; who reads meanwhile finds a number.
         sh.run(
             "(n=0; while [ ! -e /tmp/enough ]; do"
             " (echo $n; cat /tmp/much) | head -c 65536 | dd of=/dev/vda bs=64k"
             " seek=$((n % 800)) conv=notrunc,fsync iflag=fullblock 2>/dev/null || echo no > /tmp/failed;"
-            " echo $n > /tmp/count; n=$((n + 1)); done; echo yes > /tmp/done) & true"
+            " echo $n > /tmp/next; mv /tmp/next /tmp/count; n=$((n + 1)); done; echo yes > /tmp/done) & true"
         )
         other = site.others[0]
         wishes(site, other, exports={site.machine: copy(site, beside=True)})
