@@ -22,6 +22,7 @@ from arable.domain.settings import (
     GRID_MAY_CHANGE_ACCOUNTS,
     GRID_SNAPSHOT_SECONDS,
     IMAGE_EVICT_SECONDS,
+    IMAGE_FETCH_SECONDS,
 )
 from arable.runtime.clock import VirtualClock
 from arable.runtime.entropy import Entropy, Random
@@ -60,6 +61,7 @@ _SOON = {
     GRID_BILL_SECONDS: 60,
     GRID_SNAPSHOT_SECONDS: 120,
     IMAGE_EVICT_SECONDS: 60,
+    IMAGE_FETCH_SECONDS: 900,  # whoever deleted the last one while others began to fetch it
 }
 _ASK, _HAPPEN = 0.6, 0.25  # in each step
 _FREE: list[Database] = []
