@@ -50,7 +50,7 @@ def _carried(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     One whose machine was stopped before it was seen running may not have been made.
     """
     query = """
-        select c.volume, v.pool, v.erasing or not coalesce(m.ran, 1) from carry c
+        select c.volume, v.pool, v.erasing or coalesce(m.ran, 1) = 0 from carry c
           join volume v on v.id = c.volume left join machine m on m.id = v.machine and not v.stays
         where v.pool is not null
     """
