@@ -20,6 +20,7 @@ from arable.client.arable import Arable
 from arable.drivers.network.protocol import PortKind
 from arable.drivers.simhost import SimHost
 from arable.processes import agent, children, fleet, up
+from arable.processes.together import Together
 from arable.processes.up import Cloud, Wanted
 from arable.runtime.clock import Clock, RealClock
 from arable.runtime.entropy import Entropy
@@ -128,7 +129,8 @@ def simulated_cloud(
 def _agents(configs: list[AgentConfig]) -> Iterator[None]:
     """They work on a thread until the end of the block."""
     loop = asyncio.new_event_loop()
-    works = [partial(agent.work, config, _CLOCK, Entropy.system()) for config in configs]
+    together = Together()
+    works = [partial(agent.work, config, _CLOCK, Entropy.system(), together) for config in configs]
 
     async def live() -> None:
         await asyncio.gather(*(work() for work in works))
