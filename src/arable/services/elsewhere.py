@@ -237,7 +237,8 @@ def vouched(
     if account is None or not account.enabled or region not in account.federated:
         raise Forbidden(
             f"the account {path} may not be asked for from {region} here; an operator of this region can"
-            f" say so: arable account federate {path.rpartition('/')[2]} --origin {region}"
+            f" say so: arable account federate {path.rpartition('/')[2]} --origin {region}; operators' own accounts"
+            " are nobody's elsewhere, so who operates several regions signs in at each"
         )
     rank, may = ROLES[_ROLE]
     mark = hashlib.sha256(f"{region}\n{path}\n{user}".encode()).hexdigest()[:20]
