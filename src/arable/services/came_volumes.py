@@ -9,14 +9,15 @@ from dataclasses import replace
 
 from arable.domain.errors import CloudError, Conflict
 from arable.domain.farm import Farm
-from arable.domain.ids import FarmId, ImageId, MachineId, TransferId, VolumeId
+from arable.domain.ids import FarmId, ImageId, MachineId, VolumeId
 from arable.domain.image import Image, ImageVersion, digest
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
-from arable.domain.transfer import Transfer, TransferState
+from arable.domain.transfer import TransferState
 from arable.domain.transfer import told as how_far
 from arable.domain.units import MIB
 from arable.domain.volume import MOST_OF_A_MACHINE, Volume
 from arable.domain.volume_copies import CameVolume
+from arable.services import catalogue
 from arable.services.asks import tell
 from arable.services.attachments import machine_of
 from arable.services.call import Call, Surroundings
@@ -63,7 +64,7 @@ def again(tx: Tx, around: Surroundings, farm: FarmId) -> None:
         if version is not None and version.arriving:
             known = transfers.of(tx, version.image, version.number)
             if known is None or known.state is TransferState.FAILED:
-                _fetch(tx, around, version)
+                catalogue.bring(tx, around, version)
 
 
 def waits(tx: Tx, farm: FarmId) -> str:
@@ -182,23 +183,8 @@ def _wanted(call: Call, region: str, row: CameVolume, part: ImagePart) -> tuple[
         images.add_version(tx, version)
         tell(call, account, "volume.fetching", image.id, f"{row.name}: is fetched from {region}")
     if version.arriving:
-        _fetch(tx, call.around, version)
+        catalogue.bring(tx, call.around, version)
     return version.image, version.number
-
-
-def _fetch(tx: Tx, around: Surroundings, version: ImageVersion) -> None:
-    now = around.clock.now()
-    wanted = Transfer(
-        id=TransferId(around.ids.new("transfer")),
-        image=version.image,
-        number=version.number,
-        state=TransferState.WANTED,
-        total=version.bytes,
-        next_at=now,
-        moved_at=now,
-        created_at=now,
-    )
-    transfers.begin(tx, wanted)
 
 
 def _version(tx: Tx, image: ImageId | None, number: int) -> ImageVersion | None:

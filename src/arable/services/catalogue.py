@@ -137,12 +137,17 @@ def begin(tx: Tx, around: Surroundings, wanted: Wanted) -> Transfer | None:
         images.save(tx, before.changed(newest=version.number))
     if _version(tx, before, version.number) is None:
         images.add_version(tx, version)
+    return bring(tx, around, version)
+
+
+def bring(tx: Tx, around: Surroundings, version: ImageVersion) -> Transfer:
+    """A version that is kept here as arriving is fetched from now on; asked for again, it is the same transfer."""
     now = around.clock.now()
     return transfers.begin(
         tx,
         Transfer(
             id=TransferId(around.ids.new("transfer")),
-            image=image.id,
+            image=version.image,
             number=version.number,
             state=TransferState.WANTED,
             total=version.bytes,
