@@ -114,15 +114,17 @@ def operator(served: Served) -> Arable:
     return Arable(served.ready.api, secret)
 
 
-def describe(cloud: Arable, data: Path, *, farms: int = 0) -> Place:
-    """A zone of ten pods, something to deploy and a size for it. `farms`: room for so many, each with its router."""
+def describe(cloud: Arable, data: Path, *, farms: int = 0, hosts: int = 0) -> Place:
+    """A zone of ten pods or more, something to deploy and a size for it. `farms`: room for so many, each with its router.
+    `hosts`: how many are to come, a hundred or so in a pod.
+    """
     last = 999 if farms < 200 else 4000
     zone = cloud.zones.create(
         ZoneIn(name="zone1", vlans=VlanRange(first=100, last=last), guest_cidr="10.0.0.0/16")
     )
     pods = [
         cloud.pods.create(PodIn(zone="zone1", name=f"pod-{at}", cidr=f"172.30.{at}.0/24"))
-        for at in range(10)
+        for at in range(max(10, hosts // 100))
     ]
     for at in range(farms // 200 + 1):
         cloud.public_ranges.create(

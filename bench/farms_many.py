@@ -92,7 +92,7 @@ def measured(options: argparse.Namespace) -> Found:
         profile = data / "profile.json" if options.profile else None
         served = stack.enter_context(cloud.server(data / "server", url, profile=profile))
         with cloud.operator(served) as operator:
-            place = cloud.describe(operator, data, farms=options.farms)
+            place = cloud.describe(operator, data, farms=options.farms, hosts=options.hosts)
             keys = crowd(served, operator, options.farms)
         joined = cloud.join(served, place, options.hosts, max(2, options.hosts // 20))
         store = Database(served.database)

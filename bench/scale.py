@@ -238,7 +238,7 @@ def region(options: argparse.Namespace, found: Found) -> Iterator[Region]:
             (there / "images").symlink_to(servers[0].data / "images")
             servers.append(stack.enter_context(cloud.server(there, url)))
         with cloud.operator(servers[0]) as operator:
-            place = cloud.describe(operator, data, farms=options.farms)
+            place = cloud.describe(operator, data, farms=options.farms, hosts=options.hosts)
             keys = crowd(servers[0], operator, options.farms)
         joined = cloud.join(servers[0], place, options.hosts, max(2, options.hosts // 20))
         store = Database(servers[0].database)

@@ -1,4 +1,5 @@
-"""What hosts say is kept while a long commit of accepted work goes on, where the store lets two write."""
+"""What hosts say is kept, and controllers decide, while a long commit of accepted work goes on, where the store lets several
+write."""
 
 import asyncio
 import threading
@@ -23,10 +24,11 @@ def test_what_hosts_say_does_not_wait_for_what_is_being_accepted(postgresql, tmp
             accepted = made.writer.submit(accept)
             assert begun.wait(60)
             made.channels._desk.report([], []).result(30)
+            assert made.loop.writer.submit(lambda _tx: "decided").result(30) == "decided"
             assert not accepted.done()
             end.set()
             await asyncio.wrap_future(accepted)
-            assert len(made.writers) == 2
+            assert len(made.writers) == 3
 
     with blank(postgresql) as url:
         run(story(url))

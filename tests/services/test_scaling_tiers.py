@@ -12,7 +12,7 @@ from arable.controllers import scaling
 from arable.domain.balancer import Calm
 from arable.domain.ids import TierId
 from arable.services import farms, tiers
-from arable.store import schema
+from arable.store import scalings, schema
 from arable.store.columns import micros
 from arable.wire.tiers import TierChange
 
@@ -116,6 +116,8 @@ def test_processors_count_if_each_element_that_serves_was_told_of(cloud):
     shop = Scaled(cloud, policy("cpu-percent", 60) | {"least": 2})
     shop.serve()
     machines = [id_ for (id_,) in cloud.rows("select id from machine order by name")]
+    with cloud.database.read() as tx:
+        assert sorted(scalings.watched(tx)) == sorted(machines)
     cpus = cloud.rows("select cpus from machine")[0][0]
     now = cloud.around.clock.now()
     with cloud.database.write() as tx:

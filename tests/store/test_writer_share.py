@@ -4,6 +4,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from arable.domain.errors import NotFound
 from arable.store.writer import Writer
 
 
@@ -51,6 +52,31 @@ def test_what_hosts_report_does_not_wait_for_a_flood_of_asks(writer):
     assert report.result(0) == "known"
     assert batches == [[0, 1]]
     assert not waiting[2].done()
+
+
+def test_each_piece_has_a_transaction_of_its_own_where_it_is_asked_for(database):
+    apart, among = Writer(database, apart=True), Writer(database)
+    told: list[list[object]] = []
+    for writer in (apart, among):
+        transactions: list[object] = []
+        for _ in range(3):
+            writer.submit(lambda tx, seen=transactions: seen.append(tx.get_transaction()))
+        assert writer.run_waiting() == 3
+        told.append(transactions)
+    assert [len({id(each) for each in those}) for those in told] == [3, 1]
+
+
+def test_a_piece_that_fails_apart_leaves_the_others(database):
+    writer = Writer(database, apart=True)
+
+    def fails(_tx):
+        raise NotFound("no such thing")
+
+    first, second, third = (writer.submit(work) for work in (lambda _tx: 1, fails, lambda _tx: 3))
+    writer.run_waiting()
+    assert (first.result(0), third.result(0)) == (1, 3)
+    with pytest.raises(NotFound):
+        second.result(0)
 
 
 def test_lighter_asks_of_the_same_kind_do_not_overtake(writer):

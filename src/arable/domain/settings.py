@@ -96,6 +96,13 @@ IDLE_HOST_RESERVE = Setting(
 REPORT_SECONDS = Setting(
     "report_seconds", 10, "How often a host reports even when nothing changed", 1, 300
 )
+USAGE_SECONDS = Setting(
+    "usage_seconds",
+    60,
+    "How often it is kept what machines use that no policy goes by; hosts tell it with each report",
+    1,
+    3600,
+)
 JOIN_TOKEN_SECONDS = Setting(
     "join_token_seconds", 10_800, "How long a join token counts, where it is not said", 60, _DAY
 )
@@ -410,6 +417,7 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         IDLE_HOST_SECONDS,
         IDLE_HOST_RESERVE,
         REPORT_SECONDS,
+        USAGE_SECONDS,
         JOIN_TOKEN_SECONDS,
         START_TRIES,
         IMAGE_UPLOAD_MIB,

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -97,7 +97,7 @@ def membership(
     return Membership(manager, peers, performing)
 
 
-def serve_loop(member: Membership, loop: Loop, writer: Writer, clock: Clock) -> None:
+def serve_loop(member: Membership, loop: Loop, writers: Sequence[Writer], clock: Clock) -> None:
     """The controllers' loop is woken by a won election and by new farms; what it can't keep up with is our load."""
     own = OwnLoad(clock)
 
@@ -106,7 +106,7 @@ def serve_loop(member: Membership, loop: Loop, writer: Writer, clock: Clock) -> 
             cpu_percent=own.cpu_percent(),
             memory_mib=own.memory_mib(),
             lag_ms=round(loop.lag() * 1000),
-            pending=writer.waiting,
+            pending=sum(each.waiting for each in writers),
         )
 
     member.manager.load = load

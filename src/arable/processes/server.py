@@ -131,7 +131,7 @@ class Server:
     config: ServerConfig
     database: Database
     writer: Writer
-    hearing: Writer  # of what hosts say; the same where the store takes one writer alone
+    writers: list[Writer]  # each of them once: where the store takes one alone, that
     loop: Loop
     around: Surroundings
     channels: Channels
@@ -144,11 +144,6 @@ class Server:
     grid: GridLink
     images: GridImages
     ready: Ready | None = field(default=None)
-
-    @property
-    def writers(self) -> list[Writer]:
-        """Each of them once."""
-        return [self.writer] if self.hearing is self.writer else [self.writer, self.hearing]
 
 
 def run(config: ServerConfig) -> None:
@@ -243,7 +238,8 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
     )
     figures = Figures()
     writer = Writer(database, clock=clock, figures=figures.writer)
-    hearing = writer if database.is_sqlite else _beside(database, clock)
+    writers = [writer] if database.is_sqlite else [writer, *_beside(database, clock)]
+    hearing, deciding = writers[1:] or (writer, writer)
     member = membership(
         name,
         config.site,
@@ -255,7 +251,7 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
         Times().scaled(config.ping * (_ALONE if database.is_sqlite else 1)),
     )
     loop = Loop(
-        writer,
+        deciding,
         clock,
         name,
         member.manager.acting,
@@ -271,7 +267,7 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
         farm_controllers=farm_controllers(FarmHands(lambda: around)),
     )
     around = replace(around, land=Landing(loop.holds))
-    serve_loop(member, loop, writer, clock)
+    serve_loop(member, loop, writers, clock)
     desk = Desk(database, hearing, around, name, settle)
     channels = Channels(desk, clock, figures.gateway, lambda: member.manager.draining)
 
@@ -341,13 +337,14 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
         nudged(nudges)
         watched.heard(nudges)
 
-    writer.committed = hearing.committed = committed
+    for each in writers:
+        each.committed = committed
     listener = Listener(database, name, heard)
     return Server(
         config,
         database,
         writer,
-        hearing,
+        writers,
         loop,
         around,
         channels,
@@ -401,13 +398,14 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         yield server
 
 
-def _beside(database: Database, clock: Clock) -> Writer:
-    """A second writer, for what hosts say: while PostgreSQL works for the one, the other goes on.
+def _beside(database: Database, clock: Clock) -> tuple[Writer, Writer]:
+    """A second writer for what hosts say and a third one for what controllers decide: while PostgreSQL works for one, the
+    others go on, and who asks for a machine waits for no look at ten thousand hosts.
 
-    To each other they are as writers of two servers are: rows are locked in the same order, and who loses a race
+    To each other they are as writers of other servers are: rows are locked in the same order, and who loses a race
     tries again.
     """
-    return Writer(database, clock=clock)
+    return Writer(database, clock=clock), Writer(database, clock=clock, apart=True)
 
 
 def listening(where: str, what: str) -> socket.socket:

@@ -6,7 +6,7 @@ after a network failure cost a few commits. What only reads blocks, and is given
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from arable.domain.errors import CloudError
@@ -17,6 +17,7 @@ from arable.services import agents, bringing
 from arable.services.call import Surroundings
 from arable.services.images import Incoming
 from arable.services.spread import Peer
+from arable.services.usage_notes import UsageNotes
 from arable.store import hosts
 from arable.store.database import Database, Tx, lost_race
 from arable.store.hosts import Channelled
@@ -62,6 +63,7 @@ class Desk:
     around: Surroundings
     server: str
     settle: agents.Settle
+    notes: UsageNotes = field(default_factory=UsageNotes)
 
     def join(self, ask: JoinIn) -> "Future[JoinOut]":
         """See `agents.join`."""
@@ -77,13 +79,17 @@ class Desk:
 
     def left(self, host: HostId) -> "Future[None]":
         """A channel of this server's has ended. Kept in order with greetings: a host may be back by now."""
+        self.notes.forget(host)
         return self.writer.submit_batch(self._words, (host, None, FIRST_EPOCH))
 
     def report(self, reports: Sequence[HostReport], alive: Sequence[HostId]) -> "Future[None]":
         """See `agents.report`: all of them in one transaction, or none."""
-        return self.writer.submit(
-            lambda tx: agents.report(tx, self.around, self.server, self.settle, reports, alive)
-        )
+
+        def keep(tx: Tx) -> None:
+            kept = self.notes.worth(tx, reports, self.around.clock.now())
+            agents.report(tx, self.around, self.server, self.settle, kept, alive)
+
+        return self.writer.submit(keep)
 
     def news(self, nudges: Nudges) -> list[News]:
         """All that a transaction left in memory."""

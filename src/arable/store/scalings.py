@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, select, text, update
 from arable.domain.balancer import BalancerKind, BalancerSeen, Traffic
 from arable.domain.element import ElementState
 from arable.domain.host import HostState
-from arable.domain.ids import BalancerId, FarmId, SegmentId, TierId
+from arable.domain.ids import BalancerId, FarmId, MachineId, SegmentId, TierId
 from arable.domain.network import ApplianceState
 from arable.domain.scaling import Load, Memory
 from arable.domain.tier import Tier
@@ -138,6 +138,13 @@ def doors(tx: Tx, ids: Iterable[BalancerId]) -> dict[BalancerId, DoorSeen | None
         http = Traffic(traffic) is not Traffic.TCP
         found[BalancerId(id_)] = DoorSeen(http, *told[id_]) if heard else None
     return found
+
+
+def watched(tx: Tx) -> list[MachineId]:
+    """Of all tiers that scale, the machines by whose use their policies go."""
+    element = t.element.c
+    query = select(element.machine).join(t.tier_scaling, _s.tier == element.tier)
+    return list(tx.scalars(query.where(element.machine.is_not(None))))
 
 
 def machines(tx: Tx, tiers: Iterable[TierId]) -> dict[TierId, list[MachineUsed]]:

@@ -1,6 +1,6 @@
 """What machines use, as their hosts reported it last: counters since each guest's start.
 
-One row a machine, written over with every heartbeat of its host, many at once and without a look at what was there.
+One row a machine, written over many at once and without a look at what was there (how often: `services/usage_notes.py`).
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,9 @@ from arable.store.columns import micros
 from arable.store.database import Tx
 from arable.store.rows import json_text
 
+_SPAN = 40_000_000
+"""Microseconds over which rates are evened out: what was seen ten seconds after the last look counts for a quarter."""
+_NEW = f"(case when excluded.at - machine_usage.at < {_SPAN} then excluded.at - machine_usage.at else {_SPAN} end)"
 # Only what a machine's present host says counts: an earlier one may still have something to report.
 _KEEP = """
     insert into machine_usage (machine, at, counters, cpu_ns, net_bytes, memory_mib)
@@ -27,17 +30,18 @@ _KEEP = """
     on conflict (machine) do update set at = excluded.at, counters = excluded.counters, cpu_ns = excluded.cpu_ns,
         net_bytes = excluded.net_bytes, memory_mib = excluded.memory_mib,
         kbps = case when excluded.at > machine_usage.at and excluded.net_bytes >= machine_usage.net_bytes
-            then (3 * machine_usage.kbps
-                + (excluded.net_bytes - machine_usage.net_bytes) * 8000 / (excluded.at - machine_usage.at)) / 4
+            then ({old} * machine_usage.kbps
+                + {new} * ((excluded.net_bytes - machine_usage.net_bytes) * 8000 / (excluded.at - machine_usage.at))) / {span}
             else machine_usage.kbps end,
         millicpus = case when excluded.at > machine_usage.at and excluded.cpu_ns >= machine_usage.cpu_ns
-            then (3 * machine_usage.millicpus
-                + (excluded.cpu_ns - machine_usage.cpu_ns) / (excluded.at - machine_usage.at)) / 4
+            then ({old} * machine_usage.millicpus
+                + {new} * ((excluded.cpu_ns - machine_usage.cpu_ns) / (excluded.at - machine_usage.at))) / {span}
             else machine_usage.millicpus end
 """
+_WEIGHTS = {"new": _NEW, "old": f"({_SPAN} - {_NEW})", "span": _SPAN}
 _keep = {
-    "sqlite": text(_KEEP.format(told="json_each(:told)")),
-    "postgresql": text(_KEEP.format(told="json_array_elements(cast(:told as json))")),
+    "sqlite": text(_KEEP.format(told="json_each(:told)", **_WEIGHTS)),
+    "postgresql": text(_KEEP.format(told="json_array_elements(cast(:told as json))", **_WEIGHTS)),
 }
 
 

@@ -81,6 +81,10 @@ class Writer:
 
     `settle` delivers the outcomes of a whole commit at once; an event loop replaces it, to be woken once for each
     commit and not once for each answer. `committed` is called with what the transaction nudged.
+
+    `apart`: each piece of work has a transaction of its own, so that none holds rows while the next one works. That is
+    for work that is long and locks many: two servers that did several such pieces in one transaction would wait for
+    each other in a ring, each with rows that the other one's next piece wants.
     """
 
     database: Database
@@ -88,6 +92,7 @@ class Writer:
     settle: Callable[[Callable[[], None]], None] = lambda deliver: deliver()
     clock: Clock = field(default_factory=RealClock)  # for the figures alone
     figures: WriterFigures = field(default_factory=WriterFigures)
+    apart: bool = False
     _waiting: deque[_Piece] = field(default_factory=deque)
     _wake: threading.Condition = field(default_factory=threading.Condition)
     _thread: threading.Thread | None = None
@@ -145,7 +150,7 @@ class Writer:
         """Execute what is waiting on this thread; how many pieces. For a writer without a thread of its own."""
         pieces = self._take()
         if pieces:
-            self._commit(pieces)
+            self._execute_all(pieces)
         return len(pieces)
 
     def _put(self, piece: _Piece) -> None:
@@ -189,7 +194,11 @@ class Writer:
                     if self._closing:
                         return
                     self._wake.wait()
-            self._commit(self._take())
+            self._execute_all(self._take())
+
+    def _execute_all(self, pieces: list[_Piece]) -> None:
+        for together in _groups(pieces) if self.apart else [pieces]:
+            self._commit(together)
 
     def _commit(self, pieces: list[_Piece]) -> None:
         outcomes: list[_Outcome[Any]] = []
