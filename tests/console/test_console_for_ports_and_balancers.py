@@ -7,8 +7,9 @@ from arable.store import schema as t
 from arable.wire.addresses import AddressQuery
 from arable.wire.balancers import BalancerIn
 from arable.wire.images import ImageIn
+from arable.wire.ipv6_ranges import Ipv6RangeIn
 from arable.wire.machines import DeployIn, NicIn
-from arable.wire.networks import NetworkIn, NetworkQuery
+from arable.wire.networks import NetworkChange, NetworkIn, NetworkQuery
 from arable.wire.offerings import OfferingIn
 from arable.wire.regions import FederationIn
 
@@ -68,7 +69,7 @@ def test_a_machine_gets_a_port_and_another_size(scene, operators, carols, pair):
     page.get_by_role("heading", name="port-side", level=1).wait_for()
 
 
-def test_a_balancer_is_changed_and_its_members(scene, carols, pair):
+def test_a_balancer_is_changed_and_its_members(scene, operators, carols, pair):
     page, carol = carols.page, carols.client
     (network,) = carol.networks.page(NetworkQuery(name="stage")).items
     (address,) = carol.addresses.page(AddressQuery(network=network.id)).items
@@ -101,6 +102,19 @@ def test_a_balancer_is_changed_and_its_members(scene, carols, pair):
     assert [(each.machine_name, each.weight, each.draining) for each in found.members[1:]] == [
         ("right", 3, True)
     ]
+    operators.client.ipv6_ranges.create(Ipv6RangeIn(zone=network.zone, cidr="2001:db8:100::/48"))
+    carol.networks.update(network.id, NetworkChange(ipv6=True))
+    scene.moves(carol)
+    page.reload()
+    page.get_by_role("heading", name="spread", level=1).wait_for()
+    carols.send("Change it", cidr6="2001:db8::/8")
+    carols.refused("cidr6")
+    carols.send("Change it", cidr6="::/0")
+    page.locator("dd", has_text="for everybody").wait_for()
+    assert carol.balancers.get(made.id).cidr6 == "::/0"
+    carols.send("Change it", cidr6="")
+    page.locator("dd", has_text="for everybody").wait_for(state="detached")
+    assert carol.balancers.get(made.id).cidr6 is None
     form = carols.form("Take a member out")
     form.get_by_label("Member").select_option(label="right")
     carols.send("Take a member out", drain_seconds="0")

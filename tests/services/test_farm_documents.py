@@ -333,6 +333,35 @@ def test_a_network_has_ipv6_from_its_document_and_keeps_it(lone_cloud):
     assert planned([{**web, "redundant": True}, *others]) == planned(said["networks"])
 
 
+def test_a_way_in_is_open_to_ipv6_where_its_network_has_it(lone_cloud):
+    cloud = lone_cloud
+    ann = prepare(cloud)
+    cloud.do(
+        cloud.account("op", role="operator"),
+        ipv6_ranges.create,
+        Ipv6RangeIn(zone="here", cidr="2001:db8:100::/48"),
+    )
+    (way,) = SHOP["ways_in"]
+    open_ = {"ways_in": [{**way, "cidr6": "2001:DB8:7::/48"}]}
+    refused = cloud.refused(ann, farms.create, farm_in(**open_))
+    assert (refused.field, "has no IPv6" in refused.public) == ("ways_in.0.cidr6", True)
+    web, *others = SHOP["networks"]
+    six = {"networks": [{**web, "ipv6": True}, *others]}
+    id_ = FarmId(cloud.do(ann, farms.create, farm_in(**six, **open_)).farm.id)
+
+    def planned(**said: Any) -> list[str]:
+        made = cloud.do(ann, farms.update, id_, change(**six, **said))
+        return [step.sign for step in made.steps if step.what == "way in"]
+
+    reached = "select cidr6 from balancer where cidr6 <> ''"
+    assert cloud.rows(reached) == [("2001:db8:7::/48",)]
+    assert planned(**open_) == ["="]
+    assert planned(ways_in=[{**way, "cidr6": "::/0"}]) == ["~"]
+    assert cloud.rows(reached) == [("::/0",)]
+    assert planned(ways_in=[way]) == ["~"]
+    assert cloud.rows(reached) == [], "nobody may any more"
+
+
 def test_counts_follow_the_document_unless_a_policy_says_them(lone_cloud):
     cloud = lone_cloud
     ann = prepare(cloud)

@@ -71,6 +71,7 @@ class Way:
             protocol=self.traffic(version).value,
             stickiness=self.said.stickiness if self.said else "none",
             cidr=self.said.cidr if self.said else "0.0.0.0/0",
+            cidr6=self.said.cidr6 if self.said else None,
             check=asked_check(version.body.check),
         )
 

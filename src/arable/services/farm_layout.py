@@ -381,12 +381,17 @@ class Layout:
             # That of the version before holds for both until all elements are renewed.
             check = found.check
             ask = structs.replace(ask, check=farm_doors.asked_check(check))
-        now = (found.name, found.cidr, found.stickiness.value, found.check)
-        if now == (ask.name, ask.cidr, ask.stickiness, check):
+        six = rules_.cidr6_of(ask.cidr6, "cidr6") if ask.cidr6 else ""
+        now = (found.name, found.cidr, found.cidr6, found.stickiness.value, found.check)
+        if now == (ask.name, ask.cidr, six, ask.stickiness, check):
             self._say("=", what(way.name), way.name, about, found.id)
             return
         change = BalancerChange(
-            name=ask.name, cidr=ask.cidr, stickiness=ask.stickiness, check=ask.check
+            name=ask.name,
+            cidr=ask.cidr,
+            cidr6=ask.cidr6,
+            stickiness=ask.stickiness,
+            check=ask.check,
         )
         balancers_.update(self.call, found.id, change)
         self._say("~", what(way.name), way.name, about, found.id)

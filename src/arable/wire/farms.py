@@ -13,7 +13,7 @@ from arable.wire.grid import AccountPath
 from arable.wire.images import Sha256
 from arable.wire.machines import SshKey
 from arable.wire.networks import Cidr
-from arable.wire.rules import AnyCidr, Port
+from arable.wire.rules import AnyCidr, Cidr6, Port
 from arable.wire.tiers import TierIn
 from arable.wire.vpns import AllowIn, Endpoint, PublicKey
 
@@ -71,6 +71,13 @@ class WayInIn(In, frozen=True, kw_only=True):
     ] = None
     protocol: ProtocolName = "http"
     cidr: Annotated[AnyCidr, Meta(description="Who may use it.")] = "0.0.0.0/0"
+    cidr6: Annotated[
+        Cidr6 | None,
+        Meta(
+            description="Who may use it by IPv6, which its network has to have: `::/0` is everybody; null: nobody.",
+            examples=["::/0"],
+        ),
+    ] = None
     stickiness: StickinessName = "none"
 
 

@@ -18,12 +18,12 @@ export async function balancer(page, _who, look, id) {
     gone: ["balancer", "#/networks"],
     async read() {
       const found = await call("GET", `/v1/balancers/${id}`);
-      const [machines, stats] = await Promise.all([list("/v1/machines", { network: found.network }, 200), call("GET", `/v1/balancers/${id}/stats`).catch(() => null)]);
+      const [machines, stats, network] = await Promise.all([list("/v1/machines", { network: found.network }, 200), call("GET", `/v1/balancers/${id}/stats`).catch(() => null), call("GET", `/v1/networks/${found.network}`)]);
       await learn([found.network], [["/v1/networks", { account: found.account }]]);
-      return { ...found, machines: machines.map((each) => ({ id: each.id, name: each.name })), stats };
+      return { ...found, machines: machines.map((each) => ({ id: each.id, name: each.name })), stats, six: Boolean(network.ipv6_cidr) && found.kind === "public" };
     },
     show: (found, acts) => [about(found), members(found, acts)],
-    offers: (found) => [found.generation, found.name, found.members.map((each) => [each.machine, each.port, each.weight]), found.machines],
+    offers: (found) => [found.generation, found.six, found.name, found.members.map((each) => [each.machine, each.port, each.weight]), found.machines],
     forms: (found, acts) => formsOf(found, acts.follow),
   });
 }
@@ -33,6 +33,7 @@ function about(found) {
   const rows = [["Called at", found.port ? `${found.called_at}:${found.port}` : "nowhere: it only checks"], ["How", `${found.protocol}${found.tls ? " with TLS" : ""}`], ["Network", link(`#/networks/${found.network}`, nameOf(found.network))],
     ["Who gets the next one", said(ALGORITHMS, found.algorithm)], ["Clients come back", said(STICKINESS, found.stickiness)], ["For whom", found.cidr === "0.0.0.0/0" ? "everybody" : found.cidr],
     ["Members are asked", `${check.kind === "http" ? `for ${check.path}, by HTTP; good are ${check.lowest_status} to ${check.highest_status}` : "for a connection"}, every ${check.interval} s`]];
+  if (found.public6) rows.push(["By IPv6", `[${found.public6}]:${found.port}, for ${found.cidr6 === "::/0" ? "everybody" : found.cidr6}`]);
   if (found.certificate_until) rows.push(["Certificate until", moment(found.certificate_until)]);
   if (stats) rows.push(["Now", `${stats.sessions} sessions, ${stats.request_rate} requests a second, ${stats.response_ms} ms`], ["So far", `${stats.requests} requests, ${stats.all_sessions} sessions`]);
   return facts(rows);
@@ -68,6 +69,7 @@ function formsOf(found, done) {
     form("Change it", { method: "PATCH", path, expects: found.generation, done, changes: true, cli: (said_) => cli("update", name, ...kept(said_)),
       shape: (body) => (body.check ? { ...body, check: { ...check, ...body.check } } : body),
       fields: [named("Name", { argument: false, value: name }), choice("Who gets the next one", "algorithm", ALGORITHMS, { value: found.algorithm }), choice("Clients come back", "stickiness", STICKINESS, { value: found.stickiness }), words("For whom", "cidr", { value: found.cidr, hint: "0.0.0.0/0: everybody" }),
+        ...(found.six ? [words("For whom by IPv6", "cidr6", { value: found.cidr6 ?? "", hint: "::/0: everybody; empty: nobody", none: null })] : []),
         choice("Members are asked", "check.kind", WORDS(["tcp", "http"]), { value: check.kind }), words("For which path", "check.path", { value: check.path }), http("Lowest good status", "lowest_status", check.lowest_status), http("Highest good status", "highest_status", check.highest_status),
         http("Every so many seconds", "interval", check.interval), http("Waiting so many", "timeout", check.timeout), http("Up after so many", "rise", check.rise), http("Down after so many", "fall", check.fall)] }),
     confirmed(name, "Delete the balancer", "Its port answers nobody any more; its machines stay.", () => ({ method: "DELETE", path, expects: found.generation, cli: [cli("delete", name)] }), done)];

@@ -77,7 +77,8 @@ export function layoutForm(document, { blueprints, offerings, zones, fixed }, ch
     field("Port", number(each, "port", 1, 65535), { path: `${path}.port` }),
     field("Port of the elements", number(each, "to_port", 1, 65535), { path: `${path}.to_port` }),
     field("Protocol", choice(each, "protocol", ["tcp"], "http"), { path: `${path}.protocol` }),
-    field("For whom", text(each, "cidr", { placeholder: "0.0.0.0/0: everybody" }), { path: `${path}.cidr` })];
+    field("For whom", text(each, "cidr", { placeholder: "0.0.0.0/0: everybody" }), { path: `${path}.cidr` }),
+    field("For whom by IPv6", text(each, "cidr6", { placeholder: "nobody; ::/0: everybody" }), { path: `${path}.cidr6` })];
 
   return element("div", {},
     element("div", { class: "row" },

@@ -30,7 +30,7 @@ export async function network(page, who, look, id) {
         siblings: siblings.filter((each) => each.farm === found.farm && each.id !== id).map((each) => ({ id: each.id, name: each.name })) };
     },
     show: (found, acts) => [...about(found), ...held(found, acts)],
-    offers: (found) => [found.name, found.taken.map((each) => each.id), found.free.map((each) => each.id), found.machines.map((each) => each.id), found.siblings],
+    offers: (found) => [found.name, found.ipv6_cidr, found.taken.map((each) => each.id), found.free.map((each) => each.id), found.machines.map((each) => each.id), found.siblings],
     forms: (found, acts) => formsOf(found, acts.follow),
   });
 }
@@ -87,6 +87,7 @@ function formsOf(found, done) {
     }
     made.push(form("Spread a port over machines", { path: "/v1/balancers", cli: ["arable", "balancer", "create"], done, fields: [named("Name of the balancer"),
       choice("Address", "address", addresses), port("Port", "port", { required: true, value: "80" }), choice("Protocol", "protocol", [["http", "http"], ["tcp", "tcp"]]),
+      ...(found.ipv6_cidr ? [words("For whom by IPv6", "cidr6", { hint: "::/0: everybody; empty: nobody" })] : []),
       port("Members' port", "to", { required: true, value: "80", sent: false, words: () => [], at: "members" }),
       ticks("Members", "members", machines.map((each) => [each.name, each.name]), { spoken: (each, said) => `${each},port=${said.to}`, flag: "--member" })],
     shape: (body, said) => ({ ...body, members: (said.members ?? []).map((each) => ({ machine: each, port: said.to })) }) }));
