@@ -231,6 +231,34 @@ def test_the_next_epoch_is_not_asked_for_while_a_guest_of_the_last_may_be_here(r
     assert list(rig.deadlines.held) == [f"{M}.e2"]
 
 
+def test_a_storage_host_that_is_lost_keeps_nobody_from_having_the_next_epoch_elsewhere(rig) -> None:
+    """Its disks were brought back from their replicas."""
+    held(rig)
+    rig.lines[S].is_away()
+    rig.keeper.want([want(2, T)], {M})
+    rig.work(LENGTH)
+    assert not rig.lines[T].asked, "the last one's guest may be here"
+    rig.keeper.want([want(2, T)], set())
+    rig.work(5)
+    assert rig.keeper.lacks(M, 2) == ""
+    assert rig.deadline() == 0.0, "who has the last one's disk may not go on"
+    rig.lines[S].says = rig.lines[S].agrees
+    rig.work(60)
+    assert list(rig.deadlines.held) == [f"{M}.e2"]
+
+
+def test_the_next_epoch_has_what_is_let_go_at_one_place_though_another_is_lost(rig) -> None:
+    rig.keeper.want([want(1, S, T)], set())
+    rig.work(5)
+    rig.lines[S].is_away()
+    before = len(rig.lines[T].asked)
+    rig.keeper.want([want(2, T)], set())
+    rig.work(5)
+    assert rig.keeper.lacks(M, 2) == ""
+    verbs = [ask.verb for ask in rig.lines[T].asked[before:]]
+    assert verbs.index(Verb.RELEASE) < verbs.index(Verb.ACQUIRE)
+
+
 def test_with_disks_at_two_places_the_first_end_counts(rig) -> None:
     rig.keeper.want([want(1, S, T)], set())
     rig.lines[T].is_away()

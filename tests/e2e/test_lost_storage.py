@@ -15,6 +15,7 @@ from arable.wire.events import EventQuery
 from arable.wire.offerings import DiskOfferingIn, OfferingIn
 from arable.wire.settings import SettingsChange
 from arable.wire.volumes import AttachVolumeIn, VolumeIn, VolumeOut
+from e2e.belief_and_truth import qemus
 from e2e.conftest import OF_THIS_DIRECTORY, lab_cloud
 from e2e.customers import READY, Customer, customer
 from e2e.lab_cloud import LabCloud
@@ -72,11 +73,14 @@ def test_its_machine_runs_on_from_the_replicas(two: LabCloud) -> None:
     (second,) = {"s1", "s2"} - {first}
     assert {pools[each.replica_pool or ""] for each in disks()} == {second}
     red.hang_up()
+    before = qemus(two, "a1")
+    assert len(before) == 1
 
     begun = clock.monotonic()
     fail.power_off(two.site, first)
     settled(lambda: {pools[each.pool or ""] for each in disks()}, {second}, WITHIN)
     print(f"brought back from replicas after {clock.monotonic() - begun:.1f} s")
+    until(lambda: qemus(two, "a1") not in ([], before), "it runs anew", WITHIN)
     assert read(red) == told
     print(f"its guest has read all after {clock.monotonic() - begun:.1f} s")
     kinds = [

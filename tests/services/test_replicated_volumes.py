@@ -131,6 +131,26 @@ def test_a_replica_is_kept_in_another_pool_of_the_pod_when_there_is_room(twice, 
     assert balanced(twice)
 
 
+def test_a_host_that_asks_in_vain_is_told_where_the_other_one_answers_as_soon_as_that_is_known(
+    twice,
+):
+    twice.run("update host set peer_address = '' where id = 'host-s'")
+    made(twice)
+    assert round_(twice) == 1
+    assert told(twice)["host-t"].address == ""
+    twice.run("update host set peer_address = :at where id = 'host-s'", at=AT)
+    assert round_(twice) == 0, "nobody has asked yet"
+    word(twice, point=0, at=None, told="it is not known where it answers")
+    assert told(twice)["host-t"].address == AT, "what it says is answered with what is known"
+    twice.run("update host set peer_address = '172.30.0.99:7443' where id = 'host-s'")
+    assert round_(twice) == 1
+    assert told(twice)["host-t"] == told(twice)["host-s"]
+    assert told(twice)["host-t"].address == "172.30.0.99:7443"
+    assert round_(twice) == 0
+    twice.run("update host set peer_address = :at, state = 'down' where id = 'host-s'", at=AT)
+    assert round_(twice) == 0, "nobody answers there"
+
+
 def test_how_far_it_is_is_shown_and_where_to_operators_alone(twice, boss):
     _machine, volume = pointed(twice)
     mine = twice.do(twice.callers["me"], volumes.get, VolumeId(volume))

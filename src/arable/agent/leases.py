@@ -368,7 +368,7 @@ class LeaseKeeper:
                     yield kept, one
             elif kept.away and not kept.counts(place):
                 continue
-            elif kept.lacks(place) and not self._has_earlier(machine, epoch):
+            elif kept.lacks(place) and not self._has_earlier(machine, epoch, place):
                 yield kept, one
 
     def _ours(self, place: SharedFrom) -> Iterator[_Kept]:
@@ -377,9 +377,14 @@ class LeaseKeeper:
             if mine and not (kept.away and not kept.counts(place)):
                 yield kept
 
-    def _has_earlier(self, machine: MachineId, epoch: int) -> bool:
-        """Whether a guest of another epoch may still be here: it goes first."""
-        return any(other == machine and old < epoch for other, old in self._kept)
+    def _has_earlier(self, machine: MachineId, epoch: int, place: SharedFrom) -> bool:
+        """Whether a guest of another epoch may still be here: it goes first. A lease without one is let go first where it
+        is from; a storage host that was lost, and never hears of that, keeps nobody from asking another one.
+        """
+        earlier = [kept for (m, old), kept in self._kept.items() if m == machine and old < epoch]
+        return any(
+            not kept.leaving or (place in kept.at and not kept.at[place].free) for kept in earlier
+        )
 
     def _put(self, place: SharedFrom, asks: list[Ask]) -> None:
         line = self._lines.get(place)

@@ -9,6 +9,8 @@ from then on; it is erased when the replica has become the volume and not before
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
 from arable.controllers import snapshots
 from arable.controllers.shelves import next_epochs
 from arable.domain.alert import derived
@@ -17,7 +19,7 @@ from arable.domain.event import Event
 from arable.domain.host import HostState
 from arable.domain.ids import HostId, MachineId, OperationId, PoolId, ReplicaId, VolumeId, ZoneId
 from arable.domain.manifest import ExportSeen, ExportState, HostReport, ItemKind
-from arable.domain.replica import ReplicaSeen, ReplicaState
+from arable.domain.replica import ReplicaSeen, ReplicaState, ReplicaWish
 from arable.domain.units import Size
 from arable.store import (
     attention,
@@ -51,10 +53,10 @@ _COLUMNS = ("epoch", "uprooted", "fenced", "attention", "generation", "changed_a
 
 
 def attend(tx: Tx, at: datetime) -> int:
-    """One round; how many volumes got a replica, or were brought back from theirs."""
+    """One round; how many volumes got a replica, or were brought back from theirs, or whose hosts are told of each other anew."""
     if incarnations.taking_stock(tx):
         return 0
-    return _fail_over(tx, at) + _begin(tx, at)
+    return _fail_over(tx, at) + _begin(tx, at) + _follow_addresses(tx)
 
 
 def settle(tx: Tx, reports: Sequence[HostReport], at: datetime) -> None:
@@ -138,6 +140,29 @@ def _promoted(tx: Tx, row: Replica, at: datetime) -> None:
     if not row.mib:  # its first pool is gone for good
         row = row._replace(source_host=None)
     replica_wishes.end(tx, row)
+
+
+def _follow_addresses(tx: Tx) -> int:
+    """Hosts that ask in vain, since it was not known yet where the other one answers, or that is elsewhere by now."""
+    rows = volume_replicas.waiting(tx)
+    if not rows:
+        return 0
+    told = volume_replicas.told(tx, [id_ for id_, _, _ in rows])
+    now = {source: replica_wishes.address(tx, source) for source in {row[2] for row in rows}}
+    wrong = [
+        id_
+        for id_, target, source in rows
+        if (body := told.get((target, id_))) and _address_of(body) != now[source]
+    ]
+    found = volume_replicas.by_id(tx, wrong[:MOST]) if wrong else {}
+    for row in found.values():
+        if replica_wishes.following(row):
+            _tell_hosts(tx, row)
+    return len(found)
+
+
+def _address_of(body: str) -> str:
+    return msgspec.json.decode(body, type=ReplicaWish).address
 
 
 def _begin(tx: Tx, at: datetime) -> int:

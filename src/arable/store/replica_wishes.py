@@ -30,7 +30,7 @@ def items(
         pool=row.target,
         bytes=row.mib * MIB,
         seconds=settings.get(tx, REPLICATE_SECONDS),
-        address=_address(tx, source) if source and not promote else "",
+        address=address(tx, source) if source and not promote else "",
         image=volume.source,
         bytes_per_second=settings.get(tx, MOVE_MIB_PER_SECOND) * MIB,
         promote=promote,
@@ -40,7 +40,7 @@ def items(
     return [manifests.Item(host, ItemKind.REPLICA, row.id, body) for host in told]
 
 
-def _address(tx: Tx, host: HostId) -> str:
+def address(tx: Tx, host: HostId) -> str:
     """Where it answers other hosts, only within its pod's network: as for what is carried."""
     found = hosts.get(tx, host)
     where = found.peer_address.rpartition(":")[0].strip("[]")

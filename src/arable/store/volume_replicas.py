@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from arable.domain.host import HostState
 from arable.domain.ids import (
     AccountId,
     HostId,
@@ -148,6 +149,23 @@ def of_volumes(tx: Tx, volumes: Iterable[VolumeId]) -> list[Replica]:
     """Every row of these volumes; nobody holds them."""
     rows = tx.execute(_ROWS.where(among(tx, _r.volume, volumes)))
     return [Replica._make(row) for row in rows]
+
+
+def waiting(tx: Tx) -> list[tuple[ReplicaId, HostId, HostId]]:
+    """Those that get no further though the host of the volume's pool is up, with the host of each and that one. Nobody
+    holds them.
+    """
+    first = t.pool.alias("first")
+    query = (
+        select(_r.id, _to.c.host, first.c.host)
+        .join(t.volume, _v.replica == _r.id)
+        .join(_to, _to.c.id == _r.target)
+        .join(first, first.c.id == _v.pool)
+        .join(t.host, t.host.c.id == first.c.host)
+        .where(_FOLLOWING, _r.told != "", t.host.c.state == HostState.UP, _to.c.host.is_not(None))
+        .order_by(_r.id)
+    )
+    return list(tx.execute(query).all())
 
 
 def hold_of(tx: Tx, volumes: Collection[VolumeId]) -> list[Replica]:
