@@ -48,6 +48,18 @@ def test_what_is_beside_is_not_needed_to_run(rig) -> None:
     assert rig.keeper.beside(M, 1)
 
 
+def test_who_is_to_be_asked_beside_is_asked_at_once(rig) -> None:
+    """Threads sleep until they are told: the other storage host may have none yet, and a disk more is not waited for either."""
+    rig.keeper.want([replace(want(), volumes=frozenset({V}))], {M})
+    rig.work()
+    rung: list[set[object]] = []
+    rig.keeper.changed = lambda: rung.append(rig.keeper.places())
+    rig.keeper.want([replace(want(), volumes=frozenset({V}))], {M})
+    assert rung == [], "nothing is new"
+    rig.keeper.want([shifting()], {M})
+    assert rung == [{S, T}]
+
+
 def test_when_the_other_is_given_away_it_is_what_counts(rig) -> None:
     both(rig)
     given(rig)

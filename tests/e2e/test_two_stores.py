@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arable.domain.errors import CloudError
+from arable.client.errors import Conflict
 from arable.lab import fail
 from arable.processes import up
 from arable.processes.up import Wanted
@@ -106,7 +106,7 @@ def test_disks_go_from_iscsi_to_nbd_under_a_machine_that_runs(two: LabCloud, red
     assert int(last) > 1
     assert at.run("dd if=/dev/sda skip=200 bs=64k count=1 2>/dev/null | head -n 1") == last
     assert read(red, "mover") == told
-    with pytest.raises(CloudError, match="NBD"):
+    with pytest.raises(Conflict, match="nbd only"):
         operator.volumes.migrate(data, MigrateVolumeIn(pool=by_host["s1"]))
     operator.settings.update(SettingsChange(values={"move_mib_per_second": None}))
     red.hang_up()

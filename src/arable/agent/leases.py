@@ -185,7 +185,7 @@ class LeaseKeeper:
         """These leases, and those of what runs here. `running` is None when that can't be known now."""
         with self._lock:
             now = {(one.machine, one.epoch): one for one in wishes}
-            before = {key: kept.leaving for key, kept in self._kept.items()}
+            before = {key: (kept.leaving, kept.wanted) for key, kept in self._kept.items()}
             for key, kept in list(self._kept.items()):
                 gone = key not in now and running is not None and key[0] not in running
                 if gone and kept.lost:
@@ -205,7 +205,7 @@ class LeaseKeeper:
                 self._kept[key] = _fresh(now[key])
             if running is not None:
                 self._tidy(running)
-            after = {key: kept.leaving for key, kept in self._kept.items()}
+            after = {key: (kept.leaving, kept.wanted) for key, kept in self._kept.items()}
             lacking = any(kept.lacking for kept in self._kept.values())
         if before != after or lacking:
             self.changed()
