@@ -79,7 +79,9 @@ def read(red: Customer, name: str) -> list[str]:
     return [at.run(READ.format(disk=disk, seek=seek)) for disk, seek in where]
 
 
-def test_disks_go_from_iscsi_to_nbd_under_a_machine_that_runs(two: LabCloud, red: Customer) -> None:
+def test_disks_go_from_iscsi_to_nbd_under_a_machine_that_runs_and_back_at_rest(
+    two: LabCloud, red: Customer
+) -> None:
     operator = two.operator
     operator.offerings.create(OfferingIn(name="steady", **SIZE))
     operator.disk_offerings.create(DiskOfferingIn(name="steady-disk", storage="shared"))
@@ -109,6 +111,18 @@ def test_disks_go_from_iscsi_to_nbd_under_a_machine_that_runs(two: LabCloud, red
     with pytest.raises(Conflict, match="nbd only"):
         operator.volumes.migrate(data, MigrateVolumeIn(pool=by_host["s1"]))
     operator.settings.update(SettingsChange(values={"move_mib_per_second": None}))
+    red.hang_up()
+
+    red.wait(red.api.machines.stop(machine).id)
+    for disk in sorted(disks(two, machine), key=lambda each: -each.position):
+        if disk.position:  # the others first: all disks of a machine are in one pool
+            red.wait(red.api.volumes.detach(disk.id).id)
+        moved = operator.volumes.migrate(disk.id, MigrateVolumeIn(pool=by_host["s1"]))
+        operator.operations.wait(moved.id, seconds=int(WITHIN))
+    red.wait(red.api.volumes.attach(data, AttachVolumeIn(machine=machine)).id)
+    red.wait(red.api.machines.start(machine).id)
+    assert where() == {"s1"}, "at rest they may go to it"
+    assert read(red, "mover") == told
     red.hang_up()
     red.destroy(["mover"])
 

@@ -65,8 +65,8 @@ _MORE = {
     "region update": "At the grid manager. With --label, by which policies of images may mean the region.",
     "volume resize": "Whether a machine has it or not, and whether that runs or not. The guest then grows what is on it. It "
     "never shrinks.",
-    "volume migrate": "Operators only. While nothing runs with it: detach it, or stop its machine, if it is that one's only disk. Or, from one "
-    "pool of the kind nbd to another, while its machine runs: then all disks of that machine go along.",
+    "volume migrate": "Operators only. While nothing runs with it: detach it, or stop its machine, if it is that one's only disk. Or, from a "
+    "pool of the kind nbd or iscsi to one of the kind nbd, while its machine runs: then all disks of that machine go along.",
     "volume limit": "To that of another disk offering, also while it is used. Only operators say figures, or limit root disks.",
     "snapshot create": "Whether a machine has the volume or not, and whether that runs or not. It is as if the machine had lost its "
     "power at that moment.",

@@ -122,7 +122,7 @@ OPERATIONS = (
         status=202,
         about="With its snapshots, from host to host, while nothing runs with it: of no machine, or the only disk of one "
         "that is stopped. Until all of it is there, and was compared, it is where it was; then that is erased there. While its "
-        "machine runs, between pools of the kind nbd in one pod and without snapshots: then all disks of the machine go along.",
+        "machine runs, from pools of the kind nbd or iscsi to those of the kind nbd in its pod, without snapshots: then all disks of the machine go along.",
         example={"pool": "pool-0mh5z1x2k3q8w7e6r5t4"},
         name="volumes.migrate",
     ),
