@@ -6,14 +6,14 @@ told them, but only those within their pod's management network: nobody can have
 
 import hashlib
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 
 import msgspec
 
 from arable.domain.host_health import circles
 from arable.domain.ids import PodId
 from arable.domain.manifest import ItemKind, PeerWish
-from arable.store import sightings, wishes
+from arable.store import peer_addresses, sightings, wishes
 from arable.store.database import Tx
 from arable.store.sightings import Peer
 
@@ -33,7 +33,7 @@ def attend(tx: Tx, at: datetime) -> int:  # noqa: ARG001 - a controller takes th
         if digest != pod.circle:
             changed[pod.id] = digest
             network = ip_network(pod.cidr, strict=False)
-            rows += [host for host in of_pod if _within(host.peer_address, network)]
+            rows += [host for host in of_pod if peer_addresses.within(host.peer_address, network)]
     if not changed:
         return 0
     wanted = {
@@ -62,10 +62,3 @@ def _digest(network: str, hosts: list[Peer]) -> str:
     """Empty for nobody."""
     said = sorted(f"{host.id} {host.peer_address}" for host in hosts)
     return hashlib.sha256("\n".join([network, *said]).encode()).hexdigest() if said else ""
-
-
-def _within(address: str, network: IPv4Network | IPv6Network) -> bool:
-    try:
-        return ip_address(address.rpartition(":")[0].strip("[]")) in network
-    except ValueError:
-        return False

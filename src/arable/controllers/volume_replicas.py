@@ -29,6 +29,7 @@ from arable.store import (
     hosts,
     incarnations,
     operations,
+    peer_addresses,
     pools,
     recoveries,
     replica_wishes,
@@ -148,7 +149,7 @@ def _follow_addresses(tx: Tx) -> int:
     if not rows:
         return 0
     told = volume_replicas.told(tx, [id_ for id_, _, _ in rows])
-    now = {source: replica_wishes.address(tx, source) for source in {row[2] for row in rows}}
+    now = {source: peer_addresses.of(tx, source) for source in {row[2] for row in rows}}
     wrong = [
         id_
         for id_, target, source in rows

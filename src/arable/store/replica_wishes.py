@@ -1,7 +1,6 @@
 """What hosts are told of a volume's replica: the same to both, or what to do with it to one."""
 
 from collections.abc import Collection
-from ipaddress import ip_address, ip_network
 
 from arable.domain.ids import HostId, VolumeId
 from arable.domain.manifest import ItemKind, ScrapWish
@@ -9,7 +8,7 @@ from arable.domain.replica import ReplicaState, ReplicaWish
 from arable.domain.settings import MOVE_MIB_PER_SECOND, REPLICATE_SECONDS
 from arable.domain.units import MIB, Size
 from arable.domain.volume import Volume
-from arable.store import hosts, pods, reservations, settings, volume_replicas
+from arable.store import peer_addresses, reservations, settings, volume_replicas
 from arable.store import wishes as manifests
 from arable.store.database import Tx
 from arable.store.rows import json_text
@@ -30,7 +29,7 @@ def items(
         pool=row.target,
         bytes=row.mib * MIB,
         seconds=settings.get(tx, REPLICATE_SECONDS),
-        address=address(tx, source) if source and not promote else "",
+        address=peer_addresses.of(tx, source) if source and not promote else "",
         image=volume.source,
         bytes_per_second=settings.get(tx, MOVE_MIB_PER_SECOND) * MIB,
         promote=promote,
@@ -38,17 +37,6 @@ def items(
     body = json_text(wish)
     told = [row.target_host] if promote or source is None else [source, row.target_host]
     return [manifests.Item(host, ItemKind.REPLICA, row.id, body) for host in told]
-
-
-def address(tx: Tx, host: HostId) -> str:
-    """Where it answers other hosts, only within its pod's network: as for what is carried."""
-    found = hosts.get(tx, host)
-    where = found.peer_address.rpartition(":")[0].strip("[]")
-    try:
-        within = ip_address(where) in ip_network(pods.get(tx, found.pod).cidr, strict=False)
-    except ValueError:
-        return ""
-    return found.peer_address if within else ""
 
 
 def end(tx: Tx, row: Replica) -> None:
