@@ -5,18 +5,15 @@ taken out of its self-extracting wrapper: QEMU starts the plain ELF by its PVH e
 is spared the decompression.
 """
 
-import io
-import os
 import re
 import struct
 import subprocess
-import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from arable.domain.errors import Corrupt, Unavailable
-from arable.lab import elf
+from arable.lab import debian_package, elf
 
 META_PACKAGE = "linux-image-cloud-amd64"
 _DEPENDS = re.compile(r"Depends: (linux-image-\S+-cloud-amd64)$", re.MULTILINE)
@@ -56,49 +53,29 @@ class Kernel:
         return order
 
 
-def cached(folder: Path) -> Path | None:
-    """The kernel's package that was fetched into `folder` last; it counts until somebody deletes it."""
-    present = sorted(folder.glob("linux-image-*.deb"), key=lambda path: path.stat().st_mtime)
-    return present[-1] if present else None
-
-
-def fetch(folder: Path) -> Path:
-    """Debian's newest kernel package, put into `folder`."""
-    name = _newest() or (_refresh() and _newest())
-    if not name:
-        raise Unavailable(f"apt knows no package {META_PACKAGE}; try `apt-get update`")
-    # Apt writes under the final name from the first byte on, so it writes elsewhere and the whole file moves.
-    partial = folder / f"partial-{os.getpid()}"
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        _run(["apt-get", "-qq", "-o", f"APT::Sandbox::User={_me()}", "download", name], cwd=partial)
-        (package,) = partial.glob("*.deb")
-        return package.replace(folder / package.name)
-    finally:
-        for rest in partial.iterdir():
-            rest.unlink()
-        partial.rmdir()
+def package(cache: Path, say: Callable[[str], None]) -> Path:
+    """The kernel's package in `cache`: the one that was fetched last, or Debian's newest now. `say` hears of that."""
+    folder = cache / "kernel"
+    found = debian_package.cached(folder, "linux-image-*.deb")
+    if found is None:
+        say("fetching Debian's cloud kernel")
+        found = debian_package.fetch(folder, _newest)
+    return found
 
 
 def read(package: Path, wanted: Iterable[str]) -> Kernel:
     """The kernel in this package, with those modules and what they need."""
-    raw = _run(["dpkg-deb", "--fsys-tarfile", str(package)])
     wrapped, release = b"", ""
     modules: dict[str, bytes] = {}
     paths: dict[str, str] = {}
-    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
-        for member in tar:
-            path = PurePosixPath(member.name)
-            file = tar.extractfile(member) if member.isfile() else None
-            if file is None:
-                continue
-            if path.parent.name == "boot" and path.name.startswith("vmlinuz-"):
-                wrapped, release = file.read(), path.name.removeprefix("vmlinuz-")
-            elif path.suffix == ".ko":
-                name = path.stem.replace("-", "_")
-                modules[name] = file.read()
-                parts = path.parts
-                paths[name] = str(PurePosixPath(*parts[parts.index("modules") + 2 :]))
+    for path, data in debian_package.files(package):
+        if path.parent.name == "boot" and path.name.startswith("vmlinuz-"):
+            wrapped, release = data, path.name.removeprefix("vmlinuz-")
+        elif path.suffix == ".ko":
+            name = path.stem.replace("-", "_")
+            modules[name] = data
+            parts = path.parts
+            paths[name] = str(PurePosixPath(*parts[parts.index("modules") + 2 :]))
     if not wrapped:
         raise Corrupt(f"{package.name} holds no kernel")
     every = Kernel(release, b"", modules, _Needs(modules), paths)
@@ -152,28 +129,6 @@ def unwrapped(image: bytes) -> bytes:
 
 
 def _newest() -> str:
-    told = _run(["apt-cache", "depends", META_PACKAGE], check=False).decode()
+    told = debian_package.run(["apt-cache", "depends", META_PACKAGE], check=False).decode()
     found = _DEPENDS.search(told)
     return found.group(1) if found else ""
-
-
-def _refresh() -> bool:
-    """Ask Debian what there is, when nobody has yet (fresh containers have no lists); only root may."""
-    if os.geteuid() == 0:
-        _run(["apt-get", "-qq", "update"], check=False)
-    return True
-
-
-def _me() -> str:
-    return "root" if os.geteuid() == 0 else ""
-
-
-def _run(command: list[str], *, cwd: Path | None = None, check: bool = True) -> bytes:
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise Unavailable(f"{command[0]} is not installed here") from error
-    if check and done.returncode != 0:
-        told = done.stderr.decode(errors="replace").strip()
-        raise Unavailable(f"{command[0]} failed: {told}", detail=" ".join(command))
-    return done.stdout

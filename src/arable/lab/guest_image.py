@@ -7,6 +7,7 @@ files and packages, named by a digest of them, and built once.
 """
 
 import hashlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -15,18 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arable.domain.errors import Unavailable
-from arable.lab import cpio, debian_kernel, elf
+from arable.lab import busybox, cpio, debian_kernel, debian_package, elf
 from arable.lab.cache import publish
 from arable.lab.cpio import Archive
 
 COMMAND_LINE = (
     "console=ttyS0 quiet panic=-1 mitigations=off"
-    " cryptomgr.notests audit=0 apparmor=0 no_timer_check"  # half a second of an emulated start
+    # A second of an emulated start, for what no guest of a lab uses.
+    " cryptomgr.notests audit=0 lsm= no_timer_check noreplace-smp"
+    " initcall_blacklist=crypto_kdf108_init,init_kprobes,init_kprobe_trace,trace_eval_init"
 )
 MEMORY_MIB = 128
 """What the guest needs. The kernel alone takes 62 MiB of address space before it frees a part of them."""
 
 _SCRIPTS = Path(__file__).parent / "guest"
+_BUILDERS = [inspect.getfile(each) for each in (busybox, cpio, debian_kernel, debian_package, elf)]
 _PLACES = {  # of `guest/` in the image, and whether it is started as a program
     "init": ("init", True),
     "seed": ("lib/arable/seed", False),
@@ -39,7 +43,6 @@ _PLACES = {  # of `guest/` in the image, and whether it is started as a program
     "power-button": ("sbin/shutdown", True),
 }
 _PROGRAMS = {  # and the packages they come from
-    "busybox": "busybox",
     "dropbear": "dropbear-bin",
     "qemu-ga": "qemu-guest-agent",
 }
@@ -84,11 +87,9 @@ def build(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Guest
 
     Builders side by side don't disturb each other. Raises `Unavailable` with what is missing on this machine.
     """
-    package = debian_kernel.cached(cache / "kernel")
-    if package is None:
-        say("fetching Debian's cloud kernel")
-        package = debian_kernel.fetch(cache / "kernel")
-    files = _ours() | _programs()
+    package = debian_kernel.package(cache, say)
+    shell = busybox.program(cache, say)
+    files = _ours() | {"bin/busybox": _File(shell.read_bytes(), 0o755)} | _programs()
     key = _key(package, files)
     image = GuestImage(key, cache / key / "vmlinux", cache / key / "initrd")
     if image.initrd.exists():
@@ -100,7 +101,9 @@ def build(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Guest
     partial.mkdir(parents=True)
     try:
         (partial / "vmlinux").write_bytes(kernel.program)
-        (partial / "initrd").write_bytes(_compressed(_archive(kernel, files).pack()))
+        (partial / "initrd").write_bytes(
+            _compressed(_archive(kernel, files, busybox.applets(shell)).pack())
+        )
         publish(partial, cache / key)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -143,7 +146,9 @@ def _libraries(program: str) -> Iterable[Path]:
             yield Path(word)
 
 
-def _archive(kernel: debian_kernel.Kernel, files: dict[str, _File]) -> Archive:
+def _archive(
+    kernel: debian_kernel.Kernel, files: dict[str, _File], applets: Iterable[str]
+) -> Archive:
     archive = Archive()
     # The first process talks to this device before it can mount /dev.
     archive.character_device("dev/console", 5, 1)
@@ -155,7 +160,7 @@ def _archive(kernel: debian_kernel.Kernel, files: dict[str, _File]) -> Archive:
         archive.directory(folder)
     for path, file in files.items():
         archive.file(path, file.data, file.permissions)
-    for applet in _applets():
+    for applet in applets:
         if f"bin/{applet}" not in files:
             archive.link(f"bin/{applet}", "busybox")
     base = f"lib/modules/{kernel.release}"
@@ -175,11 +180,6 @@ def _dependencies(kernel: debian_kernel.Kernel) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _applets() -> list[str]:
-    told = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True)
-    return [name for name in told.stdout.split() if name != "busybox"]
-
-
 def _compressed(archive: bytes) -> bytes:
     """In lz4's old format, the one the kernel reads."""
     try:
@@ -194,7 +194,7 @@ def _compressed(archive: bytes) -> bytes:
 def _key(package: Path, files: dict[str, _File]) -> str:
     """A digest of all that goes in. This module is part of it: it decides how things are put together."""
     digest = hashlib.sha256(package.name.encode())
-    for source in (__file__, debian_kernel.__file__, elf.__file__, cpio.__file__):
+    for source in (__file__, *_BUILDERS):
         digest.update(Path(source).read_bytes())
     for path, file in sorted(files.items()):
         digest.update(f"{path} {file.permissions:o} {len(file.data)}\n".encode())

@@ -7,6 +7,7 @@ function of them, named by a digest of them and built once.
 
 import compileall
 import hashlib
+import inspect
 import os
 import platform
 import shutil
@@ -22,7 +23,7 @@ from py_compile import PycInvalidationMode
 
 import arable
 from arable.domain.errors import Unavailable
-from arable.lab import cpio, debian_kernel, elf
+from arable.lab import busybox, cpio, debian_kernel, debian_package, elf
 from arable.lab.cache import publish
 from arable.lab.cpio import Archive
 
@@ -52,7 +53,6 @@ _MODULES = [
     ),
 ]
 _PROGRAMS = {  # and the packages they come from
-    "busybox": "busybox",
     "bwrap": "bubblewrap",
     "conntrackd": "conntrackd",
     "dnsmasq": "dnsmasq-base",
@@ -122,11 +122,9 @@ def build(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Route
 
     Builders side by side don't disturb each other. Raises `Unavailable` with what is missing on this machine.
     """
-    package = debian_kernel.cached(cache / "kernel")
-    if package is None:
-        say("fetching Debian's cloud kernel")
-        package = debian_kernel.fetch(cache / "kernel")
-    programs = {name: _program(name, package_) for name, package_ in _PROGRAMS.items()}
+    package = debian_kernel.package(cache, say)
+    programs = {"busybox": busybox.program(cache, say)}
+    programs |= {name: _program(name, package_) for name, package_ in _PROGRAMS.items()}
     image = RouterImage(cache / _key(package, programs.values()))
     if image.folder.exists():
         return image
@@ -155,7 +153,7 @@ def _program(name: str, package: str) -> Path:
     return Path(found).resolve()
 
 
-def _initrd(kernel: debian_kernel.Kernel, busybox: Path) -> bytes:
+def _initrd(kernel: debian_kernel.Kernel, shell: Path) -> bytes:
     archive = Archive()
     archive.character_device("dev/console", 5, 1)
     for folder in ("etc", "modules", "proc", "root", "sys"):
@@ -164,9 +162,7 @@ def _initrd(kernel: debian_kernel.Kernel, busybox: Path) -> bytes:
     archive.file("etc/modules", " ".join(early).encode())
     for name in early:
         archive.file(f"modules/{name}.ko", kernel.modules[name])
-    archive.file("bin/busybox", busybox.read_bytes(), 0o755)
-    for library in _libraries([busybox]):
-        archive.file(str(library).lstrip("/"), library.read_bytes(), 0o755)
+    archive.file("bin/busybox", shell.read_bytes(), 0o755)
     archive.file("init", (_SCRIPTS / "init").read_bytes(), 0o755)
     return archive.pack()
 
@@ -180,7 +176,7 @@ def _lay_out(root: Path, kernel: debian_kernel.Kernel, programs: dict[str, Path]
         (root / name).write_text(text)
     for name, program in programs.items():
         _copy(program, root / "usr/bin" / name)
-    for applet in _run(["busybox", "--list"]).split():
+    for applet in busybox.applets(programs["busybox"]):
         path = root / "usr/bin" / applet
         if applet not in programs and not path.exists():
             path.symlink_to("busybox")
@@ -301,7 +297,8 @@ def _key(package: Path, programs: Iterable[Path]) -> str:
         digest.update(f"{library} {version(library)}".encode())
     home = Path(arable.__file__).parent
     ours = [path for layer in _LAYERS for path in (home / layer).rglob("*.py")]
-    ours += map(Path, (__file__, debian_kernel.__file__, elf.__file__, cpio.__file__))
+    builders = (busybox, cpio, debian_kernel, debian_package, elf)
+    ours += map(Path, (__file__, *(inspect.getfile(each) for each in builders)))
     for path in [*sorted(ours), *sorted(_SCRIPTS.iterdir()), *programs]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
