@@ -1,5 +1,7 @@
 """Networks with two routers, as they are kept: who is told what, who leads by what hosts say, and what waits for both."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from make_cloud import Cloud
@@ -10,7 +12,7 @@ from arable.controllers.settle import settle
 from arable.domain.access import Caller
 from arable.domain.alert import Severity
 from arable.domain.ids import HostId, NetworkId
-from arable.domain.manifest import ApplianceSeen, ApplianceWish, HostReport
+from arable.domain.manifest import GIVE_UP, ApplianceSeen, ApplianceWish, HostReport
 from arable.domain.pair import Pair
 from arable.services import networks
 from arable.store import hosts as host_rows
@@ -57,16 +59,26 @@ def told(cloud: Cloud) -> dict[str, ApplianceWish]:
     return {host: msgspec.json.decode(body, type=ApplianceWish) for host, body in rows}
 
 
-def says(
+def word(
     cloud: Cloud, host: str, *, standby: bool, generation: int = 2, running: bool = True
-) -> None:
+) -> HostReport:
     ((network,),) = cloud.rows("select id from network")
     seen = ApplianceSeen(
         network=NetworkId(network), generation=generation, running=running, standby=standby
     )
-    report = HostReport(host=HostId(host), generation=1, appliances=(seen,))
+    return HostReport(host=HostId(host), generation=1, appliances=(seen,))
+
+
+def heard(cloud: Cloud, *reports: HostReport) -> None:
+    """In one batch."""
     with cloud.database.write() as tx:
-        settle(tx, [report], cloud.around.clock.now())
+        settle(tx, reports, cloud.around.clock.now())
+
+
+def says(
+    cloud: Cloud, host: str, *, standby: bool, generation: int = 2, running: bool = True
+) -> None:
+    heard(cloud, word(cloud, host, standby=standby, generation=generation, running=running))
 
 
 def missing(cloud: Cloud) -> list[tuple[Severity, str]]:
@@ -100,6 +112,23 @@ def test_two_hosts_are_told_of_each_other_and_of_all_machines_and_who_leads_is_t
     assert town.rows(PLACES) == [("host-a", "running", "host-b", "running")]
     with town.database.write() as tx:
         assert repair.check(tx, town.around.clock.now()) == 0
+
+
+@pytest.mark.parametrize("first", ["host-a", "host-b"])
+def test_both_are_heard_when_they_speak_at_once_and_the_second_one_leads(town, first):
+    town.run("update network set appliance_state = 'starting'")
+    reports = [word(town, host, standby=host == "host-a") for host in ("host-a", "host-b")]
+    heard(town, *(reports if first == "host-a" else reversed(reports)))
+    assert town.rows(PLACES) == [("host-b", "running", "host-a", "running")]
+
+
+def test_one_that_cannot_start_is_heard_when_the_other_one_leads_at_once(town):
+    town.run("update network set appliance_state = 'starting'")
+    fails = word(town, "host-a", standby=False, running=False)
+    seen = replace(fails.appliances[0], told="no room", tries=GIVE_UP)
+    failing = replace(fails, appliances=(seen,))
+    heard(town, failing, word(town, "host-b", standby=False))
+    assert town.rows(PLACES) == [("host-b", "running", "host-a", "leaving")]
 
 
 def test_one_that_is_lost_is_replaced_under_another_number_and_by_the_next_epoch(town):

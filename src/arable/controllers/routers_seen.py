@@ -88,6 +88,11 @@ def _in_turn(
     """What both hosts of a pair say, or one of them: whoever leads by that is looked at as the network's."""
     assert row.standby_host is not None
     after = pairs.seen(tx, row, seen[row.id, row.standby_host])
+    if after.standby_host is not None and after.standby_host != row.standby_host:
+        # They have changed places. What the first one said of itself in the same batch is not said again.
+        first = seen.get((after.id, after.standby_host))
+        if first is not None and (first.standby or not first.running):
+            after = pairs.seen(tx, after, first)
     told = seen.get((after.id, after.appliance_host)) if after.appliance_host else None
     if told is not None:
         _appliance_seen(tx, batch, after, told)
