@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from arable.client.errors import Conflict
 from arable.lab import fail, power
 from arable.processes import up
 from arable.processes.up import Wanted
 from arable.runtime.clock import RealClock
+from arable.wire.hosts import PowerIn
 from arable.wire.images import ImageIn
 from arable.wire.machines import MoveIn
 from arable.wire.offerings import DiskOfferingIn, OfferingIn
@@ -21,6 +23,7 @@ from arable.wire.volumes import (
     AttachVolumeIn,
     DetachVolumeIn,
     LimitVolumeIn,
+    MigrateVolumeIn,
     ResizeVolumeIn,
     VolumeChange,
     VolumeIn,
@@ -62,12 +65,18 @@ def red(lab: LabCloud) -> Iterator[Customer]:
     size = {"cpus": 1, "cpu_mhz": 500, "memory_mib": 128, "root_mib": 64, "storage": "shared"}
     lab.operator.offerings.create(OfferingIn(name="steady", highly_available=True, **size))
     lab.operator.disk_offerings.create(DiskOfferingIn(name="further", storage="shared"))
+    until(lambda: mounted(lab) == HOSTS, "they have seen that the pool is kept", WITHIN)
     made = customer(lab.operator, lab.url, "red")
     made.wait(made.deploy("web", offering="steady"))
     made.api.volumes.create(VolumeIn(name="data", offering="further", mib=16))
     attach(made)
     yield made
     made.close()
+
+
+def mounted(lab: LabCloud) -> set[str]:
+    """Hosts that would take machines of the pool."""
+    return {host.name for host in lab.operator.hosts.all() if host.facts.get("mounts")}
 
 
 def data(red: Customer) -> str:
@@ -100,11 +109,23 @@ def read(at: Terminal) -> list[str]:
     return [at.run(READ.format(disk=disk, at=at_)) for disk, at_ in (("vda", 0), ("sda", 0))]
 
 
-def kept(lab: LabCloud) -> list[str]:
-    """Whatever in the pool's directory is of one volume or machine."""
+def kept(lab: LabCloud, what: str = "") -> list[str]:
+    """Whatever in the pool's directory is of that volume, or of any volume or machine."""
     root = power.files(lab.site.place, "k1")
     names = [str(each.relative_to(root)) for each in root.rglob("*")]
-    return sorted(name for name in names if "volume-" in name or "machine-" in name)
+    return sorted(
+        name for name in names if (what in name) and ("volume-" in name or "machine-" in name)
+    )
+
+
+def migrated(lab: LabCloud, volume: str, pool: str) -> str:
+    """The operation; empty while a copy of before is still being erased."""
+    try:
+        return lab.operator.volumes.migrate(volume, MigrateVolumeIn(pool=pool)).id
+    except Conflict as refused:
+        if "still being erased" not in str(refused):
+            raise
+        return ""
 
 
 def is_up(lab: LabCloud, host: str) -> bool:
@@ -197,6 +218,29 @@ def test_what_was_kept_is_copied_and_read_by_many_while_its_machine_runs(
     assert read(at)[1] == later
 
 
+def test_a_volume_goes_to_a_pool_of_another_kind_and_comes_back(
+    lab: LabCloud, red: Customer
+) -> None:
+    operator, volume, at = lab.operator, data(red), red.at("web")
+    told = at.run(WRITE.format(disk="sda", at=0))
+    owners = {lab.hosts()[each.host]: each.id for each in operator.pools.all() if each.host}
+    made = red.api.snapshots.create(SnapshotIn(name="goes-along", volume=volume))
+    red.wait(made.operation)
+    red.wait(red.api.volumes.detach(volume).id)
+    at.run(GONE)
+    assert kept(lab, volume)
+    for host in ("s1", "k1"):
+        asked = until(
+            lambda: migrated(lab, volume, owners[host]), "what was left is erased", WITHIN
+        )
+        operator.operations.wait(asked, seconds=int(WITHIN))
+        assert operator.volumes.get(volume).pool == owners[host]
+        settled(lambda: bool(kept(lab, volume)), host == "k1")
+    attach(red)
+    assert read(at)[1] == told
+    red.wait(red.api.snapshots.delete(made.snapshot.id).id)
+
+
 def test_it_moves_while_it_runs_and_writes_on_the_other_host(lab: LabCloud, red: Customer) -> None:
     at = red.at("web")
     booted, told = at.run(BOOT), [at.run(WRITE.format(disk=disk, at=0)) for disk in ("vda", "sda")]
@@ -214,17 +258,39 @@ def test_it_moves_while_it_runs_and_writes_on_the_other_host(lab: LabCloud, red:
     red.hang_up()
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["by its controller", "by nobody"])
-def test_it_starts_on_the_other_host_when_its_own_has_no_power_as_is_known(
-    lab: LabCloud, red: Customer, known: bool
+def test_it_starts_on_the_other_host_when_its_own_is_powered_off_because_it_froze(
+    lab: LabCloud, red: Customer
+) -> None:
+    """Its QEMU has the files locked until then, and nobody else is let in."""
+    at = red.at("web")
+    told = [at.run(WRITE.format(disk=disk, at=0)) for disk in ("vda", "sda")]
+    red.hang_up()
+    old = lab.whereabouts()["web"]
+    (new,) = HOSTS - {old}
+    (frozen,) = qemus(lab, old)
+    clock = RealClock()
+    begun = clock.monotonic()
+    fail.freeze(lab.site, old)
+    until(lambda: not frozen[1].alive, "it is powered off", WITHIN)
+    at = runs(lab, red, new)
+    print(f"frozen, powered off, and it runs elsewhere after {clock.monotonic() - begun:.1f} s")
+    assert read(at) == told
+    known = {name: id_ for id_, name in lab.hosts().items()}
+    lab.operator.hosts.power(known[old], PowerIn(power="on"))
+    until(lambda: is_up(lab, old), "the old host is back", WITHIN)
+    assert read(runs(lab, red, new)) == told
+
+
+def test_it_starts_on_the_other_host_when_its_own_is_gone_and_nobody_can_switch_it(
+    lab: LabCloud, red: Customer
 ) -> None:
     at = red.at("web")
     told = [at.run(WRITE.format(disk=disk, at=0)) for disk in ("vda", "sda")]
     red.hang_up()
     old = lab.whereabouts()["web"]
     (new,) = HOSTS - {old}
-    if not known:
-        lab.operator.hosts.remove_bmc(next(id_ for id_, name in lab.hosts().items() if name == old))
+    known = {name: id_ for id_, name in lab.hosts().items()}
+    lab.operator.hosts.remove_bmc(known[old])
     clock = RealClock()
     begun = clock.monotonic()
     fail.power_off(lab.site, old)
