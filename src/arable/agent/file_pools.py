@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from arable.agent.pool_marks import MARK
 from arable.domain import ids
@@ -36,6 +37,19 @@ class Look:
     at: float
     pool: PoolId | None
     told: str
+
+
+class Mounted(Protocol):
+    """Pools of files, as a host that runs machines knows them."""
+
+    def reached(self) -> tuple[PoolId, ...]:
+        """Pools that were seen to be kept here, and whose directories are there: also while their keeper is away."""
+
+    def lacks(self, pool: PoolId) -> str:
+        """Why no machine can start from that pool now; empty when one can."""
+
+    def path(self, pool: PoolId, volume: VolumeId, epoch: int) -> Path:
+        """The file by which the holder of that epoch has the volume. Only of a pool that lacks nothing."""
 
 
 class FilePools:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import TypeVar
 
-from arable.agent.file_pools import FilePools
+from arable.agent.file_pools import Mounted
 from arable.agent.leases import LeaseKeeper
 from arable.agent.ledger import NO_FACTS, GuestFacts
 from arable.agent.moves import Mover
@@ -43,7 +43,7 @@ class Drivers:
     pools: tuple[Storage, ...] = ()
     leases: LeaseKeeper | None = None  # of machines with shared disks
     mover: Mover | None = None  # of those that go to other hosts while they run
-    files: FilePools | None = None  # that are mounted on this host
+    files: Mounted | None = None  # that are mounted on this host
 
     def pool(self, pool: PoolId) -> Storage | None:
         """The driver of that pool."""

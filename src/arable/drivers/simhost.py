@@ -198,6 +198,8 @@ class SimHost:
     full: Callable[[NbdSource], bool] = field(default=lambda _source: False)  # where it is
     load: Callable[[NbdSource], object] = field(default=lambda _source: None)  # what is on it
     store: Callable[[NbdSource, object], None] = field(default=lambda _source, _content: None)
+    # The pool of files that it is in, if it is such a file.
+    mounted: Callable[[NbdSource], SimPool | None] = field(default=lambda _source: None)
     deaf: set[MachineId] = field(default_factory=set)  # guests that run and answer nobody
     halted: bool = False  # nothing on it moves
 
@@ -379,6 +381,10 @@ class SimHost:
                 for found in pool.volumes.values():
                     if found.path == disk.path and found.bytes < disk.bytes:
                         pool.volumes[found.volume] = replace(found, bytes=disk.bytes)
+            shelf = self.mounted(disk.nbd) if disk.nbd else None
+            if shelf and disk.nbd:
+                held = shelf.volumes[disk.nbd.volume]
+                shelf.volumes[held.volume] = replace(held, bytes=max(held.bytes, disk.bytes))
 
     def _full(self, disk: GuestDisk) -> bool:
         if disk.nbd is not None:

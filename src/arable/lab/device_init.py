@@ -8,7 +8,7 @@ which is exactly what losing power does.
 
     device_init.py NETNS-FILE NAME GROUP [SOURCE:TARGET ...]      prints its process id when it is ready
 
-A pair binds a directory over another one that must exist: the device's disk, as it were. The device's processes
+A pair binds a directory over another one, which must exist unless it is below /run: the device's disk, as it were. The device's processes
 are in control groups of their own at the path GROUP, and see those as the top of the tree.
 """
 
@@ -71,6 +71,8 @@ def enter(netns: str, name: str, group: str, binds: list[str]) -> None:
         Path("/run", name_of_ours).mkdir()
     mount("sysfs", "/sys", "sysfs")
     for directory, target in held:
+        if target.startswith("/run/"):
+            Path(target).mkdir(parents=True, exist_ok=True)
         mount(f"/proc/self/fd/{directory}", target, "none", _BIND | _RECURSIVE)
         os.close(directory)
     socket.sethostname(name)

@@ -28,6 +28,7 @@ from arable.runtime.clock import Clock
 
 AGENT = "agent"
 PROGRAM = (sys.executable, "-m", "arable.processes.main")
+MOUNTED = "/run/mounted"  # as hosts see them: the directories of pools of files, by their keepers
 AGENT_HOME = "/run/arable"  # as the host sees it: short, as sockets are kept there; a real host's is elsewhere
 CAPABILITIES = Path(
     "/var/cache/arable/qemu"
@@ -100,6 +101,7 @@ def switch_on(site: Site, device: Device) -> Process:
     place, lab = site.place, site.place.id
     namespace = place.namespace(device.name)
     disks = host_disks(place.device(device.name)) if device.kind is Kind.HOST else {}
+    disks |= mounts(place, device)
     init = devices.launch(lab, device.name, namespace, disks, place.log(device.name))
     place.change(partial(with_device, name=device.name, device=DeviceRecord(init=init)))
     if device.switch:
@@ -189,6 +191,27 @@ def host_disks(root: Path) -> dict[Path, str]:
     for disk in disks:
         disk.mkdir(mode=0o755, exist_ok=True)
     return disks
+
+
+def mounted(keeper: str) -> Path:
+    """Where hosts see the directory of that host's pool of files."""
+    return Path(MOUNTED, keeper)
+
+
+def files(place: Place, keeper: str) -> Path:
+    """The directory of that host's pool of files, as it is on this machine."""
+    return place.device(keeper) / "files"
+
+
+def mounts(place: Place, device: Device) -> dict[Path, str]:
+    """Directories of pools of files that the device has mounted: one that it keeps, and others'."""
+    if device.host is None:
+        return {}
+    keepers = {*device.host.mounts, *([device.name] if device.host.keeps_files else [])}
+    found = {files(place, each): str(mounted(each)) for each in sorted(keepers)}
+    for directory in found:
+        directory.mkdir(mode=0o711, exist_ok=True)
+    return found
 
 
 def shut(site: Site, device: str) -> None:

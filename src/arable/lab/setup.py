@@ -13,6 +13,7 @@ from msgspec import structs
 
 from arable.agent.config import (
     AgentConfig,
+    File,
     Given,
     Iscsi,
     Libvirt,
@@ -212,8 +213,6 @@ def _config(region: Region, zone: Zone, pod: Pod, host: Host, routers: Path | No
     """What an operator would write on a host. Paths are those on the device."""
     machines = RouterMachines(image=routers) if routers and zone.routers == "vm" else None
     tunnel = str(pod.address(host)) if zone.guest_vnis else ""
-    kind = Iscsi if host.shares == "iscsi" else Nbd
-    shared = kind(address=str(pod.address(host)))
     config = AgentConfig(
         directory=Path(power.AGENT_HOME),
         servers=[f"{server.address}:{GATEWAY_PORT}" for server in region.management],
@@ -223,11 +222,23 @@ def _config(region: Region, zone: Zone, pod: Pod, host: Host, routers: Path | No
         tags=list(host.tags),
         hypervisor=Libvirt(),
         network=Ovs(uplink=UPLINK, tunnel=tunnel),
-        storage=shared if "storage" in host.roles else Local(),
+        storage=_shared(pod, host) if "storage" in host.roles else Local(),
+        file_pools=[power.mounted(keeper) for keeper in host.mounts],
         appliances=Namespace(machines=machines),
         inventory=inventory(host),
     )
     return written(simulated(config) if host.simulated else config)
+
+
+def _shared(pod: Pod, host: Host) -> Nbd | Iscsi | File:
+    address = str(pod.address(host))
+    match host.shares:
+        case "file":
+            return File(address=address, directory=power.mounted(host.name))
+        case "iscsi":
+            return Iscsi(address=address)
+        case "nbd":
+            return Nbd(address=address)
 
 
 def simulated(config: AgentConfig) -> AgentConfig:
@@ -237,6 +248,7 @@ def simulated(config: AgentConfig) -> AgentConfig:
         hypervisor=SimHypervisorChoice(),
         network=SimNetworkChoice(tunnel=config.network.tunnel),
         storage=SimStorageChoice(),
+        file_pools=[],
         appliances=SimAppliancesChoice(),
     )
 

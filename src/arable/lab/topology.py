@@ -42,7 +42,9 @@ class Host(Part, frozen=True, kw_only=True):
     A `simulated` one is real as far as management goes (its namespace, its cable, its agent's process), but its
     hypervisor, switch and disks are made up and end with its agent. It costs this machine an agent and nothing else.
 
-    One with the role `storage` shares its disks over NBD, or over iSCSI.
+    One with the role `storage` shares its disks over NBD, or over iSCSI; or it keeps a pool of files (`file`) in a directory
+    that other hosts of its pod have mounted, too: those that name it in `mounts`. As with a file server, what is in there
+    is lost with no host's power.
     """
 
     name: Name
@@ -53,7 +55,12 @@ class Host(Part, frozen=True, kw_only=True):
     disk_mib: Annotated[int, msgspec.Meta(ge=256, le=1 << 30)]
     tags: tuple[Tag, ...] = ()
     simulated: bool = False
-    shares: Literal["nbd", "iscsi"] = "nbd"
+    shares: Literal["nbd", "iscsi", "file"] = "nbd"
+    mounts: tuple[Name, ...] = ()
+
+    @property
+    def keeps_files(self) -> bool:
+        return "storage" in self.roles and self.shares == "file" and not self.simulated
 
 
 class Pod(Part, frozen=True, kw_only=True):
@@ -322,6 +329,9 @@ def _check_zone(
             _claim(names, host.name, f"{here}.hosts.{h}.name")
             if len(set(host.roles)) < len(host.roles):
                 raise BadInput("names a role twice", field=f"{here}.hosts.{h}.roles")
+            if missing := set(host.mounts) - {each.name for each in pod.hosts if each.keeps_files}:
+                told = f"no host of {pod.name} keeps a pool of files that is called {min(missing)}"
+                raise BadInput(told, field=f"{here}.hosts.{h}.mounts")
 
 
 def _check_public(

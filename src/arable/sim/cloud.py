@@ -57,7 +57,7 @@ from arable.sim.files import MemoryFiles
 from arable.sim.ground import Ground, Room, lay_out
 from arable.sim.in_memory import in_memory
 from arable.sim.pairs import Elections
-from arable.sim.shared import LENGTH, SharedDisks
+from arable.sim.shared import LENGTH, SharedDisks, SimFilePools
 from arable.sim.wire import Wire
 from arable.store import hosts as host_rows
 from arable.store import manifests, restore, schema
@@ -245,7 +245,7 @@ class Cloud:
         }
         shared = SharedDisks(clocks, entropy.child("leases"), lambda host: nodes[host].works)
         for host, (_pool, address) in ground.storage.items():
-            shared.add_share(host, address)
+            shared.add_share(host, address, files=shape.files)
         for host in ground.hosts if ground.storage else ():
             shared.add_runner(host, nodes[host].hardware)
         elections = Elections(
@@ -457,6 +457,7 @@ class Cloud:
             disk_mib=100_000,
             hypervisor="sim",
             roles=("storage",) if node.id in self.shared.shares else ("compute", "routing"),
+            mounts=self.ground.mounts.get(node.id, ()),
         )
 
     def _drivers(self, node: SimNode) -> Drivers:
@@ -474,7 +475,14 @@ class Cloud:
             pools=(SimStorage(node.hardware, node.pool, node.faults),),
             leases=self.shared.keeper(node.id) if movable else None,
             mover=self.shared.mover(node.id, hypervisor) if movable else None,
+            files=self._mounted(node),
         )
+
+    def _mounted(self, node: SimNode) -> SimFilePools | None:
+        mounts = self.ground.mounts.get(node.id, ())
+        kept = {pool: host for host, (pool, _address) in self.ground.storage.items()}
+        pools = {pool: self.shared.shares[kept[pool]] for pool in mounts}
+        return SimFilePools(pools) if pools else None
 
     def _fetch(self, sha256: str) -> Iterable[bytes]:
         if sha256 not in self.files.content:

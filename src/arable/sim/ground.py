@@ -10,7 +10,7 @@ from arable.domain.access import ROLES, Caller
 from arable.domain.host import HostState
 from arable.domain.ids import LENGTH, AccountId, DomainId, HostId, PoolId, UserId, ZoneId
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
-from arable.domain.pool import LOCAL, NBD
+from arable.domain.pool import FILE, LOCAL, NBD
 from arable.domain.zone import Isolation
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Ids
@@ -45,6 +45,7 @@ class Room:
     machine_memory_mib: int = 256
     limits: int = -1  # machines of an account
     storage: int = 0  # hosts in each pod that share their disks with the others
+    files: bool = False  # whether those are keepers of files that the others have mounted
     servers: int = 1  # management servers
     bmcs: bool = False  # whether hosts that run machines can be switched off
     vnis: bool = False  # guest networks are in VXLAN
@@ -63,6 +64,7 @@ class Ground:
     callers: tuple[Caller, ...]
     files: dict[str, bytes]
     peers: dict[HostId, str] = field(default_factory=dict)  # where hosts answer other hosts
+    mounts: dict[HostId, tuple[PoolId, ...]] = field(default_factory=dict)  # pools of files
 
     def tunnel_address(self, host: HostId) -> str:
         """Where its tunnels end."""
@@ -94,6 +96,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
     hosts: dict[HostId, PoolId] = {}
     storage: dict[HostId, tuple[PoolId, str]] = {}
     peers: dict[HostId, str] = {}
+    mounts: dict[HostId, tuple[PoolId, ...]] = {}
     for p in range(room.pods):
         pod = ids.new("pod")
         _add(
@@ -137,7 +140,10 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
             _host(
                 tx, room, at, id=host, zone=zone, pod=pod, name=name, roles=["storage"], pool=pool
             )
-            _pool(tx, at, id=pool, zone=zone, host=host, kind=NBD, address=address)
+            kind = FILE if room.files else NBD
+            _pool(tx, at, id=pool, zone=zone, host=host, kind=kind, address=address)
+            for runner in list(hosts)[-room.hosts :] if room.files else ():
+                mounts[runner] = (*mounts.get(runner, ()), pool)
             storage[host] = (pool, address)
             peers[host] = f"172.31.{p}.{200 + s}:{PEER_PORT}"
     _addresses(tx, zone, ids, at)
@@ -225,7 +231,7 @@ def lay_out(tx: Tx, room: Room, clock: Clock, ids: Ids, customers: int = 2) -> G
             replicated=True,
             created_at=at,
         )
-    return Ground(zone, hosts, storage, callers, {part.sha256: KERNEL}, peers)
+    return Ground(zone, hosts, storage, callers, {part.sha256: KERNEL}, peers, mounts)
 
 
 def _host(tx: Tx, room: Room, at: Any, **columns: Any) -> None:

@@ -423,7 +423,8 @@ def _tunnels(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
 def _plugged(tx: Tx, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
     """Machines that run have the disks that are theirs, as large and as fast as they should be, and no others."""
     rows = text("""
-        select v.id, v.machine, v.mib, case when v.shared then 0 else v.iops end from volume v join machine m on m.id = v.machine where m.state = 'running'
+        select v.id, v.machine, v.mib, case when p.kind in ('local', 'file') then v.iops else 0 end from volume v
+          join machine m on m.id = v.machine left join pool p on p.id = v.pool where m.state = 'running'
     """)
     wanted = {
         (i.partition("-")[2][:20], machine, mib * MIB, iops)

@@ -22,6 +22,7 @@ from arable.domain.errors import CloudError, Unavailable
 from arable.domain.ids import HostId
 from arable.domain.manifest import Inventory
 from arable.domain.platform import Place
+from arable.domain.pool import FILE
 from arable.domain.power import Bmc, PowerSwitch
 from arable.domain.replica import ReplicaWish
 from arable.drivers.platform.sim import SimPlatform
@@ -512,6 +513,8 @@ class Region(Cloud):
             hypervisor="sim",
             roles=("storage",) if share else self._roles(node.id),
             shares=share[1] if share else "",
+            shares_by=FILE if share and self.room.files else "",
+            mounts=self.ground.mounts.get(node.id, ()),
             moves="sim" if node.id in self.shared.runners and self.ground.storage else "",
             peer_address=self.ground.peers[node.id],
             tunnel_address=self.ground.tunnel_address(node.id),

@@ -113,6 +113,7 @@ class Shape:
             )
             .drawn_with_farms(dice)
             .with_replicas()
+            .drawn_with_files(dice)
         )
 
     def with_replicas(self) -> "Shape":
@@ -121,6 +122,12 @@ class Shape:
             return self
         happenings = (*self.happenings, *REPLICA_HAPPENINGS)
         return replace(self, happenings=happenings, asks=(*self.asks, *REPLICATED_ASKS))
+
+    def drawn_with_files(self, dice: Random) -> "Shape":
+        """A third of those with one shared pool in each pod: it is one of files. Drawn after all else."""
+        if self.room.storage != 1 or dice.random() >= 1 / 3:
+            return self
+        return replace(self, room=replace(self.room, files=True))
 
     def drawn_with_farms(self, dice: Random) -> "Shape":
         """Every fifth story is about farms; drawn last, so that the others stay what their seeds tell."""

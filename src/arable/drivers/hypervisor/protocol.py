@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from arable.domain.ids import HostId, MachineId
+from arable.domain.ids import HostId, MachineId, VolumeId
 from arable.domain.manifest import GuestStats, PartFormat
 from arable.runtime.secret import Secret
 
@@ -23,6 +23,11 @@ class NbdSource:
     port: int
     name: str
     server: str
+
+    @property
+    def volume(self) -> VolumeId:
+        """What it is of."""
+        return VolumeId(self.name.rpartition(".e")[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

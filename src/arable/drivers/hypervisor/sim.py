@@ -20,6 +20,7 @@ from arable.drivers.hypervisor.protocol import (
 )
 from arable.drivers.hypervisor.sim_rails import SimRails
 from arable.drivers.simhost import SimGuest, SimHost
+from arable.drivers.storage.sim_files import as_seen
 
 _BUSY = 0.05  # of each virtual CPU, all the time
 
@@ -49,6 +50,7 @@ class SimHypervisor:
         return self._hardware.found.copy()
 
     def ensure(self, guest: Guest) -> None:
+        guest = as_seen(guest)
         kept = self._hardware.guests.get(guest.machine)
         if kept and kept.found.power is GuestPower.ARRIVING:
             raise Conflict(f"{guest.machine} is arriving here")
@@ -102,7 +104,13 @@ class SimHypervisor:
     def snapshot(self, machine: MachineId, serial: str, name: str, *, drop: bool = False) -> None:
         kept = self._hardware.guests.get(machine)
         disks = kept.runs.disks if kept and kept.awake and kept.runs else ()
-        path = next((disk.path for disk in disks if disk.serial == serial and not disk.nbd), None)
+        disk = next((disk for disk in disks if disk.serial == serial), None)
+        path = disk.path if disk and not disk.nbd else None
+        shelf = self._hardware.mounted(disk.nbd) if disk and disk.nbd else None
+        if shelf and disk and disk.nbd:
+            with self._faults.around(f"{'drop' if drop else 'take'} {name}"):
+                (shelf.drop if drop else shelf.take)(disk.nbd.volume, SnapshotId(name))
+            return
         for pool in self._hardware.pools.values():
             for volume, found in pool.volumes.items():
                 if found.path == path:
@@ -141,6 +149,7 @@ class SimHypervisor:
         return replace(found, still=kept.still)
 
     def receive(self, guest: Guest, epoch: int, source: HostId) -> str:
+        guest = as_seen(guest)
         rails = self._opened()
         kept = self._hardware.guests.get(guest.machine)
         if kept and kept.runs:
@@ -196,6 +205,7 @@ class SimHypervisor:
             sim_mirrors.unmirror(self._hardware, machine)
 
     def arrive(self, guest: Guest) -> None:
+        guest = as_seen(guest)
         found = self.passage(guest.machine)
         if found is None:
             kept = self._hardware.guests.get(guest.machine)
@@ -238,8 +248,9 @@ class SimHypervisor:
             raise Unavailable(f"{guest.machine} does not let go of {min(gone)}")
         for disk in guest.disks:
             grows = disk.serial in had and disk.bytes > sizes[disk.serial]
-            if grows and disk.nbd and self._hardware.size(disk.nbd) < disk.bytes:
-                raise Unavailable(f"{guest.machine}: {disk.nbd.name} has not grown yet")
+            served = disk.nbd if disk.nbd and not self._hardware.mounted(disk.nbd) else None
+            if grows and served and self._hardware.size(served) < disk.bytes:
+                raise Unavailable(f"{guest.machine}: {served.name} has not grown yet")
             if disk.serial in had or (runs and not disk.position):
                 continue
             if disk.nbd is None and disk.path not in self._hardware.files:
