@@ -5,7 +5,7 @@ are copies of what the management servers have, fetched and verified anew when t
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,6 +22,14 @@ KEEP_SECONDS = 7 * 86_400.0
 _LOOK_SECONDS = 60.0
 _CROWDED = 85
 """Of so much of a pool in use, in percent, nothing is kept that is not needed: well before it is full."""
+
+
+Keep = Callable[[Collection[str]], None]
+"""Has whoever receives parts let go of all others: their wishes are gone."""
+
+
+def nothing_received(_needed: Collection[str]) -> None:
+    """For an agent that receives nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +49,9 @@ class ImageCache:
 
     name = "image cache"
 
-    def __init__(self, ground: Ground, clock: Clock) -> None:
+    def __init__(self, ground: Ground, clock: Clock, received: Keep = nothing_received) -> None:
         self._ground = ground
+        self._received = received
         self._clock = clock
         self._look_at = clock.monotonic() + _LOOK_SECONDS
         self._evicted: list[ImageEvicted] = []
@@ -56,6 +65,8 @@ class ImageCache:
         if now < self._look_at:
             return []
         self._look_at = now + _LOOK_SECONDS
+        if self._ground.wishes.known:
+            self._received(self._needed())
         return [
             action
             for storage in self._ground.drivers.pools
@@ -125,4 +136,6 @@ class ImageCache:
         disks += [disk for wish in wishes.manifest.exports.values() for disk in wish.disks]
         found = {disk.source.sha256 for disk in disks if disk.source}
         found.update(part.sha256 for wish in guests for part in wish.parts)
+        found.update(c.image.sha256 for c in wishes.manifest.carries.values() if c.image)
+        found.update(r.image.sha256 for r in wishes.manifest.replicas.values() if r.image)
         return found
