@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from arable.agent.sight import Ground, Sight, ask
 from arable.domain.errors import CloudError
@@ -63,7 +64,9 @@ class ImageCache:
     def plan(self, seen: Sight, /) -> Sequence[Evict]:
         now = self._clock.monotonic()
         if now < self._look_at:
-            return []
+            tight = sorted(self._ground.tight)
+            self._ground.tight.clear()
+            return [action for pool in tight for action in islice(self._any(pool), 1)]
         self._look_at = now + _LOOK_SECONDS
         if self._ground.wishes.known:
             self._received(self._needed())
@@ -94,17 +97,21 @@ class ImageCache:
 
     def make_room(self, pool: PoolId) -> bool:
         """Have one part less there, of those that nothing needs the one that was not used for longest."""
-        storage = self._ground.drivers.pool(pool)
-        if storage is None or pool not in self._ground.seen.shelves:
-            return False
-        for image in self._spare(storage):
+        for action in self._any(pool):
             try:
-                self.apply(Evict(pool, image, "its room was needed"))
+                self.apply(action)
             except CloudError as error:
-                log.warning("%s stays in %s: %s", image.sha256[:12], pool, error.public)
+                log.warning("%s stays in %s: %s", action.image.sha256[:12], pool, error.public)
             else:
                 return True
         return False
+
+    def _any(self, pool: PoolId) -> Iterator[Evict]:
+        """What could go there, in order, for something that needs the room."""
+        storage = self._ground.drivers.pool(pool)
+        if storage and pool in self._ground.seen.shelves:
+            for image in self._spare(storage):
+                yield Evict(pool, image, "its room was needed")
 
     def _of(self, storage: Storage) -> Iterator[Evict]:
         use = ask(storage.usage, storage.pool, self._ground.patience)
