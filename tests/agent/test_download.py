@@ -246,6 +246,17 @@ class TestOnASmallDisk:
         assert path.stat().st_mode & 0o777 == 0o444
         assert not list((home / "downloads").iterdir())
 
+    def test_what_is_here_of_a_part_that_comes_needs_no_more_room(
+        self, small, home, nudged
+    ) -> None:
+        storage = LocalStorage(home / "volumes", PoolId("pool-a"), RealClock())
+        (home / "downloads" / f"{DIGEST}.part").write_bytes(CONTENT[: 3 * MIB // 2])
+        (home / "of-guests").write_bytes(bytes(3 * MIB // 2))
+        with pytest.raises(Waiting):
+            storage.admit(self.part, small)
+        nudged.wait()
+        assert storage.admit(self.part, small).read_bytes() == CONTENT
+
     def test_one_that_is_not_what_was_said_is_not_taken(self, small, home, nudged) -> None:
         storage = LocalStorage(home / "volumes", PoolId("pool-a"), RealClock())
         (home / "downloads" / DIGEST).write_bytes(CONTENT[:-1] + b"x")

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import httpx
 from arable.agent.join import Identity
 from arable.agent.patience import Waiting
 from arable.domain.errors import CloudError, NoRoom, NotFound, Unavailable
+from arable.drivers.storage.protocol import Received
 from arable.drivers.storage.room import Room
 
 log = logging.getLogger(__name__)
@@ -74,10 +76,14 @@ class Downloads:
                     self._jobs.pop(name, None)
                     path.unlink(missing_ok=True)
 
-    def received(self, sha256: str) -> Path | None:
-        """The file of the part, if it is here whole."""
-        whole = self._directory / sha256
-        return whole if whole.exists() else None
+    def received(self, sha256: str) -> Received | None:
+        """What is here of the part."""
+        for name, whole in ((sha256, True), (f"{sha256}.part", False)):
+            path = self._directory / name
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                return Received(path, about.st_size, about.st_dev, whole)
+        return None
 
     def __call__(self, sha256: str) -> Iterator[bytes]:
         """The part's bytes; raises `Waiting` until they are here; once for each failure `Unavailable`, or `NoRoom`."""

@@ -17,7 +17,7 @@ from arable.domain.image_header import Limits, judge
 from arable.domain.manifest import ImagePart
 from arable.drivers.storage.durable import destroy, put_in_place, sync_folder, write_whole
 from arable.drivers.storage.intake import Intake, checked_name, digest_of, head_of, names_in
-from arable.drivers.storage.protocol import Fetch, Receives
+from arable.drivers.storage.protocol import Fetch, Received, Receives
 from arable.drivers.storage.room import Room
 from arable.drivers.storage.turns import Turns
 
@@ -97,24 +97,27 @@ class VerifiedImages:
 
     def _fetch(self, part: ImagePart, fetch: Fetch) -> None:
         received = fetch.received(part.sha256) if isinstance(fetch, Receives) else None
-        if received and received.stat().st_dev == self._folder.stat().st_dev:
+        if received and received.device != self._folder.stat().st_dev:
+            received = None
+        if received and received.whole:
             self._adopt(part, received)
             return
-        with self._room.claimed(part.bytes):  # or it is not even fetched
-            pieces = fetch(part.sha256)
+        with self._room.claimed(part.bytes, there=received.bytes if received else 0):
+            pieces = fetch(part.sha256)  # where there is no room, it is not even fetched
         self._copy(part, pieces)
 
-    def _adopt(self, part: ImagePart, received: Path) -> None:
+    def _adopt(self, part: ImagePart, received: Received) -> None:
         """It is on this file system, and nobody else has it: there need not be room for it twice."""
-        with self._room.claimed(part.bytes, there=received.stat().st_size):
+        path = received.path
+        with self._room.claimed(part.bytes, there=received.bytes):
             try:
-                if digest_of(received) != part.sha256:
+                if digest_of(path) != part.sha256:
                     raise BadInput("the bytes are not what was said", field="sha256")
-                _check_header(received, part)
-                received.chmod(0o444)
-                put_in_place(received, self._folder / part.sha256)
+                _check_header(path, part)
+                path.chmod(0o444)
+                put_in_place(path, self._folder / part.sha256)
             finally:
-                received.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def _copy(self, part: ImagePart, pieces: Iterable[bytes]) -> None:
         said = PartSaid(
