@@ -162,12 +162,14 @@ def test_images_that_nothing_needs_go_when_others_need_their_room(
 
     with pytest.raises(OperationFailed, match="not enough room"):
         red.wait(red.deploy("of-d", image="d"))
-    assert "of-d" not in red.machines()
+    waiting = red.machine("of-d")
+    assert waiting.state == "stopped"
     runs_on(red)
     assert qemus(small, "a1") == before, "nobody was harmed"
     red.destroy(["of-c"])
-    deployed(red, "d", stays=True)
+    red.wait(red.api.machines.start(waiting.id).id)
     settled(lambda: evicted(small), ["b", "c", "d", "c"], WITHIN)
+    red.wait(red.api.machines.stop(waiting.id, StopIn(force=True)).id)
     assert qemus(small, "a1") == before
 
 
