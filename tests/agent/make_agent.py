@@ -1,6 +1,6 @@
 """A simulated host with an agent on it, and wishes to give it. What matters in a test is said there, the rest here."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -223,6 +223,7 @@ class Rig:
         self.wished: dict[tuple[str, str], Wish] = {}
         self.server = Server()
         self.witness = Witness(self.clock)
+        self.received: list[Collection[str]] = []  # parts that are needed, as downloads are told
         self.agent = self.restart()
         self.drivers: Drivers
 
@@ -253,6 +254,7 @@ class Rig:
             aside=aside,
             copying=copying,
             deliver=deliver,
+            received=self.received.append,
         )
         if alone:
             self.agent.hello()

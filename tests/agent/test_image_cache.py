@@ -156,3 +156,17 @@ def test_it_is_the_same_wherever_it_fails_or_dies() -> None:
     assert places
     for at in range(places):
         lived(at)
+
+
+def test_what_is_received_for_nobody_goes_as_well(rig) -> None:
+    kernel = hashlib.sha256(b"kernel").hexdigest()
+    part = ImagePart(role=PartRole.KERNEL, sha256=kernel, bytes=6, format=PartFormat.BLOB)
+    wish = make.guest("a", parts=(part,))
+    source = wish.disks[0].source
+    assert source
+    rig.wish(wish)
+    rig.settle(120)
+    assert set(rig.received[-1]) == {source.sha256, kernel}
+    rig.wish(no=[wish])
+    rig.settle(120)
+    assert set(rig.received[-1]) == set()

@@ -62,9 +62,9 @@ class Fetching:
     async def fetch(self, sha256: str = DIGEST) -> bytes:
         """Wait for one try to end; raises as the storage driver would hear it."""
         with pytest.raises(Waiting):
-            self.downloads.fetch(sha256)
+            self.downloads(sha256)
         assert await asyncio.to_thread(self._came.acquire, timeout=60)
-        return b"".join(self.downloads.fetch(sha256))
+        return b"".join(self.downloads(sha256))
 
     async def close(self) -> None:
         await asyncio.to_thread(self.downloads.close)

@@ -14,7 +14,7 @@ from typing import Any
 from arable.agent.appliances import PAIRS_SECONDS, HostAppliances
 from arable.agent.aside import Aside, at_once
 from arable.agent.balancers import GLANCE_SECONDS, Watched
-from arable.agent.cache import ImageCache
+from arable.agent.cache import ImageCache, Keep, nothing_received
 from arable.agent.carrying import Borrow, Carrying, Lending, from_nobody
 from arable.agent.copies import Copies, Deliver, nobody
 from arable.agent.exports import HostExports
@@ -77,6 +77,7 @@ class Agent:
         borrow: Borrow = from_nobody,
         following: Aside = at_once,
         ask_point: AskPoint = no_points,
+        received: Keep = nothing_received,
     ) -> None:
         self.host = host
         self.drivers = drivers
@@ -92,7 +93,7 @@ class Agent:
             dict(held.facts) if held else {},
             Sight(clock.monotonic()),
         )
-        self._cache = ImageCache(ground, clock)
+        self._cache = ImageCache(ground, clock, received)
         self._disks = Disks(ground, fetch, self._cache.make_room)
         self._tunnels = HostTunnels(ground)
         self._ports = Ports(ground)

@@ -5,9 +5,10 @@ are copies of what the management servers have, fetched and verified anew when t
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from arable.agent.sight import Ground, Sight, ask
 from arable.domain.errors import CloudError
@@ -22,6 +23,14 @@ KEEP_SECONDS = 7 * 86_400.0
 _LOOK_SECONDS = 60.0
 _CROWDED = 85
 """Of so much of a pool in use, in percent, nothing is kept that is not needed: well before it is full."""
+
+
+Keep = Callable[[Collection[str]], None]
+"""Has whoever receives parts let go of all others: their wishes are gone."""
+
+
+def nothing_received(_needed: Collection[str]) -> None:
+    """For an agent that receives nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,9 @@ class ImageCache:
 
     name = "image cache"
 
-    def __init__(self, ground: Ground, clock: Clock) -> None:
+    def __init__(self, ground: Ground, clock: Clock, received: Keep = nothing_received) -> None:
         self._ground = ground
+        self._received = received
         self._clock = clock
         self._look_at = clock.monotonic() + _LOOK_SECONDS
         self._evicted: list[ImageEvicted] = []
@@ -54,8 +64,12 @@ class ImageCache:
     def plan(self, seen: Sight, /) -> Sequence[Evict]:
         now = self._clock.monotonic()
         if now < self._look_at:
-            return []
+            tight = sorted(self._ground.tight)
+            self._ground.tight.clear()
+            return [action for pool in tight for action in islice(self._any(pool), 1)]
         self._look_at = now + _LOOK_SECONDS
+        if self._ground.wishes.known:
+            self._received(self._needed())
         return [
             action
             for storage in self._ground.drivers.pools
@@ -83,17 +97,21 @@ class ImageCache:
 
     def make_room(self, pool: PoolId) -> bool:
         """Have one part less there, of those that nothing needs the one that was not used for longest."""
-        storage = self._ground.drivers.pool(pool)
-        if storage is None or pool not in self._ground.seen.shelves:
-            return False
-        for image in self._spare(storage):
+        for action in self._any(pool):
             try:
-                self.apply(Evict(pool, image, "its room was needed"))
+                self.apply(action)
             except CloudError as error:
-                log.warning("%s stays in %s: %s", image.sha256[:12], pool, error.public)
+                log.warning("%s stays in %s: %s", action.image.sha256[:12], pool, error.public)
             else:
                 return True
         return False
+
+    def _any(self, pool: PoolId) -> Iterator[Evict]:
+        """What could go there, in order, for something that needs the room."""
+        storage = self._ground.drivers.pool(pool)
+        if storage and pool in self._ground.seen.shelves:
+            for image in self._spare(storage):
+                yield Evict(pool, image, "its room was needed")
 
     def _of(self, storage: Storage) -> Iterator[Evict]:
         use = ask(storage.usage, storage.pool, self._ground.patience)
@@ -125,4 +143,6 @@ class ImageCache:
         disks += [disk for wish in wishes.manifest.exports.values() for disk in wish.disks]
         found = {disk.source.sha256 for disk in disks if disk.source}
         found.update(part.sha256 for wish in guests for part in wish.parts)
+        found.update(c.image.sha256 for c in wishes.manifest.carries.values() if c.image)
+        found.update(r.image.sha256 for r in wishes.manifest.replicas.values() if r.image)
         return found

@@ -208,7 +208,7 @@ class Carrying:
             self._ground.patience.waits(key, attempt.error.public)
             return attempt.error
         if attempt.error is not None:
-            self._ground.patience.failed(key, attempt.error.public)
+            self._ground.failed(key, attempt.error, attempt.what.pool)
             if isinstance(attempt.error, Stranger):
                 self._strange.add(key)
             return attempt.error

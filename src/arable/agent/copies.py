@@ -115,7 +115,7 @@ class Copies:
             self._ground.patience.waits(key, attempt.error.public)
             return attempt.error
         if attempt.error is not None:
-            self._ground.patience.failed(key, attempt.error.public)
+            self._ground.failed(key, attempt.error, attempt.what.pool)
             return attempt.error
         self._ground.patience.fine(key)
         self._done.add(key)

@@ -1,7 +1,8 @@
 """Until when each guest with a lease may run: a small file for each, written by the agent and read by the watchdog.
 
 The watchdog (`processes/watchdog.py`) must work without us and without anything of ours, so the file is plain JSON
-that only it and this module know. It is replaced whole, and not synchronised: after a power cut nothing runs.
+that only it and this module know. It is replaced whole, and not synchronised: after a power cut nothing runs. A full disk does
+not hinder that (`kept_file.py`), or the watchdog would stop guests that have their disks elsewhere.
 """
 
 import json
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from arable.agent.kept_file import KeptFile
 from arable.domain.ids import MachineId
 
 FOLDER = "deadlines"
@@ -57,16 +59,17 @@ class DeadlineFiles:
         text = json.dumps(
             {"machine": deadline.machine, "deadline": deadline.at, "marks": deadline.marks}
         )
-        made = self._folder / f".{deadline.name}"
-        made.write_text(text)
-        made.replace(self._folder / deadline.name)
+        self._file(deadline.name).write(text.encode())
 
     def drop(self, name: str) -> None:
-        (self._folder / name).unlink(missing_ok=True)
+        self._file(name).remove()
 
     def all(self) -> Mapping[str, MachineId]:
         names = (path.name for path in self._folder.iterdir() if not path.name.startswith("."))
         return {name: MachineId(name.partition(".")[0]) for name in names}
+
+    def _file(self, name: str) -> KeptFile:
+        return KeptFile(self._folder / name, durable=False)
 
 
 class DeadlineMemory:

@@ -3,12 +3,13 @@
 `fetch` answers `Waiting` while a part is on its way and gives its bytes when it is here; who is told when that is
 (`nudge`) makes the next step. What was received is kept over failures and restarts, and continued by a range. The
 bytes are not believed here: whoever admits them checks their digest, and takes the file away by reading it to the end,
-so a part that was damaged is fetched anew.
+so a part that was damaged is fetched anew. Whoever has its folder on the same file system moves the file there instead, and no
+part is ever received into what is kept free there for guests.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ import httpx
 
 from arable.agent.join import Identity
 from arable.agent.patience import Waiting
-from arable.domain.errors import CloudError, NotFound, Unavailable
+from arable.domain.errors import CloudError, NoRoom, NotFound, Unavailable
+from arable.drivers.storage.protocol import Received
+from arable.drivers.storage.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +34,14 @@ _STALL = 60.0  # seconds without a byte
 class _Job:
     got: int = 0
     size: int = 0
-    failed: str = ""
+    failed: CloudError | None = None
 
     def told(self) -> str:
         return f"{self.got * 100 // self.size} % are here" if self.size else "it is being fetched"
 
 
 class Downloads:
-    """`fetch` is what storage drivers are given."""
+    """A `Fetch` for storage drivers that `Receives`."""
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Downloads:
     ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
+        self._room = Room(directory)
         self._servers = list(servers)
         self._identity = identity
         self._nudge = nudge
@@ -62,8 +66,27 @@ class Downloads:
         self._closing = True
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def fetch(self, sha256: str) -> Iterator[bytes]:
-        """The part's bytes; raises `Waiting` until they are here, `Unavailable` once for each failure."""
+    def keep(self, needed: Collection[str]) -> None:
+        """Nobody will ask for any others: what was received of them goes, unless it is being received just now."""
+        with self._lock:
+            for path in self._directory.iterdir():
+                name = path.name.partition(".")[0]
+                job = self._jobs.get(name)
+                if name not in needed and (job is None or job.failed):
+                    self._jobs.pop(name, None)
+                    path.unlink(missing_ok=True)
+
+    def received(self, sha256: str) -> Received | None:
+        """What is here of the part."""
+        for name, whole in ((sha256, True), (f"{sha256}.part", False)):
+            path = self._directory / name
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                return Received(path, about.st_size, about.st_dev, whole)
+        return None
+
+    def __call__(self, sha256: str) -> Iterator[bytes]:
+        """The part's bytes; raises `Waiting` until they are here; once for each failure `Unavailable`, or `NoRoom`."""
         whole = self._directory / sha256
         if whole.exists():
             return _taken(whole)
@@ -74,22 +97,27 @@ class Downloads:
                 self._threads.submit(self._work, sha256, job)
             elif job.failed:
                 del self._jobs[sha256]
-                raise Unavailable(job.failed)
+                raise job.failed
             elif whole.exists():  # finished between the two looks
                 return _taken(whole)
         raise Waiting(job.told())
 
     def _work(self, sha256: str, job: _Job) -> None:
-        why = "there are no servers"
+        why: CloudError = Unavailable("there are no servers")
         for server in self._servers:
             try:
                 self._get(server, sha256, job)
+            except NoRoom as error:
+                (self._directory / f"{sha256}.part").unlink(missing_ok=True)
+                why = error
+                break
             except (CloudError, httpx.HTTPError, OSError) as error:
-                why = f"{server}: {getattr(error, 'public', error) or type(error).__name__}"
-                log.warning("part %s was not fetched from %s", sha256[:12], why)
+                told = f"{server}: {getattr(error, 'public', error) or type(error).__name__}"
+                log.warning("part %s was not fetched from %s", sha256[:12], told)
+                why = Unavailable(told)
             except Exception as error:
                 log.exception("fetching %s", sha256[:12])
-                why = type(error).__name__
+                why = Unavailable(type(error).__name__)
             else:
                 with self._lock:
                     self._jobs.pop(sha256, None)
@@ -118,14 +146,18 @@ class Downloads:
                 raise NotFound(f"status {answer.status_code}")
             continued = answer.status_code == httpx.codes.PARTIAL_CONTENT
             job.got = have if continued else 0
-            job.size = job.got + int(answer.headers.get("content-length", 0))
+            length = int(answer.headers.get("content-length", 0))
+            job.size = job.got + length
+            with self._room.claimed(length):
+                pass  # or it is not even begun
             with part.open("ab" if continued else "wb") as file:
                 for piece in (
                     answer.iter_raw()
                 ):  # as they come: a collected piece would be lost with the connection
                     if self._closing:
                         raise Unavailable("the agent is leaving")
-                    file.write(piece)
+                    with self._room.claimed(len(piece)):  # others come at the same time
+                        file.write(piece)
                     job.got += len(piece)
         if job.size and job.got != job.size:
             raise Unavailable(f"the server hung up after {job.got} of {job.size} bytes")
@@ -138,5 +170,4 @@ def _taken(path: Path) -> Iterator[bytes]:
             while piece := file.read(_PIECE):
                 yield piece
     finally:
-        with suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)

@@ -9,15 +9,14 @@ without a manifest touches nothing: machines keep running until a server says an
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from arable.agent.kept_file import KeptFile
 from arable.domain.ids import MachineId, NicId, VolumeId
 from arable.domain.manifest import GuestWish, HostManifest
 
@@ -80,17 +79,18 @@ class MemoryLedger:
 
 
 class FileLedger:
-    """One file, replaced as a whole. Its first line is the SHA-256 of the rest."""
+    """One file, replaced as a whole, on a full disk too. Its first line is the SHA-256 of the rest, without blanks at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = KeptFile(path)
 
     def load(self) -> Held | None:
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        digest, _, body = content.partition(b"\n")
+        digest, _, body = content.rstrip(b" ").partition(b"\n")
         if digest != _digest(body):
             log.error("ledger %s is damaged: nothing is done until a server answers", self._path)
             return None
@@ -102,22 +102,7 @@ class FileLedger:
 
     def save(self, held: Held) -> None:
         body = _encoder.encode(held)
-        partial = self._path.with_suffix(".new")
-        try:
-            with open(partial, "wb", opener=_private) as file:
-                file.write(_digest(body) + b"\n" + body)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        self._file.write(_digest(body) + b"\n" + body)
 
 
 _encoder = msgspec.json.Encoder()
@@ -126,7 +111,3 @@ _decoder = msgspec.json.Decoder(Held)
 
 def _digest(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)  # user-data may hold passwords

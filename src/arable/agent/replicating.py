@@ -247,7 +247,7 @@ class Following:
             if isinstance(attempt.error, Waiting):
                 self._ground.patience.waits(key, attempt.error.public)
             else:
-                self._ground.patience.failed(key, attempt.error.public)
+                self._ground.failed(key, attempt.error, wish.pool)
             return attempt.error
         self._ground.patience.fine(key)
         self._due[key] = now + wish.seconds

@@ -18,13 +18,13 @@ from arable.agent.ledger import NO_FACTS, GuestFacts
 from arable.agent.moves import Mover
 from arable.agent.patience import Patience
 from arable.agent.wishes import Wishes
-from arable.domain.errors import CloudError
+from arable.domain.errors import CloudError, NoRoom
 from arable.domain.ids import MachineId, NetworkId, NicId, PoolId, VolumeId
 from arable.domain.manifest import ApplianceSeen, GuestWish, Power
 from arable.drivers.appliance.protocol import Appliances
 from arable.drivers.hypervisor.protocol import GuestFound, GuestPower, Hypervisor
 from arable.drivers.network.protocol import Network, Port
-from arable.drivers.storage.protocol import Storage, VolumeFound
+from arable.drivers.storage.protocol import Promised, Storage, VolumeFound
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,15 @@ class Ground:
     )  # what was judged is not judged again
     busy: Callable[[], set[VolumeId]] = set
     """Volumes with which something is done aside: nothing else is to be done with them, nor to begin using them."""
+
+    tight: set[PoolId] = field(default_factory=set)
+    """Pools without room for something that was begun aside; it is tried again by itself, and images may go meanwhile."""
+
+    def failed(self, key: str, error: CloudError, pool: PoolId) -> None:
+        """Something that is done aside, in that pool, failed."""
+        self.patience.failed(key, error.public)
+        if isinstance(error, NoRoom) and not isinstance(error, Promised):
+            self.tight.add(pool)
 
     def facts_of(self, machine: MachineId) -> GuestFacts:
         """What is known of a guest beyond what can be seen."""

@@ -158,7 +158,7 @@ class Snapshots:
             self._ground.patience.waits(key, errand.error.public, _OPEN_SECONDS)
             return None
         if errand.error is not None:
-            self._ground.patience.failed(key, errand.error.public)
+            self._ground.failed(key, errand.error, errand.what.pool)
             return errand.error
         self._ground.patience.fine(key)
         self._done[key] = errand.what

@@ -349,7 +349,7 @@ def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
                 waits = msgspec.json.encode({"waiting": answer.told(), **why}).decode()
                 this.change(row, state=row.state, host=None, why=waits)
             else:
-                refused.append((row, NoRoom(answer.told(), why=why)))
+                refused.append((row, NoRoom(_told(row, answer), why=why)))
                 if answer.for_room and not row.tries:
                     turned_away.append(row)
             continue
@@ -376,6 +376,12 @@ def _place(tx: Tx, this: _Round, chosen: _Chosen) -> None:
     attention.adopt_volumes(tx, adopted)
     endings.refuse(tx, refused, this.at)
     endings.step(tx, rows, placed, this.at)
+
+
+def _told(row: MachineRow, answer: Refused) -> str:
+    """Why it has no host, and of one that was tried on some, what failed there."""
+    failed = _why.decode(row.why or "{}").get("failed") if row.tries else None
+    return f"{answer.told()}; where it was tried last: {failed}" if failed else answer.told()
 
 
 def take(

@@ -148,7 +148,7 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy, together: To
             FileLedger(config.directory / "ledger.json"),
             drivers,
             clock,
-            downloads.fetch,
+            downloads,
             inventory=peering.told(inventory(config, drivers)),
             witness=peering.witness,
             aside=aside,
@@ -158,6 +158,7 @@ async def work(config: AgentConfig, clock: Clock, entropy: Entropy, together: To
             borrow=partial(together.borrow, host, borrowing),
             following=copying,
             ask_point=partial(together.ask_point, host, borrowing),
+            received=downloads.keep,
         )
         peering.lending, peering.marking = agent.lending, agent.marking
         stack.callback(together.add(host, agent.lending, agent.marking))

@@ -96,7 +96,25 @@ class CachedImage:
 
 
 Fetch = Callable[[str], Iterable[bytes]]
-"""Gets the bytes that a SHA-256 names, from wherever they are."""
+"""Gets the bytes that a SHA-256 names, from wherever they are. Raises `NoRoom` when they can't be held until somebody reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A file with what is here of a part that is fetched, on the file system of that number (`st_dev`)."""
+
+    path: Path
+    bytes: int
+    device: int
+    whole: bool
+
+
+@runtime_checkable
+class Receives(Protocol):
+    """A `Fetch` that receives into files of its own. What it gives is such a file's bytes, and takes it away at their end."""
+
+    def received(self, sha256: str) -> Received | None:
+        """The file; whoever verified a whole one may move it away instead of reading what is fetched."""
 
 
 class Storage(Protocol):

@@ -44,10 +44,12 @@ class Room:
             return Use(total, max(0, total - free))
         return Use(self.capacity, min(self.capacity, taken(self.folder)))
 
-    def free(self) -> int:
-        """What may still be written; less than nothing when the reserve is being eaten."""
+    def free(self, there: int = 0) -> int:
+        """What may still be written; less than nothing when the reserve is being eaten. `there`: so many bytes of it are on
+        that file system already, and will be of the folder.
+        """
         disk = os.statvfs(self.folder)
-        free = disk.f_bavail * disk.f_frsize
+        free = disk.f_bavail * disk.f_frsize + there
         total = disk.f_blocks * disk.f_frsize
         if self.capacity is not None:
             total = min(total, self.capacity)
@@ -61,10 +63,10 @@ class Room:
         size = disk.f_blocks * disk.f_frsize
         return size if self.capacity is None else min(size, self.capacity)
 
-    def claim(self, count: int) -> None:
-        """Set `count` bytes aside until they are given back. Raises `NoRoom`."""
+    def claim(self, count: int, there: int = 0) -> None:
+        """Set `count` bytes aside until they are given back. Raises `NoRoom`. `there`: as for `free`."""
         with self._lock:
-            free = self.free()
+            free = self.free(there)
             if count > free:
                 raise NoRoom(
                     "the disk has not enough room", why={"needs": count, "free": max(0, free)}
@@ -77,9 +79,9 @@ class Room:
             self._claimed -= count
 
     @contextmanager
-    def claimed(self, count: int) -> Iterator[None]:
+    def claimed(self, count: int, there: int = 0) -> Iterator[None]:
         """`count` bytes set aside for the time being."""
-        self.claim(count)
+        self.claim(count, there)
         try:
             yield
         finally:

@@ -7,7 +7,7 @@ looks otherwise, counts as not there until it has been read through again. `veri
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from arable.domain.errors import BadInput, Corrupt, NotFound
 from arable.domain.image_files import PartSaid
 from arable.domain.image_header import Limits, judge
 from arable.domain.manifest import ImagePart
-from arable.drivers.storage.durable import destroy, sync_folder, write_whole
+from arable.drivers.storage.durable import destroy, put_in_place, sync_folder, write_whole
 from arable.drivers.storage.intake import Intake, checked_name, digest_of, head_of, names_in
-from arable.drivers.storage.protocol import Fetch
+from arable.drivers.storage.protocol import Fetch, Received, Receives
 from arable.drivers.storage.room import Room
 from arable.drivers.storage.turns import Turns
 
@@ -96,6 +96,30 @@ class VerifiedImages:
                 raise Corrupt(f"image part {sha256[:12]} is damaged on this host")
 
     def _fetch(self, part: ImagePart, fetch: Fetch) -> None:
+        received = fetch.received(part.sha256) if isinstance(fetch, Receives) else None
+        if received and received.device != self._folder.stat().st_dev:
+            received = None
+        if received and received.whole:
+            self._adopt(part, received)
+            return
+        with self._room.claimed(part.bytes, there=received.bytes if received else 0):
+            pieces = fetch(part.sha256)  # where there is no room, it is not even fetched
+        self._copy(part, pieces)
+
+    def _adopt(self, part: ImagePart, received: Received) -> None:
+        """It is on this file system, and nobody else has it: there need not be room for it twice."""
+        path = received.path
+        with self._room.claimed(part.bytes, there=received.bytes):
+            try:
+                if digest_of(path) != part.sha256:
+                    raise BadInput("the bytes are not what was said", field="sha256")
+                _check_header(path, part)
+                path.chmod(0o444)
+                put_in_place(path, self._folder / part.sha256)
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _copy(self, part: ImagePart, pieces: Iterable[bytes]) -> None:
         said = PartSaid(
             role=part.role,
             format=part.format,
@@ -105,7 +129,7 @@ class VerifiedImages:
         )
         intake = Intake(self._folder, said, self._room)
         try:
-            for chunk in fetch(part.sha256):
+            for chunk in pieces:
                 intake.write(chunk)
             got = intake.finish()
         finally:
