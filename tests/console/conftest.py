@@ -9,6 +9,7 @@ import pytest
 
 from arable.api.console import ConsoleWebSocket
 from arable.console.pages import routes
+from arable.store import schema as t
 from arable.wire.machines import DeployIn, NicIn
 from arable.wire.networks import NetworkIn
 from console_scene import Desk, Scene, Window, make_scene
@@ -62,6 +63,21 @@ def opened(chromium: Any, console: Served) -> Iterator[Window]:
 @pytest.fixture(scope="package")
 def scene(console) -> Scene:
     return make_scene(console)
+
+
+@pytest.fixture
+def joined(scene) -> Iterator[None]:
+    """The cloud is the region home of a grid, beside oslo."""
+    at = {"created_at": scene.served.around.clock.now(), "state": "reached"}
+    rows = [{"id": f"region-{name}", "name": name, **at} for name in ("home", "oslo")]
+    link = {"id": "grid", "region": "home", "grid": "127.0.0.1:1"}
+    with scene.served.database.write() as tx:
+        tx.execute(t.grid_member.insert(), rows)
+        tx.execute(t.grid_link.insert(), [{**link, "certificate": "", "key_sealed": ""}])
+    yield
+    with scene.served.database.write() as tx:
+        tx.execute(t.grid_link.delete())
+        tx.execute(t.grid_member.delete())
 
 
 @pytest.fixture(scope="package")

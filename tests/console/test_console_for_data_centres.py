@@ -5,11 +5,12 @@ import pytest
 
 from arable.wire.blueprints import BlueprintIn
 from arable.wire.hosts import HostChange, JoinTokenQuery
-from arable.wire.orders import OrderIn, OrderQuery
+from arable.wire.orders import OrderIn, OrderQuery, PlanQuery
 from arable.wire.pools import PoolChange
 from arable.wire.public_ranges import PublicRangeQuery
 from arable.wire.settings import SettingsChange
 from arable.wire.zones import ZoneQuery
+from console_scene import put
 
 pytestmark = pytest.mark.real
 
@@ -118,10 +119,13 @@ def test_a_host_and_its_pool_are_found_and_changed(operators):
 def test_an_order_is_reviewed_and_the_only_server_is_not_drained(scene, operators):
     page, client = operators.page, operators.client
     operators.open("plans", "Plans")
-    rule = {"tiers__0__least": "5", "tiers__0__most": "2", "tiers__0__value": "70"}
-    operators.send("Make a plan that scales by load", name="growing", **rule)
+    form = operators.form("Make a plan")
+    form.get_by_label("How many elements").select_option("between least and most, by load")
+    form.get_by_role("button", name="Add a target to rule 1").click()
+    rule = {"tiers__0__least": "5", "tiers__0__policy__targets__0__value": "70"}
+    operators.send("Make a plan", name="growing", **rule, tiers__0__most="2")
     operators.refused("tiers.0.most")
-    operators.send("Make a plan that scales by load", tiers__0__least="1", tiers__0__most="3")
+    operators.send("Make a plan", tiers__0__least="1", tiers__0__most="3")
     page.get_by_role("row", name="growing").get_by_text("70 CPU, percent for each").wait_for()
     client.settings.update(SettingsChange(values={"order_review": "all"}))
     trent = scene.served.customer("trent")
@@ -170,6 +174,56 @@ def test_an_order_is_reviewed_and_the_only_server_is_not_drained(scene, operator
     operators.open("control", "Control plane")
     operators.send("Drain a management server")
     page.get_by_role("form", name="Drain a management server").get_by_role("alert").wait_for()
+
+
+def test_a_plan_has_a_rule_for_each_tier(operators, carols):
+    page, client = operators.page, operators.client
+    operators.open("plans", "Plans")
+    form = operators.form("Make a plan")
+    form.get_by_label("How many elements").select_option("more at certain times")
+    form.get_by_role("button", name="Add a time to rule 1").click()
+    first = {"tiers__0__windows__0__begin": "8", "tiers__0__windows__0__least": "3"}
+    form.get_by_role("button", name="Add a rule for a tier").click()
+    second = {"tiers__1__tier": "db", "tiers__1__least": "2", "tiers__1__most": "2"}
+    operators.send("Make a plan", name="office", about="By day.", **first, **second)
+    assert "hours and minutes" in operators.refused("tiers.0.windows.0.begin").inner_text()
+    form.get_by_text("The same as a file, plan.yaml").click()
+    put(form, "tiers.0.windows.0.begin", "08:00")
+    assert 'begin: "08:00"' in form.get_by_label("plan.yaml").inner_text()
+    operators.send("Make a plan")
+    page.get_by_role("link", name="office").click()
+    page.get_by_role("heading", name="office", level=1).wait_for()
+    page.get_by_role("row", name="tier db 2 2").wait_for()
+    page.get_by_text("at least 3, Monday to Friday 08:00 to 18:00").wait_for()
+    (made,) = client.plans.page(PlanQuery(name="office")).items
+
+    form = operators.form("Change the plan")
+    form.get_by_role("button", name="Remove rule 2").click()
+    form.get_by_role("button", name="Add a time to rule 1").click()
+    ask = {"tiers__0__tier": "web", "tiers__0__windows__1__least": "300"}
+    operators.send("Change the plan", **ask)
+    assert not form.get_by_label("At least").last.evaluate("each => each.validity.valid")
+    operators.send("Change the plan", tiers__0__windows__1__least="5")
+    page.get_by_role("row", name="tier db").wait_for(state="detached")
+    page.get_by_text("at least 5, Monday to Friday 08:00 to 18:00").wait_for()
+    page.get_by_text("Farms with tiers of other names can't be ordered by it.").wait_for()
+    (rule,) = client.plans.get(made.id).tiers
+    assert (rule["tier"], [each["least"] for each in rule["windows"]]) == ("web", [3, 5])
+    assert rule["windows"][0]["lead_seconds"] == 120, "what the form has no word for stays"
+
+    carols.open(f"plans/{made.id}", "office")
+    seen = carols.page
+    seen.get_by_role("row", name="tier web 0 200").wait_for()
+    assert seen.locator("main form, main button").count() == 0, "customers only look"
+    carols.open("provision", "Provision a farm")
+    seen.get_by_text("Order it instead, by a service plan").click()
+    seen.get_by_label("Service plan").select_option("office: By day.")
+    seen.get_by_text("tier web: 0 to 200 elements, at least 3").wait_for()
+
+    form = operators.form("Delete the plan")
+    form.get_by_label("Type office to confirm").fill("office")
+    form.get_by_role("button", name="Delete the plan").click()
+    page.get_by_text("There is no such plan any more.").wait_for()
 
 
 def test_the_data_centres_pages_fit_a_phone(operators):

@@ -1,17 +1,21 @@
 """What customers change of what is there: a machine's ports and size, a balancer's members, groups; and copies in other regions."""
 
+import re
+
 import msgspec
 import pytest
 
-from arable.store import schema as t
+from arable.runtime.ca import IdentityKind, new_request
 from arable.wire.addresses import AddressQuery
 from arable.wire.balancers import BalancerIn
+from arable.wire.groups import GroupQuery
 from arable.wire.images import ImageIn
 from arable.wire.ipv6_ranges import Ipv6RangeIn
 from arable.wire.machines import DeployIn, NicIn
 from arable.wire.networks import NetworkChange, NetworkIn, NetworkQuery
 from arable.wire.offerings import OfferingIn
 from arable.wire.regions import FederationIn
+from console_scene import put
 
 pytestmark = pytest.mark.real
 
@@ -124,30 +128,92 @@ def test_a_balancer_is_changed_and_its_members(scene, operators, carols, pair):
     form.get_by_role("button", name="Delete the balancer").click()
     page.get_by_text("There is no such balancer any more.").wait_for()
 
+
+def test_a_balancer_speaks_tls_by_a_certificate_whose_key_nobody_sees_again(scene, carols, pair):
+    page, carol = carols.page, carols.client
+    (network,) = carol.networks.page(NetworkQuery(name="stage")).items
+    authority = scene.served.around.authority
+    pairs = []
+    for days in (90, 7):
+        made = new_request("shop.example")
+        signed = authority.sign(made.request, "shop.example", IdentityKind.GRID, days * 24)
+        pairs.append((signed, made.key.reveal()))
+    (first, key), (second, other) = pairs
+
+    carols.open(f"networks/{network.id}", "stage")
+    carols.form("Spread a port over machines").get_by_label("right").check()
+    ask = {"name": "shop", "port": "443", "certificate": first}
+    form = carols.send("Spread a port over machines", **ask)
+    carols.refused("private_key")
+    form.get_by_text("Equivalent command line and REST").click()
+    assert "--certificate @certificate.pem" in form.inner_text()
+    carols.send("Spread a port over machines", private_key=other)
+    page.get_by_text("this key is not the first certificate's").wait_for()
+    carols.send("Spread a port over machines", private_key=key)
+    page.get_by_role("row", name="shop").get_by_text("with TLS until").wait_for()
+    scene.moves(carol)
+    page.get_by_role("link", name="shop").click()
+    page.get_by_role("heading", name="shop", level=1).wait_for()
+    page.get_by_text("as PEM; its key is shown to nobody").click()
+    assert page.get_by_label("Certificates").inner_text().startswith("-----BEGIN CERTIFICATE")
+
+    form = carols.form("Replace its certificate")
+    chosen = {"name": "shop.key", "mimeType": "text/plain", "buffer": other.encode()}
+    form.get_by_label("Its private key, of a file").set_input_files(chosen)
+    form.get_by_text("Equivalent command line and REST").click()
+    assert "PRIVATE" not in form.inner_text()
+    carols.send("Replace its certificate", certificate=second)
+    page.locator("dd", has_text="6 more days").wait_for()
+    (made,) = [each for each in carol.balancers.page().items if each.name == "shop"]
+    assert made.certificate == second
+    assert "PRIVATE" not in page.content().replace('BEGIN PRIVATE KEY-----"', "")
+    form = carols.form("Take its certificate away")
+    form.get_by_label("Type shop to confirm").fill("shop")
+    form.get_by_role("button", name="Take its certificate away").click()
+    page.locator("summary", has_text="Have it speak TLS").wait_for()
+    assert not carol.balancers.get(made.id).tls
+    carol.balancers.delete(made.id)
+    scene.moves(carol)
+
+
+def test_a_machine_joins_a_group_when_it_is_deployed(scene, carols):
+    page, carol = carols.page, carols.client
     carols.open("groups", "Groups")
-    carols.send("Make a group", name="apart", rule="together: on one host")
-    page.get_by_role("row", name="apart together").wait_for()
-    carols.sure("Delete the group apart")
-    page.get_by_text("A machine joins one when it is deployed").wait_for()
+    carols.send("Make a group", name="pack", rule="together: on one host")
+    page.get_by_role("row", name="pack together").wait_for()
+    carols.open("deploy", "Deploy machines")
+    form = page.get_by_role("form", name="New machines")
+    put(form, "name", "packed")
+    put(form, "group", "pack: together")
+    form.get_by_text("Equivalent command line and REST").click()
+    assert "--group pack" in form.inner_text()
+    form.get_by_role("button", name="Plan").click()
+    form.get_by_role("button", name="Deploy").click()
+    page.get_by_role("link", name="To the machine packed").click()
+    page.locator("dd", has_text=re.compile("^pack$")).wait_for()
+    scene.moves(carol)
+    (group,) = carol.groups.page(GroupQuery(name="pack")).items
+    assert [each.groups for each in carol.machines.page().items if each.name == "packed"] == [
+        [group.id]
+    ]
+    carols.open("groups", "Groups")
+    page.get_by_role("row", name="pack together 1").wait_for()
+    carols.send("Make a group", name="alone")
+    page.get_by_role("row", name="alone apart").wait_for()
+    carols.sure("Delete the group alone")
+    page.get_by_role("row", name="alone apart").wait_for(state="detached")
+    assert page.get_by_role("button", name="Delete the group pack").count() == 0
 
 
-def test_an_image_is_wished_for_in_other_regions(scene, operators, carols):
+def test_an_image_needs_no_other_regions(carols):
+    image = carols.client.images.create(ImageIn(name="near"))
+    carols.open(f"images/{image.id}", "near")
+    assert carols.page.get_by_text("Have it in other regions").count() == 0
+
+
+def test_an_image_is_wished_for_in_other_regions(scene, operators, carols, joined):
     page, carol = carols.page, carols.client
     image = carol.images.create(ImageIn(name="far"))
-    carols.open(f"images/{image.id}", "far")
-    assert page.get_by_text("Have it in other regions").count() == 0
-    at = {"created_at": scene.served.around.clock.now(), "state": "reached"}
-    rows = [{"id": f"region-{name}", "name": name, **at} for name in ("home", "oslo")]
-    link = {
-        "id": "grid",
-        "region": "home",
-        "grid": "127.0.0.1:1",
-        "certificate": "",
-        "key_sealed": "",
-    }
-    with scene.served.database.write() as tx:
-        tx.execute(t.grid_member.insert(), rows)
-        tx.execute(t.grid_link.insert(), [link])
     account = scene.served.accounts["carol"]
     operators.client.accounts.federate(account, FederationIn(origins=("oslo",)))
     try:
@@ -167,6 +233,3 @@ def test_an_image_is_wished_for_in_other_regions(scene, operators, carols):
         operators.page.get_by_role("row", name="oslo reached").wait_for()
     finally:
         operators.client.accounts.federate(account, FederationIn())
-        with scene.served.database.write() as tx:
-            tx.execute(t.grid_link.delete())
-            tx.execute(t.grid_member.delete())

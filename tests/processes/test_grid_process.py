@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from living_servers import until
@@ -144,6 +145,13 @@ def gone_through(grid: Grid, alice: Arable, machine: str) -> None:
     url = grid.made.ready["north"].api.replace("http", "ws", 1)
     with connect(f"{url}/v1/console/{ticket}", proxy=None, compression=None) as socket:
         assert socket.recv(60), "the machine says something"
+
+
+def test_the_grid_manager_has_the_console_and_says_who_it_is(grid: Grid) -> None:
+    with urlopen(f"{grid.ready.api}/console/") as page:
+        assert b"/console/main.js" in page.read()
+    assert grid.manager.users.whoami().served_by == "grid"
+    assert grid.north.users.whoami().served_by == "region"
 
 
 def test_a_machine_anywhere_of_an_image_that_is_elsewhere_is_one_call(grid: Grid) -> None:

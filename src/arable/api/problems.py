@@ -13,7 +13,7 @@ import msgspec
 
 from arable.domain import errors as e
 from arable.domain.failure import kind_of
-from arable.wire.common import NAME_IN_WORDS, NAME_PATTERN, FieldError, Problem
+from arable.wire.common import FieldError, Problem, in_words
 
 STATUS: dict[type[e.CloudError], int] = {
     e.BadInput: 400,
@@ -121,8 +121,8 @@ def of_validation(error: msgspec.ValidationError, within: str = "") -> e.BadInpu
         known = field["what"] == "missing required"
         reason = "this field is required" if known else "there is no such field"
     reason = reason.replace("`", "")
-    if NAME_PATTERN.split("$")[0] in reason:
-        reason = f"expected {NAME_IN_WORDS}"
+    if words := in_words(reason):
+        reason = f"expected {words}"
     reason = f"{reason[:1].lower()}{reason[1:]}"
     named = ".".join(parts) or within
     return e.BadInput(reason[:500], field=named)

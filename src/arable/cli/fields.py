@@ -21,7 +21,7 @@ from msgspec import inspect as shapes
 
 from arable.cli.faults import Misused
 from arable.cli.nouns import BY_FIELD, NOUNS
-from arable.wire.common import NAME_IN_WORDS, NAME_PATTERN, Id, Name, NameOrId
+from arable.wire.common import Id, Name, NameOrId, in_words
 from arable.wire.zones import VlanRange, VniRange
 
 
@@ -408,8 +408,8 @@ def path_of(error: msgspec.ValidationError) -> tuple[str, str]:
     if (found := _UNKNOWN.search(what)) is not None:
         return "unknown field", f"{path}.{found[1]}".strip(".")
     if "matching regex" in what:
-        form = f": {NAME_IN_WORDS}" if NAME_PATTERN.split("$")[0] in what else ""
-        return f"is not of the right form{form}", path
+        words = in_words(what)
+        return f"is not of the right form{f': {words}' if words else ''}", path
     return what.replace("Expected `", "must be `"), path
 
 

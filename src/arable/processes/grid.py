@@ -22,6 +22,7 @@ from arable.api.grid.manager import ManagerApp
 from arable.api.grid.port import GridPort
 from arable.api.operation import Op
 from arable.api.routes import accounts, operations, regions, settings, users
+from arable.console import pages as console_pages
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes.alone import only_one
 from arable.processes.http import serving_http
@@ -138,7 +139,7 @@ def assemble(config: GridConfig, own: Clock, entropy: Entropy) -> GridManager:
         grid_role=GridRole.GRID,
     )
     writer = Writer(database, clock=clock)
-    api = app.build(OPERATIONS, database, writer, around)
+    api = app.build(OPERATIONS, database, writer, around, routes=console_pages.routes())
 
     def nudged(nudges: Nudges) -> None:
         api.nudged(nudges.topics)

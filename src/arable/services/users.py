@@ -9,7 +9,7 @@ from arable.domain.user import Role, User
 from arable.runtime import tokens
 from arable.services import credentials, sign_on
 from arable.services.asks import check_expected
-from arable.services.call import Call, Prelude
+from arable.services.call import Call, GridRole, Prelude
 from arable.services.pages import paged
 from arable.store import accounts, keys, users
 from arable.wire.common import Page
@@ -38,6 +38,7 @@ def whoami(call: Call) -> WhoamiOut:
         role=caller.role,
         permissions=sorted(caller.permissions),
         via=caller.via,
+        served_by="grid" if call.around.grid_role is GridRole.GRID else "region",
     )
 
 

@@ -16,7 +16,21 @@ T = TypeVar("T")
 _END = r"$(?!\n)"
 NAME_PATTERN = rf"^[a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?{_END}"
 NAME_IN_WORDS = "small letters, digits and hyphens, no hyphen first or last, at most 63 in all"
+PATH_PATTERN = rf"^[a-z0-9-]+(/[a-z0-9-]+)+{_END}"
+CLOCK_PATTERN = rf"^([01][0-9]|2[0-3]):[0-5][0-9]{_END}"
+_IN_WORDS = {
+    NAME_PATTERN: NAME_IN_WORDS,
+    PATH_PATTERN: "domains and the account, with slashes between them: root/acme/acme",
+    CLOCK_PATTERN: "hours and minutes: 08:00",
+}
 _PLAIN = rf"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*{_END}"
+
+
+def in_words(refusal: str) -> str | None:
+    """What a form should be that a refusal of msgspec's says as a pattern; None: there are no words for it."""
+    found = (words for pattern, words in _IN_WORDS.items() if pattern.split("$")[0] in refusal)
+    return next(found, None)
+
 
 MOST = 2**53 - 1
 """The largest whole number that every JSON reader keeps exact."""

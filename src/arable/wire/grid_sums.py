@@ -6,14 +6,14 @@ from typing import Annotated
 from msgspec import Meta
 
 from arable.wire.billing import Month
-from arable.wire.common import In, Out, Plain
+from arable.wire.common import PATH_PATTERN, In, Out, Plain
 from arable.wire.regions import RegionName, StateOfRegion
 
 PathOfAccount = Annotated[
     str,
     Meta(
         max_length=600,
-        pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)+$(?!\n)",
+        pattern=PATH_PATTERN,
         description="An account by its path, which means the same in every region.",
         examples=["root/acme/acme"],
     ),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from arable.wire.blueprints import VersionNumber
-from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery
+from arable.wire.common import CLOCK_PATTERN, Id, In, Name, NameOrId, Out, PageQuery
 from arable.wire.elements import ElementOut
 
 MetricName = Annotated[
@@ -20,7 +20,7 @@ DaysName = Annotated[
 ClockTime = Annotated[
     str,
     Meta(
-        pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)",
+        pattern=CLOCK_PATTERN,
         description="Hours and minutes; in YAML in quotes.",
         examples=["08:00"],
     ),

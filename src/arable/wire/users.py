@@ -1,7 +1,7 @@
 """How users, their roles, keys and sessions look outside. A secret goes out once, in the answer that made it."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -153,3 +153,7 @@ class WhoamiOut(Out, frozen=True, kw_only=True):
     role: str
     permissions: list[Permission]
     via: Annotated[str, Meta(description="The key or the session.")]
+    served_by: Annotated[
+        Literal["region", "grid"],
+        Meta(description="Who answers: a region, or the grid manager, which has no machines."),
+    ] = "region"

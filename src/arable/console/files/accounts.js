@@ -28,7 +28,7 @@ export async function accounts(page, who, look) {
       const branch = (each) => element("li", {}, element("strong", {}, each.name), " ", each.path === each.name ? null : element("span", { class: "hint" }, each.path), " ",
         each.parent && !below(each.id).length && !found.some((one) => one.domain === each.id) ? acts.sure("Delete", `Delete the domain ${each.path}`, "DELETE", `/v1/domains/${each.id}`) : null,
         element("ul", {}, ...wanted.filter((one) => one.domain === each.id).map((one) => element("li", {}, link(`#/accounts/${one.id}`, one.name), one.enabled ? null : element("span", {}, " ", state("suspended")), " ",
-          element("span", { class: "hint" }, `since ${moment(one.created_at)}`))), ...below(each.id).filter(full).map(branch)));
+          element("span", { class: "hint" }, `since ${moment(one.created_at)}${one.federated.length ? `, may be asked for from ${one.federated.join(", ")}` : ""}`))), ...below(each.id).filter(full).map(branch)));
       const tops = domains.filter((each) => !ids.has(each.parent)).filter(full);
       return [tops.length ? element("ul", { class: "domains" }, ...tops.map(branch)) : element("p", {}, "There is none of that name."),
         more ? element("p", { class: "hint" }, `These are of the first ${MOST}; another one is found by its whole name.`) : null];

@@ -3,13 +3,19 @@
 import { confirmed } from "./acts.js";
 import { call, list } from "./api.js";
 import { element, moment, state } from "./element.js";
-import { byName, choice, count, form, named, words } from "./forms.js";
+import { byName, choice, count, form, named, pem, words } from "./forms.js";
 import { facts, link, listed, living, part } from "./lists.js";
 import { learn, nameOf } from "./names.js";
 
 const WORDS = (all) => all.map((each) => [each, each]);
 const ALGORITHMS = [["round-robin", "one after the other"], ["least-connections", "who has the fewest connections"], ["source", "by the client's address"]];
 const STICKINESS = [["none", "to any member"], ["source", "to the same one, by their address"], ["cookie", "to the same one, by a cookie"]];
+const SOON = 30; // days before a certificate's end
+
+/** What a certificate takes: both, or neither. */
+export const tlsFields = (required) => [pem("Certificate", "certificate", { required, hint: `PEM, the server's first, then those of its issuers.${required ? "" : " Left empty: no TLS."}` }),
+  pem("Its private key", "private_key", { required, veiled: true, most: 16384, hint: "PEM, without a passphrase. Kept encrypted; nobody is shown it again." })];
+
 const said = (options, value) => options.find(([each]) => each === value)?.[1] ?? value;
 
 export async function balancer(page, _who, look, id) {
@@ -23,7 +29,7 @@ export async function balancer(page, _who, look, id) {
       return { ...found, machines: machines.map((each) => ({ id: each.id, name: each.name })), stats, six: Boolean(network.ipv6_cidr) && found.kind === "public" };
     },
     show: (found, acts) => [about(found), members(found, acts)],
-    offers: (found) => [found.generation, found.six, found.name, found.members.map((each) => [each.machine, each.port, each.weight]), found.machines],
+    offers: (found) => [found.generation, found.six, found.tls, found.name, found.members.map((each) => [each.machine, each.port, each.weight]), found.machines],
     forms: (found, acts) => formsOf(found, acts.follow),
   });
 }
@@ -34,9 +40,16 @@ function about(found) {
     ["Who gets the next one", said(ALGORITHMS, found.algorithm)], ["Clients come back", said(STICKINESS, found.stickiness)], ["For whom", found.cidr === "0.0.0.0/0" ? "everybody" : found.cidr],
     ["Members are asked", `${check.kind === "http" ? `for ${check.path}, by HTTP; good are ${check.lowest_status} to ${check.highest_status}` : "for a connection"}, every ${check.interval} s`]];
   if (found.public6) rows.push(["By IPv6", `[${found.public6}]:${found.port}, for ${found.cidr6 === "::/0" ? "everybody" : found.cidr6}`]);
-  if (found.certificate_until) rows.push(["Certificate until", moment(found.certificate_until)]);
+  if (found.certificate_until) rows.push(["Certificate until", lasts(found.certificate_until)], ["Its certificates", element("details", {}, element("summary", {}, "as PEM; its key is shown to nobody"), element("pre", { tabindex: "0", "aria-label": "Certificates" }, found.certificate))]);
   if (stats) rows.push(["Now", `${stats.sessions} sessions, ${stats.request_rate} requests a second, ${stats.response_ms} ms`], ["So far", `${stats.requests} requests, ${stats.all_sessions} sessions`]);
   return facts(rows);
+}
+
+/** Until when a certificate counts, and how near that is. */
+function lasts(until) {
+  const days = Math.floor((new Date(until) - Date.now()) / 86_400_000);
+  const near = days < 0 ? ["bad", "it is over: browsers refuse it"] : days < SOON ? ["between", days ? `${days} more ${days === 1 ? "day" : "days"}` : "less than a day"] : null;
+  return element("span", {}, moment(until), near ? element("strong", { class: near[0] }, ` (${near[1]})`) : "");
 }
 
 function members({ id, members: all, stats }, acts) {
@@ -72,5 +85,7 @@ function formsOf(found, done) {
         ...(found.six ? [words("For whom by IPv6", "cidr6", { value: found.cidr6 ?? "", hint: "::/0: everybody; empty: nobody", none: null })] : []),
         choice("Members are asked", "check.kind", WORDS(["tcp", "http"]), { value: check.kind }), words("For which path", "check.path", { value: check.path }), http("Lowest good status", "lowest_status", check.lowest_status), http("Highest good status", "highest_status", check.highest_status),
         http("Every so many seconds", "interval", check.interval), http("Waiting so many", "timeout", check.timeout), http("Up after so many", "rise", check.rise), http("Down after so many", "fall", check.fall)] }),
+    found.kind === "probe" ? null : form(found.tls ? "Replace its certificate" : "Have it speak TLS", { method: "PATCH", path, expects: found.generation, cli: cli("update", name), done, fields: tlsFields(true), about: found.tls ? "The new one is shown to clients from then on." : "Clients call it by HTTPS, or TLS, from then on; its members are called as before." }),
+    found.tls ? confirmed(name, "Take its certificate away", "Clients that call it by HTTPS are not answered any more. The certificate and its key are forgotten.", () => ({ method: "PATCH", path, body: { certificate: null }, expects: found.generation, cli: [cli("update", name, "--certificate", "none")] }), done) : null,
     confirmed(name, "Delete the balancer", "Its port answers nobody any more; its machines stay.", () => ({ method: "DELETE", path, expects: found.generation, cli: [cli("delete", name)] }), done)];
 }

@@ -3,13 +3,14 @@
 import { call, list, newKey } from "./api.js";
 import { button, element, field, fill, select, status } from "./element.js";
 import { equivalent } from "./equivalent.js";
+import { ruleOf } from "./groups.js";
 import { clearProblems, showProblem } from "./problems.js";
 import { progress } from "./progress.js";
 
 export async function deploy(page, who) {
-  const [offerings, images, networks, zones, keys] = await Promise.all([list("/v1/offerings"), list("/v1/images"),
-    list("/v1/networks", { account: who.account }), list("/v1/zones"), list("/v1/ssh-keys", { account: who.account })]);
-  const choose = (found, any) => select([...(any ? [["", any]] : []), ...found.map((each) => [each.name, each.name])],
+  const [offerings, images, networks, zones, keys, groups] = await Promise.all([list("/v1/offerings"), list("/v1/images"),
+    list("/v1/networks", { account: who.account }), list("/v1/zones"), list("/v1/ssh-keys", { account: who.account }), list("/v1/groups", { account: who.account })]);
+  const choose = (found, any, text = (each) => each.name) => select([...(any ? [["", any]] : []), ...found.map((each) => [each.name, text(each)])],
     any ? "" : found[0]?.name ?? "", changed);
   const inputs = {
     name: element("input", { required: true, maxlength: "63", autocomplete: "off", spellcheck: "false", oninput: changed }),
@@ -18,6 +19,7 @@ export async function deploy(page, who) {
     image: choose(images),
     network: choose(networks, "the default network"),
     zone: choose(zones, zones.length > 1 ? "choose" : "the only one"),
+    group: choose(groups, "none", (each) => `${each.name}: ${ruleOf(each)}`),
     user_data: element("textarea", { rows: "5", spellcheck: "false", oninput: changed }),
   };
   const ticks = keys.map((key) => [key, element("input", { type: "checkbox", onchange: changed })]);
@@ -33,7 +35,8 @@ export async function deploy(page, who) {
     element("div", { class: "row" }, field("Name", inputs.name, { path: "name" }),
       field("How many", inputs.count, { path: "count", hint: "Several are called name-1, name-2 and so on." })),
     element("div", { class: "row" }, field("Size", inputs.offering, { path: "offering" }), field("Image", inputs.image, { path: "image" })),
-    element("div", { class: "row" }, field("Network", inputs.network, { path: "networks" }), field("Zone", inputs.zone, { path: "zone" })),
+    element("div", { class: "row" }, field("Network", inputs.network, { path: "networks" }), field("Zone", inputs.zone, { path: "zone" }),
+      groups.length ? field("Group", inputs.group, { path: "group", hint: "Keeps machines apart, or together." }) : null),
     ticks.length ? element("fieldset", {}, element("legend", {}, "Who may log in"), ...ticks.map(([each, tick]) => field(each.name, tick, { path: `ssh_keys.${each.name}` }))) : null,
     field("User data", inputs.user_data, { path: "user_data", hint: "For cloud-init: #cloud-config, or a script that begins with #!" }),
     element("p", { class: "acts" }, tries, go), planned, same.node);
@@ -43,6 +46,7 @@ export async function deploy(page, who) {
     const said = { name: inputs.name.value, count: Number(inputs.count.value), offering: inputs.offering.value, image: inputs.image.value };
     if (inputs.network.value) said.networks = [{ network: inputs.network.value }];
     if (inputs.zone.value) said.zone = inputs.zone.value;
+    if (inputs.group.value) said.group = inputs.group.value;
     const chosen = ticks.filter(([, tick]) => tick.checked).map(([each]) => each.name);
     if (chosen.length) said.ssh_keys = chosen;
     if (inputs.user_data.value) said.user_data = inputs.user_data.value;
@@ -57,7 +61,7 @@ export async function deploy(page, who) {
     const said = ask();
     same.show({ method: "POST", path: "/v1/machines", body: said, cli: [["arable", "machine", "deploy", said.name, "--offering", said.offering,
       "--image", said.image, ...(said.count === 1 ? [] : ["--count", String(said.count)]), ...(said.networks ? ["--network", said.networks[0].network] : []),
-      ...(said.zone ? ["--zone", said.zone] : []), ...(said.ssh_keys || []).flatMap((each) => ["--ssh-key", each]),
+      ...(said.zone ? ["--zone", said.zone] : []), ...(said.group ? ["--group", said.group] : []), ...(said.ssh_keys || []).flatMap((each) => ["--ssh-key", each]),
       ...(said.user_data ? ["--user-data", said.user_data] : [])]] });
   }
 

@@ -1,7 +1,7 @@
 // Forms, described: what is typed is what is sent and, by the same names, what the command line takes.
 
 import { folded } from "./acts.js";
-import { element, field, select } from "./element.js";
+import { element, field, fill, select } from "./element.js";
 
 const flagOf = (name) => `--${name.replaceAll(/[._]/g, "-")}`;
 
@@ -66,9 +66,27 @@ export function text(label, path, { rows = "4", value = "", required = false, ..
   return input(label, path, node, () => node.value || undefined, but);
 }
 
-/** Of many, those that are ticked: [[value, label], …]. */
-export function ticks(legend, path, options, { flag = flagOf(path).replace(/s$/, ""), hint = "", spoken = (each) => each } = {}) {
-  const made = options.map(([value, label]) => [value, element("input", { type: "checkbox" }), label]);
+/** A text in PEM, pasted or of a file. It is not shown in the call beneath, and on the command line it is a file's. A `veiled` one is a key: it is not seen either. */
+export function pem(label, path, { required = false, veiled = false, most = 65536, ...but } = {}) {
+  const node = element("textarea", { rows: "4", required, maxlength: String(most), spellcheck: "false", autocomplete: "off", class: veiled ? "veiled" : null, placeholder: `-----BEGIN ${veiled ? "PRIVATE KEY" : "CERTIFICATE"}-----` });
+  const file = element("input", { type: "file", accept: ".pem,.crt,.cer,.key", "aria-label": `${label}, of a file`, async onchange() {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    const small = chosen.size <= most;
+    node.value = small ? await chosen.text() : "";
+    file.value = "";
+    fill(made.node.querySelector(".wrong"), small ? null : `${chosen.name} is too large for that`);
+    node.dispatchEvent(new Event("input", { bubbles: true }));
+  } });
+  const flag = flagOf(path);
+  const made = input(label, path, node, () => node.value || undefined, { veil: "…", words: () => [flag, `@${flag.slice(2)}.pem`], ...but });
+  node.after(file);
+  return made;
+}
+
+/** Of many, those that are ticked: [[value, label], …], at first those of `value`. */
+export function ticks(legend, path, options, { flag = flagOf(path).replace(/s$/, ""), hint = "", spoken = (each) => each, value: first = [] } = {}) {
+  const made = options.map(([value, label]) => [value, element("input", { type: "checkbox", checked: first.includes(value) }), label]);
   return { path, argument: false, sent: true,
     read: () => {
       const found = made.filter(([, node]) => node.checked).map(([value]) => value);

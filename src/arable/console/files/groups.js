@@ -7,6 +7,9 @@ import { learn, nameOf } from "./names.js";
 
 const RULES = [["apart", "apart: on different hosts"], ["together", "together: on one host"]];
 
+/** What a group has its machines do. */
+export const ruleOf = (each) => `${each.rule}${each.strict ? "" : ", where that can be"}`;
+
 export async function groups(page, who, look) {
   return living(page, look, {
     title: "Groups",
@@ -16,7 +19,7 @@ export async function groups(page, who, look) {
       return { groups: found, shared };
     },
     show: ({ groups: found, shared }, acts) => [
-      part("Groups of machines", listed(["Name", "Its machines are", "Machines", ""], found.map((each) => [each.name, `${each.rule}${each.strict ? "" : ", where that can be"}`, each.members,
+      part("Groups of machines", listed(["Name", "Its machines are", "Machines", ""], found.map((each) => [each.name, ruleOf(each), each.members,
         each.members ? null : acts.sure("Delete", `Delete the group ${each.name}`, "DELETE", `/v1/groups/${each.id}`)]), "Groups of the account's machines", "There is none. A machine joins one when it is deployed, so that one host less does not stop all of a kind.")),
       part("Storage zones", listed(["Name", "Zone", "Farms", "Machines", "Volumes", ""], shared.map((each) => [each.name, nameOf(each.zone), each.farms, each.machines, each.volumes,
         each.farms || each.volumes ? null : acts.sure("Delete", `Delete the storage zone ${each.name}`, "DELETE", `/v1/storage-zones/${each.id}`)]), "Storage zones that farms share", "There is none: each farm has its own. Farms that name the same one may have each other's volumes."))],

@@ -47,14 +47,15 @@ export async function machine(page, who, look, id) {
           element("p", {}, element("a", { href: "#/machines" }, "All machines")));
       }
       const [why, volumes] = await Promise.all([call("GET", `/v1/machines/${id}/explain`), list("/v1/volumes", { machine: id })]);
-      await learn([found.offering, found.zone, found.farm, ...(found.image ? [found.image] : []), ...found.nics.map((nic) => nic.network)],
-        [["/v1/offerings", {}], ["/v1/images", {}], ["/v1/zones", {}], ["/v1/farms", { account: found.account }], ["/v1/networks", { account: found.account }]]);
+      await learn([found.offering, found.zone, found.farm, ...(found.image ? [found.image] : []), ...found.nics.map((nic) => nic.network), ...found.groups],
+        [["/v1/offerings", {}], ["/v1/images", {}], ["/v1/zones", {}], ["/v1/farms", { account: found.account }], ["/v1/networks", { account: found.account }], ["/v1/groups", { account: found.account }]]);
       fill(title, found.name);
       document.title = `${found.name} - Arable`;
       const rows = [["State", state(found.state)], ["Why", why.says.join("; ")],
         ["Size", `${nameOf(found.offering)}: ${found.cpus} CPU, ${found.memory_mib} MiB of memory, ${found.disk_mib} MiB of disks`],
         ["Image", found.image ? `${nameOf(found.image)}/${found.image_version}` : "none"], ["Zone", nameOf(found.zone)], ["Farm", nameOf(found.farm)],
         ["Made", moment(found.created_at)]];
+      if (found.groups.length) rows.push(["Groups", found.groups.map(nameOf).join(", ")]);
       if (found.host) {
         const at = await call("GET", `/v1/hosts/${found.host}`);
         rows.push(["Host", link(`#/hosts/${at.id}`, at.name)]);

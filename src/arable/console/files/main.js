@@ -14,6 +14,8 @@ import { deploy } from "./deploy.js";
 import { button, element, field, fill, moment, state, status } from "./element.js";
 import { farm } from "./farm.js";
 import { farms } from "./farms.js";
+import { grid } from "./grid.js";
+import { gridBills } from "./grid_bills.js";
 import { groups } from "./groups.js";
 import { host } from "./host.js";
 import { hosts } from "./hosts.js";
@@ -30,12 +32,14 @@ import { offerings } from "./offerings.js";
 import { order } from "./order.js";
 import { orders } from "./orders.js";
 import { own } from "./own.js";
+import { plan } from "./plan.js";
 import { plans } from "./plans.js";
 import { pool } from "./pool.js";
 import { pools } from "./pools.js";
 import { prices } from "./prices.js";
 import { showProblem } from "./problems.js";
 import { provision } from "./provision.js";
+import { region } from "./region.js";
 import { regions } from "./regions.js";
 import { serial } from "./serial.js";
 import { settings } from "./settings.js";
@@ -67,6 +71,7 @@ const PAGES = [
   [/^#\/orders$/, "Orders", orders],
   [/^#\/orders\/(order-[0-9a-z]+)$/, "Order", order],
   [/^#\/plans$/, "Plans", plans],
+  [/^#\/plans\/(plan-[0-9a-z]+)$/, "Plan", plan],
   [/^#\/bills$/, "Bills", bills],
   [/^#\/keys$/, "Keys and password", own],
   [/^#\/deploy$/, "Deploy machines", deploy, "machine:write"],
@@ -79,6 +84,9 @@ const PAGES = [
   [/^#\/hosts\/(host-[0-9a-z]+)$/, "Host", host],
   [/^#\/control$/, "Control plane", control],
   [/^#\/regions$/, "Regions", regions],
+  [/^#\/regions\/(region-[0-9a-z]+)$/, "Region", region],
+  [/^#\/grid$/, "Grid", grid, "infra:read"],
+  [/^#\/grid-bills$/, "Bills of all regions", gridBills, "infra:read"],
   [/^#\/alerts$/, "Alerts", alerts],
   [/^#\/accounts$/, "Accounts", accounts],
   [/^#\/accounts\/(account-[0-9a-z]+)$/, "Account", account],
@@ -91,10 +99,14 @@ const USUAL = [["farms", "Farms"], ["provision", "Provision", "farm:write"], ["b
   ["snapshots", "Snapshots"], ["groups", "Groups"], ["orders", "Orders"], ["plans", "Plans"], ["bills", "Bills"], ["keys", "Keys and password"]];
 const OPERATING = [["data-centre", "Data centre", "infra:read"], ["zones", "Zones", "infra:read"], ["hosts", "Hosts", "infra:read"], ["pools", "Storage pools", "infra:read"], ["control", "Control plane", "infra:read"], ["regions", "Regions", "infra:read"], ["alerts", "Alerts", "infra:read"], ["accounts", "Accounts", "account:write"],
   ["offerings", "Offerings", "catalogue:write"], ["prices", "Prices", "billing:write"], ["settings", "Settings", "infra:read"]];
+// At the grid manager there are regions and its own operators, and none of what a region has.
+const MANAGING = [["regions", "Regions"], ["grid", "Grid", "infra:read"], ["grid-bills", "Bills of all regions", "infra:read"], ["accounts", "Accounts", "account:write"], ["settings", "Settings", "infra:read"], ["keys", "Keys and password"]];
 const TASKS = 20;
 const EVENTS = 30;
 
 let who = null;
+const managing = () => who.served_by === "grid";
+const home = () => (managing() ? "#/regions" : "#/farms");
 let frame = null;
 let leave = () => {};
 let turn = 0;
@@ -138,18 +150,19 @@ async function enter() {
   who = await call("GET", "/v1/whoami");
   know(who);
   const ways = (pages) => pages.filter(([, , needed]) => !needed || may(needed)).map(([at, text]) => element("a", { href: `#/${at}` }, text));
-  const operating = ways(OPERATING);
+  const usual = ways(managing() ? MANAGING : USUAL);
+  const operating = managing() ? [] : ways(OPERATING);
   const find = element("input", { type: "search", "aria-label": "Find in the tree", placeholder: "Find", autocomplete: "off", oninput: filtered });
   frame = { main: element("main", { id: "main" }), tree: element("div", {}), log: element("ol", { class: "log" }), tasks: element("ul", { class: "log" }), find };
   fill(document.body,
     button("To the content", () => frame.main.querySelector("h1")?.focus(), { class: "skip" }),
-    element("header", {}, element("a", { class: "brand", href: "#/farms" }, "Arable"),
-      element("nav", { "aria-label": "Pages" }, ...ways(USUAL), element("a", { href: "/docs" }, "API")),
+    element("header", {}, element("a", { class: "brand", href: home() }, managing() ? "Arable grid" : "Arable"),
+      element("nav", { "aria-label": "Pages" }, ...usual, element("a", { href: "/docs" }, "API")),
       element("span", { class: "who" }, `${who.name} of ${who.account_name}`),
       button("Sign out", () => signOut().catch(() => {})),
       operating.length ? element("nav", { class: "operating", "aria-label": "For operators" }, ...operating) : null),
-    element("div", { class: "body" },
-      element("nav", { class: "tree", "aria-label": "Farms and tiers" }, find, frame.tree),
+    element("div", { class: managing() ? "body whole" : "body" },
+      managing() ? null : element("nav", { class: "tree", "aria-label": "Farms and tiers" }, find, frame.tree),
       frame.main),
     element("footer", { "aria-label": "What happens" },
       element("details", { open: true }, element("summary", {}, "Tasks and events"),
@@ -163,11 +176,11 @@ async function go() {
   leave();
   const now = (turn += 1);
   const found = PAGES.map(([pattern, ...rest]) => [pattern.exec(location.hash), ...rest]).find(([match]) => match);
-  if (!found) return void location.replace("#/farms");
+  if (!found || (managing() && !MANAGING.some(([at]) => location.hash.split("/")[1] === at))) return void location.replace(home());
   const [match, title, show, needed] = found;
   document.title = `${title} - Arable`;
   for (const each of document.querySelectorAll("header nav a")) {
-    if (location.hash.startsWith(each.getAttribute("href"))) each.setAttribute("aria-current", "page");
+    if (`${location.hash}/`.startsWith(`${each.getAttribute("href")}/`)) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
   }
   const page = element("div", {});
@@ -204,7 +217,7 @@ async function go() {
 async function around() {
   const here = frame;
   if (!here) return;
-  const [found, tasks] = await Promise.all([list("/v1/farms", { account: who.account }),
+  const [found, tasks] = await Promise.all([managing() ? [] : list("/v1/farms", { account: who.account }),
     call("GET", "/v1/operations", { query: { account: who.account, limit: TASKS } })]);
   if (here !== frame) return;
   fill(here.tree, element("ul", {}, ...found.map((each) => element("li", { "data-words": [each.name, ...each.tiers.map((tier) => tier.name)].join(" ") },

@@ -2,6 +2,7 @@
 
 import { confirmed } from "./acts.js";
 import { call, list } from "./api.js";
+import { tlsFields } from "./balancer.js";
 import { element, state } from "./element.js";
 import { byName, choice, count, form, named, ticks, words } from "./forms.js";
 import { facts, link, listed, living, part } from "./lists.js";
@@ -56,7 +57,7 @@ function held({ id, taken, rules, balancers, machines }, acts) {
     "Rules", "Nothing comes in: there is no rule."),
     rules.some((each) => each.direction === "out") ? element("p", { class: "hint" }, "Nothing goes out but what its rules for that let pass.") : null),
     balancers.length ? part("Balancers", listed(["Balancer", "Called at", "How", "Members", ""], balancers.map((each) => [link(`#/balancers/${each.id}`, each.name),
-      each.port ? `${each.called_at}:${each.port}` : "nowhere: it only checks", `${each.protocol}${each.tls ? " with TLS" : ""}, ${each.algorithm}`,
+      each.port ? `${each.called_at}:${each.port}` : "nowhere: it only checks", `${each.protocol}${each.tls ? ` with TLS until ${new Date(each.certificate_until).toLocaleDateString()}` : ""}, ${each.algorithm}`,
       each.members.map((member) => `${member.machine_name}:${member.port} ${member.up === null ? "not checked yet" : member.up ? "up" : `down: ${member.told}`}${member.draining ? ", draining" : ""}`).join("; "),
       remove("Delete", `/v1/balancers/${each.id}`, `Delete the balancer ${each.name}`)]), "Balancers", "")) : null,
     part("Machines", listed(["Machine", "State", "Address"], machines.map((each) => [link(`#/machines/${each.id}`, each.name),
@@ -89,7 +90,7 @@ function formsOf(found, done) {
       choice("Address", "address", addresses), port("Port", "port", { required: true, value: "80" }), choice("Protocol", "protocol", [["http", "http"], ["tcp", "tcp"]]),
       ...(found.ipv6_cidr ? [words("For whom by IPv6", "cidr6", { hint: "::/0: everybody; empty: nobody" })] : []),
       port("Members' port", "to", { required: true, value: "80", sent: false, words: () => [], at: "members" }),
-      ticks("Members", "members", machines.map((each) => [each.name, each.name]), { spoken: (each, said) => `${each},port=${said.to}`, flag: "--member" })],
+      ticks("Members", "members", machines.map((each) => [each.name, each.name]), { spoken: (each, said) => `${each},port=${said.to}`, flag: "--member" }), ...tlsFields(false)],
     shape: (body, said) => ({ ...body, members: (said.members ?? []).map((each) => ({ machine: each, port: said.to })) }) }));
   }
   if (taken.length) {

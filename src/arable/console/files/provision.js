@@ -7,6 +7,7 @@ import { equivalent } from "./equivalent.js";
 import { layoutForm } from "./layout.js";
 import { clearProblems, showProblem } from "./problems.js";
 import { planOf, progress } from "./progress.js";
+import { kindOf, ruleOf } from "./rules.js";
 import { read, Unreadable, write } from "./yaml.js";
 
 export async function provision(page, _who, _look, id) {
@@ -29,6 +30,11 @@ export async function provision(page, _who, _look, id) {
     ...plans.filter((each) => each.enabled).map((each) => element("option", { value: each.name }, each.about ? `${each.name}: ${each.about}` : each.name))),
   purchase_order: element("input", { maxlength: "60", autocomplete: "off" }) };
   for (const input of Object.values(paying)) input.addEventListener("input", changed);
+  const rules = element("div", {});
+  paying.plan.addEventListener("change", () => {
+    const chosen = plans.find((each) => each.name === paying.plan.value);
+    fill(rules, chosen ? [element("p", { class: "hint" }, `How many elements: ${kindOf(chosen)}.`), element("ul", { class: "hint" }, ...chosen.tiers.map((each) => element("li", {}, ruleOf(each))))] : null);
+  });
   const form = element("form", { onsubmit: (event) => { event.preventDefault(); tried(false); }, "aria-label": "The farm" }, summary,
     before ? null : element("p", { class: "acts" }, "Begin with ", ...Object.values(SHAPES).map(([label, roles]) =>
       button(label, () => begin(shaped(document.name ?? "", roles, blueprints))))),
@@ -36,7 +42,7 @@ export async function provision(page, _who, _look, id) {
     element("details", { open: true }, element("summary", {}, "The document, as YAML"),
       field("YAML document", text, { hint: "May be changed here, too: the form follows.", path: "text" })),
     element("details", {}, element("summary", {}, "Order it instead, by a service plan"),
-      field("Service plan", paying.plan, { path: "plan" }), field("Number of your purchase order", paying.purchase_order, { path: "purchase_order" }),
+      field("Service plan", paying.plan, { path: "plan" }), rules, field("Number of your purchase order", paying.purchase_order, { path: "purchase_order" }),
       element("p", { class: "acts" }, button("Plan and price", () => tried(true)), order)),
     element("p", { class: "acts" }, element("button", { type: "submit" }, "Plan"), apply));
   fill(page, element("h1", { tabindex: "-1" }, before ? `Document of ${before.name}` : "Provision a farm"), form, same.node, outcome);
