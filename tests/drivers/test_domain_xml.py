@@ -33,6 +33,16 @@ def test_a_guest_under_kvm_has_the_hosts_processor_as_a_model_that_can_move() ->
 
 
 @pytest.mark.parametrize("accelerator", ["tcg", "kvm"])
+def test_a_guest_has_no_more_lines_to_its_host_than_are_used(accelerator) -> None:
+    """Left to itself libvirt gives it 31: 64 queues that QEMU watches at each step of a disk (docs/performance.md)."""
+    devices = fromstring(definition(accelerator)).find("devices")
+    assert devices is not None
+    (controller,) = devices.findall("controller[@type='virtio-serial']")
+    lines = [channel.find("target[@type='virtio']") for channel in devices.findall("channel")]
+    assert controller.get("ports") == str(1 + len([line for line in lines if line is not None]))
+
+
+@pytest.mark.parametrize("accelerator", ["tcg", "kvm"])
 def test_our_facts_come_back_as_they_went_in(accelerator) -> None:
     made = render(make.guest(), CONSOLE, Tuning(accelerator, 2000, cap_cpu=False))
     kept = fromstring(made.xml).find("metadata/{urn:arable:guest:1}guest")
