@@ -16,7 +16,10 @@ from arable.client.connection import Group
 
 TOP = build()
 _SENT = {"image_uploads"}  # by the client's own sending of files
-_IN_ONE_STREAM = {"images.upload_version", "image_parts.upload"}  # commands send files so that they go on
+_IN_ONE_STREAM = {
+    "images.upload_version",
+    "image_parts.upload",
+}  # commands send files so that they go on
 _NOT_CALLS = {"all", "wait"}  # made of other calls
 
 

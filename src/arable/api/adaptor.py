@@ -340,15 +340,20 @@ class Adaptor:
             waiting = bytearray()
             more = True
             while more:
+                why: Exception | None
                 try:
                     async with asyncio.timeout(silence):
                         message = await receive()
-                except TimeoutError as error:
-                    raise Unavailable(
-                        f"nothing came for {silence:g} seconds; ask how much is here, and go on"
-                    ) from error
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
+                except TimeoutError:
+                    told = f"nothing came for {silence:g} seconds; ask how much is here, and go on"
+                    why = Unavailable(told)
+                else:
+                    gone = message["type"] == "http.disconnect"
+                    why = ClientGone() if gone else None
+                if why is not None:
+                    if silence is not None and waiting:  # it goes on later, so each byte counts
+                        await run(self._uploads, receiver.write, bytes(waiting))
+                    raise why
                 waiting += message.get("body", b"")
                 more = message.get("more_body", False)
                 if waiting and (len(waiting) >= _PIECE or not more):
