@@ -108,11 +108,13 @@ def serving(
     cheap.setattr(tokens, "_ARGON2", _CHEAP)
     inbox = directory / "inbox"
     inbox.mkdir(exist_ok=True)
+    store = ImageStore(directory / "images")
     surroundings = Surroundings(
         clock=clock,
         entropy=entropy,
         ids=Ids(clock, entropy),
-        images=ImageStore(directory / "images"),
+        images=store,
+        partial=store.partial,
         authority=Authority.open(directory / "authority", clock, entropy),
         inbox=inbox,
         consoles=Tickets(clock, entropy),

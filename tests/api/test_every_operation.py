@@ -56,6 +56,8 @@ class Crowd:
         content = body_of(op, ids) if content is None else content
         if op.takes is not None:
             headers["content-type"] = "application/json"
+        if op.appends:
+            headers |= {"content-type": "application/partial-upload", "upload-offset": "0"}
         path = path_of(op, ids)
         query = more.pop("query", "dry_run=true" if op.writes and op.dry_run else "")
         if query:
@@ -174,6 +176,7 @@ SURPRISES: dict[str, tuple[int, str]] = {
     "images.create_from_parts": (400, "has not uploaded this part"),
     "images.create_from_files": (400, "no such file in the image directory"),
     "image_parts.upload": NO_DISK,
+    "image_uploads.append": (409, "this upload is complete"),
     "machines.console": (409, "start it first"),
     "machines.usage": (404, "nothing was counted yet"),
     "machines.reboot": (409, "only a running machine can be rebooted"),

@@ -25,7 +25,7 @@ from arable.api.operation import Op, Receiver
 from arable.api.paths import Paths
 from arable.api.streams import EventStreams
 from arable.domain.access import Caller, Permission
-from arable.domain.errors import BadInput, CloudError, TooLarge, Unavailable
+from arable.domain.errors import BadInput, CloudError, TooLarge, Unavailable, WrongOffset
 from arable.runtime.log import milliseconds, tell, units
 from arable.services.execution import Done, Executor, Order, UseCase, lost_race
 from arable.wire.operations import OperationOut
@@ -42,6 +42,8 @@ _PRELUDES = 64  # waiting for a thread
 _TRIES = 4  # of a write that the database gave up for another's sake
 _LOOK_AGAIN = 2.0  # seconds: how long a lost nudge delays who waits
 _PIECE = 1 << 18
+_CREATED = 201
+_SILENCE = 30.0  # seconds: whoever sends nothing for so long may have gone without a word, and holds up who comes back
 _ENCODER = msgspec.json.Encoder()
 _SAFE = [
     (b"content-type", b"application/json"),
@@ -61,6 +63,7 @@ class Bound:
     metrics: CallMetrics
     tagged: bool  # its answer has a generation
     located: bool  # its answer is an operation that goes on
+    growing: bool  # its answer says how far an upload is
 
 
 @dataclass(slots=True)
@@ -132,7 +135,9 @@ class Adaptor:
         self._thread = threading.get_ident()
         self._boot = executor.around.entropy.letters(10)
         self._count = 0
-        self._paths = Paths([(op.method, op.path, self._bound(op)) for op in operations])
+        rows = [(op.method, op.path, self._bound(op)) for op in operations]
+        rows += [("HEAD", path, row) for how, path, row in rows if how == "GET" and row.growing]
+        self._paths = Paths(rows)
         self._unknown = metrics.call("none")
         self._tells = _calls.isEnabledFor(logging.INFO)
 
@@ -171,6 +176,8 @@ class Adaptor:
         finally:
             self._in_progress -= 1
         answer.headers.append((b"arable-request", request.encode()))
+        if scope["method"] == "HEAD":
+            answer.body = b""
         answer.headers.append((b"content-length", str(len(answer.body)).encode()))
         await send(
             {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
@@ -252,7 +259,10 @@ class Adaptor:
                     args = (*args, made)
             else:
                 raw = b""
-                args = (*args, await self._received(op.receive, caller, args, said, receive))
+                more = (incoming.piece(said),) if op.appends else ()
+                begin = (op.receive, caller, (*args, *more))
+                silence = _SILENCE if op.appends else None
+                args = (*args, await self._received(*begin, said, receive, silence))
             order = Order(
                 case=bound.case,
                 caller=caller,
@@ -317,8 +327,9 @@ class Adaptor:
         args: tuple[Any, ...],
         said: Headers,
         receive: Receive,
+        silence: float | None,
     ) -> Any:
-        """Pass the body on piece by piece; what breaks off leaves nothing behind."""
+        """Pass the body on piece by piece; the receiver knows what is left of one that breaks off, or is silent for too long."""
         length = incoming.announced(said)
         if length is not None and length > UPLOAD_LIMIT:
             raise TooLarge("nobody takes this much", field="body")
@@ -329,9 +340,20 @@ class Adaptor:
             waiting = bytearray()
             more = True
             while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
+                why: Exception | None
+                try:
+                    async with asyncio.timeout(silence):
+                        message = await receive()
+                except TimeoutError:
+                    told = f"nothing came for {silence:g} seconds; ask how much is here, and go on"
+                    why = Unavailable(told)
+                else:
+                    gone = message["type"] == "http.disconnect"
+                    why = ClientGone() if gone else None
+                if why is not None:
+                    if silence is not None and waiting:  # it goes on later, so each byte counts
+                        await run(self._uploads, receiver.write, bytes(waiting))
+                    raise why
                 waiting += message.get("body", b"")
                 more = message.get("more_body", False)
                 if waiting and (len(waiting) >= _PIECE or not more):
@@ -366,6 +388,14 @@ class Adaptor:
             headers.append((b"etag", b'"%d"' % answer.generation))
         if bound.located:
             headers.append((b"location", b"/v1/operations/" + answer.id.encode()))
+        if bound.growing:
+            headers += [
+                (b"upload-offset", b"%d" % answer.offset),
+                (b"upload-length", b"%d" % answer.bytes),
+                (b"upload-complete", b"?1" if answer.complete else b"?0"),
+            ]
+            if bound.op.status == _CREATED:
+                headers.append((b"location", f"{bound.op.path}/{answer.id}".encode()))
         made = Answer(bound.op.status, _ENCODER.encode(answer), headers)
         if self._tells:
             made.operation = (
@@ -412,6 +442,7 @@ class Adaptor:
             self._metrics.call(op.name),
             tagged="generation" in fields,
             located=gives is OperationOut and op.writes,
+            growing={"offset", "bytes", "complete"} <= set(fields),
         )
 
 
@@ -445,6 +476,8 @@ def _fingerprint(said: Headers, scope: Scope, body: bytes) -> str:
 
 def _more_headers(status: int, error: CloudError) -> RawHeaders:
     match status:
+        case 409 if isinstance(error, WrongOffset) and isinstance(error.why, dict):
+            return [(b"upload-offset", str(error.why["offset"]).encode())]
         case 401:
             return [(b"www-authenticate", b'Bearer realm="arable"')]
         case 429 | 503:

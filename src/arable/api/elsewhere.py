@@ -48,7 +48,10 @@ _FILES = 8  # on their way to other regions at once
 _MADE = 201
 _NAME = re.compile(NAME_PATTERN)
 _WAIT = re.compile(r"(?:^|&)wait=(\d{1,3})(?:&|$)")
-_GO_ON = (b"content-type", b"if-match", b"idempotency-key", b"last-event-id")
+_GO_ON = (
+    *(b"content-type", b"if-match", b"idempotency-key", b"last-event-id"),
+    *(b"upload-offset", b"upload-complete"),
+)
 
 
 def region_of(scope: Scope) -> bytes | None:
@@ -321,7 +324,7 @@ def routes(database: Database, application: Application) -> list[GridRoute]:
         finally:
             await file.rest()
         if not answer.headers:
-            raise Unavailable("the file broke off; nothing of it counts")
+            raise Unavailable("the file broke off")
         return json_answer(answer)
 
     return [

@@ -14,6 +14,7 @@ import msgspec
 
 from arable.api.problems import Fault, of_validation
 from arable.domain.errors import BadInput, TooLarge
+from arable.domain.image_upload import Piece
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,7 +32,11 @@ _KNOWN = {
     b"if-match": "if_match",
     b"idempotency-key": "idempotency_key",
     b"last-event-id": "last_event_id",
+    b"upload-offset": "upload_offset",
+    b"upload-complete": "upload_complete",
 }
+PARTIAL = "application/partial-upload"
+_LONGEST_OFFSET = 16
 _MEDIA = ("application/json", "application/merge-patch+json")
 
 
@@ -50,6 +55,8 @@ class Headers:
     if_match: str = ""
     idempotency_key: str = ""
     last_event_id: str = ""
+    upload_offset: str = ""
+    upload_complete: str = ""
 
 
 def headers(scope: Scope) -> Headers:
@@ -189,6 +196,21 @@ def announced(said: Headers) -> int | None:
     if not said.content_length.isascii() or not said.content_length.isdigit():
         raise BadInput("not a number", field="content-length")
     return int(said.content_length[:20])
+
+
+def piece(said: Headers) -> Piece:
+    """Where the body goes on, as the IETF's draft of resumable uploads has it said. Raises `BadInput`, or `Fault`."""
+    if said.content_type.partition(";")[0].strip().lower() != PARTIAL:
+        raise Fault(415, "unsupported-media-type", f"the body must be {PARTIAL}")
+    offset = said.upload_offset
+    if not offset:
+        raise BadInput("say where the bytes begin", field="upload-offset")
+    if not offset.isascii() or not offset.isdigit() or len(offset) > _LONGEST_OFFSET:
+        raise BadInput("not a number", field="upload-offset")
+    if said.upload_complete not in ("", "?0", "?1"):
+        raise BadInput("either ?0 or ?1", field="upload-complete")
+    last = said.upload_complete == "?1" if said.upload_complete else None
+    return Piece(int(offset), last)
 
 
 def dry_run(found: dict[str, list[str]]) -> bool:

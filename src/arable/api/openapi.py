@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from arable.api.incoming import PARTIAL
 from arable.api.operation import Access, Op
 from arable.domain.access import Permission
 from arable.wire.common import Problem
@@ -168,7 +169,7 @@ def _operation(op: Op, by_document: Mapping[Any, Any], parameters: _Parameters) 
     elif op.receive is not None:
         made["requestBody"] = {
             "required": True,
-            "content": {"application/octet-stream": {"schema": {}}},
+            "content": {PARTIAL if op.appends else "application/octet-stream": {"schema": {}}},
         }
     return made
 
@@ -227,6 +228,23 @@ def _of_writes(op: Op) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
             }
         )
+    if op.appends:
+        made += [
+            {
+                "name": "Upload-Offset",
+                "in": "header",
+                "required": True,
+                "description": "Where the bytes begin: as many as are there",
+                "schema": {"type": "integer", "minimum": 0},
+            },
+            {
+                "name": "Upload-Complete",
+                "in": "header",
+                "required": False,
+                "description": "?1: they are the last ones; refused if they are not",
+                "schema": {"type": "string", "enum": ["?0", "?1"]},
+            },
+        ]
     if op.conditional:
         made.append(
             {

@@ -83,6 +83,9 @@ class Op:
     prepare: Prepare | None = None
     prepare_if: Callable[..., bool] | None = None  # of the same arguments; else `prepared` is None
     receive: Receive | None = None  # the body is a stream of bytes, not a document
+    appends: bool = (
+        False  # the body goes on where `Upload-Offset` says: `receive` gets a `Piece`, too
+    )
     wait: Wait | None = None
     stream: Any = None  # server-sent events without end, each of them such a document
     secrets: tuple[str, ...] = ()  # fields of the answer that are shown once and never stored
@@ -138,6 +141,8 @@ class Op:
             yield "a read has no body, batch or prelude"
         if self.writes and (self.wait or self.stream):
             yield "only reads wait"
+        if self.appends and not self.receive:
+            yield "only a stream of bytes goes on where another one ended"
         if self.receive and (self.takes or self.prepare):
             yield "a stream of bytes is all of the body, and its own prelude"
         expected = [query for query in (self.query,) if query is not None]

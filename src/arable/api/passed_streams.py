@@ -201,7 +201,8 @@ class FarStream:
 
 
 COME_BACK = frozenset(
-    ["content-type", "etag", "location", "retry-after", "arable-request", "arable-dry-run", "cache-control"]
+    ["content-type", "etag", "location", "retry-after", "arable-request", "arable-dry-run", "cache-control",
+     "upload-offset", "upload-length", "upload-complete"]
 )  # fmt: skip
 """Headers of an answer that is passed on."""
 

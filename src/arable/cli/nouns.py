@@ -78,6 +78,8 @@ _ROWS = (
           instead=("upload_version", "where", "fetch")),
     _noun("image-part", "image_parts", "images:ImageParts", "Files that image versions are made of, such as kernels.",
           "", named="", special={"upload": "uploads:upload_part"}, instead=("upload",)),
+    _noun("image-upload", "image_uploads", "images:ImageUploads", "Files of images on their way in: look how far they are, give them up.",
+          "id image role offset bytes complete version expires_at", named="", kind="upload", instead=("create", "append")),
     _noun("offering", "offerings", "offerings:Offerings", "Sizes that machines come in.",
           "name id cpus cpu_mhz memory_mib root_mib network_kbps enabled"),
     _noun("disk-offering", "disk_offerings", "offerings:DiskOfferings", "Kinds of further disks.",

@@ -1,8 +1,8 @@
-"""Images go up as files: with their digest said beforehand, and a bar while one waits."""
+"""Images go up as files: with their digest said beforehand, a bar while one waits, and on from where they were."""
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,9 +15,8 @@ from arable.cli.nouns import NOUNS
 from arable.cli.speaking import Cli, command
 
 if TYPE_CHECKING:
-    from arable.wire.images import UploadQuery
+    from arable.wire.images import ImageUploadIn, ImageUploadOut
 
-_PIECE = 1 << 20
 _QCOW2 = b"QFI\xfb"
 
 Format = Annotated[
@@ -54,7 +53,9 @@ def _upload(
 ) -> None:  # fmt: skip
     """Upload a new version of an image: a disk, a kernel with its initrd, or all three.
 
-    The SHA-256 is computed here and checked by the server, which also checks that a disk is what it is said to be.
+    The SHA-256 is computed here and checked by the server, which also checks that a disk is what it is said to be. When the
+    connection breaks or the server restarts, it goes on where it was, for five minutes without a byte that gets through; when
+    this command was ended, the same command goes on.
     """
     files = [(role, each) for role, each in (("disk", file), ("kernel", kernel), ("initrd", initrd)) if each]  # fmt: skip
     if not files:
@@ -62,15 +63,13 @@ def _upload(
     asked = [_said(cli, each, role, format_ if role == "disk" else None) for role, each in files]
     id_ = _image(cli, image, create=create)
     if len(files) == 1 and files[0][0] == "disk":
-        with _pieces(files[0][1]) as content:
-            cli.show(cli.cloud.images.upload_version(id_, content, asked[0]))
+        made = _sent(cli, files[0][1], asked[0], image=id_)
+        versions = cli.cloud.images.get(id_).versions
+        cli.show(next((each for each in versions if each.number == made.version), made))
         return
     from arable.wire.images import FromPartsIn
 
-    digests = []
-    for (_, path), query in zip(files, asked, strict=True):
-        with _pieces(path) as content:
-            digests.append(cli.cloud.image_parts.upload(content, query).sha256)
+    digests = [_sent(cli, path, ask).sha256 for (_, path), ask in zip(files, asked, strict=True)]
     cli.show(cli.cloud.images.create_from_parts(id_, FromPartsIn(parts=tuple(digests))))
 
 
@@ -86,9 +85,7 @@ def _upload_part(
 
     `arable image upload` does both at once.
     """
-    query = _said(cli, file, role, format_)
-    with _pieces(file) as content:
-        cli.show(cli.cloud.image_parts.upload(content, query))
+    cli.show(_sent(cli, file, _said(cli, file, role, format_)))
 
 
 def _image(cli: Cli, image: str, *, create: bool) -> str:
@@ -103,11 +100,11 @@ def _image(cli: Cli, image: str, *, create: bool) -> str:
     return names.id_of(cli, noun, image)
 
 
-def _said(cli: Cli, file: Path, role: str, format_: str | None) -> "UploadQuery":
+def _said(cli: Cli, file: Path, role: str, format_: str | None) -> "ImageUploadIn":
     """What the file is: a disk's format is said by its owner, or is plain from its first bytes."""
     import msgspec
 
-    from arable.wire.images import UploadQuery
+    from arable.wire.images import ImageUploadIn
 
     with file.open("rb") as source:
         begins = source.read(len(_QCOW2))
@@ -122,44 +119,66 @@ def _said(cli: Cli, file: Path, role: str, format_: str | None) -> "UploadQuery"
         format_ = "raw"
     elif format_ is None:
         raise Misused(f"say in which format {file} is", field="--format")
-    return msgspec.convert({"format": format_, "role": role, "sha256": digest}, type=UploadQuery)
+    length = file.stat().st_size
+    if not length:
+        raise Misused(f"{file} is empty")
+    said = {"format": format_, "role": role, "sha256": digest, "bytes": length}
+    return msgspec.convert(said, type=ImageUploadIn)
+
+
+def _sent(
+    cli: Cli, file: Path, ask: "ImageUploadIn", *, image: str | None = None
+) -> "ImageUploadOut":
+    """All of the file, from where an earlier command was, if there was one."""
+    import msgspec
+
+    from arable.client.errors import CallError
+    from arable.client.sending import Told, send
+
+    ask = msgspec.structs.replace(ask, image=image)
+    with file.open("rb") as source, _bar(file, ask.bytes) as moved:
+        begun = False
+
+        def sent(offset: int) -> None:
+            nonlocal begun
+            if offset and not begun:
+                cli.note(f"{offset} of {ask.bytes} bytes of {file} are there already")
+            begun = True
+            moved(offset)
+
+        def again(error: CallError) -> None:
+            cli.note(f"{file}: {error}; trying again")
+
+        return send(cli.cloud, ask, source, told=Told(sent=sent, again=again))
 
 
 @contextmanager
-def _pieces(file: Path) -> Iterator[Iterator[bytes]]:
-    """The file piece by piece, with a bar where somebody watches."""
-    with file.open("rb") as source:
-        pieces = iter(lambda: source.read(_PIECE), b"")
-        if not sys.stderr.isatty():
-            yield pieces
-            return
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+def _bar(file: Path, length: int) -> Iterator[Callable[[int], None]]:
+    """A bar where somebody watches; what is given hears how many bytes went out."""
+    if not sys.stderr.isatty():
+        yield lambda _offset: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(escape(harmless(file.name)), total=file.stat().st_size)
-
-            def counted() -> Iterator[bytes]:
-                for piece in pieces:
-                    yield piece
-                    progress.advance(task, len(piece))
-
-            yield counted()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(escape(harmless(file.name)), total=length)
+        yield lambda offset: progress.update(task, completed=offset)
 
 
 upload = command(_upload)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arable.client.grid import Grid, Regions
     from arable.client.groups import Groups
     from arable.client.hosts import Hosts, JoinTokens
-    from arable.client.images import ImageParts, Images
+    from arable.client.images import ImageParts, Images, ImageUploads
     from arable.client.ipv6_ranges import Ipv6Ranges
     from arable.client.machines import Machines
     from arable.client.networks import Networks
@@ -62,6 +62,7 @@ _ELSEWHERE = {
     "regions": "grid",
     "disk_offerings": "offerings",
     "image_parts": "images",
+    "image_uploads": "images",
     "vpn_clients": "remote_accesses",
     "releases": "rollouts",
     "usage": "billing",
@@ -105,6 +106,7 @@ class Arable:
     disk_offerings: "DiskOfferings"
     images: "Images"
     image_parts: "ImageParts"
+    image_uploads: "ImageUploads"
     machines: "Machines"
     networks: "Networks"
     nics: "Nics"

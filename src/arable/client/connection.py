@@ -147,6 +147,13 @@ class Connection:
         headers = {"Content-Type": "application/octet-stream"}
         return self._decoded(self._send("POST", path, _parameters(query), headers, content), gives)
 
+    def append(
+        self, path: str, gives: type[T], content: Iterable[bytes], offset: int, *, waits: int = 0
+    ) -> T:
+        """PATCH of further bytes. Not repeated here: whoever sends them asks where to go on (`client/sending.py`)."""
+        headers = {"Content-Type": "application/partial-upload", "Upload-Offset": str(offset)}
+        return self._decoded(self._send("PATCH", path, [], headers, content, waits=waits), gives)
+
     def stream(
         self, path: str, query: msgspec.Struct | None, last: str = ""
     ) -> Iterator[tuple[str, bytes]]:

@@ -76,6 +76,18 @@ class Conflict(Refused):
     kind = "conflict"
 
 
+class WrongOffset(Refused):
+    """An upload is further than that, or not so far."""
+
+    kind = "wrong-offset"
+
+
+class InUse(Refused):
+    """Another connection has it in hand; ask again when that is over."""
+
+    kind = "in-use"
+
+
 class LimitExceeded(Refused):
     """The account's own limit."""
 

@@ -14,6 +14,9 @@ from arable.wire.images import (
     ImageIn,
     ImageOut,
     ImageQuery,
+    ImageUploadIn,
+    ImageUploadOut,
+    ImageUploadQuery,
     PartOut,
     UploadQuery,
     VersionOut,
@@ -109,3 +112,34 @@ class ImageParts(Group):
     def upload(self, content: Iterable[bytes], query: UploadQuery) -> PartOut:
         """Upload a part of a version."""
         return self._to.upload("/v1/image-parts", PartOut, content, query)
+
+
+class ImageUploads(Group):
+    """Uploads that go on where they broke off; `client/sending.py` sends a whole file."""
+
+    def page(self, query: ImageUploadQuery | None = None) -> Page[ImageUploadOut]:
+        """List uploads."""
+        return self._to.read("/v1/image-uploads", Page[ImageUploadOut], query)
+
+    def all(self, query: ImageUploadQuery | None = None) -> Iterator[ImageUploadOut]:
+        """All of them, page after page."""
+        return self._to.each(self.page, query or ImageUploadQuery())
+
+    def create(self, ask: ImageUploadIn, **how: Unpack[How]) -> ImageUploadOut:
+        """Begin an upload, or find the one of the same file that is under way."""
+        return self._to.write("POST", "/v1/image-uploads", ImageUploadOut, ask, how=how)
+
+    def get(self, upload: str) -> ImageUploadOut:
+        """Say how far an upload is."""
+        return self._to.read(f"/v1/image-uploads/{part(upload)}", ImageUploadOut)
+
+    def append(
+        self, upload: str, content: Iterable[bytes], offset: int, *, waits: int = 0
+    ) -> ImageUploadOut:
+        """Send bytes from there on; `waits`: seconds that the answer may take longer, for what has to be read again."""
+        path = f"/v1/image-uploads/{part(upload)}"
+        return self._to.append(path, ImageUploadOut, content, offset, waits=waits)
+
+    def delete(self, upload: str, **how: Unpack[How]) -> None:
+        """Give up an upload."""
+        self._to.write("DELETE", f"/v1/image-uploads/{part(upload)}", type(None), how=how)

@@ -62,8 +62,12 @@ class Patience:
         self.pause(asked + self._long(tried))
         return True
 
+    def rest(self, tried: int) -> None:
+        """The pause before one more try, for those who know themselves what may be repeated."""
+        self.pause(self._long(tried))
+
     def _long(self, tried: int) -> float:
-        return min(self.first * (1 << (tried - 1)), self.longest) * self.chance()
+        return min(self.first * (1 << min(tried - 1, 20)), self.longest) * self.chance()
 
 
 NONE = Patience(tries=1)

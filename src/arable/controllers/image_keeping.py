@@ -14,12 +14,13 @@ from typing import Any
 
 from arable.controllers import evicting
 from arable.domain.errors import NotFound
-from arable.domain.image_files import ImageFiles
+from arable.domain.image_files import ImageFiles, PartialFiles
 from arable.domain.image_policy import EvictionState
+from arable.domain.settings import IMAGE_UPLOAD_SECONDS
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Ids
 from arable.runtime.rounds import Rounds
-from arable.store import evictions, grid_members, images
+from arable.store import evictions, grid_members, image_uploads, images, settings
 from arable.store.database import Tx
 from arable.store.evictions import Eviction
 
@@ -48,6 +49,7 @@ class ImageKeeping:
     images: ImageFiles
     disk: Callable[[], tuple[int, int]]
     acts: Callable[[], Fence | None]
+    partial: PartialFiles | None = None
     looks: float = LOOKS
     _look_at: float = 0.0
     _sweep_at: float = 0.0
@@ -71,6 +73,7 @@ class ImageKeeping:
         fence = self.acts()
         if fence is None:
             return
+        self.forget_uploads(fence)
         now = self.clock.monotonic()
         with self.look() as tx:
             link = grid_members.link(tx)
@@ -100,6 +103,31 @@ class ImageKeeping:
         """Its bytes, unless they were brought anew since."""
         self._remove(gone.parts, gone.at, tx)
         evictions.erased(tx, gone)
+
+    def forget_uploads(self, fence: Fence) -> int:
+        """Uploads with which nobody went on for too long, and what is left of those that are over; how many were forgotten.
+
+        One whose file grew lately is under way, though its row says so only at the end of a connection.
+        """
+        if self.partial is None:
+            return 0
+        here = self.partial.ids()
+        with self.look() as tx:
+            before = self.clock.now() - timedelta(seconds=settings.get(tx, IMAGE_UPLOAD_SECONDS))
+            old = [
+                each
+                for each in image_uploads.abandoned(tx, before)
+                if here.get(each, 0.0) < before.timestamp()
+            ]
+        forgotten = 0
+        if old:
+            forgotten = self._done(fence, lambda tx: image_uploads.forget(tx, old, before))
+        with self.look() as tx:
+            under_way = image_uploads.open_among(tx, here)
+        for each in here.keys() - under_way:
+            with suppress(OSError):
+                self.partial.forget(each)
+        return forgotten
 
     def sweep(self, fence: Fence) -> int:
         """Forget parts that nobody made a version of, and bytes that belong to nobody; how many of either.

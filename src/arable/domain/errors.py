@@ -51,6 +51,14 @@ class Stale(Conflict):
     """The caller's condition (If-Match) no longer holds; read again and decide anew."""
 
 
+class WrongOffset(Conflict):
+    """More bytes are here than the caller believes, or fewer; `why` has the right `offset`: go on from there."""
+
+
+class InUse(Conflict):
+    """Somebody else has it in hand just now; the same call may succeed when they are done."""
+
+
 class LimitExceeded(CloudError):
     """The account's own limit; an operator can raise it."""
 

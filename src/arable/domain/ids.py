@@ -24,6 +24,7 @@ PoolId = NewType("PoolId", str)
 OfferingId = NewType("OfferingId", str)
 DiskOfferingId = NewType("DiskOfferingId", str)
 ImageId = NewType("ImageId", str)
+UploadId = NewType("UploadId", str)  # of a file of an image
 FarmId = NewType("FarmId", str)
 MachineId = NewType("MachineId", str)
 VolumeId = NewType("VolumeId", str)
@@ -73,6 +74,7 @@ KINDS = frozenset(
         "offering",
         "diskoffering",
         "image",
+        "upload",
         "farm",
         "machine",
         "volume",

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from arable.domain.chunks import ChunkList
 from arable.domain.image_header import Limits
+from arable.domain.image_upload import Came
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 
 
@@ -56,6 +57,38 @@ class ImageFiles(Protocol):
 
     def remove(self, sha256: str) -> None:
         """No longer here; already gone is fine. Those who are reading it may read on."""
+
+
+class Partial(Protocol):
+    """A part that comes in order, over many connections. What came is kept whatever ends one; `close` ends it always."""
+
+    def write(self, piece: bytes, /) -> None:
+        """The next bytes. Raises `BadInput` for more than were said, `NoRoom`; for a refused header all of it is forgotten."""
+
+    def done(self) -> Came:
+        """So much is safe. Raises `BadInput`, having forgotten all of it, when the whole is not what was said."""
+
+    def close(self) -> None:
+        """Let go: what came is safe, and another connection may go on. After the end, this does nothing."""
+
+
+class PartialFiles(Protocol):
+    """What came of uploads that go on where they broke off. Five verbs."""
+
+    def length(self, id_: str) -> int | None:
+        """How many bytes are safe on the disk; None: nothing of it is here."""
+
+    def open(self, id_: str, said: PartSaid, offset: int) -> Partial:
+        """Go on there. Raises `InUse` while anybody else does, `WrongOffset`; the first time makes it."""
+
+    def forget(self, id_: str) -> None:
+        """Nothing of it is kept; already gone is fine."""
+
+    def ids(self) -> dict[str, float]:
+        """Of all of which anything is here, and when it last grew (seconds since the epoch)."""
+
+    def check_room(self, count: int) -> None:
+        """Raises `NoRoom` when so many bytes would not fit now."""
 
 
 class Arrival(Protocol):

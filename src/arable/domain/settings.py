@@ -112,6 +112,13 @@ START_TRIES = Setting(
 IMAGE_UPLOAD_MIB = Setting(
     "image_upload_mib", 65_536, "The largest file of an image version", 1, 16 * 1024 * 1024
 )
+IMAGE_UPLOAD_SECONDS = Setting(
+    "image_upload_seconds",
+    _DAY,
+    "How long what came of an image's file is kept when nobody goes on with it",
+    60,
+    90 * _DAY,
+)
 ACCOUNT_IMAGE_MIB = Setting(
     "account_image_mib", 524_288, "All image files of an account together", 1, _MOST
 )
@@ -421,6 +428,7 @@ SETTINGS: dict[str, Setting[int] | Setting[str]] = {
         JOIN_TOKEN_SECONDS,
         START_TRIES,
         IMAGE_UPLOAD_MIB,
+        IMAGE_UPLOAD_SECONDS,
         ACCOUNT_IMAGE_MIB,
         IMAGE_CACHE_SECONDS,
         IMAGE_FETCH_MIB_PER_SECOND,

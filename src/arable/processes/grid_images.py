@@ -79,5 +79,6 @@ def grid_images(
         store,
         store.disk,
         acts,
+        partial=store.partial,
     )
     return GridImages(Parts(GridDesk(database, around)), fetching, keeping)

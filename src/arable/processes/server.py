@@ -41,7 +41,7 @@ from arable.controllers.loop import Loop
 from arable.controllers.registry import farm_controllers, master_controllers
 from arable.controllers.settle import settle
 from arable.domain.errors import BadInput, Conflict
-from arable.domain.ids import HostId, UserId
+from arable.domain.ids import HostId, SegmentId, UserId
 from arable.drivers.storage.image_store import ImageStore
 from arable.processes import standby, succession
 from arable.processes.alone import only_one
@@ -234,6 +234,8 @@ def assemble(config: ServerConfig, own: Clock, entropy: Entropy) -> Server:
         authority,
         inbox=config.inbox,
         consoles=tickets,
+        partial=store.partial,
+        server=SegmentId(name),
         grid=wire,
     )
     figures = Figures()

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from arable.domain.access import Caller
 from arable.domain.console import FarVisit, Visit
-from arable.domain.ids import MachineId
-from arable.domain.image_files import ImageFiles, PartChunks
+from arable.domain.ids import MachineId, SegmentId
+from arable.domain.image_files import ImageFiles, PartChunks, PartialFiles
 from arable.runtime.ca import Authority
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy, Ids
@@ -103,6 +103,8 @@ class Surroundings:
     chunks: PartChunks | None = (
         None  # the image store by chunks; None: nothing is exchanged with other regions
     )
+    partial: PartialFiles | None = None  # None: no upload goes on where it broke off
+    server: SegmentId | None = None  # this management server
     grid: GridDoor | None = None  # None: this process can't join a grid
     grid_role: GridRole = GridRole.REGION
     land: Land | None = None  # None: controllers place what is deployed, a moment later

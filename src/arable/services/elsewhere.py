@@ -39,6 +39,7 @@ _NOUNS: Final = (
         "snapshots",
         "images",
         "image-parts",
+        "image-uploads",
         "offerings",
         "disk-offerings",
     ),
@@ -49,6 +50,7 @@ _PATH: Final = re.compile(rf"/v1/({'|'.join(_NOUNS)})(/[0-9A-Za-z_-]+)*")
 _STREAM: Final = re.compile(r"/v1/events/stream")
 """It has no end."""
 _UPLOAD: Final = re.compile(r"/v1/images/[0-9A-Za-z_-]+/versions|/v1/image-parts")
+_APPEND: Final = re.compile(r"/v1/image-uploads/[0-9A-Za-z_-]+")
 _CONSOLE: Final = re.compile(r"/v1/machines/[0-9A-Za-z_-]+/console")
 _LISTS: Final = re.compile(
     r"/v1/(machines|farms|tiers|networks|volumes|snapshots|addresses|balancers|operations|events|usage)"
@@ -86,6 +88,8 @@ def check(asked_path: str) -> None:
 
 def is_upload(method: str, asked_path: str) -> bool:
     """Whether the call brings a file, which nobody keeps on the way."""
+    if method == "PATCH":
+        return _APPEND.fullmatch(asked_path) is not None
     return method == "POST" and _UPLOAD.fullmatch(asked_path) is not None
 
 

@@ -212,7 +212,7 @@ def copy_files(prelude: Prelude, image: ImageId, ask: FromFilesIn) -> tuple[Imag
         _needs_operator(call)
         found = changeable(call, image)
         for at, file in enumerate(ask.files):
-            _check_format(file.role, file.format, f"files.{at}.format")
+            check_format(file.role, file.format, f"files.{at}.format")
         said = [said_of(call.tx, file, found.account) for file in ask.files]
     inbox = prelude.around.inbox
     if inbox is None:
@@ -277,23 +277,28 @@ def check_limit(tx: Tx, total: int) -> None:
 
 def said_of(tx: Tx, query: UploadQuery | FileIn, account: AccountId) -> PartSaid:
     """What an upload of the account must turn out to be. Raises `BadInput`, `LimitExceeded`."""
-    _check_format(query.role, query.format, "format")
+    check_format(query.role, query.format, "format")
     check_limit(tx, images.bytes_of(tx, account))
-    most = settings.get(tx, IMAGE_UPLOAD_MIB) * MIB
-    limits = Limits()
     return PartSaid(
         role=PartRole(query.role),
         format=PartFormat(query.format),
         sha256=query.sha256,
-        limits=replace(
-            limits,
-            file_bytes=min(limits.file_bytes, most),
-            blob_bytes=min(limits.blob_bytes, most),
-        ),
+        limits=limits(tx),
     )
 
 
-def _check_format(role: str, said: str, field: str) -> None:
+def limits(tx: Tx) -> Limits:
+    """What any file of an image is judged by."""
+    most, usual = settings.get(tx, IMAGE_UPLOAD_MIB) * MIB, Limits()
+    return replace(
+        usual,
+        file_bytes=min(usual.file_bytes, most),
+        blob_bytes=min(usual.blob_bytes, most),
+    )
+
+
+def check_format(role: str, said: str, field: str) -> None:
+    """Raises `BadInput` for a format that no part of that role has."""
     possible = FORMATS[PartRole(role)]
     if said not in possible:
         raise BadInput(f"a {role} is {' or '.join(possible)}", field=field)

@@ -110,6 +110,6 @@ def remove(tx: Tx, account: Account) -> None:
     users = select(t.user.c.id).where(t.user.c.account == account.id)
     for table in (t.api_key, t.session):
         tx.execute(delete(table).where(table.c.user.in_(users)))
-    for table in (t.user, t.quota, t.placement_group, t.farm):
+    for table in (t.image_upload, t.image_part, t.user, t.quota, t.placement_group, t.farm):
         tx.execute(delete(table).where(table.c.account == account.id))
     kept.forget(tx, t.account, account, WHAT)

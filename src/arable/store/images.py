@@ -262,10 +262,15 @@ def parts_of(tx: Tx, account: AccountId, digests: Iterable[str]) -> dict[str, Im
 
 
 def bytes_of(tx: Tx, account: AccountId, *, but: Iterable[str] = ()) -> int:
-    """All parts that the account brought, together, `but` these."""
-    row = t.image_part.c
-    query = select(func.sum(row.bytes)).where(row.account == account, ~among(tx, row.sha256, but))
-    return int(tx.execute(query).scalar() or 0)
+    """All parts that the account brought or is bringing (`image_uploads`), together, `but` these."""
+    row, coming = t.image_part.c, t.image_upload.c
+    but = list(but)
+    brought = select(func.sum(row.bytes)).where(row.account == account, ~among(tx, row.sha256, but))
+    here = exists().where(row.account == account, row.sha256 == coming.sha256)
+    promised = select(func.sum(coming.bytes)).where(
+        coming.account == account, ~coming.complete, ~among(tx, coming.sha256, but), ~here
+    )
+    return int(tx.execute(brought).scalar() or 0) + int(tx.execute(promised).scalar() or 0)
 
 
 def lock_account(tx: Tx, account: AccountId) -> None:

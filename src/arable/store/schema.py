@@ -558,6 +558,28 @@ image_part = Table(
     _at("created_at"),
 )
 
+# A file on its way in, over as many connections as it takes. Its bytes are beside those of the parts, under the upload's id.
+image_upload = Table(
+    "image_upload",
+    metadata,
+    _id(),
+    _ref("account", "account", index=True),
+    Column(
+        "image", String, ForeignKey("image.id", ondelete="CASCADE"), nullable=True, index=True
+    ),  # null: it becomes a part of the account
+    _text("role"),
+    _text("format"),
+    _text("sha256"),
+    _count("bytes"),
+    _count("received"),
+    Column("server", String, nullable=True),
+    _flag("complete"),
+    _count("version"),
+    Column("touched_at", Moment, nullable=False, index=True),
+    _generation(),
+    _at("created_at"),
+)
+
 # --- other regions ---------------------------------------------------------------------------------------------
 
 # Written by what the grid manager pushes (`store/grid.py`); all of it may be old, and none of it is needed to run.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from arable.wire.common import Id, In, Name, NameOrId, Out, PageQuery, Plain
+from arable.wire.common import MOST, Id, In, Name, NameOrId, Out, PageQuery, Plain
 
 Sha256 = Annotated[
     str,
@@ -146,6 +146,52 @@ class UploadQuery(In, frozen=True, kw_only=True):
     format: PartFormatName
     role: PartRoleName = "disk"
     sha256: Sha256 | None = None
+
+
+class ImageUploadIn(In, frozen=True, kw_only=True):
+    """A file that will be sent, over as many connections as it takes."""
+
+    image: Annotated[
+        Id | None,
+        Meta(
+            description="The image that gets a version of this one file; null: it becomes a part, as of `POST /v1/image-parts`."
+        ),
+    ] = None
+    format: PartFormatName
+    role: PartRoleName = "disk"
+    sha256: Sha256
+    bytes: Annotated[int, Meta(ge=1, le=MOST, description="How long the file is.")]
+
+
+class ImageUploadOut(Out, frozen=True, kw_only=True):
+    """A file on its way in."""
+
+    id: Annotated[str, Meta(examples=["upload-0mh5z1x2k3q8w7e6r5t4"])]
+    account: str
+    image: str | None
+    role: PartRoleName
+    format: PartFormatName
+    sha256: str
+    bytes: int
+    offset: Annotated[int, Meta(description="So many bytes are safe on the disk: go on there.")]
+    complete: Annotated[
+        bool, Meta(description="It is verified, and a version or a part of its account.")
+    ]
+    version: Annotated[
+        int | None, Meta(description="The number of the image's version, once it is complete.")
+    ] = None
+    expires_at: Annotated[
+        datetime, Meta(description="When it is forgotten, if nobody goes on with it.")
+    ]
+    created_at: datetime
+
+
+class ImageUploadQuery(PageQuery, frozen=True, kw_only=True):
+    """Which uploads."""
+
+    image: Id | None = None
+    sha256: Sha256 | None = None
+    complete: bool | None = None
 
 
 class FromPartsIn(In, frozen=True, kw_only=True):

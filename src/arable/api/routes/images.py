@@ -2,7 +2,7 @@
 
 from arable.api.operation import Op
 from arable.domain.access import Permission
-from arable.services import bringing, image_policies, images
+from arable.services import bringing, image_policies, image_uploads, images
 from arable.wire.image_policies import ImagePolicyIn, PinIn
 from arable.wire.images import (
     FromFilesIn,
@@ -10,6 +10,8 @@ from arable.wire.images import (
     ImageChange,
     ImageIn,
     ImageQuery,
+    ImageUploadIn,
+    ImageUploadQuery,
     UploadQuery,
     VersionQuery,
 )
@@ -172,6 +174,75 @@ OPERATIONS = (
             "For versions of several files, such as kernel and initrd. The body is the file itself. A part of which "
             "no version is made within a day is forgotten."
         ),
+    ),
+    Op(
+        method="GET",
+        path="/v1/image-uploads",
+        does=image_uploads.page,
+        permission=Permission.IMAGE_READ,
+        writes=False,
+        query=ImageUploadQuery,
+        summary="List uploads that go on where they broke off",
+        about="Complete ones are listed until they expire.",
+    ),
+    Op(
+        method="POST",
+        path="/v1/image-uploads",
+        does=image_uploads.create,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        takes=ImageUploadIn,
+        prepare=image_uploads.look_for,
+        status=201,
+        summary="Begin an upload that goes on where it broke off",
+        about=(
+            "What is said of the file comes first, its bytes by `PATCH`. The account's upload of the same file for the same "
+            "purpose is given, if there is one that is not complete: so whoever lost its id finds it. Of a file that the account "
+            "has brought before, all bytes are there; one empty `PATCH` completes it. Until it is complete or given up it counts in "
+            "what the account's images may take, with its whole length."
+        ),
+        example={"format": "qcow2", "sha256": _DIGEST, "bytes": 1 << 20},
+    ),
+    Op(
+        method="GET",
+        path="/v1/image-uploads/{upload}",
+        does=image_uploads.get,
+        permission=Permission.IMAGE_READ,
+        writes=False,
+        summary="Say how far an upload is",
+        about=(
+            "`HEAD` says the same by its headers alone: `Upload-Offset`, `Upload-Length`, `Upload-Complete`. What is told is "
+            "safe on the disk."
+        ),
+    ),
+    Op(
+        method="PATCH",
+        path="/v1/image-uploads/{upload}",
+        does=image_uploads.append,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        conditions=False,
+        receive=image_uploads.begin_append,
+        appends=True,
+        dry_run=False,
+        summary="Send the next bytes of a file",
+        about=(
+            "As many as one likes, from `Upload-Offset` on. What came is kept when the connection breaks, and an empty one "
+            "may be sent. Another offset than what is there is refused (`wrong-offset`, with the right one), as is a "
+            "second connection while one brings bytes (`in-use`). With the last byte the SHA-256 of the whole is checked, and "
+            "the version, or the part, is made; bytes that are not what was said are forgotten, all of them."
+        ),
+    ),
+    Op(
+        method="DELETE",
+        path="/v1/image-uploads/{upload}",
+        does=image_uploads.delete,
+        permission=Permission.IMAGE_WRITE,
+        writes=True,
+        conditions=False,
+        status=204,
+        summary="Give up an upload",
+        about="A version that was made of it stays.",
     ),
     Op(
         method="POST",

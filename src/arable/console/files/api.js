@@ -9,6 +9,7 @@ export class Refused extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `the server answered ${status}`);
     this.status = status;
+    this.kind = String(problem.type || "").split(":").pop();
     this.fields = (problem.errors || []).map((each) => [String(each.field), String(each.reason)]);
     this.request = String(problem.instance || "").split(":").pop();
   }
@@ -68,15 +69,54 @@ function told(text, status) {
   }
 }
 
-/** A file as it is; `tell(bytes)` hears how far it is, which `fetch` does not say. */
-export function upload(path, query, file, tell, signal) {
+const STRIDE = 64 << 20;
+const TRIES = 60;
+
+/** A file, until all of it is there: in strides, each a call of its own; after any trouble the server is asked where to go on.
+ * `tell(bytes)` hears how far it is, `again(error)` what went wrong before another try. */
+export async function upload(ask, file, tell, again, signal) {
+  let failed = 0;
+  let best = 0;
+  let made = null;
+  while (!made?.complete) {
+    try {
+      if (signal.aborted) throw new DOMException("", "AbortError");
+      const path = made && `/v1/image-uploads/${made.id}`;
+      if (!made) made = await call("POST", "/v1/image-uploads", { body: { ...ask, bytes: file.size }, signal });
+      else if (failed) made = await call("GET", path, { signal });
+      if (made.offset > best) failed = 0;
+      best = Math.max(best, made.offset);
+      tell(made.offset);
+      if (!made.complete) made = await sent(`/v1/image-uploads/${made.id}`, made.offset, file.slice(made.offset, made.offset + STRIDE), tell, signal);
+      failed = 0;
+    } catch (error) {
+      if (error.name === "AbortError" || signal.aborted) throw new DOMException("", "AbortError");
+      failed += 1;
+      if (!passing(error) || failed >= TRIES) {
+        if (made && error instanceof Refused) await call("DELETE", `/v1/image-uploads/${made.id}`).catch(() => null); // it shall not count any more
+        throw error;
+      }
+      again(error);
+      await new Promise((go) => { setTimeout(go, Math.min(500 * 2 ** failed, 10000) * (0.2 + 0.8 * Math.random())); });
+    }
+  }
+  return made;
+}
+
+const passing = (error) => !(error instanceof Refused) || error.status === 429 || error.status >= 502 || ["in-use", "wrong-offset"].includes(error.kind);
+
+/** One stride. By XMLHttpRequest, since `fetch` does not say how far it is. */
+function sent(path, offset, piece, tell, signal) {
   return new Promise((done, failed) => {
     const asks = new XMLHttpRequest();
-    asks.open("POST", target(path, query));
-    for (const [name, value] of Object.entries(headers({ "Content-Type": "application/octet-stream" }))) asks.setRequestHeader(name, value);
-    asks.upload.onprogress = (event) => tell(event.loaded);
-    asks.onerror = () => failed(new Error("the upload broke off: the server can't be reached, or will not have any more of it"));
-    asks.onabort = () => failed(new Error("the upload was given up"));
+    asks.open("PATCH", path);
+    const said = { "Content-Type": "application/partial-upload", "Upload-Offset": String(offset) };
+    for (const [name, value] of Object.entries(headers(said))) asks.setRequestHeader(name, value);
+    const stop = () => asks.abort();
+    asks.upload.onprogress = (event) => tell(offset + event.loaded);
+    asks.onerror = () => failed(new Error("the connection broke"));
+    asks.onabort = () => failed(new DOMException("", "AbortError"));
+    asks.onloadend = () => signal.removeEventListener("abort", stop);
     asks.onload = () => {
       try {
         const answer = told(asks.responseText, asks.status);
@@ -87,8 +127,8 @@ export function upload(path, query, file, tell, signal) {
         return failed(error);
       }
     };
-    signal.addEventListener("abort", () => asks.abort());
-    asks.send(file);
+    signal.addEventListener("abort", stop);
+    asks.send(piece);
   });
 }
 

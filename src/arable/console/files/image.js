@@ -92,8 +92,9 @@ function uploading(id, look) {
       bar.value = file.size ? bytes / file.size : 1;
     };
     const sha256 = await digest(file, say("Reckoning the SHA-256 of"), over.signal);
-    const query = { format: role === "disk" ? format.value : "blob", role, sha256 };
-    return upload(parts ? "/v1/image-parts" : `/v1/images/${id}/versions`, query, file, say("Sending"), over.signal);
+    const ask = { image: parts ? null : id, format: role === "disk" ? format.value : "blob", role, sha256 };
+    const again = (error) => fill(told, `Sending ${file.name}: ${error.message}. It goes on where it was as soon as it can.`);
+    return upload(ask, file, say("Sending"), again, over.signal);
   }
 
   async function send() {
@@ -110,14 +111,15 @@ function uploading(id, look) {
         made = await one(role, file, !single);
         parts.push(made.sha256);
       }
-      if (!single) made = await call("POST", `/v1/images/${id}/versions/from-parts`, { body: { parts } });
+      if (single) made = (await call("GET", `/v1/images/${id}`)).versions.find((each) => each.number === made.version);
+      else made = await call("POST", `/v1/images/${id}/versions/from-parts`, { body: { parts } });
       clearProblems(form_, summary);
       form_.reset();
       fill(told, `Version ${made.number} is there: ${size(made.bytes)}, SHA-256 ${made.digest}.`);
       look();
     } catch (error) {
       fill(told);
-      showProblem(form_, summary, error.name === "AbortError" ? new Error("the upload was given up") : error);
+      showProblem(form_, summary, error.name === "AbortError" ? new Error("the upload was given up; sent again, the same file goes on where it was") : error);
     } finally {
       over = null;
       bar.hidden = give.hidden = true;

@@ -12,7 +12,7 @@ const NEEDS = [
   [/^\/v1\/(?:networks|addresses|rules|balancers|vpns|remote-accesses|vpn-clients)(?:\/|$)/, "network:write"],
   [/^\/v1\/(?:volumes|snapshots|storage-zones)(?:\/|$)/, "volume:write"],
   [/^\/v1\/(?:blueprints|farms|tiers|rollouts|elements|secrets|orders)(?:\/|$)/, "farm:write"],
-  [/^\/v1\/(?:images|image-parts|image-catalogue)(?:\/|$)/, "image:write"],
+  [/^\/v1\/(?:images|image-parts|image-uploads|image-catalogue)(?:\/|$)/, "image:write"],
   [/^\/v1\/(?:offerings|disk-offerings|plans)(?:\/|$)/, "catalogue:write"],
 ];
 

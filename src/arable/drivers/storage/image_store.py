@@ -13,6 +13,7 @@ from arable.domain.image_files import PartSaid
 from arable.domain.manifest import ImagePart
 from arable.drivers.storage.intake import Intake, checked_name, names_in
 from arable.drivers.storage.part_chunks import LIST, FolderChunks
+from arable.drivers.storage.partial import FolderPartials
 from arable.drivers.storage.room import Room
 
 _CHUNK = 1 << 20
@@ -32,6 +33,7 @@ class ImageStore:
         self._folder = directory.resolve()
         self._room = Room(self._folder, capacity_bytes, reserve_bytes)
         self.chunked = FolderChunks(self._folder, self._room)
+        self.partial = FolderPartials(self._folder, self._room)
 
     def begin(self, said: PartSaid) -> Intake:
         return Intake(self._folder, said, self._room)

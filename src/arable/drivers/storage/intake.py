@@ -46,7 +46,7 @@ class Intake:
     def __init__(self, folder: Path, said: PartSaid, room: Room) -> None:
         if said.sha256 is not None:
             checked_name(said.sha256)
-        self._most = _most(said)
+        self._most = most_bytes(said)
         if said.bytes is not None and said.bytes < 0:
             raise BadInput("nothing is that short", field="bytes")
         if said.bytes is not None and said.bytes > self._most:
@@ -65,7 +65,7 @@ class Intake:
             self._file = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             self.abandon()
-            raise _explained(error, folder) from error
+            raise explained(error, folder) from error
 
     def write(self, chunk: bytes) -> None:
         """The next bytes. After any refusal there is nothing left of the part."""
@@ -158,7 +158,7 @@ class Intake:
             yield
         except OSError as error:
             self.abandon()
-            raise _explained(error, self._folder) from error
+            raise explained(error, self._folder) from error
         except BaseException:
             self.abandon()
             raise
@@ -194,7 +194,8 @@ def _name(file: int, folder: Path, name: str) -> None:
         os.close(opened)
 
 
-def _most(said: PartSaid) -> int:
+def most_bytes(said: PartSaid) -> int:
+    """How long such a part may be."""
     if said.role is not PartRole.DISK:
         return said.limits.blob_bytes
     if said.format is PartFormat.RAW:
@@ -203,7 +204,8 @@ def _most(said: PartSaid) -> int:
     return said.limits.file_bytes
 
 
-def _explained(error: OSError, folder: Path) -> Exception:
+def explained(error: OSError, folder: Path) -> Exception:
+    """As what a caller hears of it."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return NoRoom("the disk is full", detail=str(error))

@@ -1168,6 +1168,28 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_policy_image'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('image', name=op.f('pk_image_policy'))
     )
+    op.create_table('image_upload',
+    sa.Column('id', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('image', sa.String(), nullable=True),
+    sa.Column('role', sa.String(), nullable=False),
+    sa.Column('format', sa.String(), nullable=False),
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('bytes', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('received', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('server', sa.String(), nullable=True),
+    sa.Column('complete', sa.Boolean(), server_default=sa.text('false'), nullable=False),
+    sa.Column('version', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('touched_at', sa.BigInteger(), nullable=False),
+    sa.Column('generation', sa.BigInteger(), server_default='1', nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['account'], ['account.id'], name=op.f('fk_image_upload_account')),
+    sa.ForeignKeyConstraint(['image'], ['image.id'], name=op.f('fk_image_upload_image'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_image_upload'))
+    )
+    op.create_index(op.f('ix_image_upload_account'), 'image_upload', ['account'], unique=False)
+    op.create_index(op.f('ix_image_upload_image'), 'image_upload', ['image'], unique=False)
+    op.create_index(op.f('ix_image_upload_touched_at'), 'image_upload', ['touched_at'], unique=False)
     op.create_table('image_version',
     sa.Column('image', sa.String(), nullable=False),
     sa.Column('number', sa.Integer(), nullable=False),
