@@ -19,7 +19,7 @@ from arable.wire.grid_limits import GridLimitQuery
 from arable.wire.regions import FederationIn
 from console.conftest import opened
 from console.test_console_equivalents import FILLED, can_be_called, can_be_typed
-from console_scene import HOSTILE, Desk
+from console_scene import HOSTILE, Desk, put
 from databases import fresh_sqlite
 from serving import Served, serving
 
@@ -107,7 +107,11 @@ def test_the_grid_manager_makes_tokens_and_labels_and_removes_a_region(managers)
     managers.refused("labels")
     managers.send("Change its labels", labels="cold, far")
     page.locator("dd", has_text="cold, far").wait_for()
-    managers.send("Change its labels", labels="")
+    form = managers.form("Change its labels")
+    form.get_by_text("Equivalent command line and REST").click()
+    put(form, "labels", "")
+    assert form.get_by_label("Command line").inner_text() == "arable region update us --label ''"
+    managers.send("Change its labels")
     page.locator("dd", has_text="cold, far").wait_for(state="detached")
     form = managers.form("Remove it from the grid")
     form.get_by_label("Type us to confirm").fill("us")

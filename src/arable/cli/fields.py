@@ -254,7 +254,7 @@ def parameter(field: Field, *, positional: bool = False) -> Parameter:
     if field.path[-1] in _FILES:
         about += " @FILE reads a file, @- standard input."
     if field.many:
-        about += " May be said several times."
+        about += " May be said several times" + ("; '' alone: none." if field.changes else ".")
         kind = list[kind]
     default: Any = Parameter.empty if field.required else None
     if field.form is Form.FLAG and not field.required and field.default is not None:
@@ -312,6 +312,8 @@ def collected(
         said = given.get(field.name)
         if said is None or (field.many and not said):
             continue
+        if field.many and field.changes and list(said) == [""]:
+            said = []  # said, and nothing in it
         value = (
             [_value(field, each, resolve) for each in said]
             if field.many

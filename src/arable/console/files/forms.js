@@ -56,7 +56,7 @@ export function several(label, path, { required = false, value = "", placeholder
     const found = node.value.split(/[\s,]+/).filter(Boolean);
     return found.length ? found : undefined;
   };
-  return input(label, path, node, read, { words: (each) => each.flatMap((one) => [flag ?? flagOf(path).replace(/s$/, ""), one]), ...but });
+  return input(label, path, node, read, { words: (each) => (each.length ? each : [""]).flatMap((one) => [flag ?? flagOf(path).replace(/s$/, ""), one]), ...but });
 }
 
 /** Several lines. */
