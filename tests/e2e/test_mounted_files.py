@@ -5,6 +5,7 @@ that it wrote, on one host: another one when its own has no power, and its own w
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -230,9 +231,8 @@ def test_a_volume_goes_to_a_pool_of_another_kind_and_comes_back(
     at.run(GONE)
     assert kept(lab, volume)
     for host in ("s1", "k1"):
-        asked = until(
-            lambda: migrated(lab, volume, owners[host]), "what was left is erased", WITHIN
-        )
+        begin = partial(migrated, lab, volume, owners[host])
+        asked = until(begin, "what was left of it before is erased", WITHIN)
         operator.operations.wait(asked, seconds=int(WITHIN))
         assert operator.volumes.get(volume).pool == owners[host]
         settled(lambda: bool(kept(lab, volume)), host == "k1")
