@@ -1,12 +1,14 @@
 """Disks are made before guests, verified before use, and erased for an explicit wish alone."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from agent import make_agent as make
 from agent.make_agent import Rig
 from arable.agent.patience import Waiting
-from arable.domain.errors import Corrupt
-from arable.domain.manifest import GuestState, PartFormat, PartRole
+from arable.domain.errors import Corrupt, Unavailable
+from arable.domain.manifest import GIVE_UP, GuestState, PartFormat, PartRole
 from arable.domain.units import MIB
 from arable.drivers.faults import Faults
 from arable.drivers.simhost import SimPool
@@ -265,3 +267,32 @@ def test_a_pool_that_can_not_be_asked_holds_up_only_those_who_need_it(rig) -> No
     assert rig.runs("c")
     assert "can't be asked" in rig.server.said("b").told
     assert not rig.server.scrapped
+
+
+def test_what_failed_for_a_guest_that_is_gone_is_not_counted_for_the_next_one(rig) -> None:
+    fetched, error = rig.depot.fetch, [Unavailable("not now")]
+
+    def fetch(sha256: str) -> Iterable[bytes]:
+        if error:
+            raise error[0]
+        return fetched(sha256)
+
+    rig.depot.fetch = fetch
+    rig.restart()
+    rig.wish(make.guest("a"), make.guest("c"))
+    rig.settle(30)
+    tries = rig.server.said("a").tries
+    assert tries >= GIVE_UP
+    rig.wish(no=[make.guest("a")])
+    rig.step()
+    assert rig.server.said("c").tries >= tries, "it waits for the same image, and nothing is new"
+    rig.wish(no=[make.guest("c")])
+    rig.step()
+    error[0] = Waiting("40 % are here")
+    rig.wish(make.guest("b"))
+    rig.step()
+    said = rig.server.said("b")
+    assert (said.state, said.tries) == (GuestState.PREPARING, 0)
+    error.clear()
+    rig.settle(5)
+    assert rig.runs("b")

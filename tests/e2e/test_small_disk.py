@@ -213,7 +213,8 @@ def test_a_pool_that_a_guest_fills_is_told_of_and_goes_on_when_something_is_dele
     at.run(CHECK.format(end=end), seconds=WITHIN)
     told = [e.kind for e in red.api.events.all(EventQuery()) if e.subject == hog]
     assert {"machine.stalled", "machine.goes-on"} <= set(told)
-    settled(lambda: (pool(small).takes_disks, alerts(small)), (True, []), WITHIN)
+    until(lambda: pool(small).takes_disks, "it gets disks again", WITHIN)
+    until(lambda: alerts(small) in (["warning"], []), "it is not critical any more", WITHIN)
     red.wait(red.deploy("one-more"))
     runs_on(red)
     assert set(before) < set(qemus(small, "a1"))

@@ -308,6 +308,19 @@ class Agent:
             if item.kind is ItemKind.GUEST and item.body is not None:
                 for key in needs(self._ground.wishes.manifest.guests[MachineId(item.id)]):
                     self._ground.patience.hurry(key)
+        self._forget(change, before)
+
+    def _forget(self, change: Change, before: HostManifest) -> None:
+        """What failed for guests that are gone, and for nobody else, is no reason to give up the next one."""
+        gone = [
+            before.guests[MachineId(item.id)]
+            for item in change.items
+            if item.kind is ItemKind.GUEST and item.body is None and item.id in before.guests
+        ]
+        if gone:
+            left = self._ground.wishes.manifest.guests.values()
+            for key in {k for w in gone for k in needs(w)} - {k for w in left for k in needs(w)}:
+                self._ground.patience.fine(key)
 
     def _want_leases(self) -> None:
         """Of guests that are to run, and of those that do."""

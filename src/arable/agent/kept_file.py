@@ -25,9 +25,12 @@ class KeptFile:
         self._old = path.with_name(f".{path.name}.old")
         self._durable = durable
 
-    def write(self, content: bytes) -> None:
-        """Replace what is there; raises `OSError`, and then that still stands. When it returns, it is on the disk, if durable."""
-        size = self._size(len(content))
+    def write(self, content: bytes, size: int = 0) -> None:
+        """Replace what is there; raises `OSError`, and then that still stands. When it returns, it is on the disk, if durable.
+
+        `size`: what `size` said, if it was asked.
+        """
+        size = size or self.size(len(content))
         self._tidy()
         with _opened(self._spare) as file:
             file.write(content.ljust(size))
@@ -55,7 +58,8 @@ class KeptFile:
         for path in (self._path, self._spare, self._old):
             path.unlink(missing_ok=True)
 
-    def _size(self, needed: int) -> int:
+    def size(self, needed: int) -> int:
+        """How many bytes it will have, blanks among them, when so many are written next."""
         try:
             there = self._path.stat().st_size
         except FileNotFoundError:

@@ -79,7 +79,7 @@ class MemoryLedger:
 
 
 class FileLedger:
-    """One file, replaced as a whole, on a full disk too. Its first line is the SHA-256 of the rest, without blanks at the end."""
+    """One file, replaced as a whole, on a full disk too. Its first line is the SHA-256 of the rest, blanks at its end included."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -90,7 +90,7 @@ class FileLedger:
             content = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        digest, _, body = content.rstrip(b" ").partition(b"\n")
+        digest, _, body = content.partition(b"\n")
         if digest != _digest(body):
             log.error("ledger %s is damaged: nothing is done until a server answers", self._path)
             return None
@@ -102,7 +102,10 @@ class FileLedger:
 
     def save(self, held: Held) -> None:
         body = _encoder.encode(held)
-        self._file.write(_digest(body) + b"\n" + body)
+        head = len(_digest(body) + b"\n")
+        size = self._file.size(head + len(body))
+        body = body.ljust(size - head)
+        self._file.write(_digest(body) + b"\n" + body, size)
 
 
 _encoder = msgspec.json.Encoder()
