@@ -10,7 +10,7 @@ from arable.api.operation import Access
 from arable.api.routes import OPERATIONS
 from arable.wire.blueprints import BlueprintIn, BlueprintQuery
 from arable.wire.farms import FarmIn
-from arable.wire.images import ImageIn, ImageQuery
+from arable.wire.images import ImageIn, ImageQuery, ImageUploadIn, VersionQuery
 from arable.wire.networks import NetworkQuery
 from arable.wire.rules import FirewallIn
 from arable.wire.ssh_keys import SshKeyIn
@@ -72,6 +72,43 @@ def test_an_image_is_made_uploaded_and_deleted(carols):
     form.get_by_label("Type linux to confirm").fill("linux")
     form.get_by_role("button", name="Delete the image").click()
     page.get_by_text("There is no such image any more.").wait_for()
+
+
+def test_an_upload_goes_on_where_it_was_after_a_connection_that_broke(carols):
+    """Half of the file is there from an earlier day; the connection breaks once more before the rest is."""
+    page = carols.page
+    content = hashlib.shake_256(b"a disk").digest(1 << 20)
+    digest = hashlib.sha256(content).hexdigest()
+    image = carols.client.images.create(ImageIn(name="in-parts"))
+    ask = ImageUploadIn(image=image.id, format="raw", sha256=digest, bytes=len(content))
+    begun = carols.client.image_uploads.create(ask)
+    carols.client.image_uploads.append(begun.id, [content[: 1 << 19]], 0)
+    asked = []
+
+    def breaking(route):
+        asked.append(route.request.headers.get("upload-offset"))
+        if len(asked) == 1:
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    here = f"**/v1/image-uploads/{begun.id}"
+    carols.open(f"images/{image.id}", "in-parts")
+    page.route(here, lambda r: breaking(r) if r.request.method == "PATCH" else r.continue_())
+    form = page.get_by_role("form", name="Upload a version")
+    put = form.locator('.field[data-path="disk"] input')
+    put.set_input_files({"name": "x.raw", "mimeType": "", "buffer": content})
+    form.locator("pre", has_text="--format raw").wait_for(state="attached")
+    form.get_by_role("button", name="Upload a version").click()
+    form.get_by_text(f"Version 1 is there: 1 MiB, SHA-256 {digest}.").wait_for()
+    page.unroute(here)
+    assert asked == [str(1 << 19)] * 2
+    told = [each for each in carols.window.wrong if "ERR_CONNECTION_RESET" not in each]
+    carols.window.wrong[:] = (
+        told  # the browser says that a connection broke; it is none of the page
+    )
+    carols.client.images.delete_version(image.id, VersionQuery(number=1))
+    carols.client.images.delete(image.id)
 
 
 def test_digests_are_those_that_everybody_reckons(carols):

@@ -1,6 +1,7 @@
 """Files and consoles that are meant for another region: over a real grid port, with the limits and rights of both."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -16,10 +17,19 @@ from websockets.sync.client import connect
 
 from arable.api import console, passed_files
 from arable.client.arable import Arable
-from arable.client.errors import BadInput, CallError, Forbidden, NotFound, Unavailable
+from arable.client.errors import (
+    BadInput,
+    CallError,
+    Forbidden,
+    InUse,
+    NotFound,
+    Unavailable,
+    WrongOffset,
+)
+from arable.client.sending import send
 from arable.domain.grid import Peer
 from arable.store import grid as store_grid
-from arable.wire.images import FromPartsIn, ImageIn, UploadQuery
+from arable.wire.images import FromPartsIn, ImageIn, ImageUploadIn, UploadQuery
 from cli.command_line import as_user
 
 
@@ -111,6 +121,34 @@ def test_a_file_that_comes_to_a_stop_is_given_up(two, monkeypatch):
     with pytest.raises(CallError):
         alice.images.upload_version(image.id, stalls(), UploadQuery(format="raw"))
     settled(lambda: two.kept() == before)
+
+
+def test_a_file_that_broke_off_on_the_way_goes_on_there(two):
+    """Half of it comes, then the sender is gone; what came is the other region's, which says how much that is."""
+    alice = two.alice()
+    image = alice.images.create(ImageIn(name="far-in-parts"))
+    content = noise(3 << 20, 8)
+    digest = hashlib.sha256(content).hexdigest()
+    ask = ImageUploadIn(image=image.id, format="raw", sha256=digest, bytes=len(content))
+    begun = alice.image_uploads.create(ask)
+    there = two.south.around.partial
+
+    def breaks() -> Iterator[bytes]:
+        yield content[: 2 << 20]
+        settled(lambda: (there.length(begun.id) or 0) >= 1 << 20)
+        raise OSError("the line is cut")
+
+    with pytest.raises((OSError, CallError)):
+        alice.image_uploads.append(begun.id, breaks(), 0)
+    with pytest.raises((WrongOffset, InUse)):
+        alice.image_uploads.append(begun.id, [content], 0)
+    with two.north.http(alice.connection.token) as http:
+        head = http.head(f"/v1/image-uploads/{begun.id}", headers={"arable-region": "south"})
+    assert int(head.headers["upload-offset"]) >= 1 << 20
+    assert head.headers["upload-complete"] == "?0"
+    assert send(alice, ask, io.BytesIO(content)).version == 1
+    assert alice.images.get(image.id).versions[0].digest == digest
+    assert two.north.around.partial.ids() == {}, "north kept none of it"
 
 
 def test_a_region_that_cannot_be_reached_takes_no_file(two):
