@@ -26,8 +26,8 @@ from arable.drivers.hypervisor.protocol import (
 NAMESPACE = "urn:arable:guest:1"
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"  # libvirt's own additions for QEMU
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
-# The agent's line is the second: the first is a console's, and nobody has one. Each is two queues that QEMU's main loop
-# watches whatever it waits for; with the usual 31 lines a guest's disk costs it up to half as much again.
+# The agent's line is the second; the first is kept for a console, and nobody has one. Each is two queues that QEMU's main
+# loop watches whatever it waits for: with the usual 31 lines it takes that loop up to two fifths more to serve a disk.
 _LINES = 2
 PERIOD_US = 100_000
 _LEAST_QUOTA_US = 1_000  # what libvirt and the kernel take
