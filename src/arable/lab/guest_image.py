@@ -43,6 +43,7 @@ _PLACES = {  # of `guest/` in the image, and whether it is started as a program
     "power-button": ("sbin/shutdown", True),
 }
 _PROGRAMS = {  # and the packages they come from
+    "blkid": "busybox",  # which the one without libraries has not
     "dropbear": "dropbear-bin",
     "qemu-ga": "qemu-guest-agent",
 }
@@ -130,7 +131,8 @@ def _programs() -> dict[str, _File]:
     """Debian's programs and the libraries they want, at the paths where they expect each other."""
     made = {}
     for name, package in _PROGRAMS.items():
-        found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        program = "busybox" if package == "busybox" else name
+        found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if not found:
             raise Unavailable(f"{name} is not installed here: install the Debian package {package}")
         for path in [Path(found), *_libraries(found)]:
