@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 from schemathesis import checks
 
 from arable.api import openapi
+from arable.api.incoming import PARTIAL
 from arable.api.operation import Op
 from arable.api.routes import OPERATIONS
 from arable.wire.common import Problem
 from serving import wait_until
+
+
+@schemathesis.serializer(PARTIAL)
+def _bytes(_context: schemathesis.SerializationContext, value: object) -> dict[str, bytes]:
+    """What is generated for it, as bytes."""
+    return {"data": value if isinstance(value, bytes) else str(value).encode()}
+
 
 DOCUMENT = openapi.document(OPERATIONS)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)

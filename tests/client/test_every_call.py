@@ -60,6 +60,8 @@ def sent_by(client: Arable, op: Op, **how) -> httpx.Request:
         said["query"] = op.query(**needed.get(op.query.__name__, {}))
     if op.receive is not None:
         said["content"] = [b"some ", b"bytes"]
+    if op.appends:
+        said["offset"] = 5
     with pytest.raises(Sent) as sent:
         _begun(method_of(client, op)(*ids, **said, **how))
     sent.value.request.read()
@@ -96,6 +98,7 @@ def test_a_method_asks_for_its_operation(client, op):
         assert told == msgspec.convert(op.example or {}, op.takes)
     elif op.receive is not None:
         assert request.content == b"some bytes"
+        assert request.headers.get("upload-offset") == ("5" if op.appends else None)
     else:
         assert request.content == b""
 
@@ -142,4 +145,6 @@ def _ask_about(client, op, bad):
         said["query"] = op.query(**({"format": "raw"} if op.receive else {"number": 1}))
     if op.receive is not None:
         said["content"] = [b""]
+    if op.appends:
+        said["offset"] = 0
     method_of(client, op)(*[bad for _ in op.parameters], **said)
