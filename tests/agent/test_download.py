@@ -1,5 +1,6 @@
 """Image parts come in the background, survive failures, and are taken once."""
 
+import errno
 import hashlib
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from arable.domain.errors import Corrupt, NoRoom, Unavailable
 from arable.domain.ids import PoolId
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.domain.units import MIB
+from arable.drivers.storage import verified
 from arable.drivers.storage.local import LocalStorage
 from arable.runtime.clock import RealClock
 
@@ -256,6 +258,19 @@ class TestOnASmallDisk:
             storage.admit(self.part, small)
         nudged.wait()
         assert storage.admit(self.part, small).read_bytes() == CONTENT
+
+    def test_a_file_system_that_is_mounted_twice_is_copied_to(
+        self, downloads, tmp_path, nudged, monkeypatch
+    ) -> None:
+        def refused(*_paths: object) -> None:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        storage = LocalStorage(tmp_path / "volumes", PoolId("pool-a"), RealClock())
+        with pytest.raises(Waiting):
+            storage.admit(self.part, downloads)
+        nudged.wait()
+        monkeypatch.setattr(verified, "put_in_place", refused)
+        assert storage.admit(self.part, downloads).read_bytes() == CONTENT
 
     def test_one_that_is_not_what_was_said_is_not_taken(self, small, home, nudged) -> None:
         storage = LocalStorage(home / "volumes", PoolId("pool-a"), RealClock())

@@ -5,6 +5,7 @@ still looks like its record is trusted, which makes the start of an agent cheap;
 looks otherwise, counts as not there until it has been read through again. `verify` reads one through on demand.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,15 +101,19 @@ class VerifiedImages:
         if received and received.device != self._folder.stat().st_dev:
             received = None
         if received and received.whole:
-            self._adopt(part, received)
-            return
+            if self._adopt(part, received):
+                return
+            received = None
         with self._room.claimed(part.bytes, there=received.bytes if received else 0):
             pieces = fetch(part.sha256)  # where there is no room, it is not even fetched
         self._copy(part, pieces)
 
-    def _adopt(self, part: ImagePart, received: Received) -> None:
-        """It is on this file system, and nobody else has it: there need not be room for it twice."""
-        path = received.path
+    def _adopt(self, part: ImagePart, received: Received) -> bool:
+        """It is on this file system, and nobody else has it: there need not be room for it twice.
+
+        False, and it stays, where that file system is mounted twice: nothing moves from one place to the other.
+        """
+        path, stays = received.path, False
         with self._room.claimed(part.bytes, there=received.bytes):
             try:
                 if digest_of(path) != part.sha256:
@@ -116,8 +121,14 @@ class VerifiedImages:
                 _check_header(path, part)
                 path.chmod(0o444)
                 put_in_place(path, self._folder / part.sha256)
+            except OSError as error:
+                stays = error.errno == errno.EXDEV
+                if not stays:
+                    raise
             finally:
-                path.unlink(missing_ok=True)
+                if not stays:
+                    path.unlink(missing_ok=True)
+        return not stays
 
     def _copy(self, part: ImagePart, pieces: Iterable[bytes]) -> None:
         said = PartSaid(
