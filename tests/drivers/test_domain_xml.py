@@ -6,6 +6,7 @@ from xml.etree.ElementTree import fromstring
 import pytest
 
 from arable.drivers.hypervisor.domain_xml import Console, Tuning, facts, metadata, render
+from arable.drivers.hypervisor.firmware import small
 from drivers import make_drivers as make
 
 CONSOLE = Console(Path("/run/a.sock"), Path("/run/a.log"))
@@ -60,3 +61,31 @@ def test_a_guest_that_arrives_waits_for_its_memory_and_is_the_same_otherwise() -
     assert [word.get("value") for word in words] == ["-incoming", "defer"]
     assert facts(metadata(arriving.facts)) == arriving.facts
     assert fromstring(usual.xml).find(f"{QEMU}commandline") is None
+
+
+@pytest.mark.parametrize(
+    ("kernel", "firmware", "loader"),
+    [
+        (Path("/k"), Path("/usr/share/qemu/qboot.rom"), "/usr/share/qemu/qboot.rom"),
+        (Path("/k"), None, None),
+        (None, Path("/usr/share/qemu/qboot.rom"), None),  # it boots from its disk, which takes a PC
+    ],
+)
+def test_only_a_guest_with_a_kernel_of_its_own_has_the_small_firmware(
+    kernel, firmware, loader
+) -> None:
+    tuning = Tuning("tcg", 2000, cap_cpu=False, firmware=firmware)
+    found = fromstring(render(make.guest(kernel=kernel), CONSOLE, tuning).xml).find("os/loader")
+    assert (None if found is None else (found.text, found.get("type"))) == (
+        (loader, "rom") if loader else None
+    )
+
+
+def test_the_small_firmware_is_where_qemu_has_it_and_for_emulated_processors_alone(
+    tmp_path: Path,
+) -> None:
+    places = (tmp_path / "none.rom", tmp_path / "qboot.rom")
+    assert small("tcg", places) is None
+    places[1].touch()
+    assert small("tcg", places) == places[1]
+    assert small("kvm", places) is None

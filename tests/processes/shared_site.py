@@ -268,7 +268,10 @@ class Site:
         return int((host.home / WATCH / "watchdog.beat").read_bytes().split()[0])
 
     def deadlines(self, host: Host) -> list[str]:
-        return sorted(path.name for path in (host.home / WATCH / DEADLINES).iterdir())
+        names = [path.name for path in (host.home / WATCH / DEADLINES).iterdir()]
+        return sorted(
+            name for name in names if not name.startswith(".")
+        )  # as the watchdog reads them
 
     def _console(self, host: Host, kind: str) -> Path:
         return host.home / "guests" / f"{self.machine.partition('-')[2][-20:]}.{kind}"

@@ -36,6 +36,7 @@ _LEAST_CACHE_MIB, _MOST_CACHE_MIB = 64, 512
 _MOST_PORTS = 8
 _ROOT_PORT = 0x1C  # slot of what the bridge is behind whose slots ports come and go in
 _BRIDGE = 2  # its bus; 1 is the root port's
+_KEEPER = 0x1F  # the slot there of what never goes
 _MOST_DISKS = 8
 
 # Control characters, lone surrogates and the two non-characters: not even a reference can name them in XML 1.0.
@@ -61,6 +62,7 @@ class Tuning:
     host_mhz: int  # clock of one of its processors
     cap_cpu: bool  # whether a guest that wants more than its share is held back
     cgroups: bool = True  # whether libvirt has any here
+    firmware: Path | None = None  # for guests with a kernel of their own; None: QEMU's usual one
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def _definition(guest: Guest, console: Console, tuning: Tuning) -> Element:
     _leaf(domain, "vcpu", str(guest.cpus))
     if tuning.cgroups and guest.cpu_mhz > 0:
         _cpu_time(domain, guest, tuning)
-    _boot(domain, guest)
+    _boot(domain, guest, tuning)
     features = SubElement(domain, "features")
     SubElement(features, "acpi")
     if kvm:
@@ -201,12 +203,14 @@ def _cpu_time(domain: Element, guest: Guest, tuning: Tuning) -> None:
         _leaf(tune, "quota", str(max(quota, _LEAST_QUOTA_US)))
 
 
-def _boot(domain: Element, guest: Guest) -> None:
+def _boot(domain: Element, guest: Guest, tuning: Tuning) -> None:
     system = SubElement(domain, "os")
     _leaf(system, "type", "hvm", arch="x86_64", machine="q35")
     if guest.kernel is None:
         SubElement(system, "boot", dev="hd")
         return
+    if tuning.firmware is not None:
+        _leaf(system, "loader", str(tuning.firmware), type="rom")
     _leaf(system, "kernel", str(guest.kernel))
     if guest.initrd is not None:
         _leaf(system, "initrd", str(guest.initrd))
@@ -238,8 +242,11 @@ def _devices(devices: Element, guest: Guest, console: Console) -> None:
     SubElement(channel, "target", type="virtio", name=AGENT_CHANNEL)
     balloon = slots.give(SubElement(devices, "memballoon", model="virtio"))
     SubElement(balloon, "stats", period="10")
-    chance = slots.give(SubElement(devices, "rng", model="virtio"))
+    # Behind the bridge, as a guest gives a bridge no room when there is nothing behind it, and then it has none for
+    # ports that come later. A usual PC's firmware would give it some, the small one leaves that to the guest.
+    chance = SubElement(devices, "rng", model="virtio")
     _leaf(chance, "backend", "/dev/urandom", model="random")
+    SubElement(chance, "address", _pci(_BRIDGE, _KEEPER))
 
 
 def further_disk(disk: GuestDisk) -> Element:
@@ -352,6 +359,8 @@ def interface(port: GuestPort) -> Element:
     off = dict.fromkeys(("csum", "tso4", "tso6", "ecn", "ufo"), "off")
     SubElement(driver, "host", {**off, "gso": "off"})
     SubElement(driver, "guest", off)
+    # Nothing boots from a network, and behind the bridge there is no room for what would.
+    SubElement(made, "rom", enabled="no")
     if port.place:
         SubElement(made, "address", _pci(_BRIDGE, port.place))
     return made

@@ -29,6 +29,7 @@ from arable.drivers.hypervisor import (
     mirrors,
 )
 from arable.drivers.hypervisor.domain_xml import Console, Definition, Facts, Tuning
+from arable.drivers.hypervisor.firmware import small
 from arable.drivers.hypervisor.probe import usable_kvm
 from arable.drivers.hypervisor.protocol import (
     Gate,
@@ -189,7 +190,7 @@ class LibvirtHypervisor:
         if self._gate is None:
             return ""
         return self._session.run(
-            "tell what it runs", lambda conn: migration.kin(conn, self._accelerator)
+            "tell what it runs", lambda conn: migration.kin(conn, self._tuned(conn))
         )
 
     def passage(self, machine: MachineId) -> Passage | None:
@@ -400,7 +401,9 @@ class LibvirtHypervisor:
     def _tuned(self, conn: libvirt.virConnect) -> Tuning:
         if self._tuning is None:
             mhz = int(conn.getInfo()[3]) or 2000  # some machines don't tell
-            self._tuning = Tuning(self._accelerator, mhz, cap_cpu=self._cap_cpu)
+            self._tuning = Tuning(
+                self._accelerator, mhz, cap_cpu=self._cap_cpu, firmware=small(self._accelerator)
+            )
         return self._tuning
 
     def _console(self, machine: MachineId) -> Console:

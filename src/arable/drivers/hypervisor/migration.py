@@ -21,7 +21,7 @@ import libvirt
 from arable.domain.errors import Conflict, Unavailable
 from arable.domain.ids import HostId
 from arable.drivers.hypervisor import domain_xml, qemu
-from arable.drivers.hypervisor.domain_xml import Definition, Facts
+from arable.drivers.hypervisor.domain_xml import Definition, Facts, Tuning
 from arable.drivers.hypervisor.protocol import Gate, Journey, Passage, PassageState
 from arable.runtime.clock import Clock
 
@@ -40,14 +40,17 @@ _STATES = {
 }
 
 
-def kin(conn: libvirt.virConnect, accelerator: str) -> str:
-    """QEMU's version, its machine, and the processor that guests see: a stream of memory checks none of them well."""
+def kin(conn: libvirt.virConnect, tuning: Tuning) -> str:
+    """QEMU's version, its machine, firmware, and the processor that guests see: a stream of memory checks none of them well."""
+    accelerator = tuning.accelerator
     kind = "kvm" if accelerator == "kvm" else "qemu"
     text = conn.getDomainCapabilities(None, "x86_64", "q35", kind)
     capabilities = fromstring(text)  # noqa: S314 - from libvirt
     version, processor = conn.getVersion(), capabilities.find("cpu/mode[@name='host-model']")
     words = [accelerator, f"{version // 1_000_000}.{version // 1000 % 1000}"]
     words.append(capabilities.findtext("machine") or "q35")
+    if tuning.firmware is not None:
+        words.append(tuning.firmware.stem)
     if accelerator == "kvm" and processor is not None:
         words.append(hashlib.sha256(tostring(processor)).hexdigest()[:12])
     return " ".join(words)

@@ -20,6 +20,7 @@ from arable.drivers.appliance.vm.machines import Machine
 from arable.drivers.appliance.vm.words import CHANNEL
 from arable.drivers.hypervisor import domain_xml, live_ports
 from arable.drivers.hypervisor.domain_xml import AGENT_CHANNEL, Console, Tuning
+from arable.drivers.hypervisor.firmware import small
 from arable.drivers.hypervisor.probe import usable_kvm
 from arable.drivers.hypervisor.protocol import Guest, GuestDisk, GuestPort
 from arable.drivers.hypervisor.session import Session
@@ -57,7 +58,9 @@ class LibvirtMachines:
         if accelerator is None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             accelerator = "kvm" if usable_kvm(directory / "kvm.json").usable else "tcg"
-        self._tuning = Tuning(accelerator, host_mhz=1, cap_cpu=False, cgroups=False)
+        self._tuning = Tuning(
+            accelerator, host_mhz=1, cap_cpu=False, cgroups=False, firmware=small(accelerator)
+        )
         self._session = Session(uri, clock)
 
     def close(self) -> None:
