@@ -98,7 +98,7 @@ class Agent:
         self._tunnels = HostTunnels(ground)
         self._ports = Ports(ground)
         self._appliances = HostAppliances(ground)
-        self._guests = Guests(ground, self._disks, self._ports)
+        self._guests = Guests(ground, self._disks, self._ports, self._cache.make_room)
         self._unplugs = Unplugs(ground, self._ports)
         self._exports = HostExports(ground, self._disks)
         self._copies = Copies(ground, copying, deliver)

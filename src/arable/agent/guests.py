@@ -5,7 +5,7 @@ off until its wish changes (`sight.note`). One that is to be off is asked first,
 is pulled.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from arable.agent.leases import wanted
@@ -14,9 +14,9 @@ from arable.agent.moves import Coming, Going, is_target
 from arable.agent.network import Ports, device
 from arable.agent.shifts import Shifting
 from arable.agent.sight import HYPERVISOR, NETWORK, Ground, Sight, holding, satisfied
-from arable.agent.storage import Disks, seed_key, serial
+from arable.agent.storage import Disks, as_it_is, seed_key, serial
 from arable.domain.errors import CloudError
-from arable.domain.ids import HostId, MachineId
+from arable.domain.ids import HostId, MachineId, PoolId
 from arable.domain.manifest import DiskWish, GuestWish, MoveWish, PartFormat, PartRole, Power
 from arable.drivers.hypervisor.protocol import (
     Guest,
@@ -78,8 +78,15 @@ class Guests:
 
     name = "guests"
 
-    def __init__(self, ground: Ground, disks: Disks, ports: Ports) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        disks: Disks,
+        ports: Ports,
+        make_room: Callable[[PoolId], bool] = as_it_is,
+    ) -> None:
         self._ground = ground
+        self._make_room = make_room
         self._driver = ground.drivers.hypervisor
         self._disks = disks
         self._ports = ports
@@ -141,6 +148,9 @@ class Guests:
             case Start(wish):
                 found = (self._ground.seen.guests or {}).get(wish.machine)
                 reboots = found is not None and found.boots < wish.boots
+                if found and found.short:  # before it tries again
+                    for pool in sorted({disk.pool for disk in wish.disks if not disk.shared}):
+                        self._make_room(pool)
                 self._hold(wish, keep=_running(wish.machine, self._ground.seen))
                 try:
                     self._driver.ensure(self._guest(wish))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from arable.domain.errors import CloudError, Unavailable
 from arable.runtime.clock import Clock
+from arable.runtime.full_disk import or_no_room
 
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 300.0
@@ -83,7 +84,8 @@ class Patience:
     def attempt(self, key: str) -> Iterator[None]:
         """Do something about the item: what goes wrong is remembered, and raised on."""
         try:
-            yield
+            with or_no_room():
+                yield
         except Waiting as error:
             self.waits(key, error.public)
             raise

@@ -25,6 +25,7 @@ from arable.drivers.appliance.protocol import Appliances
 from arable.drivers.hypervisor.protocol import GuestFound, GuestPower, Hypervisor
 from arable.drivers.network.protocol import Network, Port
 from arable.drivers.storage.protocol import Promised, Storage, VolumeFound
+from arable.runtime.full_disk import or_no_room
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +252,8 @@ def holding(facts: GuestFacts, wish: GuestWish) -> GuestFacts:
 def ask(question: Callable[[], T], whom: str, patience: Patience) -> T | None:
     """The answer of a driver, or None when it has none now; the reason is kept."""
     try:
-        answer = question()
+        with or_no_room():
+            answer = question()
     except CloudError as error:
         log.warning("%s can't be asked: %s", whom, error.public)
         patience.waits(whom, f"{whom} can't be asked: {error.public}")

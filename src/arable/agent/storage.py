@@ -67,7 +67,8 @@ class Erase:
         return f"erase {self.scrap.volume}"
 
 
-def _as_it_is(_pool: PoolId) -> bool:
+def as_it_is(_pool: PoolId) -> bool:
+    """For who can't make room."""
     return False
 
 
@@ -77,7 +78,7 @@ class Disks:
     name = "storage"
 
     def __init__(
-        self, ground: Ground, fetch: Fetch, make_room: Callable[[PoolId], bool] = _as_it_is
+        self, ground: Ground, fetch: Fetch, make_room: Callable[[PoolId], bool] = as_it_is
     ) -> None:
         self._ground = ground
         self._fetch = fetch

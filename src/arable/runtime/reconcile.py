@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from arable.domain.errors import CloudError
+from arable.runtime.full_disk import or_no_room
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def run_once(reconciler: Reconciler[Seen, Action]) -> Round:
     failed = 0
     for action in actions:
         try:
-            reconciler.apply(action)
+            with or_no_room():
+                reconciler.apply(action)
         except CloudError as error:
             failed += 1
             log.warning("%s: %s: %s", reconciler.name, action, error.public)
