@@ -1,5 +1,7 @@
 """The certificate for disks: another kind than a host's, kept whole, renewed in its time, good for nothing else."""
 
+import errno
+import os
 import ssl
 from pathlib import Path
 
@@ -81,3 +83,28 @@ def test_without_a_server_that_answers_there_is_none_and_no_harm(tmp_path) -> No
     identity = edge.identity(of, tmp_path / "home")
     assert not disk_identity.renew(tmp_path / "home", identity, ["127.0.0.1:9"], CHANCE)
     assert disk_identity.held(tmp_path / "home") == ""
+
+
+def test_on_a_full_disk_the_earlier_one_counts_and_nothing_is_left_behind(
+    tmp_path, monkeypatch
+) -> None:
+    of = edge.authority(tmp_path / "authority")
+    home = tmp_path / "home"
+    identity = edge.identity(of, home)
+    before = made(home, of)
+    there = sorted(path.name for path in (home / "disks").iterdir())
+
+    def signed(_identity: object, _server: str, request: str) -> str:
+        return of.sign(request, "host-a", IdentityKind.DISKS, 24)
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(disk_identity, "ask_for_disks", signed)
+    with monkeypatch.context() as broken:
+        broken.setattr("arable.drivers.storage.durable.os.fsync", full)
+        assert not disk_identity.renew(home, identity, ["a", "b"], CHANCE)
+    assert disk_identity.held(home) == before
+    assert sorted(path.name for path in (home / "disks").iterdir()) == there
+    assert disk_identity.renew(home, identity, ["a"], CHANCE)
+    assert disk_identity.held(home) != before

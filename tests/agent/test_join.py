@@ -1,6 +1,8 @@
 """A host trusts the cloud that its token names, and no other; its key never leaves it."""
 
 import asyncio
+import errno
+import os
 from datetime import timedelta
 
 import pytest
@@ -184,6 +186,25 @@ def test_a_certificate_is_renewed_with_a_fresh_key_when_half_its_life_is_over(
     assert again.file.read_text() != before
     assert again.file.read_text().partition("BEGIN CERT")[0] != before.partition("BEGIN CERT")[0]
     again.context()  # key and certificate belong together
+
+
+def test_a_renewal_on_a_full_disk_is_tried_again_and_leaves_nothing_behind(
+    tmp_path, server, token, monkeypatch, caplog
+) -> None:
+    made = joined(tmp_path, server, token)
+    before = {path.name: path.read_text() for path in made.file.parent.iterdir()}
+    clock = VirtualClock(RealClock().now() + timedelta(hours=12))
+
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("arable.runtime.ca.os.fsync", full)
+        assert asyncio.run(renewed(made, [server.address], clock, edge.CHANCE)) == made
+    assert "the disk is full" in caplog.text
+    assert {path.name: path.read_text() for path in made.file.parent.iterdir()} == before
+    again = asyncio.run(renewed(made, [server.address], clock, edge.CHANCE))
+    assert again.file.read_text() != before[made.file.name]
 
 
 def test_a_renewal_that_fails_keeps_what_is_there(tmp_path, server, token, caplog) -> None:

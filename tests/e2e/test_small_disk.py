@@ -198,4 +198,9 @@ def test_a_pool_that_a_guest_fills_is_told_of_and_harms_nobody_else(
     until(lambda: stalled(red, hog), "it stands still", WITHIN)
     assert pool(small).used_percent >= 99, "in whole MiB"
     runs_on(red)
+    red.destroy(["of-a"])  # its router, too, finds no room for what it is told then
+    settled(lambda: evicted(small)[-1], "a", WITHIN)
+    until(lambda: not stalled(red, hog), "it goes on by itself", WITHIN)
+    until(lambda: at.outcome("test -e /tmp/done")[0] == 0, "it has written all", WITHIN)
+    runs_on(red)
     assert qemus(small, "a1") == before

@@ -359,6 +359,33 @@ def test_a_pool_is_shared_when_its_host_says_so_and_runs_no_machines(infra, role
     assert error.field == "roles"
 
 
+def test_an_operator_is_told_once_that_a_host_that_runs_machines_keeps_its_pool(infra):
+    offers = replace(INVENTORY, shares=AT)
+    token = infra.token(infra.pod(), roles=("compute", "storage"))
+    host = infra.join(token, "s1", inventory=offers).host
+    for _ in range(2):
+        assert greet(infra, (host, hello(host, inventory=offers))) == [None]
+    said = infra.cloud.rows("select kind, text from event order by number")
+    assert [kind for kind, _ in said] == ["host.joined", "host.pool-unshared", "host.up"]
+    assert "s1" in said[1][1]
+    assert "role compute" in said[1][1]
+    assert "role compute" in infra.ask(hosts.get, host).facts["unshared"]
+
+    infra.ask(hosts.update, host, HostChange(roles=("storage",)))
+    assert greet(infra, (host, hello(host, inventory=offers))) == [None]
+    shown = infra.ask(hosts.get, host)
+    assert "unshared" not in shown.facts
+    assert infra.ask(pools.get, PoolId(shown.pool)).kind == NBD
+
+
+def test_a_host_that_offers_nothing_keeps_its_pool_without_a_word(infra):
+    host = infra.join(infra.token(infra.pod(), roles=("compute", "storage")), "s1").host
+    assert greet(infra, (host, hello(host))) == [None]
+    assert "unshared" not in infra.ask(hosts.get, host).facts
+    kinds = infra.cloud.rows("select kind from event order by number")
+    assert [kind for (kind,) in kinds] == ["host.joined", "host.up"]
+
+
 def test_a_host_shares_its_pool_in_no_way_that_nobody_knows(infra):
     joined = infra.join(infra.token(infra.pod(), roles=("storage",)), "s1")
     told = hello(joined.host, inventory=replace(INVENTORY, shares=AT, shares_by="local"))

@@ -14,6 +14,7 @@ from arable.drivers.storage.nbd.credentials import FOLDER
 from arable.runtime.ca import new_request, should_renew
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy
+from arable.runtime.full_disk import or_no_room
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,13 @@ def renew(home: Path, identity: Identity, servers: list[str], entropy: Entropy) 
     for server in servers:
         try:
             signed = ask_for_disks(identity, server, request.request)
+            with or_no_room():
+                credentials.keep(
+                    home / FOLDER, request.key, signed, identity.authority, entropy.letters(12)
+                )
         except CloudError as error:
             log.warning("no certificate for disks yet: %s", error.public)
             continue
-        credentials.keep(
-            home / FOLDER, request.key, signed, identity.authority, entropy.letters(12)
-        )
         log.info("the certificate for disks was renewed")
         return True
     return False

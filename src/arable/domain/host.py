@@ -156,6 +156,8 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
     }
     if told.moves:
         facts["moves"] = told.moves
+    if keeps_its_pool(host, told):
+        facts["unshared"] = UNSHARED
     if told.mounts:
         facts["mounts"] = sorted(told.mounts)
     if told.vm_routers:
@@ -167,6 +169,17 @@ def measured(host: Host, told: Inventory) -> dict[str, Any]:
     addresses = {"peer_address": told.peer_address, "tunnel_address": told.tunnel_address}
     now = {**capacity, "facts": facts, **addresses}
     return {name: value for name, value in now.items() if getattr(host, name) != value}
+
+
+UNSHARED = (
+    "its agent would share its disks with other hosts; they stay its own, since it has the role compute:"
+    " its guests open disks there without a lease"
+)
+
+
+def keeps_its_pool(host: Host, told: Inventory) -> bool:
+    """Whether its agent would share its disks, and it may not, as it is to run machines itself."""
+    return bool(told.shares) and "compute" in host.roles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from arable.domain.errors import BadInput, Conflict, Corrupt, Forbidden, NotFound
 from arable.runtime.clock import Clock
 from arable.runtime.entropy import Entropy
+from arable.runtime.full_disk import or_no_room
 from arable.runtime.secret import Secret
 
 HOST_HOURS = 24
@@ -284,9 +285,10 @@ def new_request(common_name: str) -> Request:
 
 
 def keep(path: Path, text: str | Secret, entropy: Entropy) -> None:
-    """Write a key or certificate to `path`, complete or not at all, readable by its owner alone."""
+    """Write a key or certificate to `path`, complete or not at all, readable by its owner alone. Raises `NoRoom`."""
     data = text.reveal() if isinstance(text, Secret) else text
-    made = _write_beside(path, data.encode(), entropy)
+    with or_no_room():
+        made = _write_beside(path, data.encode(), entropy)
     made.replace(path)
 
 
@@ -488,10 +490,14 @@ def _write_beside(path: Path, data: bytes, entropy: Entropy) -> Path:
     """A complete file beside `path`, on the disk, for its owner alone."""
     made = path.with_name(f".{path.name}.{entropy.letters(12)}")
     opened = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(opened, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(opened, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        made.unlink()
+        raise
     return made
 
 

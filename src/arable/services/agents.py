@@ -28,7 +28,7 @@ from arable.domain.errors import (
     Unavailable,
 )
 from arable.domain.event import Event
-from arable.domain.host import Host, HostState, JoinToken, measured
+from arable.domain.host import UNSHARED, Host, HostState, JoinToken, keeps_its_pool, measured
 from arable.domain.ids import HostId, PoolId
 from arable.domain.incarnation import is_later
 from arable.domain.manifest import HostReport, Inventory, ItemKind
@@ -140,10 +140,10 @@ def join(tx: Tx, around: Surroundings, ask: JoinIn) -> JoinOut:
             created_at=now,
         )
         pools.add(tx, pool)
-        _serve(tx, host, ask.inventory)
     if not join_tokens.use(tx, token.id, host.id, request_hash, now):
         raise Unauthenticated(_NO_ENTRY)
     _tell(tx, around, host, "host.joined", f"{host.name} joined the pod {pod.name}")
+    _serve(tx, around, host, ask.inventory)
     return _welcome(around, host, certificate)
 
 
@@ -196,7 +196,7 @@ def greet(
     hosts.measure_many(tx, news)
     _look_after(tx, found.values(), news)
     for host in found.values():
-        _serve(tx, host, welcome[host.id].inventory)
+        _serve(tx, around, host, welcome[host.id].inventory)
     _tell_of_others(tx, welcome)
     hosts.connected(tx, list(found), server, around.clock.now())
     risen = [host for host in found.values() if host.state != HostState.UP]
@@ -275,7 +275,7 @@ def report(
         for host in hosts.some(tx, told, lock=True).values():
             news = measured(host, told[host.id])
             hosts.measure(tx, host.id, news)
-            _serve(tx, host, told[host.id])
+            _serve(tx, around, host, told[host.id])
             _look_after(tx, [], {host.id: news})
     acked = dict.fromkeys(alive, 0)
     for report in reports:
@@ -404,14 +404,19 @@ def check_inventory(told: Inventory) -> None:
             raise BadInput("not an IPv4 address", field="inventory.tunnel_address") from None
 
 
-def _serve(tx: Tx, host: Host, told: Inventory) -> None:
+def _serve(tx: Tx, around: Surroundings, host: Host, told: Inventory) -> None:
     """Whether its pool is shared, and where. One with disks in it stays what it is, and moves at most.
 
-    A host that runs machines keeps its pool to itself: its guests open disks there without asking for a lease.
+    A host that runs machines keeps its pool to itself, and its operator is told once: its guests open disks there without
+    asking for a lease. `host` is as it was before it told this.
     """
+    if keeps_its_pool(host, told):
+        if "unshared" not in host.facts:
+            _tell(tx, around, host, "host.pool-unshared", f"{host.name}: {UNSHARED}")
+        return
     pool = pools.of_host(tx, host.pool) if told.shares and host.pool else None
     wanted = (told.shares_by or NBD, told.shares)
-    if pool is None or "compute" in host.roles or (pool.kind, pool.address) == wanted:
+    if pool is None or (pool.kind, pool.address) == wanted:
         return
     if pool.kind in SHARED or not pools.has_volumes(tx, pool.id):
         pools.serve(tx, pool.id, *wanted)

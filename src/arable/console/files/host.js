@@ -35,6 +35,7 @@ function about(found) {
     ["CPU", part_(found.cpu_mhz, `MHz, on ${found.cpus} cores`)], ["Memory", part_(found.memory_mib, "MiB")], ["Disk", part_(found.disk_mib, "MiB")]);
   if (found.routers_memory_mib) rows.push(["Of that for routers", `${found.routers_memory_mib} MiB of memory`]);
   if (found.pools.length) rows.push(["Storage pools", element("span", {}, ...found.pools.flatMap((each, at) => [at ? ", " : "", link(`#/pools/${each.id}`, each.name === each.kind ? each.name : `${each.name} (${each.kind})`)]))]);
+  if (found.facts.unshared) rows.push(["Not shared", found.facts.unshared]);
   if (found.seen_at || found.state === "joined") rows.push(["Heard last", moment(found.seen_at) || "never: its agent has not called yet"]);
   rows.push(["Served by", found.server || "no management server"], ["Agent", found.facts.version ?? "has not told its version"]);
   if (found.bmc) rows.push(["Power", `${found.bmc.seen || "not seen yet"}${found.bmc.wanted ? `, to be ${found.bmc.wanted}` : ""}, by ${found.bmc.url}${found.bmc.told ? `; ${found.bmc.told}` : ""}`]);

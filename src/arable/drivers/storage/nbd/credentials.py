@@ -44,11 +44,15 @@ def keep(directory: Path, key: Secret, certificate: str, authority: str, name: s
     content = {"ca-cert.pem": authority, "dh-params.pem": _DH_PARAMETERS}
     for side in ("client", "server"):
         content |= {f"{side}-cert.pem": certificate, f"{side}-key.pem": key.reveal()}
-    for file, text in content.items():
-        fresh = new_file(made / f".{file}", text.encode())
-        if shared:
-            fresh.chmod(0o640)
-        put_in_place(fresh, made / file)
+    try:
+        for file, text in content.items():
+            fresh = new_file(made / f".{file}", text.encode())
+            if shared:
+                fresh.chmod(0o640)
+            put_in_place(fresh, made / file)
+    except OSError:  # whoever tries again takes another name
+        shutil.rmtree(made, ignore_errors=True)
+        raise
     made = made.rename(directory / name)
     link = directory / f"{CURRENT}.new"
     link.unlink(missing_ok=True)
