@@ -106,6 +106,7 @@ class HostOut(Out, frozen=True, kw_only=True):
         Meta(
             description=(
                 "What its agent told: drivers, version. `short`: how much less it has than is reserved on it."
+                " `unshared`: why its disks are not shared with other hosts, though its agent offers them."
             )
         ),
     ]
