@@ -1,5 +1,6 @@
 """A simulated host with an agent on it, and wishes to give it. What matters in a test is said there, the rest here."""
 
+import hashlib
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
@@ -29,9 +30,12 @@ from arable.domain.manifest import (
     GuestWish,
     HostManifest,
     HostReport,
+    ImagePart,
     Inventory,
     ItemKind,
     LeaseWish,
+    PartFormat,
+    PartRole,
     PeerWish,
     PortWish,
     Power,
@@ -316,3 +320,16 @@ class Rig:
     @property
     def manifest(self) -> HostManifest:
         return self.agent._ground.wishes.manifest
+
+
+def keep_kernel(rig: Rig, letter: str, mib: int = 1) -> str:
+    """In the host's pool, as of a machine that is gone by now: nothing needs it. Its SHA-256."""
+    content = letter.encode() * (mib * MIB)
+    part = ImagePart(
+        role=PartRole.KERNEL,
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        format=PartFormat.BLOB,
+    )
+    SimStorage(rig.hardware, POOL).admit(part, lambda _sha256: [content])
+    return part.sha256

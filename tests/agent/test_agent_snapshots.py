@@ -10,7 +10,7 @@ from agent.make_agent import POOL, Rig
 from arable.agent.patience import Waiting
 from arable.domain.errors import BadInput
 from arable.domain.ids import HostId, OperationId, PoolId, SnapshotId
-from arable.domain.manifest import GIVE_UP, ImagePart, MoveWish, PartFormat, PartRole, Power
+from arable.domain.manifest import GIVE_UP, MoveWish, Power
 from arable.domain.snapshot import SnapshotAct, SnapshotWish
 from arable.domain.units import MIB
 from arable.drivers.faults import Faults
@@ -457,15 +457,8 @@ def test_who_may_have_a_disk_keeps_it_from_being_set_back(world) -> None:
 
 def test_a_copy_for_which_there_is_no_room_has_images_go_that_nothing_needs(rig) -> None:
     asked(rig, TAKE)
-    content = b"k" * 2 * MIB
-    part = ImagePart(
-        role=PartRole.KERNEL,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
-        format=PartFormat.BLOB,
-    )
-    SimStorage(rig.hardware, POOL).admit(part, lambda _sha256: [content])
+    kernel = make.keep_kernel(rig, "k", mib=2)
     disks(rig).total_bytes = disks(rig).used_bytes
     copied = asked(rig, SnapshotAct.COPY, target=make.volume("copy"))
     assert done(rig, copied), "and it did not wait for the next look at what could go"
-    assert part.sha256 not in disks(rig).images
+    assert kernel not in disks(rig).images

@@ -1,7 +1,6 @@
 """A disk without a free byte: an agent does what it can, says the rest, and makes room."""
 
 import errno
-import hashlib
 import os
 from dataclasses import replace
 from datetime import timedelta
@@ -10,10 +9,7 @@ import pytest
 
 from agent import make_agent as make
 from agent.make_agent import POOL, Rig
-from arable.domain.manifest import ImagePart, PartFormat, PartRole
-from arable.domain.units import MIB
 from arable.drivers.appliance.sim import SimAppliances
-from arable.drivers.storage.sim import SimStorage
 
 A = make.machine("a")
 
@@ -29,15 +25,7 @@ def rig() -> Rig:
 def spare(rig: Rig, letter: str) -> str:
     """An image part that nothing needs."""
     rig.clock.wait(timedelta(seconds=1))
-    content = letter.encode() * MIB
-    part = ImagePart(
-        role=PartRole.KERNEL,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
-        format=PartFormat.BLOB,
-    )
-    SimStorage(rig.hardware, POOL).admit(part, lambda _sha256: [content])
-    return part.sha256
+    return make.keep_kernel(rig, letter)
 
 
 def full(*_args: object) -> None:

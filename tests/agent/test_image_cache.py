@@ -10,7 +10,6 @@ from agent.make_agent import POOL, Rig
 from arable.domain.manifest import ImagePart, PartFormat, PartRole
 from arable.domain.units import MIB
 from arable.drivers.simhost import SimPool
-from arable.drivers.storage.sim import SimStorage
 from arable.wire.agent import Welcome
 
 
@@ -25,27 +24,14 @@ def disks(rig: Rig) -> SimPool:
     return rig.hardware.pools[POOL]
 
 
-def cached(rig: Rig, letter: str, mib: int = 1) -> str:
-    """A kernel that somebody needed once."""
-    content = letter.encode() * (mib * MIB)
-    part = ImagePart(
-        role=PartRole.KERNEL,
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
-        format=PartFormat.BLOB,
-    )
-    SimStorage(rig.hardware, POOL).admit(part, lambda _sha256: [content])
-    return part.sha256
-
-
 def told(rig: Rig) -> list[tuple[str, str]]:
     return [(one.sha256, one.why) for report in rig.server.reports for one in report.evicted]
 
 
 def test_one_that_was_not_used_for_long_goes_and_is_told_once(rig) -> None:
-    old = cached(rig, "a")
+    old = make.keep_kernel(rig, "a")
     rig.clock.wait(timedelta(days=5))
-    young = cached(rig, "b")
+    young = make.keep_kernel(rig, "b")
     rig.settle(120)
     assert disks(rig).images.keys() == {old, young}
     rig.clock.wait(timedelta(days=2))
@@ -56,7 +42,7 @@ def test_one_that_was_not_used_for_long_goes_and_is_told_once(rig) -> None:
 
 
 def test_the_cloud_says_how_long(rig) -> None:
-    old = cached(rig, "a")
+    old = make.keep_kernel(rig, "a")
     rig.agent.receive(Welcome(server="server-a", image_cache_seconds=3600))
     rig.settle(1800)
     assert old in disks(rig).images
@@ -68,7 +54,7 @@ def test_one_that_a_volume_stands_on_or_that_is_wished_for_stays(rig) -> None:
     rig.wish(make.guest("a"))
     rig.settle(30)
     image, *_ = disks(rig).bases.values()
-    kernel = cached(rig, "k")
+    kernel = make.keep_kernel(rig, "k")
     part = ImagePart(role=PartRole.KERNEL, sha256=kernel, bytes=MIB, format=PartFormat.BLOB)
     rig.wish(make.guest("a", parts=(part,)))
     everything = set(disks(rig).images)
@@ -98,9 +84,9 @@ def test_a_pool_that_is_nearly_full_keeps_nothing_that_is_not_needed(rig) -> Non
     rig.wish(make.guest("a"))
     rig.settle(30)
     needed = set(disks(rig).images)
-    first = cached(rig, "a", 2)
+    first = make.keep_kernel(rig, "a", 2)
     rig.clock.wait(timedelta(seconds=1))
-    second = cached(rig, "b", 2)
+    second = make.keep_kernel(rig, "b", 2)
     rig.settle(120)
     assert disks(rig).images.keys() == needed | {first, second}
     disks(rig).total_bytes = (disks(rig).used_bytes - 1 * MIB) * 100 // 85
@@ -114,9 +100,9 @@ def test_a_pool_that_is_nearly_full_keeps_nothing_that_is_not_needed(rig) -> Non
 
 
 def test_what_is_to_be_made_makes_room_for_itself(rig) -> None:
-    first = cached(rig, "a", 2)
+    first = make.keep_kernel(rig, "a", 2)
     rig.clock.wait(timedelta(seconds=1))
-    second = cached(rig, "b", 2)
+    second = make.keep_kernel(rig, "b", 2)
     disks(rig).total_bytes = 64 * MIB
     disks(rig).others_bytes = 60 * MIB
     disks(rig).used_bytes += 60 * MIB
@@ -128,7 +114,7 @@ def test_what_is_to_be_made_makes_room_for_itself(rig) -> None:
 
 
 def test_what_could_never_fit_costs_nobody_an_image(rig) -> None:
-    first = cached(rig, "a", 2)
+    first = make.keep_kernel(rig, "a", 2)
     rig.wish(make.guest("a", disks=(make.disk("a", bytes=disks(rig).total_bytes + MIB),)))
     rig.settle(20)
     assert not rig.runs("a")
@@ -138,7 +124,7 @@ def test_what_could_never_fit_costs_nobody_an_image(rig) -> None:
 def test_it_is_the_same_wherever_it_fails_or_dies() -> None:
     def lived(fail_at: int | None) -> int:
         rig = Rig()
-        old = cached(rig, "a")
+        old = make.keep_kernel(rig, "a")
         rig.wish(make.guest("a"))
         rig.settle(30)
         rig.clock.wait(timedelta(days=8))

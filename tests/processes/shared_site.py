@@ -269,9 +269,7 @@ class Site:
 
     def deadlines(self, host: Host) -> list[str]:
         names = [path.name for path in (host.home / WATCH / DEADLINES).iterdir()]
-        return sorted(
-            name for name in names if not name.startswith(".")
-        )  # as the watchdog reads them
+        return sorted(each for each in names if each[0] != ".")  # as the watchdog reads them
 
     def _console(self, host: Host, kind: str) -> Path:
         return host.home / "guests" / f"{self.machine.partition('-')[2][-20:]}.{kind}"

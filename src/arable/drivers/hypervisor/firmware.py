@@ -7,9 +7,7 @@ On an emulated processor what it does not need is a fifth of a small guest's sta
 from collections.abc import Sequence
 from pathlib import Path
 
-_PLACES = tuple(
-    Path(place, "qemu", "qboot.rom") for place in ("/usr/share", "/usr/local/share")
-)  # fmt: skip
+_PLACES = (Path("/usr/share/qemu/qboot.rom"), Path("/usr/local/share/qemu/qboot.rom"))
 
 
 def small(accelerator: str, places: Sequence[Path] = _PLACES) -> Path | None:
