@@ -72,6 +72,7 @@ def lab_table(found: farms_lab.Found) -> Table:
         ("  until the new guest runs", found.runs, busy),
         ("  until its check has passed", found.serves, busy),
         ("more load, to the third server's first answer", found.grown, busy),
+        ("more load, to the first answer of one that was ready", found.stood_by, busy),
         ("more load, until five serve", found.all_grown, busy),
         ("less load, until two are left", found.shrunk, busy),
     ):
@@ -89,6 +90,8 @@ def lab_results(found: farms_lab.Found) -> list[str]:
     if found.grown:
         grown = median(found.grown) / median(found.plain)
         lines.append(result("grow_ratio", grown, "ratio", "1.3"))
+        ready = median(found.stood_by) / median(found.plain)
+        lines.append(result("grow_ready_ratio", ready, "ratio", "1.3"))
         lines.append(result("failed_requests", found.failed, "requests", "0"))
     return lines
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Found:
     plain_idle: list[float] = field(default_factory=list)  # the same without load
     all_grown: list[float] = field(default_factory=list)  # from more load until five serve
     shrunk: list[float] = field(default_factory=list)  # from less load until two are left
+    stood_by: list[float] = field(default_factory=list)  # as `grown`, where one was kept ready
     requests: int = 0
     failed: int = 0
     first_failure: str = ""
@@ -100,7 +102,10 @@ def measured(times: int, cycles: int, wait: float) -> Found:
         for _ in range(cycles):
             await_quiet(wait)
             with _visitors(cloud, at, CALM) as callers:
-                _cycle(client, callers, found, lambda: plain(guest, folder, seed, share))
+                boot = partial(plain, guest, folder, seed, share)
+                _cycle(client, callers, found, boot)
+                _with_one_ready(client, callers, found, boot)
+                _counted(callers, found)
     return found
 
 
@@ -136,6 +141,34 @@ def _cycle(client: Arable, callers: Visitors, found: Found, boot: Callable[[], f
     _until(lambda: _servers(client) == Servers((1, 2)), "it does not shrink")
     found.shrunk.append(time.monotonic() - began)
     client.tiers.update(tier.id, TierChange(most=SOME))
+
+
+def _with_one_ready(
+    client: Arable, callers: Visitors, found: Found, boot: Callable[[], float]
+) -> None:
+    """From two to three again, where the third one runs already and gets nobody; and back."""
+    (tier,) = client.tiers.all()
+    client.tiers.update(tier.id, TierChange(standby=1))
+    _until(lambda: client.tiers.get(tier.id).ready == 1, "none is ready")
+    calls = len(callers.calls)
+    _until(lambda: len(callers.calls) > calls + 5 * CALM, "nobody calls")
+    known = {each.who for each in callers.calls[calls:]}
+    began = time.monotonic()
+    callers.rate = STEP
+    found.stood_by.append(_new(callers, known, "it does not grow", began) - began)
+    found.plain += [boot(), boot()]
+    print(
+        f"  a third that was ready after {found.stood_by[-1]:.2f} s, plain QEMU {found.plain[-1]:.2f}",
+        flush=True,
+    )
+    callers.rate = CALM
+    _until(lambda: client.tiers.get(tier.id).ready == 1, "none is ready again")
+    client.tiers.update(tier.id, TierChange(standby=0))
+    _until(lambda: _servers(client) == Servers((1, 2)), "it does not shrink")
+
+
+def _counted(callers: Visitors, found: Found) -> None:
+    """What became of all requests."""
     failures = callers.failures()
     found.requests += len(callers.calls)
     found.failed += len(failures)

@@ -234,15 +234,20 @@ def test_a_few_small_farms_have_a_rate_and_a_cost() -> None:
 
 def test_growing_is_told_against_plain_starts_under_the_same_load() -> None:
     found = farms_lab.Found(
-        answered=[14.0, 12.0, 13.0], plain_idle=[10.0, 10.0, 10.0], grown=[14.3], plain=[12.0, 10.0]
+        answered=[14.0, 12.0, 13.0],
+        plain_idle=[10.0, 10.0, 10.0],
+        grown=[14.3],
+        plain=[12.0, 10.0],
+        stood_by=[5.5],
     )
     found.requests, found.failed = 2000, 1
     assert farms.lab_results(found) == [
         "RESULT apply_to_answer_s 13.0 s goal 60",
         "RESULT grow_ratio 1.30 ratio goal 1.3",
+        "RESULT grow_ready_ratio 0.50 ratio goal 1.3",
         "RESULT failed_requests 1.00 requests goal 0",
     ]
-    assert "to the third server's first answer    14.3  14.3            1.30" in farms.lab_table(found).text()  # fmt: skip
+    assert "to the third server's first answer           14.3  14.3            1.30" in farms.lab_table(found).text()  # fmt: skip
 
 
 def test_the_demonstrations_farm_is_what_is_measured() -> None:

@@ -16,6 +16,7 @@ from arable.domain.tier_acts import (
     Drain,
     Drop,
     ElementSeen,
+    Hold,
     Join,
     Keep,
     Leave,
@@ -24,6 +25,7 @@ from arable.domain.tier_acts import (
     MemberNow,
     Note,
     Pace,
+    Promote,
     Rolling,
     RouterNow,
     Start,
@@ -73,38 +75,6 @@ def seen(of: Element, machine: MachineNow | None = RUNS, *members: MemberNow) ->
 
 def acts(known: list[ElementSeen], at: float = 0.0, rollout: Rolling | None = None, **but):
     return next_acts(tier(**but), known, rollout, AT + timedelta(seconds=at))
-
-
-# --- somebody wants another machine
-
-
-def wanted_anew(number: int, **but) -> Element:
-    return element(number, replaces=f"machine-{number}", **but)
-
-
-def test_one_that_is_to_have_another_machine_is_drained_while_enough_serve():
-    one, other = wanted_anew(1), element(2)
-    assert acts([seen(one), seen(other)], least=1) == [Drain("element-1")]
-    waits = [seen(one), seen(element(2, S.PROVING), RUNS, replace(WELL, well=None))]
-    assert acts(waits, least=1) == []
-
-
-def test_one_that_never_can_be_spared_keeps_its_machine_unless_by_force():
-    one, other = wanted_anew(1), element(2)
-    (kept,) = acts([seen(one), seen(other)], least=2)
-    assert isinstance(kept, Keep)
-    assert kept.element == "element-1"
-    forced = replace(one, by_force=True)
-    assert acts([seen(forced), seen(other)], least=2) == [Drain("element-1")]
-    assert acts([seen(forced)], least=1, count=1) == [Drain("element-1")]
-
-
-def test_its_next_machine_is_not_the_one_that_somebody_did_not_want():
-    made = element(1, machine="machine-next", replaces="machine-1")
-    assert acts([seen(made), seen(element(2))], least=1) == []
-    ready = replace(WELL, wanted=0)
-    drained = element(1, S.DRAINING, replaces="machine-1")
-    assert not any(isinstance(a, TakeBack) for a in acts([seen(drained, RUNS, ready)], count=1))
 
 
 # --- a model of everything around a tier, that tells the truth and takes its time
@@ -197,11 +167,16 @@ class Model:
 
     def do(self, act) -> None:
         match act:
-            case Make(numbers, made):
+            case Make(numbers, made, reserve):
                 for number in numbers:
-                    self.make(number, made)
+                    self.make(number, made, weight=int(number not in reserve))
             case Join(id_):
                 self.router.told[id_] = 1
+            case Hold(id_):
+                self.router.told[id_] = 0
+            case Promote(id_):
+                self.router.told[id_] = 1
+                self.event(id_, E.PROMOTE)
             case Drain(id_):
                 self.router.told[id_] = 0
                 self.event(id_, E.DRAIN)
@@ -224,25 +199,30 @@ class Model:
                 self.elements[id_] = self.elements[id_].changed(replaces=None)
             case Note(id_, event):
                 each = self.elements[id_]
-                if event is E.SEE_WELL and each.replaces and not each.replaced:
+                if event is E.SEE_WELL:
+                    assert self.router.told[id_], "it serves nobody"
+                if event in (E.SEE_READY, E.REST):
+                    assert self.router.told[id_] == 0, "it is led to"
+                good = event in (E.SEE_WELL, E.SEE_READY, E.REST)
+                if good and each.replaces and not each.replaced:
                     self.elements[id_] = each.changed(replaces=None, by_force=False)
                 if event is E.SEE_DROPPED:
                     self.event(id_, event, machine=None)
                 elif event is E.REFUSE:
                     self.event(id_, event, machine=None, tries=self.elements[id_].tries + 1)
                 else:
-                    self.event(id_, event, **({"tries": 0} if event is E.SEE_WELL else {}))
+                    self.event(id_, event, **({"tries": 0} if good else {}))
             case Dismiss(id_):
                 self.event(id_, E.DISMISS)
                 del self.elements[id_]
 
-    def make(self, number: int, made: Release) -> None:
+    def make(self, number: int, made: Release, weight: int = 1) -> None:
         id_ = f"element-{number}"
         there = self.elements.setdefault(id_, element(number, S.WAITING, machine=None))
         self.asked += 1
         machine = f"machine-{number}-{self.asked}"  # never the name of one that went
         self.machines[machine] = MachineNow(state=M.WAITING, wish=W.RUNNING)
-        self.router.told[id_] = 1
+        self.router.told[id_] = weight
         self.elements[id_] = there.after(
             E.MAKE,
             self.at,
@@ -329,7 +309,10 @@ def models(draw) -> Model:
     """Any mixture: whatever the table allows an element to be at, with machines and members that go with it or not."""
     count = draw(st.integers(0, 4))
     least = draw(st.integers(0, count))
-    made = Model(tier(count=count, least=least, leaving=draw(st.booleans())), {}, {})
+    ready = Body(networks=(), standby=draw(st.integers(0, 2)))
+    most = draw(st.integers(count, 6))
+    wish = tier(count=count, least=least, most=most, body=ready, leaving=draw(st.booleans()))
+    made = Model(wish, {}, {})
     for number in draw(st.lists(st.integers(1, 6), unique=True, max_size=5)):
         state = draw(st.sampled_from([s for s in S if s is not S.GONE]))
         release = draw(st.sampled_from([NEW, OLD]))
@@ -338,8 +321,9 @@ def models(draw) -> Model:
             each = replace(each, machine=None)
         else:
             made.machines[each.machine] = draw(machines())
-        if state is S.DRAINING or (state in HOLDING and draw(st.booleans())):
-            weight = 0 if state is S.DRAINING else 1
+        still = state in (S.DRAINING, S.STANDBY)
+        if still or (state in HOLDING and draw(st.booleans())):
+            weight = 0 if still else 1
             made.router.told[each.id] = weight
             made.router.has[each.id] = draw(st.sampled_from([0, 1]))
         made.elements[each.id] = each
@@ -408,11 +392,16 @@ def test_a_tier_that_changes_its_mind_fails_nobody(model, count, moves) -> None:
     ),
     st.integers(0, 1000),
     st.integers(0, 2),
+    st.integers(0, 2),
 )
-def test_nothing_is_done_that_the_table_does_not_allow(state, machine, members, at, count) -> None:
+def test_nothing_is_done_that_the_table_does_not_allow(
+    state, machine, members, at, count, standby
+) -> None:
     each = ElementSeen(element=element(1, state), machine=machine, members=tuple(members))
+    ready = Body(networks=(), standby=standby)
     tells = {Drain: E.DRAIN, TakeBack: E.TAKE_BACK, Dismiss: E.DISMISS, Make: E.MAKE}
-    for act in acts([each], at, count=count):
+    tells |= {Promote: E.PROMOTE}
+    for act in acts([each], at, count=count, body=ready):
         if isinstance(act, Make) and state is not S.WAITING:
             assert 1 not in act.numbers
             continue
@@ -420,6 +409,8 @@ def test_nothing_is_done_that_the_table_does_not_allow(state, machine, members, 
         assert event is None or ELEMENT.allows(state, event)
         if isinstance(act, Leave) and act.event is E.SEE_IDLE:
             assert at >= PACE.drain or all(member.idle(AT) for member in members)
+        if isinstance(act, Note) and act.event is E.REST:
+            assert all(member.idle(AT) for member in members)
         if isinstance(act, Drop):
             assert state is S.DROPPING
 

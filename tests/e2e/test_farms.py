@@ -2,6 +2,7 @@
 
 One grows and shrinks under load, is renewed, and comes back from a version that serves nothing; and no request fails.
 What it gives back goes to a rival's, which is called the same and waited for room: neither sees the other. Both leave nothing.
+Another one keeps an element ready, which serves at once when it is needed.
 """
 
 import re
@@ -105,10 +106,22 @@ def _customer(cloud: LabCloud, name: str) -> Iterator[Customer]:
 
 
 @pytest.fixture
-def host(cloud: LabCloud) -> Iterator[str]:
+def keeper(cloud: LabCloud) -> Iterator[Customer]:
+    with _customer(cloud, "kiosk-keeper") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cell(cloud: LabCloud) -> str:
+    """The name of an offering that only one host has."""
+    return cloud.operator.offerings.create(CELL).name
+
+
+@pytest.fixture
+def host(cloud: LabCloud, cell: str) -> Iterator[str]:
     """The id of the host that all elements are on."""
+    assert cell == CELL.name
     (found,) = (each for each in cloud.operator.hosts.all() if "right" in each.tags)
-    cloud.operator.offerings.create(CELL)
     yield found.id
     cloud.operator.hosts.update(found.id, HostChange(cpu_percent=CPU_PERCENT.default))
 
@@ -168,6 +181,58 @@ def test_a_farm_grows_is_renewed_and_shrinks_and_what_it_gives_back_is_a_rivals_
         assert not list(who.api.volumes.all())
     settled(lambda: true(cloud) == believed(cloud), wanted=True)
     assert not any(vlans & host.tags for host in true(cloud).values())
+
+
+STANDS_BY = f"""{BLUEPRINT}
+kind: farm
+name: kiosk
+networks:
+  - {{name: web}}
+tiers:
+  - {{name: web, blueprint: page, networks: [web], least: 1, most: 2, standby: 1}}
+ways_in:
+  - {{tier: web, port: 80}}
+"""
+
+
+def test_one_that_is_ready_serves_at_once_and_is_ready_again_afterwards(
+    cloud: LabCloud, keeper: Customer, cell: str, tmp_path: Path
+) -> None:
+    assert cell in STANDS_BY
+    arable = _command_line(tmp_path, keeper, STANDS_BY)
+    applied = arable.json("farm", "apply", "-f", str(arable.home / "shop.yaml"))
+    address, _, port = applied[-1]["about"].partition(":")
+    before = _machines_of_elements(keeper)
+    assert _states(keeper) == ["serving", "standby"], "the document is only then as it should be"
+
+    with crowd(cloud.netns("internet"), address, int(port)) as people:
+        people.hears("hostname=kiosk-web-1")
+        assert people.since(0) == {"hostname=kiosk-web-1"}
+        keeper.wait(keeper.api.tiers.update(_tier(keeper).id, TierChange(count=2)).operation)
+        people.hears("hostname=kiosk-web-1", "hostname=kiosk-web-2")
+        keeper.wait(keeper.api.tiers.update(_tier(keeper).id, TierChange(count=1)).operation)
+        settled(lambda: _states(keeper), ["serving", "standby"])
+        mark = len(people.answers)
+        people.hears("hostname=kiosk-web-1")
+        assert people.since(mark) == {"hostname=kiosk-web-1"}
+        # Whoever stands by is there when the one that serves is ill, before that has another machine.
+        keeper.at("kiosk-web-1").run("killall httpd")
+        people.hears("hostname=kiosk-web-2")
+        ill = [one for one in people.answers if one.failure]
+    assert _machines_of_elements(keeper) == before, "nobody was made for it"
+    assert not [one for one in people.answers[:mark] if one.failure]
+    assert len(ill) < len(people.answers) // 2
+    keeper.hang_up()
+    arable("farm", "delete", "kiosk")
+    settled(lambda: true(cloud) == believed(cloud), wanted=True)
+
+
+def _states(of: Customer) -> list[str]:
+    return sorted(each.state for each in of.api.elements.all())
+
+
+def _machines_of_elements(of: Customer) -> dict[str, str | None]:
+    return {each.name: each.machine for each in of.api.elements.all()}
 
 
 def _command_line(folder: Path, who: Customer, documents: str) -> Arable:

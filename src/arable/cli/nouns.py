@@ -88,7 +88,7 @@ _ROWS = (
           "name id zone state tiers.*.name/tiers by_hand told",
           special={"apply": "farm_files:apply", "plan": "farm_files:plan"}, instead=("create", "update")),
     _noun("tier", "tiers", "tiers:Tiers", "Tiers of farms: elements that are alike; grow and shrink them.",
-          "name farm id blueprint blueprint_version/version image_version least most count serving told", within="farm"),
+          "name farm id blueprint blueprint_version/version image_version least most count serving standby ready told", within="farm"),
     _noun("rollout", "rollouts", "rollouts:Rollouts", "Rollouts: the elements of a tier are made anew, some at a time.",
           "id name state renewed count failures told created_at", named="", recent=True),
     _noun("release", "releases", "rollouts:Releases", "What elements of tiers run, and which are behind the newest.",

@@ -27,23 +27,27 @@ from arable.domain.event import Event
 from arable.domain.ids import ElementId, FarmId, MachineId, SegmentId
 from arable.domain.tier import Door, Tier
 from arable.domain.tier_acts import (
+    RESTING,
     Act,
     Dismiss,
     Drain,
     Drop,
+    Hold,
     Join,
     Keep,
     Leave,
     Make,
     Note,
     Pace,
+    Promote,
+    Rolling,
     Start,
     TakeBack,
     bound,
+    complete,
     next_acts,
     patience,
     pause,
-    wanted,
 )
 from arable.store import (
     blueprints,
@@ -73,7 +77,7 @@ _SOON, _SELDOM = timedelta(seconds=1), timedelta(seconds=5)  # in case a note wa
 _MOST_FARMS = 200
 
 _S, _E = ElementState, ElementEvent
-_PATIENT = (_S.SERVING, _S.WAITING)
+_PATIENT = (*RESTING, _S.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ def _attend(hands: Hands, tx: Tx, at: datetime, farms: Sequence[FarmId], paces: 
         work.do(acts)
         # Of those that are made nothing is next before their hosts have told something.
         acted = any(not isinstance(act, Make) for act in acts)
-        work.end(acted=acted, want=wanted(tier, rolled.wants.get(tier.id)), paces=paces)
+        work.end(acted=acted, rolling=rolled.wants.get(tier.id), paces=paces)
         rolled.count_failures(tier, seen[tier.id], acts, work.elements)
         done += sum(len(act.numbers) if isinstance(act, Make) else 1 for act in acts)
         if work.well:
@@ -249,15 +253,15 @@ class _Work:
                     self._dismiss(id_)
                 case Keep(id_, told):
                     self._keep(id_, told)
-                case Make(numbers):
+                case Make(numbers, _, reserve):
                     there = {each.number: each for each in self.elements.values()}
                     new = [self._new(number) for number in numbers if number not in there]
                     wanted = [*(there[number] for number in numbers if number in there), *new]
                     singly = bool(self.body.keeps.volumes or self.body.reads)
                     if not singly:
-                        self._refusable(partial(self._make, wanted))
+                        self._refusable(partial(self._make, wanted, reserve))
                     for element in wanted if singly else ():
-                        self._refusable(partial(self._make_with_disks, element))
+                        self._refusable(partial(self._make_with_disks, element, reserve))
                 case _:
                     self._refusable(partial(self._ask, act))
         self.later.added += [self.elements[id_] for id_ in sorted(self._added)]
@@ -275,7 +279,7 @@ class _Work:
             self.elements, self._kept, self.refused = elements_, kept, error.public
             del self.told[told:]
 
-    def end(self, *, acted: bool, want: int, paces: Paces) -> None:
+    def end(self, *, acted: bool, rolling: Rolling | None, paces: Paces) -> None:
         """What keeps the tier waiting, told once each time that it is something else; and when to look again."""
         tier, told = self.tier, self.refused
         tries, again = tier.tries, tier.again_at
@@ -292,8 +296,7 @@ class _Work:
             tiers.remove(self.tx, tier.id)
             return
         # Those of a tier that shrank while they came up are too many, and serve all the same.
-        rests = len(self.elements) == want
-        rests &= all(e.state is _S.SERVING for e in self.elements.values())
+        rests = complete(tier, self.elements.values(), rolling)
         # Also what was refused to elements that serve, and what they wait for until there are more of them.
         attention = bool(self.refused) or any(e.replaced for e in self.elements.values())
         attention |= acted and not rests  # what was done may let the next be done at once
@@ -326,6 +329,11 @@ class _Work:
         match act:
             case Join(id_):
                 self._lead(id_, 1)
+            case Hold(id_):
+                self._lead(id_, 0)
+            case Promote(id_):
+                self._lead(id_, 1)
+                self._event(id_, _E.PROMOTE, "element.promoted", "was ready, and is needed")
             case Drain(id_):
                 self._drain(id_)
             case TakeBack(id_):
@@ -338,7 +346,7 @@ class _Work:
             case Drop(id_, force):
                 self.hands.destroy(self.tx, self.owner, self._machine(id_), force=force)
 
-    def _make(self, wanted: Sequence[Element]) -> None:
+    def _make(self, wanted: Sequence[Element], reserve: Collection[int]) -> None:
         """As many as there is room for; the others wait."""
         answers = self.hands.deploy(self.tx, self.owner, [self._wish(each) for each in wanted])
         made = []
@@ -348,9 +356,9 @@ class _Work:
             else:
                 made.append((element, MachineId(answer.id)))
         if made:
-            self._made(made)
+            self._made(made, reserve)
 
-    def _make_with_disks(self, element: Element) -> None:
+    def _make_with_disks(self, element: Element, reserve: Collection[int]) -> None:
         name = self._name(element)
         disks = [
             KeptDisk(
@@ -367,14 +375,15 @@ class _Work:
         ]
         wish = self._wish(element)
         made = self.hands.deploy_with(self.tx, self.owner, wish, disks, self.body.reads)
-        self._made([(element, MachineId(made.id))])
+        self._made([(element, MachineId(made.id))], reserve)
 
-    def _made(self, made: Sequence[tuple[Element, MachineId]]) -> None:
+    def _made(self, made: Sequence[tuple[Element, MachineId]], reserve: Collection[int]) -> None:
         """They are members from the beginning: their routers let nobody in before their checks have passed."""
         doors = self._doors()
         elements.watch(self.tx, doors)
+        weights = {id_: int(element.number not in reserve) for element, id_ in made}
         for door in doors:
-            self.hands.set_members(self.tx, self.owner, door, {id_: 1 for _, id_ in made})
+            self.hands.set_members(self.tx, self.owner, door, weights)
         kept = self._addresses([id_ for _, id_ in made]) if self.body.keeps.address else {}
         for element, id_ in made:
             self._event(
@@ -509,6 +518,11 @@ class _Work:
                 self.well += 1
                 done = replacing.served(self.tx, element, self.at)
                 self._event(id_, event, "element.serving", "serves", tries=0, told="", **done)
+            case _E.SEE_READY | _E.REST:
+                self.well += 1
+                done = replacing.served(self.tx, element, self.at)
+                text = "is ready, and gets nobody before it is needed"
+                self._event(id_, event, "element.ready", text, tries=0, told="", **done)
             case _E.SEE_ILL:
                 self._event(id_, event, "element.ill", told, told=told)
             case _E.SEE_OFF:

@@ -29,6 +29,7 @@ class ElementState(StrEnum):
     MAKING = "making"  # a machine was accepted, and is no way to anybody yet
     PROVING = "proving"  # it runs, and was not seen well
     SERVING = "serving"
+    STANDBY = "standby"  # it could serve, and gets nobody before it is needed
     DRAINING = "draining"  # gets nobody new
     LEAVING = "leaving"  # is no member of any balancer; one may not have heard yet
     DROPPING = "dropping"  # its machine is shut down and goes
@@ -44,6 +45,8 @@ class ElementEvent(StrEnum):
     SEE_OFF = "see off"
     SEE_WELL = "see well"
     SEE_ILL = "see ill"
+    SEE_READY = "see ready"  # it is well, and not needed yet
+    PROMOTE = "promote"  # it is needed
     FAIL = "fail"
     DRAIN = "drain"
     TAKE_BACK = "take back"
@@ -52,6 +55,7 @@ class ElementEvent(StrEnum):
     )
     SEE_OUT = "see out"
     SEE_DROPPED = "see dropped"
+    REST = "rest"  # nobody is at it any more, and it is kept ready
     DISMISS = "dismiss"
 
 
@@ -67,6 +71,7 @@ ELEMENT = table(
     (_S.MAKING, _E.FAIL, _S.LEAVING),
     (_S.MAKING, _E.DRAIN, _S.DRAINING),
     (_S.PROVING, _E.SEE_WELL, _S.SERVING),
+    (_S.PROVING, _E.SEE_READY, _S.STANDBY),
     (_S.PROVING, _E.SEE_OFF, _S.MAKING),
     (_S.PROVING, _E.FAIL, _S.LEAVING),
     (_S.PROVING, _E.DRAIN, _S.DRAINING),
@@ -74,6 +79,12 @@ ELEMENT = table(
     (_S.SERVING, _E.SEE_OFF, _S.MAKING),
     (_S.SERVING, _E.FAIL, _S.LEAVING),
     (_S.SERVING, _E.DRAIN, _S.DRAINING),
+    (_S.STANDBY, _E.PROMOTE, _S.PROVING),
+    (_S.STANDBY, _E.SEE_ILL, _S.PROVING),
+    (_S.STANDBY, _E.SEE_OFF, _S.MAKING),
+    (_S.STANDBY, _E.FAIL, _S.LEAVING),
+    (_S.STANDBY, _E.DRAIN, _S.DRAINING),
+    (_S.DRAINING, _E.REST, _S.STANDBY),
     (_S.DRAINING, _E.SEE_IDLE, _S.LEAVING),
     (_S.DRAINING, _E.FAIL, _S.LEAVING),
     (_S.DRAINING, _E.TAKE_BACK, _S.PROVING),

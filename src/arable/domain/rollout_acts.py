@@ -65,7 +65,7 @@ def next_step(tier: Tier, rollout: Rollout, elements: Sequence[ElementSeen], at:
     if rolls and (why := _failed(tier, rollout, elements)):
         return Step(event=RolloutEvent.TURN_BACK, told=why, renewed=look.renewed)
     if look.settled:
-        over = complete(tier, look.elements)
+        over = complete(tier, look.elements, _NOTHING)
         return Step(event=RolloutEvent.FINISH if over else None, renewed=look.renewed)
     return look.step(at)
 

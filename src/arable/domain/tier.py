@@ -1,7 +1,7 @@
 """A tier of a farm: a wish for so many elements, all made of one release.
 
 `count` is how many there should be now. The farm's owner, a policy (domain/scaling.py) and a window may change it, within
-`least` and `most`; elements follow.
+`least` and `most`; elements follow. Beside those that serve, some may be kept ready (docs/decisions/0067).
 """
 
 from dataclasses import dataclass, replace
@@ -60,6 +60,7 @@ class Body:
     policy: Policy | None = None
     windows: tuple[Window, ...] = ()
     time_zone: str = "UTC"  # of its windows
+    standby: int = 0  # so many more are kept ready, if `most` leaves room for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,9 @@ the next look finds what is left to do. An act is an ask that a customer could m
 Acts keep an order, so that no request fails: a machine is a member before it runs, and is led to when its router has
 seen it well; it gets nothing new (weight 0) before it is a member no more, is no member at its routers before it is
 stopped. What stays with the element is its next machine's when this one is gone.
+
+Who is kept ready is a member with weight 0: its routers look at it as at all others, and it serves as soon as they have
+heard of another weight. Who serves and who is kept ready is chosen anew in each look (`_reserve`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -19,8 +22,10 @@ from arable.domain.machine import LIVING, MachineState, MachineWish
 from arable.domain.tier import Release, Tier
 
 _S, _E = ElementState, ElementEvent
-HOLDING = (_S.MAKING, _S.PROVING, _S.SERVING)
-"""States of elements that are to serve, now or soon."""
+HOLDING = (_S.MAKING, _S.PROVING, _S.SERVING, _S.STANDBY)
+"""States of elements that are to serve, now, soon or when they are needed."""
+RESTING = (_S.SERVING, _S.STANDBY)
+"""States in which nothing is under way."""
 _FIRST = 5.0  # seconds before what was refused, or failed again, is tried again; then twice as long
 
 
@@ -121,15 +126,30 @@ class Rolling:
 
 @dataclass(frozen=True, slots=True)
 class Make:
-    """Deploy machines for these numbers, and have them join the tier's balancers."""
+    """Deploy machines for these numbers, and have them join the tier's balancers; those of `reserve` with weight 0."""
 
     numbers: tuple[int, ...]
     release: Release
+    reserve: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
     """It is to be a member of all its balancers, with its whole weight."""
+
+    element: ElementId
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """It is to be a member of all its balancers, and to get nobody: it is kept ready."""
+
+    element: ElementId
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """It was kept ready, and is needed."""
 
     element: ElementId
 
@@ -197,7 +217,7 @@ class Dismiss:
     element: ElementId
 
 
-Act = Make | Join | Drain | TakeBack | Leave | Start | Drop | Note | Keep | Dismiss
+Act = Make | Join | Hold | Promote | Drain | TakeBack | Leave | Start | Drop | Note | Keep | Dismiss
 
 
 def pause(tries: int, longest: float) -> timedelta:
@@ -206,13 +226,26 @@ def pause(tries: int, longest: float) -> timedelta:
 
 
 def wanted(tier: Tier, rolling: Rolling | None = None) -> int:
-    """How many elements there should be now."""
+    """How many elements should serve now."""
     return 0 if tier.leaving else tier.count + (rolling.surge if rolling is not None else 0)
 
 
-def complete(tier: Tier, elements: Collection[Element]) -> bool:
-    """As many serve as there should be, and there is nothing else."""
-    return len(elements) == wanted(tier) and all(each.state is _S.SERVING for each in elements)
+def held(tier: Tier, rolling: Rolling | None = None) -> int:
+    """How many elements there should be now: with those that are kept ready.
+
+    While there is a rollout there are none of these: what serves nobody proves nothing, and they would be of both releases.
+    """
+    ready = (
+        0 if tier.leaving or rolling is not None else min(tier.body.standby, tier.most - tier.count)
+    )
+    return wanted(tier, rolling) + max(ready, 0)
+
+
+def complete(tier: Tier, elements: Collection[Element], rolling: Rolling | None = None) -> bool:
+    """As many serve, and are kept ready, as there should be, and there is nothing else."""
+    want, serving = wanted(tier, rolling), sum(each.state is _S.SERVING for each in elements)
+    rests = all(each.state in RESTING for each in elements)
+    return rests and serving == want and len(elements) == held(tier, rolling)
 
 
 def enough(tier: Tier, elements: Collection[Element]) -> bool:
@@ -242,63 +275,112 @@ def next_acts(
     By its own acts there are never fewer serving than `least`, or than served before if those were fewer.
     """
     rolling = rollout or Rolling()
-    want = wanted(tier, rolling)
-    unwanted = _unwanted(tier, elements, want)
+    want, total = wanted(tier, rollout), held(tier, rollout)
+    unwanted = _unwanted(tier, elements, want, total)
     renewed = {
         seen.element.id
         for seen in elements
         if seen.element.replaced
         or (seen.element.number in rolling.renew and release(seen.element) != tier.release)
     }
+    there = [seen for seen in elements if seen.element.id not in unwanted]
+    reserve = _reserve(there, want, renewed)
     spare = _spare(tier, elements)
     acts: list[Act] = []
     make: list[int] = []
     for seen in sorted(elements, key=lambda seen: seen.element.number):
         element = seen.element
-        goes = element.id in unwanted
+        goes, ready = element.id in unwanted, element.id in reserve
         if element.state is _S.WAITING:
             if goes:
                 acts.append(Dismiss(element.id))
             elif element.since + _rest(element, pace) <= at:
                 make.append(element.number)
             continue
-        act = _sight(seen, at, pace)
-        if act is None and not goes and element.replaced and never_spared(tier, element, want):
+        ends = goes or element.id in renewed
+        act = _sight(seen, at, pace, ready=ready, ends=ends)
+        if act is None and not goes and element.replaced and never_spared(tier, element, total):
             act = Keep(element.id, NEVER_SPARED)
-        if act is None and element.state in HOLDING and (goes or element.id in renewed):
+        if act is None and _steps_back(element, ends=ends, ready=ready):
             forced = element.by_force and element.replaced
             if element.state is not _S.SERVING or spare > 0 or forced:
                 spare -= element.state is _S.SERVING
                 act = Drain(element.id)
-        elif (
-            act is None and element.state is _S.DRAINING and not goes and element.id not in renewed
-        ):
+        elif act is None and element.state is _S.DRAINING and not ends and not ready:
             act = TakeBack(element.id)
-        act = act or _ask(seen, at, pace)
+        act = act or _ask(seen, at, pace, ready=ready)
         if act is not None:
             acts.append(act)
-    make += _fresh(elements, want - len(elements))
+    fresh = list(_fresh(elements, total - len(elements)))
+    make += fresh
     if make and not tier.leaving and (tier.again_at is None or tier.again_at <= at):
-        acts.append(Make(tuple(make), tier.release))
+        spares = {seen.element.number for seen in there if seen.element.id in reserve}
+        spares.update(fresh[max(want - (len(there) - len(reserve)), 0) :])
+        acts.append(Make(tuple(make), tier.release, frozenset(spares.intersection(make))))
     return acts
+
+
+def _steps_back(element: Element, *, ends: bool, ready: bool) -> bool:
+    """Whether it is to get nobody new: it is not to be there, or is kept ready and still serves."""
+    return element.state in HOLDING and (ends or (ready and element.state is _S.SERVING))
 
 
 # Who goes first when there are too many: those that are going already, farthest first, then those that serve nobody.
 _GOES = (
     *(_S.LEAVING, _S.DROPPING, _S.WAITING, _S.DRAINING),
-    *(_S.MAKING, _S.PROVING, _S.SERVING),
+    *(_S.MAKING, _S.PROVING, _S.STANDBY, _S.SERVING),
+)
+# Who serves first when some are kept ready: whoever does, then who could at once.
+_FIRST_OF_ALL = (
+    *(_S.SERVING, _S.PROVING, _S.STANDBY, _S.DRAINING),
+    *(_S.MAKING, _S.WAITING, _S.LEAVING, _S.DROPPING),
 )
 
 
-def _unwanted(tier: Tier, elements: Sequence[ElementSeen], want: int) -> set[ElementId]:
-    """Those above the number wanted. Nothing is remembered of it: who goes already is chosen again."""
+def _reserve(
+    there: Sequence[ElementSeen], want: int, renewed: Collection[ElementId]
+) -> set[ElementId]:
+    """Those of the elements that stay which are kept ready, when there are more of them than should serve.
 
-    def key(element: Element) -> tuple[int, bool, int]:
+    One whose check fails, or that gets another machine, is stood in for by one that is ready.
+    """
+
+    def key(seen: ElementSeen) -> tuple[bool, int, bool, int]:
+        element, led_to = seen.element, _led_to(seen)
+        unsure = element.state is _S.PROVING and not (led_to and _well(seen))
+        order = _FIRST_OF_ALL.index(_S.MAKING if unsure else element.state)
+        return element.id in renewed, order, not led_to, element.number
+
+    return {seen.element.id for seen in sorted(there, key=key)[want:]}
+
+
+def _well(seen: ElementSeen) -> bool:
+    """All its routers say so."""
+    return all(each.well and each.router is RouterNow.HEARD for each in seen.members)
+
+
+def _led_to(seen: ElementSeen) -> bool:
+    """It is a member of all its balancers, and not to get nobody."""
+    return all(each.wanted for each in seen.members)
+
+
+def _held(seen: ElementSeen) -> bool:
+    """It is a member of all its balancers, and to get nobody."""
+    return all(each.wanted == 0 for each in seen.members)
+
+
+def _unwanted(tier: Tier, elements: Sequence[ElementSeen], want: int, total: int) -> set[ElementId]:
+    """Those above the number wanted. Nothing is remembered of it: who goes already is chosen again."""
+    serving = sum(seen.element.state is _S.SERVING for seen in elements)
+
+    def key(element: Element) -> tuple[int, bool, bool, int]:
+        # Of more than should serve one goes, not one that is ready in its place.
+        state = _S.STANDBY if element.state is _S.SERVING and serving > want else element.state
         current = release(element) == tier.release
-        return _GOES.index(element.state), current, -element.number
+        return _GOES.index(state), element.state is _S.STANDBY, current, -element.number
 
     going = sorted((seen.element for seen in elements), key=key)
-    return {element.id for element in going[: max(0, len(going) - want)]}
+    return {element.id for element in going[: max(0, len(going) - total)]}
 
 
 NEVER_SPARED = "fewer would serve than always should"
@@ -338,17 +420,20 @@ def _rest(element: Element, pace: Pace) -> timedelta:
     return pause(element.tries - 1, pace.longest) if element.tries > 1 else timedelta()
 
 
-def _sight(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
-    """What was seen of it that it has not been told."""
+def _sight(seen: ElementSeen, at: datetime, pace: Pace, *, ready: bool, ends: bool) -> Act | None:
+    """What was seen of it that it has not been told. `ready`: it is to be kept ready; `ends`: its machine is to go."""
     match seen.element.state:
         case _S.MAKING:
             return _making(seen, at, pace)
         case _S.PROVING:
-            return _broken(seen) or _proving(seen, at, pace)
+            return _broken(seen) or _proving(seen, at, pace, ready=ready)
         case _S.SERVING:
             return _broken(seen) or _serving(seen)
+        case _S.STANDBY:
+            needed = None if ready or ends else Promote(seen.element.id)
+            return _broken(seen) or _serving(seen) or needed
         case _S.DRAINING:
-            return _draining(seen, at, pace)
+            return _draining(seen, at, pace, stays=ready and not ends)
         case _S.LEAVING:
             if all(member.out for member in seen.members):
                 return Note(seen.element.id, _E.SEE_OUT)
@@ -387,12 +472,16 @@ def _making(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
     return None
 
 
-def _proving(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+def _proving(seen: ElementSeen, at: datetime, pace: Pace, *, ready: bool) -> Act | None:
     element = seen.element
     if _away(seen):
         return Note(element.id, _E.SEE_OFF, "its machine does not run")
-    if all(member.well and member.router is RouterNow.HEARD for member in seen.members):
-        return Note(element.id, _E.SEE_WELL)
+    if _well(seen):
+        if ready:
+            return Note(element.id, _E.SEE_READY) if _held(seen) else None
+        # A router that has it with weight 0 has not heard yet that it is needed.
+        led_to = _led_to(seen) and all(member.weight != 0 for member in seen.members)
+        return Note(element.id, _E.SEE_WELL) if led_to else None
     if any(member.router is not RouterNow.HEARD for member in seen.members):
         return None  # nobody looks at it, which says nothing about it
     limit = pace.ready if element.tries else pace.heal
@@ -410,14 +499,14 @@ def _serving(seen: ElementSeen) -> Act | None:
     return None
 
 
-def _draining(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+def _draining(seen: ElementSeen, at: datetime, pace: Pace, *, stays: bool) -> Act | None:
     element, machine = seen.element, seen.machine
     broken = _broken(seen)
     if broken is not None or (machine is not None and machine.off):
         return broken or Leave(element.id, _E.FAIL, "its machine was stopped")
     if all(member.idle(element.since) for member in seen.members):
-        return Leave(element.id, _E.SEE_IDLE)
-    if _since(element, at) >= pace.drain:
+        return Note(element.id, _E.REST) if stays else Leave(element.id, _E.SEE_IDLE)
+    if _since(element, at) >= pace.drain and not stays:
         left = sum(member.sessions for member in seen.members)
         return Leave(element.id, _E.SEE_IDLE, f"{left} sessions were cut off", left)
     return None
@@ -455,13 +544,15 @@ def _dropped(seen: ElementSeen) -> bool:
     return erased and not seen.holds
 
 
-def _ask(seen: ElementSeen, at: datetime, pace: Pace) -> Act | None:
+def _ask(seen: ElementSeen, at: datetime, pace: Pace, *, ready: bool) -> Act | None:
     """What has to be asked for in its state."""
     element, machine = seen.element, seen.machine
     if machine is None:
         return None
     if element.state in HOLDING:
-        if any(not member.wanted for member in seen.members):
+        if ready and element.state is not _S.SERVING and not _held(seen):
+            return Hold(element.id)
+        if not ready and not _led_to(seen):
             return Join(element.id)
         if machine.state is MachineState.STOPPED:
             return Start(element.id)

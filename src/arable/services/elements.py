@@ -8,7 +8,7 @@ from arable.domain.errors import Conflict
 from arable.domain.farm import FarmState
 from arable.domain.ids import AccountId, ElementId, FarmId, TierId
 from arable.domain.tier import Tier
-from arable.domain.tier_acts import HOLDING, bound, never_spared, wanted
+from arable.domain.tier_acts import HOLDING, bound, held, never_spared
 from arable.services.asks import begin, check_expected, tell
 from arable.services.call import Call
 from arable.services.operations import shown
@@ -89,7 +89,7 @@ def _check(tier: Tier, element: Element, name: str, *, leaving: bool, force: boo
         raise Conflict(f"{name} has no machine that could be replaced; it waits for one")
     if element.state not in HOLDING:
         raise Conflict(f"{name} is {element.state}: its machine goes already")
-    if not force and never_spared(tier, element, wanted(tier)):
+    if not force and never_spared(tier, element, held(tier)):
         raise Conflict(
             f"without {name} fewer than {bound(tier)} elements of {tier.name} would serve, and {tier.count} are wished for: "
             "let there be one more first (`arable tier update`), or force it",

@@ -501,6 +501,7 @@ def _changes(before: Tier, now: Tier) -> str:
             ("least", before.least, now.least),
             ("most", before.most, now.most),
             ("count", before.count, now.count),
+            ("standby", before.body.standby, now.body.standby),
         )
         if old != new
     ]

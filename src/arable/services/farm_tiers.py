@@ -77,6 +77,12 @@ def check(farm: str, spec: FarmSpec) -> None:
         if (home, way.port) in ports:
             raise BadInput(f"another way in has this port of {home}", field=f"ways_in.{at}.port")
         ports.add((home, way.port))
+    led_to = {each.tier for each in farm_doors.of(spec) if each.kind is not BalancerKind.PROBE}
+    for at, tier in enumerate(spec.tiers):
+        if tier.standby and tier.name not in led_to:
+            raise BadInput(
+                "nobody calls it: it has no way in, and no passage", field=f"tiers.{at}.standby"
+            )
 
 
 def _check_part(
@@ -205,6 +211,7 @@ def wanted(
         policy=None if tier.policy is None else _policy(tier.policy),
         windows=tuple(_window(each) for each in tier.windows),
         time_zone=spec.time_zone,
+        standby=tier.standby,
     )
     most = most_of(tier)
     if before is None:

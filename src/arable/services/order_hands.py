@@ -20,6 +20,7 @@ from arable.domain.order import Estimate, Order, Room
 from arable.domain.price import written
 from arable.domain.settings import ORDER_CREDIT, ORDER_CREDIT_HOURS
 from arable.domain.tier import Tier
+from arable.domain.tier_acts import held
 from arable.domain.usage import ROOT, UsageKind
 from arable.metering.rating import estimate, in_force
 from arable.services import bills, credit, farms, orders
@@ -98,7 +99,7 @@ class OrderHands:
             found = tiers.of_farms(tx, [FarmId(made.farm.id)]).get(FarmId(made.farm.id), [])
             kept = [tier for tier in found if not tier.leaving]
             sizes = {tier.name: _size(tx, tier) for tier in kept}
-            more = {tier.name: max(tier.count - before.get(tier.name, 0), 0) for tier in kept}
+            more = {tier.name: max(held(tier) - before.get(tier.name, 0), 0) for tier in kept}
             room = _room(call, made, sizes, more)
             _check_room(call, order, room, sizes, more)
             document = orders.document_of(order)
@@ -109,7 +110,7 @@ class OrderHands:
         }
         lists = prices.every(tx)
         valid = in_force(lists, call.around.clock.now())
-        least = _times(sizes, {tier.name: tier.count for tier in kept}) | fixed
+        least = _times(sizes, {tier.name: held(tier) for tier in kept}) | fixed
         most = _times(sizes, {tier.name: tier.most for tier in kept}) | fixed
         cost = Estimate(
             currency=bills.currency(lists),

@@ -1,6 +1,7 @@
 """What one may ask of single tiers: how many elements there should be. All else is said by their farm's document."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -65,10 +66,17 @@ def update(call: Call, tier: TierId, change: TierChange) -> TierMadeOut:
         raise Conflict(f"{before.name} is leaving")
     said = {
         name: value
-        for name in ("least", "most", "count")
+        for name in ("least", "most", "count", "standby")
         if (value := getattr(change, name)) is not UNSET
     }
-    now = before.changed(attention=True, again_at=None, tries=0, **_bounded(before, said))
+    ready = said.pop("standby", before.body.standby)
+    now = before.changed(
+        attention=True,
+        again_at=None,
+        tries=0,
+        body=replace(before.body, standby=ready),
+        **_bounded(before, said),
+    )
     tiers.save(call.tx, now)
     spec = farm_tiers.spec_of(document)
     kept = tuple(
@@ -79,6 +87,7 @@ def update(call: Call, tier: TierId, change: TierChange) -> TierMadeOut:
     farm_tiers.check(farm.name, spec)
     operation = following(call, document, spec)
     told = f"{farm.name}: {now.name} has {now.count} elements, at least {now.least}, at most {now.most}"
+    told += f", and keeps {ready} ready" if ready or before.body.standby else ""
     tell(call, now.account, "tier.scaled", now.id, told)
     return TierMadeOut(operation=operation, tier=_shapes(call, [now])[0])
 
@@ -97,7 +106,7 @@ def _bounded(before: Tier, said: dict[str, int]) -> dict[str, int]:
 
 def _documented(before: TierIn, now: Tier, said: dict[str, int]) -> TierIn:
     """A count stands there only if somebody wrote one."""
-    but: dict[str, Any] = {"least": now.least, "most": now.most}
+    but: dict[str, Any] = {"least": now.least, "most": now.most, "standby": now.body.standby}
     if "count" in said or before.count is not None:
         but["count"] = now.count
     return msgspec.structs.replace(before, **but)
@@ -141,6 +150,8 @@ def _shapes(call: Call, found: Sequence[Tier]) -> list[TierOut]:
                 most=tier.most,
                 count=tier.count,
                 serving=sum(each.state is ElementState.SERVING for each in mine),
+                standby=tier.body.standby,
+                ready=sum(each.state is ElementState.STANDBY for each in mine),
                 elements=[
                     element_out(each, f"{names[tier.farm]}-{tier.name}-{each.number}")
                     for each in mine

@@ -43,7 +43,7 @@ def _apply(cloud: Cloud, caller: Caller, dice: Random) -> str:
     more = dice.choice(({}, {}, {"keeps": {"address": True}}, _KEEPS))
     name, count = f"f{dice.randrange(10**6)}", dice.choice((1, 1, 2))
     others = ("db",) if dice.random() < 0.3 else ()
-    first = dice.choice(({}, {"image_version": "newest", "automatic": True}))
+    first = dice.choice(({}, {"image_version": "newest", "automatic": True}, {"standby": 1}))
     if "disks" in more:
         first = {**first, "least": 0}  # or else none may be missing
     update = (
@@ -78,7 +78,8 @@ def _scale(cloud: Cloud, caller: Caller, dice: Random) -> str:
     found = _some(cloud, caller, dice, schema.tier)
     if found is None:
         return "nothing"
-    change = TierChange(count=dice.randrange(1, 4))
+    ready = {"standby": dice.randrange(2)} if dice.random() < 0.2 else {}
+    change = TierChange(count=dice.randrange(1, 4), **ready)
     cloud.ask(caller, lambda call: tiers.update(call, TierId(found), change))
     return f"{found} to {change.count}"
 

@@ -31,14 +31,16 @@ def always(look: Look, hosts: Mapping[HostId, SimHost]) -> Iterator[str]:
 def at_rest(look: Look) -> Iterator[str]:
     """Tiers are as wished, and wait for nothing."""
     rows = """
-        select t.id, t.told, t.leaving, t.count,
+        select t.id, t.told, t.leaving, t.count, t.most, t.body,
           (select count(*) from element e where e.tier = t.id),
-          (select count(*) from element e where e.tier = t.id and e.state = 'serving')
+          (select count(*) from element e where e.tier = t.id and e.state = 'serving'),
+          (select count(*) from element e where e.tier = t.id and e.state = 'standby')
         from tier t
     """
-    for tier, told, leaving, count, there, serving in look(rows):
-        if leaving or (there, serving) != (count, count):
-            yield f"{serving} of {there} elements of {tier} serve, {count} should ({told})"
+    for tier, told, leaving, count, most, body, there, serving, ready in look(rows):
+        keeps = max(min(_read(body).get("standby", 0), most - count), 0)
+        if leaving or (there, serving, ready) != (count + keeps, count, keeps):
+            yield f"{serving} of {there} elements of {tier} serve and {ready} are ready, {count} and {keeps} should ({told})"
     for rollout, state, told in look("select id, state, told from rollout where ended_at is null"):
         yield f"{rollout} is {state}, and goes on no more ({told})"
     for order, state in look("select id, state from farm_order where ended_at is null"):

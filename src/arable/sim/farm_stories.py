@@ -121,6 +121,25 @@ def serve(count: int) -> Callable[[Cloud], bool]:
     return look
 
 
+def _ready(count: int) -> Callable[[Cloud], bool]:
+    """So many serve and one is ready, and the router leads to those alone."""
+
+    def look(cloud: Cloud) -> bool:
+        states = sorted(rows(cloud, "select state from element"))
+        machines = rows(cloud, "select state from machine") == ["running"] * (count + 1)
+        led = [
+            sorted(member.weight for member in balancer.members)
+            for node in cloud.nodes.values()
+            for held in node.hardware.appliances.values()
+            for balancer in held.wish.balancers
+        ]
+        return (
+            machines and states == ["serving"] * count + ["standby"] and led == [[0] + [1] * count]
+        )
+
+    return look
+
+
 def _served(count: int) -> Act:
     return Act(lambda _cloud: None, serve(count))
 
@@ -144,6 +163,12 @@ def _replaced(cloud: Cloud) -> bool:
     deaf = {machine for node in cloud.nodes.values() for machine in node.hardware.deaf}
     named = rows(cloud, "select name from machine order by name") == ["shop-web-1"]
     return named and serve(1)(cloud) and not deaf & {*rows(cloud, "select id from machine")}
+
+
+def _stood_in(cloud: Cloud) -> bool:
+    """The one that was ready serves; the one that failed got another machine, and is ready now."""
+    serving = rows(cloud, "select number from element where state = 'serving'")
+    return serving == [2] and _ready(1)(cloud)
 
 
 def _data(cloud: Cloud) -> list[object]:
@@ -254,6 +279,18 @@ FARMS = (
         (_applies(2), _served(2)),
         (_scales(1), _scales(2)),
         serve(2),
+    ),
+    Story(
+        "grow a tier that keeps one ready",
+        (_applies(1, first={"standby": 1}), Act(lambda _cloud: None, _ready(1))),
+        (_scales(2),),
+        _ready(2),
+    ),
+    Story(
+        "one that is ready stands in for one that fails",
+        (_applies(1, first={"standby": 1}), Act(lambda _cloud: None, _ready(1))),
+        (_silent,),
+        _stood_in,
     ),
     Story("order a farm", (), (_orders(1),), _ordered),
 )

@@ -335,17 +335,17 @@ _UNWELL = text("""
     update tier set attention = true where not attention and id in (
       select element.tier from element left join machine on machine.id = element.machine
         left join host on host.id = machine.host
-      where element.state = 'serving'
+      where element.state in ('serving', 'standby')
         and (machine.id is null or machine.state <> 'running' or machine.wish <> 'running'
              or host.state = 'down')
       union all
       select element.tier from element join nic on nic.machine = element.machine
         join balancer_member on balancer_member.nic = nic.id
         join balancer_seen on balancer_seen.balancer = balancer_member.balancer
-      where element.state = 'serving' and balancer_seen.ill > 0
+      where element.state in ('serving', 'standby') and balancer_seen.ill > 0
       union all
       select element.tier from element join tier as one on one.id = element.tier
-      where element.state <> 'serving' and one.due_at is null)
+      where element.state <> 'serving' and element.state <> 'standby' and one.due_at is null)
 """)
 _STRAY = text("delete from tier_note where tier not in (select id from tier)")
 

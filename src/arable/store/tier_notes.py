@@ -29,7 +29,7 @@ _MACHINES = """
     from {ids} join element e on e.machine = asked.value ->> 0
     where e.state <> 'making' or asked.value ->> 1 not in ('waiting', 'starting')
 """
-# To elements that serve only that a check fails.
+# To elements that serve, or are kept ready, only that a check fails.
 _BALANCERS = """
     insert into tier_note (tier) select distinct t.id
     from {ids} join balancer b on b.id = asked.value ->> 0 and b.calm is not null

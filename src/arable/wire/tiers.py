@@ -109,6 +109,15 @@ class TierIn(In, frozen=True, kw_only=True):
             description="So many there should be now; null: `least` at first, and then as it is. Not heeded beside a policy."
         ),
     ] = None
+    standby: Annotated[
+        Count,
+        Meta(
+            description=(
+                "So many more run and get nobody before they are needed: then they serve at once. They are used, and cost, as all "
+                "others; with them there are never more than `most`."
+            )
+        ),
+    ] = 0
     policy: PolicyIn | None = None
     windows: Annotated[tuple[WindowIn, ...], Meta(max_length=20)] = ()
     offering: Annotated[
@@ -139,6 +148,10 @@ class TierChange(In, frozen=True, kw_only=True):
     count: Annotated[Count | UnsetType, Meta(description="So many there should be.")] = UNSET
     least: Count | UnsetType = UNSET
     most: Count | UnsetType = UNSET
+    standby: Annotated[
+        Count | UnsetType,
+        Meta(description="So many more are kept ready, if `most` leaves room for them."),
+    ] = UNSET
 
 
 class LoadOut(Out, frozen=True, kw_only=True):
@@ -178,6 +191,8 @@ class TierOut(Out, frozen=True, kw_only=True):
     most: int
     count: Annotated[int, Meta(description="So many there should be now.")]
     serving: Annotated[int, Meta(description="So many take part.")]
+    standby: Annotated[int, Meta(description="So many more are to be kept ready.")]
+    ready: Annotated[int, Meta(description="So many are.")]
     elements: list[ElementOut]
     networks: list[str]
     leaving: bool

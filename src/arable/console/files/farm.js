@@ -90,7 +90,7 @@ export async function farm(page, who, look, id) {
   };
 }
 
-const COUNTS = [["least", "At least"], ["count", "Now"], ["most", "At most"]];
+const COUNTS = [["least", "At least"], ["count", "Now"], ["most", "At most"], ["standby", "Ready besides"]];
 
 function tierView(first, farmName, follow) {
   let tier = first;
@@ -168,7 +168,7 @@ function tierView(first, farmName, follow) {
       if (same_) for (const [name] of COUNTS) inputs[name].value = now[name];
       told();
       fill(facts,
-        element("p", {}, `${now.serving} of ${now.count} serve, ${now.least} to ${now.most}; blueprint ${nameOf(now.blueprint)}/${now.blueprint_version}, `
+        element("p", {}, `${now.serving} of ${now.count} serve, ${now.least} to ${now.most}${now.standby ? `, ${now.ready} of ${now.standby} ready` : ""}; blueprint ${nameOf(now.blueprint)}/${now.blueprint_version}, `
           + `image ${nameOf(now.image)}/${now.image_version}; on ${now.networks.map(nameOf).join(", ")}${now.leaving ? "; leaving" : ""}`),
         now.told ? element("p", { class: "wrong" }, now.told) : null,
         now.why ? element("p", { class: "hint" }, now.why) : null,
