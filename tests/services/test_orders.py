@@ -100,6 +100,8 @@ def test_an_order_that_is_tried_tells_its_price_or_why_not(lone_desk):
     tried = cloud.do(ann, orders.create, lone_desk.ask(), dry_run=True).order
     assert (tried.state, tried.currency) == ("queued", "EUR")
     assert (tried.least_hour, tried.most_hour, tried.least_month) == ("1.01", "2.01", "737.30")
+    ready = cloud.do(ann, orders.create, lone_desk.ask(tier={"standby": 1}), dry_run=True).order
+    assert (ready.least_hour, ready.most_hour) == ("1.51", "2.01"), "whoever is ready costs"
     wrong = lone_desk.ask(tier={"blueprint": "nothing"})
     refused = cloud.refused(ann, orders.create, wrong, dry_run=True)
     assert (type(refused), refused.field) == (NotFound, "document.tiers.0.blueprint")
